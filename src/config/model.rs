@@ -1,0 +1,213 @@
+//! The configuration as the gateway uses it: every value present, valid by type.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything `tlsgate.toml` says, with defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub gateway: Gateway,
+    pub admin: Admin,
+    pub log: Log,
+    pub resumption: Resumption,
+    pub listeners: Vec<Listener>,
+}
+
+/// `[gateway]`: what holds for the whole process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Pinned worker threads; `None` is one per CPU that affinity mask and cgroup quota allow.
+    pub workers: Option<u16>,
+    pub engine: EngineChoice,
+    /// Connections over all workers; `None` is derived from the descriptor limit.
+    pub max_connections: Option<u32>,
+    /// How long TERM waits for connections to end by themselves.
+    pub drain_timeout: Duration,
+    /// Bytes of receive and send buffers in use per worker; receiving pauses above it.
+    pub buffer_memory: usize,
+    /// Bytes of unfinished ClientHellos per worker.
+    pub hello_memory: usize,
+    /// Bytes of unfinished ClientHellos per source address and worker.
+    pub hello_memory_per_source: usize,
+}
+
+/// Which I/O engine moves the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// io_uring where it works, else epoll; the reason is logged.
+    Auto,
+    Uring,
+    Epoll,
+}
+
+/// `[admin]`: health, metrics and status over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// `None` turns the admin port off (`listen = "off"`).
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    pub level: LogLevel,
+    pub format: LogFormat,
+    pub access: AccessLog,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Where the line per connection goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    Off,
+    Stdout,
+    Stderr,
+    File(PathBuf),
+}
+
+/// `[resumption]`: the session store shared by all workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumption {
+    pub max_entries: usize,
+    pub max_bytes: usize,
+    /// How long a session may be resumed after it was made.
+    pub lifetime: Duration,
+}
+
+/// One `[[listener]]`: an address, its TLS, and where its connections go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Unique; names the listener in logs and metrics.
+    pub name: String,
+    pub listen: ListenAddress,
+    /// Accept queue length per worker (the kernel caps it at net.core.somaxconn).
+    pub backlog: u32,
+    /// Tried in turn; at least one.
+    pub upstreams: Vec<Endpoint>,
+    pub connect: ConnectWhen,
+    pub tls: DownstreamTls,
+    pub timeouts: Timeouts,
+    pub keepalive: Keepalive,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// `"0.0.0.0:5061"`, `"[::]:5061"`.
+    Tcp(SocketAddr),
+    /// `"unix:/run/tlsgate.sock"`.
+    Unix(PathBuf),
+    /// `"fd:3"`: a listening socket inherited at start.
+    Inherited(i32),
+}
+
+/// Where a component listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// `"127.0.0.1:5060"`, `"[::1]:5060"`.
+    Tcp(SocketAddr),
+    /// `"sip.example.com:5060"`: resolved when the configuration is loaded.
+    Name(String, u16),
+    /// `"unix:/run/component.sock"`.
+    Unix(PathBuf),
+}
+
+/// When the upstream is dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectWhen {
+    /// While the handshake runs; the server flight is held until the upstream is connected.
+    AfterHello,
+    /// When the handshake is done (default where a client certificate is required).
+    AfterHandshake,
+}
+
+/// `[listener.tls]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DownstreamTls {
+    /// At least one; the first is the default for unknown or absent SNI.
+    pub certificates: Vec<CertificateFiles>,
+    /// Group that may read private keys besides their owner.
+    pub key_group: Option<String>,
+    /// Refuse SNI that no certificate names (alert unrecognized_name, RFC 6066 §3).
+    pub strict_sni: bool,
+    /// Protocols offered by ALPN, most preferred first; empty is no ALPN.
+    pub alpn: Vec<String>,
+    pub min_version: TlsVersion,
+    pub max_version: TlsVersion,
+    pub client_cert: ClientCert,
+    /// CAs that client certificates must chain to; present unless `client_cert` is `None`.
+    pub trusted_ca: Option<PathBuf>,
+    pub resumption: ResumptionMode,
+    /// Tickets sent after a TLS 1.3 handshake, 0 to 4.
+    pub tls13_tickets: u8,
+}
+
+/// Files of one certificate, with the line that named them (for errors found when reading them).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    pub certificate: PathBuf,
+    pub certificate_key: PathBuf,
+    /// 1-based line of each key in the configuration file.
+    pub certificate_line: usize,
+    pub certificate_key_line: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    V1_2,
+    V1_3,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCert {
+    None,
+    Optional,
+    Required,
+}
+
+/// How a peer may come back without a full handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResumptionMode {
+    /// Tickets that carry the session, encrypted (RFC 5077, RFC 8446 §4.6.1); session ids besides.
+    Tickets,
+    /// Session ids and TLS 1.3 tickets that name an entry of the session store.
+    Store,
+    Off,
+}
+
+/// Deadlines of one listener. `None` is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From accept to the end of the handshake.
+    pub handshake: Duration,
+    /// From dialling the upstream to its SYN-ACK.
+    pub connect: Duration,
+    /// From the end of one direction to the end of the other.
+    pub half_close: Duration,
+    /// Without a byte either way.
+    pub idle: Option<Duration>,
+}
+
+/// TCP keepalive and TCP_USER_TIMEOUT, on both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Idle time before the first probe; `None` turns keepalive off.
+    pub idle: Option<Duration>,
+    pub interval: Duration,
+    pub probes: u32,
+    /// Longest time that sent bytes may stay unacknowledged; zero is the kernel's own.
+    pub user_timeout: Duration,
+}

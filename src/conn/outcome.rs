@@ -1,0 +1,262 @@
+//! How a connection ended: exactly one [`Outcome`] each, for the log, the metrics and the tests.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything worth saying about a connection that has ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Index of the listener in the configuration the connection was admitted under.
+    pub listener: usize,
+    /// Peer address, `None` for unix sockets.
+    pub peer: Option<(IpAddr, u16)>,
+    /// How far it had come.
+    pub stage: Stage,
+    pub reason: Reason,
+    /// Who caused the end.
+    pub cause: Cause,
+    /// More about `reason`: an errno, an alert, what rustls said.
+    pub detail: Option<Arc<str>>,
+    /// Present once the handshake is done.
+    pub tls: Option<TlsFacts>,
+    /// SNI as the peer sent it, present once the ClientHello was read.
+    pub sni: Option<Arc<str>>,
+    /// Fatal alert that we sent, by its RFC 8446 §6 number.
+    pub alert_sent: Option<u8>,
+    /// Fatal alert that we received.
+    pub alert_received: Option<u8>,
+    /// Index of the upstream endpoint in the listener's list, once one was chosen.
+    pub upstream: Option<usize>,
+    pub bytes: ByteCounts,
+    pub phases: PhaseTimes,
+}
+
+/// What the handshake agreed on.
+#[derive(Clone, Debug)]
+pub struct TlsFacts {
+    /// `"TLSv1.3"`, `"TLSv1.2"`.
+    pub version: &'static str,
+    /// IANA name, as in `TLS_AES_128_GCM_SHA256`.
+    pub cipher_suite: &'static str,
+    /// Key exchange group, as in `X25519`; none in a resumed TLS 1.2 handshake.
+    pub group: Option<&'static str>,
+    pub alpn: Option<Arc<str>>,
+    pub resumed: bool,
+}
+
+/// Plaintext bytes relayed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ByteCounts {
+    /// Downstream to upstream.
+    pub received: u64,
+    /// Upstream to downstream.
+    pub sent: u64,
+}
+
+/// How long each phase took; `None` for a phase that was not reached.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PhaseTimes {
+    /// Accept to the last byte of the ClientHello.
+    pub hello: Option<Duration>,
+    /// Last byte of the ClientHello to the end of the handshake.
+    pub handshake: Option<Duration>,
+    /// Dialling to connected.
+    pub connect: Option<Duration>,
+    /// End of the handshake to the first byte from the upstream.
+    pub first_byte: Option<Duration>,
+    /// Accept to the end.
+    pub lifetime: Duration,
+}
+
+/// Whose doing it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    Downstream,
+    Upstream,
+    /// A rule of the configuration: strict SNI, a limit.
+    Policy,
+    /// The gateway itself: drain, resource shortage.
+    Local,
+}
+
+/// How far a connection had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Before the whole ClientHello was there.
+    Hello,
+    /// In the handshake, which includes waiting for the upstream to connect.
+    Handshake,
+    /// Handshake done, waiting for the upstream.
+    Connecting,
+    Relay,
+}
+
+/// Why a connection ended. Closed set: every value is a metric label and a word in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Both directions ended in order.
+    Finished,
+    /// The peer's TCP stream ended without close_notify (RFC 8446 §6.1).
+    Truncated,
+    /// RST, or another socket error, from the side that `cause` names.
+    Reset,
+    /// Neither side acknowledged or answered: keepalive or TCP_USER_TIMEOUT ran out.
+    Vanished,
+    IdleTimeout,
+    HalfCloseTimeout,
+    /// The peer left before its ClientHello was complete.
+    HelloEof,
+    /// Not TLS, or a ClientHello that breaks RFC 8446 §4.1.2.
+    HelloMalformed,
+    /// ClientHello over 64 KiB.
+    HelloTooLarge,
+    /// Memory for unfinished ClientHellos was used up by the worker or by this source.
+    HelloMemory,
+    /// No version that both sides speak.
+    VersionMismatch,
+    /// No cipher suite, group or signature scheme that both sides speak.
+    NoSharedParameters,
+    /// SNI that no certificate names, with `strict_sni`.
+    UnrecognizedName,
+    /// ALPN without a protocol in common.
+    NoSharedAlpn,
+    ClientCertificateMissing,
+    ClientCertificateInvalid,
+    /// The peer ended the handshake with a fatal alert.
+    AlertReceived,
+    /// The peer broke the protocol.
+    ProtocolViolation,
+    /// A record did not authenticate.
+    BadRecord,
+    /// The peer left in the middle of the handshake.
+    HandshakeEof,
+    HandshakeTimeout,
+    UpstreamRefused,
+    UpstreamUnreachable,
+    UpstreamTimeout,
+    /// No descriptor, port or memory to dial the upstream with.
+    UpstreamResources,
+    /// `max_connections` was reached.
+    ConnectionLimit,
+    /// The drain deadline passed.
+    Drained,
+    /// Stopped at once (second TERM, or INT).
+    Stopped,
+    /// A bug or a failing dependency of ours; `detail` says more.
+    Internal,
+}
+
+impl Reason {
+    /// Label value in metrics and word in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Truncated => "truncated",
+            Self::Reset => "reset",
+            Self::Vanished => "vanished",
+            Self::IdleTimeout => "idle_timeout",
+            Self::HalfCloseTimeout => "half_close_timeout",
+            Self::HelloEof => "hello_eof",
+            Self::HelloMalformed => "hello_malformed",
+            Self::HelloTooLarge => "hello_too_large",
+            Self::HelloMemory => "hello_memory",
+            Self::VersionMismatch => "version_mismatch",
+            Self::NoSharedParameters => "no_shared_parameters",
+            Self::UnrecognizedName => "unrecognized_name",
+            Self::NoSharedAlpn => "no_shared_alpn",
+            Self::ClientCertificateMissing => "client_certificate_missing",
+            Self::ClientCertificateInvalid => "client_certificate_invalid",
+            Self::AlertReceived => "alert_received",
+            Self::ProtocolViolation => "protocol_violation",
+            Self::BadRecord => "bad_record",
+            Self::HandshakeEof => "handshake_eof",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::UpstreamRefused => "upstream_refused",
+            Self::UpstreamUnreachable => "upstream_unreachable",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamResources => "upstream_resources",
+            Self::ConnectionLimit => "connection_limit",
+            Self::Drained => "drained",
+            Self::Stopped => "stopped",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Every reason, for tables and for showing counters that are still zero.
+    pub const ALL: [Self; 29] = [
+        Self::Finished,
+        Self::Truncated,
+        Self::Reset,
+        Self::Vanished,
+        Self::IdleTimeout,
+        Self::HalfCloseTimeout,
+        Self::HelloEof,
+        Self::HelloMalformed,
+        Self::HelloTooLarge,
+        Self::HelloMemory,
+        Self::VersionMismatch,
+        Self::NoSharedParameters,
+        Self::UnrecognizedName,
+        Self::NoSharedAlpn,
+        Self::ClientCertificateMissing,
+        Self::ClientCertificateInvalid,
+        Self::AlertReceived,
+        Self::ProtocolViolation,
+        Self::BadRecord,
+        Self::HandshakeEof,
+        Self::HandshakeTimeout,
+        Self::UpstreamRefused,
+        Self::UpstreamUnreachable,
+        Self::UpstreamTimeout,
+        Self::UpstreamResources,
+        Self::ConnectionLimit,
+        Self::Drained,
+        Self::Stopped,
+        Self::Internal,
+    ];
+
+    /// Position in [`Reason::ALL`], for tables of counters.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Cause {
+    pub const ALL: [Self; 4] = [Self::Downstream, Self::Upstream, Self::Policy, Self::Local];
+
+    /// Label value in metrics and word in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Downstream => "downstream",
+            Self::Upstream => "upstream",
+            Self::Policy => "policy",
+            Self::Local => "local",
+        }
+    }
+}
+
+impl Stage {
+    /// Word in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hello => "hello",
+            Self::Handshake => "handshake",
+            Self::Connecting => "connecting",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn all_lists_every_reason_at_its_index() {
+        for (position, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), position, "{}", reason.as_str());
+        }
+    }
+}
