@@ -7,6 +7,7 @@
 pub mod buf;
 pub mod config;
 pub mod conn;
+pub mod engine;
 pub mod shard;
 pub mod telemetry;
 pub mod time;

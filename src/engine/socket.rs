@@ -1,0 +1,108 @@
+//! Sockets as both kernel engines make them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, TcpKeepalive, Type};
+
+use super::Address;
+use crate::config::model::Keepalive;
+
+/// A socket to dial `to` with, and the address in the kernel's form.
+///
+/// # Errors
+/// EMFILE, ENFILE, ENOBUFS; a unix path that is too long.
+pub(crate) fn dialler(to: &Address, keepalive: &Keepalive) -> io::Result<(Socket, SockAddr)> {
+    let (socket, address) = match to {
+        Address::Tcp(address) => {
+            let domain = Domain::for_address(*address);
+            let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+            set_tcp_options(&socket, keepalive)?;
+            (socket, SockAddr::from(*address))
+        }
+        Address::Unix(path) => {
+            (Socket::new(Domain::UNIX, Type::STREAM, None)?, SockAddr::unix(path)?)
+        }
+    };
+    Ok((socket, address))
+}
+
+/// TCP_NODELAY, keepalive and TCP_USER_TIMEOUT. Set on a listener, accepted sockets inherit them.
+///
+/// # Errors
+/// When the kernel refuses a value.
+pub fn set_tcp_options(socket: &Socket, keepalive: &Keepalive) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    if let Some(idle) = keepalive.idle {
+        let probes = TcpKeepalive::new()
+            .with_time(idle)
+            .with_interval(keepalive.interval)
+            .with_retries(keepalive.probes);
+        socket.set_tcp_keepalive(&probes)?;
+    }
+    if !keepalive.user_timeout.is_zero() {
+        socket.set_tcp_user_timeout(Some(keepalive.user_timeout))?;
+    }
+    Ok(())
+}
+
+/// The peer's IP address and port; `None` for unix sockets and peers that have already gone.
+pub(crate) fn peer_of(stream: &OwnedFd) -> Option<SocketAddr> {
+    SockRef::from(stream).peer_addr().ok()?.as_socket()
+}
+
+/// Makes the coming close send RST instead of FIN.
+pub(crate) fn reset_on_close(socket: &OwnedFd) {
+    // Fails only on a socket that has no connection left to reset.
+    let _unconnected = SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+}
+
+/// An accepted connection that nobody has taken over: reset when dropped, so that a peer that is
+/// turned away knows it at once.
+#[derive(Debug)]
+pub struct Stream(Option<OwnedFd>);
+
+impl Stream {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self(Some(socket))
+    }
+
+    /// See [`peer_of`].
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.0.as_ref().and_then(peer_of)
+    }
+
+    pub(crate) fn into_socket(mut self) -> OwnedFd {
+        self.0.take().expect("taken only here")
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(socket) = &self.0 {
+            reset_on_close(socket);
+        }
+    }
+}
+
+/// Accepts what is queued on a non-blocking `listener` and nothing that arrives from now on.
+///
+/// A filter on the socket drops what would still join the queue, so that closing the listener
+/// afterwards loses no connection that the kernel had completed.
+pub(crate) fn drain_accept_queue(listener: &OwnedFd, accept_flags: rustix::net::SocketFlags) -> Vec<Stream> {
+    // Without the filter (no memory for it) a connection may slip in between the last accept and
+    // the close; it is then reset, as with any closed listener.
+    let _unfiltered = SockRef::from(listener).attach_filter(&[DROP_ALL]);
+    let mut streams = Vec::new();
+    loop {
+        match rustix::net::accept_with(listener, accept_flags) {
+            Ok(socket) => streams.push(Stream::new(socket)),
+            Err(rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {}
+            Err(_empty_or_exhausted) => return streams,
+        }
+    }
+}
+
+/// `BPF_RET | BPF_K` with k = 0: let no byte of any packet through (linux/filter.h).
+const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);

@@ -1,0 +1,560 @@
+//! Completions from the kernel: io_uring, one ring per shard.
+//!
+//! One receive is armed per socket, picks its buffer from a ring of provided buffers only when
+//! bytes are there, and so an idle connection owns no memory. Everything a turn starts is
+//! submitted by the one system call that waits for the next completions.
+//!
+//! Why the unsafe code in this directory is sound:
+//! - memory that a submission names (send buffer, socket address, wake-up counter, provided
+//!   buffers) is owned by this engine's tables until that submission's last completion;
+//! - a socket is closed only when nothing is in flight on it, and its table entry is reused only
+//!   after [`Event::Closed`], so a completion always finds the socket it belongs to;
+//! - dropping the engine cancels everything and waits for the completions before memory is freed.
+
+mod bufring;
+mod ring;
+mod waker;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use io_uring::{cqueue, opcode, squeue, types};
+use socket2::SockAddr;
+
+use super::{
+    Address, CloseMode, Engine, EngineLimits, EngineStats, Event, ListenerId, Operation, SocketId,
+    Wake, socket,
+};
+use crate::buf::{Buf, BufClass, Pool};
+use crate::config::model::Keepalive;
+use crate::time::Time;
+use bufring::BufRing;
+use ring::{Completion, Ring, Token, Work};
+use waker::Waker;
+
+/// The io_uring engine.
+pub struct UringEngine {
+    // Order matters: `drop` has quiesced the ring, but it must still go before the memory below.
+    ring: Ring,
+    pool: Pool,
+    buf_rings: [BufRing; BufClass::COUNT],
+    sockets: Vec<SocketEntry>,
+    listeners: Vec<Option<ListenerEntry>>,
+    completions: VecDeque<Completion>,
+    /// Events that no completion brings.
+    events: VecDeque<Event<socket::Stream>>,
+    /// Sockets whose receive found no buffer, per class.
+    starved: [VecDeque<SocketId>; BufClass::COUNT],
+    waker: Arc<Waker>,
+    origin: Instant,
+    stats: EngineStats,
+}
+
+/// Provided buffers per class: enough for every connection that becomes readable in one turn.
+const BUFFERS: [u16; BufClass::COUNT] = [512, 64];
+
+#[derive(Default)]
+struct SocketEntry {
+    fd: Option<OwnedFd>,
+    /// Submissions whose last completion is still to come.
+    in_flight: u32,
+    sending: Option<Buf>,
+    address: Option<Box<SockAddr>>,
+    /// The last receive left bytes in the kernel, so the next need not poll first.
+    readable: bool,
+    class: Option<BufClass>,
+    closing: Option<CloseMode>,
+}
+
+struct ListenerEntry {
+    fd: OwnedFd,
+    armed: bool,
+    state: Accepting,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Accepting {
+    On,
+    Paused,
+    /// Closing once the armed accept has ended.
+    Closing,
+}
+
+impl UringEngine {
+    /// An engine for the calling thread: the ring accepts submissions from no other.
+    ///
+    /// # Errors
+    /// What the kernel said to the ring or its buffers; `probe` turns it into a sentence.
+    pub fn new(limits: EngineLimits) -> io::Result<Self> {
+        let ring = Ring::new()?;
+        let retained = usize::from(BUFFERS[BufClass::Message.index()]);
+        let pool = Pool::new(limits.buffer_memory, retained / 4);
+        let mut message = BufRing::new(BufClass::Message, BUFFERS[0])?;
+        let mut bulk = BufRing::new(BufClass::Bulk, BUFFERS[1])?;
+        for buf_ring in [&mut message, &mut bulk] {
+            ring.register(buf_ring)?;
+            buf_ring.refill(&pool);
+        }
+        let mut engine = Self {
+            ring,
+            pool,
+            buf_rings: [message, bulk],
+            sockets: Vec::with_capacity(limits.connections as usize * 2),
+            listeners: Vec::new(),
+            completions: VecDeque::with_capacity(4096),
+            events: VecDeque::with_capacity(64),
+            starved: [VecDeque::new(), VecDeque::new()],
+            waker: Arc::new(Waker::new()?),
+            origin: Instant::now(),
+            stats: EngineStats::default(),
+        };
+        engine.arm_waker();
+        Ok(engine)
+    }
+
+    fn arm_waker(&mut self) {
+        let (fd, counter) = self.waker.read_into();
+        let read = opcode::Read::new(types::Fd(fd), counter, 8).build();
+        self.ring.push(read, Token::new(Work::Wake, 0));
+    }
+
+    /// Starts an operation on a socket. The caller keeps what it points to in the socket's entry.
+    fn start(&mut self, socket: SocketId, work: Work, make: impl FnOnce(types::Fd) -> squeue::Entry) {
+        let entry = &mut self.sockets[socket.index()];
+        let Some(fd) = &entry.fd else { return };
+        let operation = make(types::Fd(fd.as_raw_fd()));
+        entry.in_flight += 1;
+        self.ring.push(operation, Token::new(work, socket.index()));
+    }
+
+    fn arm_receive(&mut self, socket: SocketId, class: BufClass) {
+        let entry = &mut self.sockets[socket.index()];
+        entry.class = Some(class);
+        // Polling first waits for bytes instead of failing when no buffer is free, and saves the
+        // attempt that a quiet socket would fail (io_uring_prep_recv(3), 5.19).
+        let flags = if entry.readable { 0 } else { POLL_FIRST };
+        let group = group_of(class);
+        let len = u32::try_from(class.plaintext_max()).expect("a buffer is far below 4 GiB");
+        self.start(socket, Work::Receive, |fd| {
+            opcode::Recv::new(fd, std::ptr::null_mut(), len)
+                .buf_group(group)
+                .ioprio(flags)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT)
+        });
+    }
+
+    fn arm_send(&mut self, socket: SocketId) {
+        let entry = &self.sockets[socket.index()];
+        let Some(buf) = &entry.sending else { return };
+        let len = u32::try_from(buf.len()).expect("a buffer is far below 4 GiB");
+        let data = buf.as_ptr();
+        // MSG_WAITALL makes the kernel finish short sends by itself.
+        self.start(socket, Work::Send, |fd| {
+            opcode::Send::new(fd, data, len).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build()
+        });
+    }
+
+    fn arm_accept(&mut self, listener: ListenerId) {
+        let Some(Some(entry)) = self.listeners.get_mut(listener.0 as usize) else { return };
+        if entry.armed || entry.state != Accepting::On {
+            return;
+        }
+        entry.armed = true;
+        let accept =
+            opcode::AcceptMulti::new(types::Fd(entry.fd.as_raw_fd())).flags(libc::SOCK_CLOEXEC);
+        self.ring.push(accept.build(), Token::new(Work::Accept, listener.0 as usize));
+    }
+
+    fn cancel(&mut self, fd: RawFd, token: Token) {
+        let cancel = types::CancelBuilder::fd(types::Fd(fd)).all();
+        self.ring.push(opcode::AsyncCancel2::new(cancel).build(), token);
+    }
+
+    /// Refills the provided buffers and starts again what had waited for one.
+    fn feed_starved(&mut self) {
+        for class in BufClass::ALL {
+            let buf_ring = &mut self.buf_rings[class.index()];
+            buf_ring.refill(&self.pool);
+            if self.starved[class.index()].is_empty() {
+                continue;
+            }
+            // Starting again at once would spin on an empty ring; a quarter full is worth a turn.
+            let available = buf_ring.available();
+            if available < buf_ring.len() / 4 {
+                continue;
+            }
+            for _ in 0..available {
+                let Some(socket) = self.starved[class.index()].pop_front() else { break };
+                self.arm_receive(socket, class);
+            }
+        }
+    }
+
+    fn translate(&mut self, completion: Completion) -> Option<Event<socket::Stream>> {
+        let index = completion.token.index();
+        match completion.token.work() {
+            Work::Wake => {
+                self.arm_waker();
+                Some(Event::Woken)
+            }
+            Work::Accept => self.accepted(index, completion),
+            Work::CancelAccept => None,
+            Work::Close => {
+                self.sockets[index] = SocketEntry::default();
+                Some(Event::Closed { socket: SocketId::from_index(index) })
+            }
+            work => self.socket_event(work, index, completion),
+        }
+    }
+
+    fn socket_event(
+        &mut self,
+        work: Work,
+        index: usize,
+        completion: Completion,
+    ) -> Option<Event<socket::Stream>> {
+        let entry = &mut self.sockets[index];
+        debug_assert!(entry.in_flight > 0, "completion of {work:?} without a submission");
+        entry.in_flight -= 1;
+        let socket = SocketId::from_index(index);
+        let event = match work {
+            Work::Receive => self.received(socket, completion),
+            Work::Send => self.sent(socket, completion),
+            Work::Connect => {
+                self.sockets[index].address = None;
+                Some(match completion.result {
+                    0.. => Event::Connected { socket },
+                    errno => failed(socket, Operation::Connect, errno),
+                })
+            }
+            _ => None,
+        };
+        if self.sockets[index].closing.is_some() {
+            drop(event);
+            self.finish_close(socket);
+            return None;
+        }
+        event
+    }
+
+    fn received(
+        &mut self,
+        socket: SocketId,
+        completion: Completion,
+    ) -> Option<Event<socket::Stream>> {
+        let entry = &mut self.sockets[socket.index()];
+        let class = entry.class.take().expect("set when the receive was armed");
+        entry.readable = cqueue::sock_nonempty(completion.flags);
+        // A buffer may come with any result; it must go back to the table first.
+        let buf = cqueue::buffer_select(completion.flags)
+            .map(|id| self.buf_rings[class.index()].take(id));
+        match (completion.result, buf) {
+            (0, _) => Some(Event::ReceiveClosed { socket }),
+            (errno, _) if errno == -libc::ENOBUFS => {
+                self.stats.starvations += 1;
+                if self.sockets[socket.index()].closing.is_none() {
+                    self.starved[class.index()].push_back(socket);
+                }
+                None
+            }
+            (errno, _) if errno == -libc::EINTR || errno == -libc::EAGAIN => {
+                if self.sockets[socket.index()].closing.is_none() {
+                    self.arm_receive(socket, class);
+                }
+                None
+            }
+            (errno, _) if errno < 0 => Some(failed(socket, Operation::Receive, errno)),
+            (_, None) => Some(failed(socket, Operation::Receive, -libc::EIO)),
+            (len, Some(mut buf)) => {
+                buf.set_range(0..usize::try_from(len).expect("matched as positive"));
+                Some(Event::Received { socket, buf })
+            }
+        }
+    }
+
+    fn sent(&mut self, socket: SocketId, completion: Completion) -> Option<Event<socket::Stream>> {
+        let entry = &mut self.sockets[socket.index()];
+        let buf = entry.sending.as_mut().expect("owned until its completion");
+        match completion.result {
+            errno if errno < 0 && errno != -libc::EINTR && errno != -libc::EAGAIN => {
+                entry.sending = None;
+                return Some(failed(socket, Operation::Send, errno));
+            }
+            len => buf.advance(usize::try_from(len).unwrap_or(0)),
+        }
+        if buf.is_empty() {
+            entry.sending = None;
+            return Some(Event::Sent { socket });
+        }
+        if entry.closing.is_none() {
+            self.arm_send(socket);
+        }
+        None
+    }
+
+    fn accepted(
+        &mut self,
+        index: usize,
+        completion: Completion,
+    ) -> Option<Event<socket::Stream>> {
+        let listener = ListenerId(u32::try_from(index).expect("made from a u32"));
+        let more = cqueue::more(completion.flags);
+        let entry = self.listeners.get_mut(index)?.as_mut()?;
+        entry.armed = more;
+        let closing = entry.state == Accepting::Closing;
+        if !more && entry.state == Accepting::On && completion.result >= 0 {
+            self.arm_accept(listener);
+        }
+        if closing && !more {
+            self.finish_listener(listener);
+        }
+        if completion.result >= 0 {
+            // SAFETY: a non-negative result of accept is a new descriptor that nobody else owns.
+            let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
+            let peer = socket::peer_of(&fd);
+            return Some(Event::Accepted { listener, stream: socket::Stream::new(fd), peer });
+        }
+        if completion.result == -libc::ECANCELED {
+            // Resumed before the cancellation was through.
+            self.arm_accept(listener);
+            return None;
+        }
+        if closing {
+            return None;
+        }
+        let error = io::Error::from_raw_os_error(-completion.result);
+        if let Some(Some(entry)) = self.listeners.get_mut(index) {
+            entry.state = Accepting::Paused;
+        }
+        Some(Event::AcceptFailed { listener, error })
+    }
+
+    fn finish_listener(&mut self, listener: ListenerId) {
+        let Some(entry) = self.listeners.get_mut(listener.0 as usize).and_then(Option::take) else {
+            return;
+        };
+        // The queue is read by plain calls, which must not block on it when it is empty.
+        if rustix::io::ioctl_fionbio(&entry.fd, true).is_ok() {
+            let flags = rustix::net::SocketFlags::CLOEXEC;
+            for stream in socket::drain_accept_queue(&entry.fd, flags) {
+                let peer = stream.peer();
+                self.events.push_back(Event::Accepted { listener, stream, peer });
+            }
+        }
+        self.events.push_back(Event::ListenerClosed { listener });
+    }
+
+    /// Closes a socket that is to be closed, once nothing is in flight on it.
+    fn finish_close(&mut self, socket: SocketId) {
+        let entry = &mut self.sockets[socket.index()];
+        if entry.in_flight > 0 {
+            return;
+        }
+        let Some(mode) = entry.closing else { return };
+        entry.sending = None;
+        entry.address = None;
+        match entry.fd.take() {
+            Some(fd) => {
+                if mode == CloseMode::Reset {
+                    socket::reset_on_close(&fd);
+                }
+                entry.in_flight = 1;
+                let close = opcode::Close::new(types::Fd(fd.into_raw_fd())).build();
+                self.ring.push(close, Token::new(Work::Close, socket.index()));
+            }
+            None => {
+                *entry = SocketEntry::default();
+                self.events.push_back(Event::Closed { socket });
+            }
+        }
+    }
+
+    fn entry(&mut self, socket: SocketId) -> &mut SocketEntry {
+        let index = socket.index();
+        if self.sockets.len() <= index {
+            self.sockets.resize_with(index + 1, SocketEntry::default);
+        }
+        &mut self.sockets[index]
+    }
+}
+
+impl Engine for UringEngine {
+    type Listener = OwnedFd;
+    type Stream = socket::Stream;
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.origin.elapsed()
+    }
+
+    fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    fn listen(&mut self, listener: ListenerId, socket: OwnedFd) -> io::Result<()> {
+        // A non-blocking socket would make the armed accept fail instead of waiting.
+        rustix::io::ioctl_fionbio(&socket, false)?;
+        let index = listener.0 as usize;
+        if self.listeners.len() <= index {
+            self.listeners.resize_with(index + 1, || None);
+        }
+        self.listeners[index] =
+            Some(ListenerEntry { fd: socket, armed: false, state: Accepting::On });
+        self.arm_accept(listener);
+        Ok(())
+    }
+
+    fn pause_accept(&mut self, listener: ListenerId) {
+        let Some(Some(entry)) = self.listeners.get_mut(listener.0 as usize) else { return };
+        if entry.state != Accepting::On {
+            return;
+        }
+        entry.state = Accepting::Paused;
+        if entry.armed {
+            let fd = entry.fd.as_raw_fd();
+            self.cancel(fd, Token::new(Work::CancelAccept, listener.0 as usize));
+        }
+    }
+
+    fn resume_accept(&mut self, listener: ListenerId) {
+        let Some(Some(entry)) = self.listeners.get_mut(listener.0 as usize) else { return };
+        if entry.state == Accepting::Paused {
+            entry.state = Accepting::On;
+            self.arm_accept(listener);
+        }
+    }
+
+    fn close_listener(&mut self, listener: ListenerId) {
+        let Some(Some(entry)) = self.listeners.get_mut(listener.0 as usize) else { return };
+        entry.state = Accepting::Closing;
+        if entry.armed {
+            let fd = entry.fd.as_raw_fd();
+            self.cancel(fd, Token::new(Work::CancelAccept, listener.0 as usize));
+        } else {
+            self.finish_listener(listener);
+        }
+    }
+
+    fn adopt(&mut self, socket: SocketId, stream: socket::Stream) -> io::Result<()> {
+        let entry = self.entry(socket);
+        debug_assert!(entry.fd.is_none() && entry.in_flight == 0, "socket id in use");
+        entry.fd = Some(stream.into_socket());
+        Ok(())
+    }
+
+    fn connect(&mut self, socket: SocketId, to: &Address, keepalive: &Keepalive) {
+        let entry = self.entry(socket);
+        debug_assert!(entry.fd.is_none() && entry.in_flight == 0, "socket id in use");
+        match socket::dialler(to, keepalive) {
+            Ok((dialler, address)) => {
+                entry.fd = Some(dialler.into());
+                let address = entry.address.insert(Box::new(address));
+                let (pointer, len) = (address.as_ptr().cast(), address.len());
+                self.start(socket, Work::Connect, |fd| {
+                    opcode::Connect::new(fd, pointer, len).build()
+                });
+            }
+            Err(error) => {
+                let operation = Operation::Connect;
+                self.events.push_back(Event::Failed { socket, operation, error });
+            }
+        }
+    }
+
+    fn receive(&mut self, socket: SocketId, class: BufClass) {
+        self.arm_receive(socket, class);
+    }
+
+    fn send(&mut self, socket: SocketId, buf: Buf) {
+        let entry = &mut self.sockets[socket.index()];
+        debug_assert!(entry.sending.is_none(), "one send at a time");
+        entry.sending = Some(buf);
+        self.arm_send(socket);
+    }
+
+    fn shutdown_write(&mut self, socket: SocketId) {
+        // Not IORING_OP_SHUTDOWN, which the kernel always hands to a worker thread.
+        if let Some(fd) = &self.sockets[socket.index()].fd {
+            self.stats.system_calls += 1;
+            // Fails only when the peer has gone, which the next receive reports.
+            let _gone = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
+        }
+    }
+
+    fn close(&mut self, socket: SocketId, how: CloseMode) {
+        let entry = self.entry(socket);
+        entry.closing = Some(how);
+        for starved in &mut self.starved {
+            starved.retain(|starved| *starved != socket);
+        }
+        let entry = &mut self.sockets[socket.index()];
+        if entry.in_flight == 0 {
+            self.finish_close(socket);
+            return;
+        }
+        if let Some(fd) = entry.fd.as_ref().map(AsRawFd::as_raw_fd) {
+            entry.in_flight += 1;
+            self.cancel(fd, Token::new(Work::Cancel, socket.index()));
+        }
+    }
+
+    fn wait(&mut self, deadline: Option<Time>) -> io::Result<()> {
+        self.feed_starved();
+        let idle = self.events.is_empty() && self.completions.is_empty();
+        let timeout = deadline.map(|deadline| deadline.since(self.now()));
+        self.ring.submit_and_wait(idle, timeout)?;
+        self.ring.reap(&mut self.completions);
+        self.stats.turns += 1;
+        Ok(())
+    }
+
+    fn next_event(&mut self) -> Option<Event<socket::Stream>> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                self.stats.events += 1;
+                return Some(event);
+            }
+            let completion = self.completions.pop_front()?;
+            if let Some(event) = self.translate(completion) {
+                self.stats.events += 1;
+                return Some(event);
+            }
+        }
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        Arc::clone(&self.waker) as Arc<dyn Wake>
+    }
+
+    fn stats(&self) -> EngineStats {
+        EngineStats {
+            system_calls: self.stats.system_calls + self.ring.enters(),
+            ring_overflows: self.ring.overflows(),
+            ..self.stats
+        }
+    }
+}
+
+impl Drop for UringEngine {
+    fn drop(&mut self) {
+        self.ring.quiesce(&mut self.completions);
+    }
+}
+
+fn failed(socket: SocketId, operation: Operation, errno: i32) -> Event<socket::Stream> {
+    Event::Failed { socket, operation, error: io::Error::from_raw_os_error(-errno) }
+}
+
+/// Buffer group id of a class.
+fn group_of(class: BufClass) -> u16 {
+    match class {
+        BufClass::Message => 0,
+        BufClass::Bulk => 1,
+    }
+}
+
+/// IORING_RECVSEND_POLL_FIRST (linux/io_uring.h, 5.19).
+const POLL_FIRST: u16 = 1;

@@ -1,0 +1,194 @@
+//! The ring itself: set-up, submission, reaping.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use io_uring::{Builder, IoUring, opcode, squeue, types};
+
+use super::bufring::BufRing;
+
+/// An io_uring and how many submissions it has not yet completed.
+pub(super) struct Ring {
+    ring: IoUring,
+    /// Submissions whose last completion is still to come.
+    outstanding: u64,
+    enters: u64,
+    overflows: u64,
+}
+
+/// What a submission was for, and for whom, in its user data.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Token(u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    Wake,
+    Accept,
+    CancelAccept,
+    Connect,
+    Receive,
+    Send,
+    Cancel,
+    Close,
+}
+
+/// One completion, copied out so that handling it may submit more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Completion {
+    pub(super) token: Token,
+    pub(super) result: i32,
+    pub(super) flags: u32,
+}
+
+impl Token {
+    pub(super) fn new(work: Work, index: usize) -> Self {
+        Self((work as u64) << 56 | index as u64)
+    }
+
+    pub(super) fn work(self) -> Work {
+        const WORK: [Work; 8] = [
+            Work::Wake,
+            Work::Accept,
+            Work::CancelAccept,
+            Work::Connect,
+            Work::Receive,
+            Work::Send,
+            Work::Cancel,
+            Work::Close,
+        ];
+        WORK[usize::from(self.0.to_be_bytes()[0])]
+    }
+
+    pub(super) fn index(self) -> usize {
+        usize::try_from(self.0 & ((1 << 56) - 1)).expect("64-bit Linux only")
+    }
+}
+
+impl Ring {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { ring: build()?, outstanding: 0, enters: 0, overflows: 0 })
+    }
+
+    pub(super) fn register(&self, buffers: &BufRing) -> io::Result<()> {
+        // SAFETY: the engine drops its ring, quiesced, before the buffer rings.
+        unsafe {
+            self.ring.submitter().register_buf_ring_with_flags(
+                buffers.address(),
+                buffers.len(),
+                buffers.group(),
+                0,
+            )
+        }
+    }
+
+    /// Queues a submission; submits the queue when it is full.
+    pub(super) fn push(&mut self, entry: squeue::Entry, token: Token) {
+        let entry = entry.user_data(token.0);
+        self.outstanding += 1;
+        loop {
+            // SAFETY: what the entry points to lives in the engine's tables until the completion.
+            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+                return;
+            }
+            // Full: hand the queue to the kernel without waiting. EBUSY (completion queue under
+            // pressure) passes once completions are reaped, which the kernel does by itself here
+            // because overflowing completions are kept (IORING_FEAT_NODROP, 5.5).
+            self.enters += 1;
+            if self.ring.submit().is_err() {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// Submits everything and, when `wait`, waits for a completion or for `timeout`.
+    pub(super) fn submit_and_wait(
+        &mut self,
+        wait: bool,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        self.enters += 1;
+        let want = usize::from(wait && self.ring.completion().is_empty());
+        let submitted = match timeout {
+            Some(timeout) if want > 0 => {
+                let timespec = types::Timespec::from(timeout);
+                let args = types::SubmitArgs::new().timespec(&timespec);
+                self.ring.submitter().submit_with_args(want, &args)
+            }
+            _ => self.ring.submitter().submit_and_wait(want),
+        };
+        match submitted {
+            Ok(_) => Ok(()),
+            // The deadline, a signal, or pressure that reaping relieves.
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Moves the completions into `into`.
+    pub(super) fn reap(&mut self, into: &mut VecDeque<Completion>) {
+        let completions = self.ring.completion();
+        self.overflows = u64::from(completions.overflow());
+        for entry in completions {
+            if !io_uring::cqueue::more(entry.flags()) {
+                self.outstanding -= 1;
+            }
+            into.push_back(Completion {
+                token: Token(entry.user_data()),
+                result: entry.result(),
+                flags: entry.flags(),
+            });
+        }
+    }
+
+    /// Cancels everything and waits until the kernel has let go of all memory.
+    pub(super) fn quiesce(&mut self, completions: &mut VecDeque<Completion>) {
+        let cancel = types::CancelBuilder::any();
+        self.push(opcode::AsyncCancel2::new(cancel).build(), Token::new(Work::CancelAccept, 0));
+        while self.outstanding > 0 {
+            if self.submit_and_wait(true, Some(Duration::from_millis(100))).is_err() {
+                // Returning would free memory that the kernel may still write to.
+                std::process::abort();
+            }
+            self.reap(completions);
+        }
+    }
+
+    pub(super) fn enters(&self) -> u64 {
+        self.enters
+    }
+
+    pub(super) fn overflows(&self) -> u64 {
+        self.overflows
+    }
+}
+
+/// The best ring this kernel offers. Every set of flags but the last needs a newer kernel.
+fn build() -> io::Result<IoUring> {
+    let common = |builder: &mut Builder| {
+        builder.setup_cqsize(COMPLETIONS).setup_clamp().setup_submit_all();
+    };
+    let mut newest = IoUring::builder();
+    common(&mut newest);
+    newest.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_no_sqarray();
+    let mut deferred = IoUring::builder(); // 6.1
+    common(&mut deferred);
+    deferred.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+    let mut plain = IoUring::builder(); // 5.19
+    common(&mut plain);
+    plain.setup_coop_taskrun().setup_taskrun_flag();
+
+    newest.build(SUBMISSIONS).or_else(|_| deferred.build(SUBMISSIONS)).or_else(|_| plain.build(SUBMISSIONS))
+}
+
+const SUBMISSIONS: u32 = 1024;
+/// Room for a burst of accepts on top of every submission, so that nothing overflows: before
+/// 6.8 an overflowing multishot accept returned wrong descriptors (axboe/liburing#1062).
+const COMPLETIONS: u32 = 16 * SUBMISSIONS;
