@@ -1,0 +1,92 @@
+//! Why a TLS session ended, in the gateway's words.
+
+use std::sync::Arc;
+
+use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+
+use crate::conn::outcome::Reason;
+
+/// The end of a session.
+#[derive(Clone, Debug)]
+pub struct TlsError {
+    pub reason: Reason,
+    pub detail: Arc<str>,
+    pub alert_sent: Option<u8>,
+    pub alert_received: Option<u8>,
+}
+
+impl TlsError {
+    /// What rustls says about bytes from the peer.
+    pub fn from_peer(error: Error) -> Self {
+        let reason = match &error {
+            Error::AlertReceived(_) => Reason::AlertReceived,
+            Error::PeerIncompatible(why) if is_version(why) => Reason::VersionMismatch,
+            Error::PeerIncompatible(_) => Reason::NoSharedParameters,
+            Error::NoApplicationProtocol => Reason::NoSharedAlpn,
+            Error::NoCertificatesPresented => Reason::ClientCertificateMissing,
+            Error::InvalidCertificate(_) | Error::InvalidCertRevocationList(_) => {
+                Reason::ClientCertificateInvalid
+            }
+            Error::DecryptError | Error::PeerSentOversizedRecord => Reason::BadRecord,
+            Error::InappropriateMessage { .. }
+            | Error::InappropriateHandshakeMessage { .. }
+            | Error::InvalidMessage(_)
+            | Error::PeerMisbehaved(_) => Reason::ProtocolViolation,
+            _ => Reason::Internal,
+        };
+        let alert_received = match &error {
+            Error::AlertReceived(description) => Some(u8::from(*description)),
+            _ => None,
+        };
+        Self { reason, alert_sent: implied_alert(&error), alert_received, detail: text(&error) }
+    }
+
+    /// A failure on our side.
+    pub fn local(error: impl std::fmt::Display) -> Self {
+        Self {
+            reason: Reason::Internal,
+            detail: error.to_string().into(),
+            alert_sent: None,
+            alert_received: None,
+        }
+    }
+
+    /// Handshake messages over what a session may hold back.
+    pub fn oversized_handshake() -> Self {
+        Self {
+            reason: Reason::ProtocolViolation,
+            detail: "handshake message larger than 64 KiB".into(),
+            alert_sent: None,
+            alert_received: None,
+        }
+    }
+}
+
+fn text(error: &Error) -> Arc<str> {
+    error.to_string().into()
+}
+
+fn is_version(why: &PeerIncompatible) -> bool {
+    matches!(
+        why,
+        PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::Tls13RequiredForQuic
+    )
+}
+
+/// The alert that rustls sends, encrypted, with these errors.
+fn implied_alert(error: &Error) -> Option<u8> {
+    let description = match error {
+        Error::NoCertificatesPresented => AlertDescription::CertificateRequired,
+        Error::InvalidCertificate(why) => certificate_alert(why),
+        _ => return None,
+    };
+    Some(u8::from(description))
+}
+
+fn certificate_alert(why: &CertificateError) -> AlertDescription {
+    AlertDescription::from(why.clone())
+}

@@ -1,0 +1,354 @@
+//! One TLS session over rustls: bytes in, bytes out. The only file that names rustls' connection
+//! types, so that the record layer below it can be replaced.
+//!
+//! rustls' unbuffered API decrypts in the receive buffer and keeps no buffers of its own. What is
+//! left of an incomplete record waits in `carry`, a buffer that exists only while it is needed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{ContentType, HandshakeKind, ProtocolVersion, ServerConfig};
+
+use super::error::TlsError;
+use crate::buf::{Buf, BufClass, Pool};
+use crate::conn::outcome::TlsFacts;
+
+/// A server-side TLS session.
+pub struct TlsConn {
+    session: UnbufferedServerConnection,
+    /// Start of an incomplete record, or of records that hold an incomplete handshake message.
+    carry: Option<Buf>,
+    peer_closed: bool,
+}
+
+/// Where [`TlsConn::receive`] puts what comes out of it.
+pub struct Output<'a> {
+    pub pool: &'a Pool,
+    /// For the other side.
+    pub plaintext: &'a mut VecDeque<Buf>,
+    /// For the peer: handshake flights, tickets, key updates, alerts.
+    pub records: &'a mut VecDeque<Buf>,
+}
+
+impl TlsConn {
+    /// A session that has seen nothing yet.
+    ///
+    /// # Errors
+    /// When the configuration itself is unusable.
+    pub fn new(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
+        let session = UnbufferedServerConnection::new(config).map_err(TlsError::local)?;
+        Ok(Self { session, carry: None, peer_closed: false })
+    }
+
+    /// Takes the (re-framed) ClientHello.
+    ///
+    /// # Errors
+    /// As [`TlsConn::receive`].
+    pub fn start(&mut self, hello: &mut [u8], output: &mut Output<'_>) -> Result<(), TlsError> {
+        let consumed = self.process(hello, output)?;
+        debug_assert!(consumed == hello.len(), "a complete ClientHello is consumed whole");
+        Ok(())
+    }
+
+    /// Takes bytes from the peer.
+    ///
+    /// # Errors
+    /// The session is over. A fatal alert is in `output.records`, for as long as the peer can
+    /// still be told.
+    pub fn receive(&mut self, mut input: Buf, output: &mut Output<'_>) -> Result<(), TlsError> {
+        self.fill_carry(&mut input, output)?;
+        if input.is_empty() || self.peer_closed {
+            return Ok(());
+        }
+        let consumed = self.process(&mut input, output)?;
+        input.advance(consumed);
+        if !input.is_empty() && !self.peer_closed {
+            self.carry = Some(self.new_carry(&input, output.pool));
+        }
+        Ok(())
+    }
+
+    /// Encrypts `plaintext` into `records`.
+    ///
+    /// # Errors
+    /// When the keys are used up (2^24 records of AES-GCM, RFC 8446 §5.5) in TLS 1.2, which has no
+    /// key update.
+    pub fn seal(
+        &mut self,
+        plaintext: &[u8],
+        pool: &Pool,
+        records: &mut VecDeque<Buf>,
+    ) -> Result<(), TlsError> {
+        for part in plaintext.chunks(BufClass::Bulk.plaintext_max()) {
+            self.write(part.len(), pool, records, |traffic, out| traffic.encrypt(part, out))?;
+        }
+        Ok(())
+    }
+
+    /// Appends close_notify: no more data follows (RFC 8446 §6.1).
+    ///
+    /// # Errors
+    /// As [`TlsConn::seal`].
+    pub fn close_notify(
+        &mut self,
+        pool: &Pool,
+        records: &mut VecDeque<Buf>,
+    ) -> Result<(), TlsError> {
+        self.write(0, pool, records, |traffic, out| traffic.queue_close_notify(out))
+    }
+
+    /// True until both sides have verified the other's Finished.
+    pub fn is_handshaking(&self) -> bool {
+        self.session.is_handshaking()
+    }
+
+    /// True once the peer's close_notify was read: it sends no more.
+    pub fn peer_has_closed(&self) -> bool {
+        self.peer_closed
+    }
+
+    /// True while part of a record or message waits for the rest.
+    pub fn holds_partial_record(&self) -> bool {
+        self.carry.is_some()
+    }
+
+    /// What the handshake agreed on; meaningful once it is done.
+    pub fn facts(&self) -> TlsFacts {
+        let session = &self.session;
+        TlsFacts {
+            version: match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                _ => "unknown",
+            },
+            cipher_suite: session
+                .negotiated_cipher_suite()
+                .and_then(|suite| suite.suite().as_str())
+                .unwrap_or("unknown"),
+            group: session.negotiated_key_exchange_group().and_then(|group| group.name().as_str()),
+            alpn: session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into()),
+            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        }
+    }
+
+    /// Completes what is carried, record by record, from the front of `input`.
+    fn fill_carry(&mut self, input: &mut Buf, output: &mut Output<'_>) -> Result<(), TlsError> {
+        while let Some(mut carry) = self.carry.take() {
+            let missing = match missing_bytes(&carry) {
+                // Whole records of a message that goes on: the next record's header comes first.
+                0 => HEADER,
+                missing => missing,
+            };
+            let part = missing.min(input.len());
+            if part > carry.tail_mut().len() {
+                return Err(TlsError::oversized_handshake());
+            }
+            carry.tail_mut()[..part].copy_from_slice(&input[..part]);
+            carry.extend(part);
+            input.advance(part);
+            if missing_bytes(&carry) > 0 {
+                // The header may only now be complete, and say how much is missing.
+                let out_of_input = input.is_empty();
+                self.carry = Some(carry);
+                if out_of_input {
+                    return Ok(());
+                }
+                continue;
+            }
+            let consumed = self.process(&mut carry, output)?;
+            carry.advance(consumed);
+            if carry.is_empty() || self.peer_closed {
+                return Ok(());
+            }
+            // A handshake message goes on in the next record: rustls wants to see it whole.
+            let out_of_input = input.is_empty();
+            self.carry = Some(carry);
+            if out_of_input {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn new_carry(&self, input: &[u8], pool: &Pool) -> Buf {
+        let mut carry = pool.take(BufClass::Bulk);
+        carry.tail_mut()[..input.len()].copy_from_slice(input);
+        carry.extend(input.len());
+        carry
+    }
+
+    /// Runs rustls over `incoming`; returns how many bytes are done with.
+    fn process(
+        &mut self,
+        incoming: &mut [u8],
+        output: &mut Output<'_>,
+    ) -> Result<usize, TlsError> {
+        let mut consumed = 0;
+        loop {
+            let UnbufferedStatus { mut discard, state } =
+                self.session.process_tls_records(&mut incoming[consumed..]);
+            let mut blocked = false;
+            match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record.map_err(TlsError::from_peer)?;
+                        append(record.payload, output.pool, output.plaintext);
+                        discard += record.discard;
+                    }
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    encode(|out| data.encode(out), output.pool, output.records)?;
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::PeerClosed) => self.peer_closed = true,
+                Ok(_) => blocked = true,
+                Err(error) => {
+                    consumed += discard;
+                    let error = TlsError::from_peer(error);
+                    return Err(self.flush_alert(error, &mut incoming[consumed..], output));
+                }
+            }
+            consumed += discard;
+            if blocked {
+                return Ok(consumed);
+            }
+        }
+    }
+
+    /// Collects the alert that rustls queued with an error.
+    fn flush_alert(
+        &mut self,
+        mut error: TlsError,
+        rest: &mut [u8],
+        output: &mut Output<'_>,
+    ) -> TlsError {
+        while let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
+            self.session.process_tls_records(rest)
+        {
+            if encode(|out| data.encode(out), output.pool, output.records).is_err() {
+                break;
+            }
+        }
+        let last = output.records.back();
+        error.alert_sent = last.and_then(|record| plaintext_alert(record)).or(error.alert_sent);
+        error
+    }
+
+    /// One write in rustls' traffic state, with whatever it has queued before it.
+    fn write(
+        &mut self,
+        payload: usize,
+        pool: &Pool,
+        records: &mut VecDeque<Buf>,
+        mut write: impl FnMut(
+            &mut rustls::unbuffered::WriteTraffic<'_, rustls::server::ServerConnectionData>,
+            &mut [u8],
+        ) -> Result<usize, EncryptError>,
+    ) -> Result<(), TlsError> {
+        loop {
+            let incoming: &mut [u8] = match &mut self.carry {
+                Some(carry) => carry,
+                None => &mut [],
+            };
+            let UnbufferedStatus { discard, state } = self.session.process_tls_records(incoming);
+            debug_assert!(discard == 0, "an incomplete record yields nothing");
+            match state {
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    let class = BufClass::ALL
+                        .into_iter()
+                        .find(|class| class.plaintext_max() >= payload)
+                        .unwrap_or(BufClass::Bulk);
+                    let mut buf = pool.take(class);
+                    let written = match write(&mut traffic, buf.tail_mut()) {
+                        Err(EncryptError::InsufficientSize(_)) if class != BufClass::Bulk => {
+                            buf = pool.take(BufClass::Bulk);
+                            write(&mut traffic, buf.tail_mut())
+                        }
+                        written => written,
+                    };
+                    buf.extend(written.map_err(|error| TlsError::local(error.to_string()))?);
+                    records.push_back(buf);
+                    return Ok(());
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    encode(|out| data.encode(out), pool, records)?;
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::PeerClosed) => self.peer_closed = true,
+                // Both sides have said close_notify.
+                Ok(ConnectionState::Closed) => return Ok(()),
+                Ok(other) => return Err(TlsError::local(format!("cannot write in {other:?}"))),
+                Err(error) => return Err(TlsError::from_peer(error)),
+            }
+        }
+    }
+}
+
+/// Bytes until the last record in `data` is complete; at least what the header lacks.
+fn missing_bytes(data: &[u8]) -> usize {
+    let mut rest = data;
+    loop {
+        let [_, _, _, high, low, body @ ..] = rest else {
+            return HEADER - rest.len();
+        };
+        let len = usize::from(u16::from_be_bytes([*high, *low]));
+        if body.len() <= len {
+            return len - body.len();
+        }
+        rest = &body[len..];
+    }
+}
+
+/// Appends `payload` to the last of `queue` or to a new buffer.
+fn append(payload: &[u8], pool: &Pool, queue: &mut VecDeque<Buf>) {
+    if payload.is_empty() {
+        return;
+    }
+    let fits = queue.back_mut().is_some_and(|last| last.tail_mut().len() >= payload.len());
+    if !fits {
+        let class = BufClass::holding(payload.len()).unwrap_or(BufClass::Bulk);
+        queue.push_back(pool.take(class));
+    }
+    let last = queue.back_mut().expect("pushed above");
+    // A record's payload is at most 16 KiB (RFC 8446 §5.1), a bulk buffer holds 64.
+    last.tail_mut()[..payload.len()].copy_from_slice(payload);
+    last.extend(payload.len());
+}
+
+/// Appends one encoded handshake record or alert.
+fn encode(
+    mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
+    pool: &Pool,
+    records: &mut VecDeque<Buf>,
+) -> Result<(), TlsError> {
+    if let Some(last) = records.back_mut()
+        && let Ok(written) = encode(last.tail_mut())
+    {
+        last.extend(written);
+        return Ok(());
+    }
+    for class in BufClass::ALL {
+        let mut buf = pool.take(class);
+        match encode(buf.tail_mut()) {
+            Ok(written) => {
+                buf.extend(written);
+                records.push_back(buf);
+                return Ok(());
+            }
+            Err(EncodeError::InsufficientSize(_)) => {}
+            Err(error) => return Err(TlsError::local(error.to_string())),
+        }
+    }
+    Err(TlsError::local("a record larger than a bulk buffer"))
+}
+
+/// The description of an alert at the end of `records`, if it is readable.
+fn plaintext_alert(records: &[u8]) -> Option<u8> {
+    let [.., content_type, _, _, 0, 2, _level, description] = *records else { return None };
+    (content_type == u8::from(ContentType::Alert)).then_some(description)
+}
+
+/// Bytes of a record header (RFC 8446 §5.1).
+const HEADER: usize = 5;
