@@ -1,1 +1,3 @@
+//! One pinned thread and what it owns.
 
+pub mod wheel;
