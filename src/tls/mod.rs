@@ -1,1 +1,7 @@
+//! TLS towards the peer that connects: reading its hello, who we are, how it may come back.
 
+pub mod alert;
+pub mod hello;
+
+#[cfg(test)]
+mod testing;
