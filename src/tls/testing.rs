@@ -1,11 +1,15 @@
 //! What the tests of this module share: certificates, and handshakes in memory.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SignatureAlgorithm};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
+    SupportedProtocolVersion,
+};
 
 /// The name on the certificates of [`Ca::issue`] and that clients ask for.
 pub(crate) const NAME: &str = "component.example";
@@ -46,6 +50,20 @@ impl Ca {
         Issued { certificate, key }
     }
 
+    /// An RSA key comes from the openssl command, because ring does not make any.
+    pub(crate) fn issue_rsa(&self) -> Issued {
+        let output = Command::new("openssl")
+            .args(["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"])
+            .output()
+            .expect("the openssl command is installed");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let pem = String::from_utf8(output.stdout).expect("PEM is text");
+        let key = KeyPair::from_pem(&pem).expect("a PKCS #8 key");
+        let params = CertificateParams::new(vec![NAME.to_owned()]).expect("a DNS name");
+        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
+        Issued { certificate, key }
+    }
+
     pub(crate) fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.der().clone()).expect("a valid root");
@@ -71,8 +89,16 @@ impl Issued {
     }
 
     pub(crate) fn server(&self, provider: Arc<CryptoProvider>) -> ServerConfig {
+        self.server_of(provider, rustls::ALL_VERSIONS)
+    }
+
+    pub(crate) fn server_of(
+        &self,
+        provider: Arc<CryptoProvider>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ServerConfig {
         ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .expect("versions of the provider")
             .with_no_client_auth()
             .with_single_cert(self.chain(), self.private_key())
