@@ -95,6 +95,11 @@ impl Pool {
         Buf { chunk, class, range: 0..0, pool: Rc::clone(&self.inner) }
     }
 
+    /// True when more than half of the limit is in use: time to hold back.
+    pub fn is_tight(&self) -> bool {
+        self.inner.in_use.get() > self.inner.limit / 2
+    }
+
     /// Bytes in buffers that are not free.
     pub fn bytes_in_use(&self) -> usize {
         self.inner.in_use.get()

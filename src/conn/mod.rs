@@ -1,1 +1,281 @@
+//! One connection: a downstream socket, its upstream socket, and the TLS between them.
+//!
+//! Pure: events and time go in by [`Connection::handle`], operations come out of
+//! [`Connection::poll_action`]. After every `handle`, the caller MUST take actions until there are
+//! none, then read [`Connection::next_deadline`] and call `handle(Input::Deadline)` when it has
+//! passed. The last action is [`Action::Finish`].
+//!
+//! Phases: hello → handshake → relay, and from any of them → ending. One file each.
+
+mod dial;
+mod ending;
+mod handshake;
+mod hello;
 pub mod outcome;
+mod relay;
+mod side;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::admission::hello_budget::HelloBudget;
+use crate::buf::{Buf, BufClass, Pool};
+use crate::engine::{CloseMode, Operation, Side};
+use crate::policy::ListenerPolicy;
+use crate::telemetry::ShardTelemetry;
+use crate::time::Time;
+use crate::tls::hello::HelloReader;
+use crate::tls::tls_conn::TlsConn;
+use crate::upstream::Upstreams;
+use dial::Dial;
+use ending::Ending;
+use outcome::{ByteCounts, Outcome, PhaseTimes, Reason, TlsFacts};
+use side::SideState;
+
+/// What happened to a connection.
+#[derive(Debug)]
+pub enum Input {
+    Connected,
+    Received(Side, Buf),
+    /// The peer's FIN.
+    ReceiveClosed(Side),
+    Sent(Side),
+    Failed(Side, Operation, io::Error),
+    Closed(Side),
+    /// The time that [`Connection::next_deadline`] gave has come.
+    Deadline,
+    /// The gateway goes down now, for this reason.
+    Stop(Reason),
+}
+
+/// What is to be done for it.
+#[derive(Debug)]
+pub enum Action {
+    /// Dial this endpoint of the listener's list.
+    Connect { endpoint: usize },
+    Receive(Side, BufClass),
+    Send(Side, Buf),
+    ShutdownWrite(Side),
+    Close(Side, CloseMode),
+    /// Both sockets are closed: log, count and forget the connection.
+    Finish(Box<Outcome>),
+}
+
+/// What a connection borrows from its shard.
+pub struct Context<'a> {
+    pub now: Time,
+    pub pool: &'a Pool,
+    pub upstreams: &'a mut Upstreams,
+    pub hellos: &'a mut HelloBudget,
+    pub telemetry: &'a mut ShardTelemetry,
+}
+
+/// See the module.
+pub struct Connection {
+    policy: Arc<ListenerPolicy>,
+    peer: Option<SocketAddr>,
+    accepted_at: Time,
+    /// When the phase that is now running began.
+    phase_since: Time,
+    /// When bytes last moved, either way.
+    last_activity: Time,
+    phase: Phase,
+    /// Present from the complete ClientHello on.
+    tls: Option<Box<TlsConn>>,
+    downstream: SideState,
+    upstream: SideState,
+    dial: Dial,
+    ending: Option<Box<Ending>>,
+    /// Which side was the first to send no more.
+    first_ended: Option<Side>,
+    /// The downstream's TCP stream ended without close_notify.
+    truncated: bool,
+    sni: Option<Arc<str>>,
+    facts: Option<TlsFacts>,
+    bytes: ByteCounts,
+    times: PhaseTimes,
+}
+
+enum Phase {
+    Hello {
+        reader: Box<HelloReader>,
+        /// Bytes of the budget for unfinished hellos that this one holds.
+        charged: usize,
+    },
+    Handshake,
+    Relay,
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub fn new(policy: Arc<ListenerPolicy>, peer: Option<SocketAddr>, now: Time) -> Self {
+        Self {
+            policy,
+            peer,
+            accepted_at: now,
+            phase_since: now,
+            last_activity: now,
+            phase: Phase::Hello { reader: Box::default(), charged: 0 },
+            tls: None,
+            downstream: SideState::open(),
+            upstream: SideState::absent(),
+            dial: Dial::default(),
+            ending: None,
+            first_ended: None,
+            truncated: false,
+            sni: None,
+            facts: None,
+            bytes: ByteCounts::default(),
+            times: PhaseTimes::default(),
+        }
+    }
+
+    /// What the connection was admitted under.
+    pub fn policy(&self) -> &Arc<ListenerPolicy> {
+        &self.policy
+    }
+
+    /// Takes one event.
+    pub fn handle(&mut self, input: Input, cx: &mut Context<'_>) {
+        match &input {
+            Input::Received(side, _) => self.side_mut(*side).receiving = false,
+            Input::ReceiveClosed(side) | Input::Failed(side, Operation::Receive, _) => {
+                self.side_mut(*side).receiving = false;
+            }
+            Input::Sent(side) => {
+                self.side_mut(*side).sending = 0;
+                self.last_activity = cx.now;
+            }
+            Input::Failed(side, Operation::Send, _) => self.side_mut(*side).sending = 0,
+            _ => {}
+        }
+        if self.ending.is_some() {
+            return self.handle_ending(input, cx);
+        }
+        match input {
+            Input::Received(side, buf) => {
+                self.last_activity = cx.now;
+                self.side_mut(side).note_received(&buf);
+                self.on_received(side, buf, cx);
+            }
+            Input::ReceiveClosed(side) => self.on_receive_closed(side, cx),
+            Input::Connected => self.on_connected(cx),
+            Input::Failed(_, Operation::Connect, error) => {
+                self.on_connect_failed(dial::classify(&error), Some(&error), cx);
+            }
+            Input::Failed(side, _, error) => self.on_failed(side, &error, cx),
+            Input::Closed(side) => self.on_closed(side),
+            Input::Deadline => self.on_deadline(cx),
+            Input::Stop(reason) => self.stop(reason, cx),
+            Input::Sent(_) => {}
+        }
+    }
+
+    /// The next operation to start, until `None`.
+    pub fn poll_action(&mut self, cx: &mut Context<'_>) -> Option<Action> {
+        if self.ending.is_none() {
+            if let Some(endpoint) = self.poll_dial(cx) {
+                return Some(Action::Connect { endpoint });
+            }
+            for side in [Side::Downstream, Side::Upstream] {
+                if let Some(action) = self.poll_side(side, cx) {
+                    return Some(action);
+                }
+            }
+        }
+        // Polling a side may have been what ended the connection.
+        self.poll_ending(cx)
+    }
+
+    /// When [`Input::Deadline`] is due; may have passed already.
+    pub fn next_deadline(&self) -> Option<Time> {
+        if let Some(ending) = &self.ending {
+            return ending.deadline();
+        }
+        let timeouts = &self.policy.timeouts;
+        let phase = match self.phase {
+            Phase::Hello { .. } | Phase::Handshake => Some(self.accepted_at + timeouts.handshake),
+            Phase::Relay => self.relay_deadline(),
+        };
+        [phase, self.dial.deadline()].into_iter().flatten().min()
+    }
+
+    fn on_received(&mut self, side: Side, buf: Buf, cx: &mut Context<'_>) {
+        match (side, &self.phase) {
+            (Side::Upstream, _) => self.relay_from_upstream(&buf, cx),
+            (Side::Downstream, Phase::Hello { .. }) => self.on_hello_bytes(buf, cx),
+            (Side::Downstream, Phase::Handshake) => self.on_handshake_bytes(buf, cx),
+            (Side::Downstream, Phase::Relay) => self.relay_from_downstream(buf, cx),
+        }
+    }
+
+    fn on_receive_closed(&mut self, side: Side, cx: &mut Context<'_>) {
+        match (side, &self.phase) {
+            (Side::Downstream, Phase::Hello { .. }) => self.hello_eof(cx),
+            (Side::Downstream, Phase::Handshake) => self.handshake_eof(cx),
+            (Side::Downstream, Phase::Relay) => self.downstream_eof(),
+            (Side::Upstream, _) => self.upstream_eof(cx),
+        }
+    }
+
+    fn on_deadline(&mut self, cx: &mut Context<'_>) {
+        if self.dial.deadline().is_some_and(|deadline| deadline <= cx.now) {
+            return self.on_connect_failed(Reason::UpstreamTimeout, None, cx);
+        }
+        match self.phase {
+            Phase::Hello { .. } | Phase::Handshake => {
+                if self.accepted_at + self.policy.timeouts.handshake <= cx.now {
+                    self.handshake_timeout(cx);
+                }
+            }
+            Phase::Relay => self.relay_timeout(cx),
+        }
+    }
+
+    fn poll_side(&mut self, side: Side, cx: &Context<'_>) -> Option<Action> {
+        let held = side == Side::Downstream && self.holds_flight();
+        let last_output = self.side(side.other()).output.is_ended();
+        let may_receive = self.may_receive(side, cx);
+        let state = self.side_mut(side);
+        if !state.is_open() {
+            return None;
+        }
+        if !held && state.sending == 0 {
+            if let Some(buf) = state.next_to_send() {
+                return Some(Action::Send(side, buf));
+            }
+            if state.output.is_ending() {
+                state.output.end();
+                if last_output {
+                    // Closing both sockets sends this FIN, too.
+                    self.finish(cx);
+                    return None;
+                }
+                return Some(Action::ShutdownWrite(side));
+            }
+        }
+        if may_receive && !state.receiving && !state.ended {
+            state.receiving = true;
+            return Some(Action::Receive(side, state.receive_class()));
+        }
+        None
+    }
+
+    fn side(&self, side: Side) -> &SideState {
+        match side {
+            Side::Downstream => &self.downstream,
+            Side::Upstream => &self.upstream,
+        }
+    }
+
+    fn side_mut(&mut self, side: Side) -> &mut SideState {
+        match side {
+            Side::Downstream => &mut self.downstream,
+            Side::Upstream => &mut self.upstream,
+        }
+    }
+}

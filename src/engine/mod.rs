@@ -164,6 +164,16 @@ pub enum Side {
     Upstream,
 }
 
+impl Side {
+    /// The side that is not this one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Downstream => Self::Upstream,
+            Self::Upstream => Self::Downstream,
+        }
+    }
+}
+
 /// Names a socket: a connection's slot and the side of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketId {

@@ -1,2 +1,10 @@
+//! TLS towards the peer that connects: reading its hello, who we are, how it may come back.
+
+pub mod alert;
 pub mod error;
+pub mod hello;
+pub mod provider;
 pub mod tls_conn;
+
+#[cfg(test)]
+mod testing;

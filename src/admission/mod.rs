@@ -1,0 +1,3 @@
+//! Who may start a handshake now.
+
+pub mod hello_budget;

@@ -1,0 +1,132 @@
+//! Dialling the upstream: when, whom, how often, how long.
+
+use std::io;
+
+use super::outcome::{Cause, Reason};
+use super::side::{SideState, Socket};
+use super::{Connection, Context, Phase};
+use crate::config::model::ConnectWhen;
+use crate::engine::CloseMode;
+use crate::tls::alert;
+use crate::time::Time;
+
+/// How far dialling is.
+#[derive(Debug, Default)]
+pub(super) struct Dial {
+    wanted: bool,
+    attempts: usize,
+    /// The endpoint dialled last.
+    pub(super) endpoint: Option<usize>,
+    started_at: Option<Time>,
+    deadline: Option<Time>,
+    /// The failed socket must be closed before the next attempt.
+    discard: bool,
+}
+
+impl Dial {
+    /// When the attempt under way is given up.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// True when a failed socket waits to be closed; asked once.
+    pub(super) fn take_discard(&mut self) -> bool {
+        std::mem::take(&mut self.discard)
+    }
+}
+
+impl Connection {
+    pub(super) fn dial_after_hello(&mut self) {
+        self.dial.wanted = self.policy.connect == ConnectWhen::AfterHello;
+    }
+
+    pub(super) fn dial_after_handshake(&mut self) {
+        self.dial.wanted |= self.policy.connect == ConnectWhen::AfterHandshake;
+    }
+
+    /// The endpoint to dial now, if it is time to.
+    pub(super) fn poll_dial(&mut self, cx: &mut Context<'_>) -> Option<usize> {
+        if !self.dial.wanted || self.upstream.socket != Socket::Absent {
+            return None;
+        }
+        let choice = cx.upstreams.choose(&self.policy, cx.now);
+        self.dial.wanted = false;
+        self.dial.attempts += 1;
+        self.dial.endpoint = Some(choice.endpoint);
+        self.dial.started_at.get_or_insert(cx.now);
+        self.dial.deadline = Some(cx.now + choice.timeout);
+        self.upstream.socket = Socket::Dialling;
+        Some(choice.endpoint)
+    }
+
+    pub(super) fn on_connected(&mut self, cx: &mut Context<'_>) {
+        self.report_endpoint(true, cx);
+        self.dial.deadline = None;
+        self.upstream.socket = Socket::Open;
+        self.last_activity = cx.now;
+        let time = self.dial.started_at.map(|started_at| cx.now - started_at);
+        self.times.connect = time;
+        if let (Phase::Relay, Some(time)) = (&self.phase, time) {
+            cx.telemetry.on_connect(self.policy.index, self.resumed(), time);
+        }
+    }
+
+    /// Tries the next endpoint, or makes the upstream's being down visible to the peer at once.
+    pub(super) fn on_connect_failed(
+        &mut self,
+        reason: Reason,
+        error: Option<&io::Error>,
+        cx: &mut Context<'_>,
+    ) {
+        if reason != Reason::UpstreamResources {
+            self.report_endpoint(false, cx);
+        }
+        self.dial.deadline = None;
+        if self.dial.attempts < self.policy.upstreams.len() {
+            self.dial.discard = true;
+            return;
+        }
+        let cause = match reason {
+            Reason::UpstreamResources => Cause::Local,
+            _ => Cause::Upstream,
+        };
+        let stage = self.stage();
+        if self.holds_flight() {
+            // Nothing was sent yet, so the peer still reads plaintext alerts.
+            self.queue_alert(alert::INTERNAL_ERROR, cx);
+            let ending = self.end(stage, reason, cause, cx);
+            ending.details(error).alert_sent(Some(alert::INTERNAL_ERROR)).flush_downstream(cx.now);
+        } else {
+            self.end(stage, reason, cause, cx).details(error).close_downstream(CloseMode::Reset);
+        }
+    }
+
+    /// A socket that is not the connection's last has closed: dial again.
+    pub(super) fn redial(&mut self) {
+        let queue = std::mem::take(&mut self.upstream.queue);
+        let output = self.upstream.output;
+        self.upstream = SideState { queue, output, ..SideState::absent() };
+        self.dial.wanted = true;
+    }
+
+    fn report_endpoint(&self, up: bool, cx: &mut Context<'_>) {
+        if let Some(endpoint) = self.dial.endpoint {
+            cx.upstreams.report(&self.policy, endpoint, up, cx.now);
+        }
+    }
+}
+
+/// Which word a connect error deserves.
+pub(super) fn classify(error: &io::Error) -> Reason {
+    match error.raw_os_error() {
+        // EAGAIN and ENOENT: a unix socket whose queue is full, or that is not there.
+        Some(libc::ECONNREFUSED | libc::ECONNRESET | libc::ENOENT | libc::EAGAIN) => {
+            Reason::UpstreamRefused
+        }
+        Some(libc::ETIMEDOUT) => Reason::UpstreamTimeout,
+        Some(
+            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL,
+        ) => Reason::UpstreamResources,
+        _ => Reason::UpstreamUnreachable,
+    }
+}

@@ -1,0 +1,57 @@
+//! What holds for a connection: looked up once it is known where it came in and what it asked for.
+//!
+//! A [`Policy`] is compiled from the configuration, immutable, and shared by all shards. A
+//! connection keeps the part it was admitted under for its whole life.
+
+use std::sync::Arc;
+
+use crate::config::model::{ConnectWhen, Timeouts};
+use crate::engine::Address;
+use crate::tls::ServerProfile;
+
+/// Every listener's policy, by its position in the configuration.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub listeners: Vec<Arc<ListenerPolicy>>,
+}
+
+/// What a listener does with its connections.
+#[derive(Debug)]
+pub struct ListenerPolicy {
+    /// Position in the configuration.
+    pub index: usize,
+    pub name: Arc<str>,
+    pub tls: ServerProfile,
+    pub connect: ConnectWhen,
+    pub timeouts: Timeouts,
+    /// At least one.
+    pub upstreams: Vec<Address>,
+}
+
+/// What is known about a connection once its ClientHello was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// SNI, when it is a DNS name.
+    pub server_name: Option<&'a str>,
+}
+
+/// What to do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Admit,
+    /// The name is none of ours and `strict_sni` is on.
+    UnrecognizedName,
+}
+
+impl ListenerPolicy {
+    /// The verdict over one connection.
+    pub fn lookup(&self, facts: &Facts<'_>) -> Verdict {
+        match facts.server_name {
+            Some(name) if self.tls.strict_sni() && !self.tls.covers(name) => {
+                Verdict::UnrecognizedName
+            }
+            None if self.tls.strict_sni() => Verdict::UnrecognizedName,
+            _ => Verdict::Admit,
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What the tests of this module share: certificates, and handshakes in memory.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SignatureAlgorithm};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
+    SupportedProtocolVersion,
+};
+
+/// The name on the certificates of [`Ca::issue`] and that clients ask for.
+pub(crate) const NAME: &str = "component.example";
+
+/// A certificate authority of the test's own.
+pub(crate) struct Ca {
+    pub(crate) issuer: Issuer<'static, KeyPair>,
+    pub(crate) certificate: rcgen::Certificate,
+}
+
+/// A certificate and its key, as PEM.
+pub(crate) struct Issued {
+    pub(crate) certificate: rcgen::Certificate,
+    pub(crate) key: KeyPair,
+}
+
+impl Ca {
+    pub(crate) fn new() -> Self {
+        let key = KeyPair::generate().expect("key");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).expect("signed");
+        Self { issuer: Issuer::new(params, key), certificate }
+    }
+
+    pub(crate) fn issue(&self, algorithm: &'static SignatureAlgorithm) -> Issued {
+        let params = CertificateParams::new(vec![NAME.to_owned()]).expect("a DNS name");
+        self.issue_with(&params, algorithm)
+    }
+
+    pub(crate) fn issue_with(
+        &self,
+        params: &CertificateParams,
+        algorithm: &'static SignatureAlgorithm,
+    ) -> Issued {
+        let key = KeyPair::generate_for(algorithm).expect("key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
+        Issued { certificate, key }
+    }
+
+    /// An RSA key comes from the openssl command, because ring does not make any.
+    pub(crate) fn issue_rsa(&self) -> Issued {
+        let output = Command::new("openssl")
+            .args(["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"])
+            .output()
+            .expect("the openssl command is installed");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let pem = String::from_utf8(output.stdout).expect("PEM is text");
+        let key = KeyPair::from_pem(&pem).expect("a PKCS #8 key");
+        let params = CertificateParams::new(vec![NAME.to_owned()]).expect("a DNS name");
+        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
+        Issued { certificate, key }
+    }
+
+    pub(crate) fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.der().clone()).expect("a valid root");
+        roots
+    }
+
+    pub(crate) fn client(&self, provider: CryptoProvider) -> ClientConfig {
+        ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .expect("versions of the provider")
+            .with_root_certificates(self.roots())
+            .with_no_client_auth()
+    }
+}
+
+impl Issued {
+    pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
+        vec![self.certificate.der().clone()]
+    }
+
+    pub(crate) fn private_key(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.key.serialize_der()).into()
+    }
+
+    pub(crate) fn server(&self, provider: Arc<CryptoProvider>) -> ServerConfig {
+        self.server_of(provider, rustls::ALL_VERSIONS)
+    }
+
+    pub(crate) fn server_of(
+        &self,
+        provider: Arc<CryptoProvider>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ServerConfig {
+        ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("versions of the provider")
+            .with_no_client_auth()
+            .with_single_cert(self.chain(), self.private_key())
+            .expect("key and certificate match")
+    }
+}
+
+pub(crate) fn client(config: &Arc<ClientConfig>) -> ClientConnection {
+    let name = NAME.try_into().expect("a DNS name");
+    ClientConnection::new(Arc::clone(config), name).expect("a valid configuration")
+}
+
+pub(crate) fn server(config: &Arc<ServerConfig>) -> ServerConnection {
+    ServerConnection::new(Arc::clone(config)).expect("a valid configuration")
+}
+
+/// Carries records to and fro until both have nothing to say, session tickets included.
+///
+/// # Errors
+/// The first error of either side; the other side's comes from the alert, if at all.
+pub(crate) fn handshake(
+    client: &mut ClientConnection,
+    server: &mut ServerConnection,
+) -> Result<(), rustls::Error> {
+    while client.wants_write() || server.wants_write() {
+        let mut records = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut records).expect("in memory");
+        }
+        let mut unread = records.as_slice();
+        while !unread.is_empty() {
+            server.read_tls(&mut unread).expect("in memory");
+            server.process_new_packets()?;
+        }
+        records.clear();
+        while server.wants_write() {
+            server.write_tls(&mut records).expect("in memory");
+        }
+        let mut unread = records.as_slice();
+        while !unread.is_empty() {
+            client.read_tls(&mut unread).expect("in memory");
+            client.process_new_packets()?;
+        }
+    }
+    assert!(!client.is_handshaking() && !server.is_handshaking());
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Which endpoint to dial, and how long to wait for it.
+//!
+//! Each shard keeps its own picture, learnt from its own connections: an endpoint that refused or
+//! did not answer is passed over while another one lives, and is given less time to answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::policy::ListenerPolicy;
+use crate::time::Time;
+
+/// The endpoints of every listener, as this shard sees them.
+#[derive(Debug)]
+pub struct Upstreams {
+    listeners: Vec<Endpoints>,
+}
+
+#[derive(Debug, Default)]
+struct Endpoints {
+    /// When each endpoint last failed to connect; `None` once it connected again.
+    failed_at: Vec<Option<Time>>,
+    next: usize,
+}
+
+/// An endpoint to dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Position in the listener's list.
+    pub endpoint: usize,
+    /// How long to wait until it is connected.
+    pub timeout: Duration,
+}
+
+impl Upstreams {
+    /// Nothing known yet about any endpoint of `listeners`.
+    pub fn new(listeners: &[Arc<ListenerPolicy>]) -> Self {
+        let endpoints = |listener: &Arc<ListenerPolicy>| Endpoints {
+            failed_at: vec![None; listener.upstreams.len()],
+            next: 0,
+        };
+        Self { listeners: listeners.iter().map(endpoints).collect() }
+    }
+
+    /// The next endpoint in turn that is not known to be down, else the next in turn.
+    pub fn choose(&mut self, listener: &ListenerPolicy, now: Time) -> Choice {
+        let endpoints = &mut self.listeners[listener.index];
+        let count = endpoints.failed_at.len();
+        let first = endpoints.next;
+        let alive = (0..count)
+            .map(|step| (first + step) % count)
+            .find(|&endpoint| !endpoints.is_down(endpoint, now));
+        let endpoint = alive.unwrap_or(first % count);
+        endpoints.next = (endpoint + 1) % count;
+        let patience = listener.timeouts.connect;
+        let timeout =
+            if alive.is_some() { patience } else { patience.min(TIMEOUT_WHEN_DOWN) };
+        Choice { endpoint, timeout }
+    }
+
+    /// Learns from an attempt.
+    pub fn report(&mut self, listener: &ListenerPolicy, endpoint: usize, up: bool, now: Time) {
+        self.listeners[listener.index].failed_at[endpoint] = (!up).then_some(now);
+    }
+}
+
+impl Endpoints {
+    fn is_down(&self, endpoint: usize, now: Time) -> bool {
+        self.failed_at[endpoint].is_some_and(|at| now.since(at) < DOWN_FOR)
+    }
+}
+
+/// How long a failed attempt speaks against an endpoint.
+const DOWN_FOR: Duration = Duration::from_secs(10);
+/// Known to be down, an upstream must look down within a second.
+const TIMEOUT_WHEN_DOWN: Duration = Duration::from_millis(900);
