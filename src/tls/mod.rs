@@ -2,6 +2,7 @@
 
 pub mod alert;
 pub mod hello;
+pub mod identity;
 pub mod provider;
 
 #[cfg(test)]
