@@ -3,6 +3,7 @@
 pub mod alert;
 pub mod error;
 pub mod hello;
+pub mod identity;
 pub mod provider;
 pub mod tls_conn;
 

@@ -14,9 +14,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, ring};
 
 /// The provider that all TLS of the gateway uses; always the same one.
 ///
-/// Groups in order of preference: X25519MLKEM768 (post-quantum hybrid), X25519, P-256, P-384.
-/// A client that sent a share for a later group only is served with that one: rustls prefers no
-/// round trip lost to the order.
+/// Groups in order of preference: X25519MLKEM768 (post-quantum hybrid), X25519, P-256, P-384. As a
+/// server rustls follows the order of the client; ours counts where we are the client.
 pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         Arc::new(CryptoProvider {

@@ -52,6 +52,10 @@ impl Ca {
 
     /// An RSA key comes from the openssl command, because ring does not make any.
     pub(crate) fn issue_rsa(&self) -> Issued {
+        self.issue_rsa_with(&CertificateParams::new(vec![NAME.to_owned()]).expect("a DNS name"))
+    }
+
+    pub(crate) fn issue_rsa_with(&self, params: &CertificateParams) -> Issued {
         let output = Command::new("openssl")
             .args(["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"])
             .output()
@@ -59,7 +63,6 @@ impl Ca {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let pem = String::from_utf8(output.stdout).expect("PEM is text");
         let key = KeyPair::from_pem(&pem).expect("a PKCS #8 key");
-        let params = CertificateParams::new(vec![NAME.to_owned()]).expect("a DNS name");
         let certificate = params.signed_by(&key, &self.issuer).expect("signed");
         Issued { certificate, key }
     }

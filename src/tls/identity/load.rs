@@ -1,0 +1,330 @@
+//! Reads certificate, key and CA files and checks that they can be used together.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{RootCertStore, SignatureScheme};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use zeroize::Zeroizing;
+
+use super::{Identities, Identity, IdentityProblem, SniResolver};
+use crate::config::model::{CertificateFiles, ClientCert, DownstreamTls};
+
+/// Longest file that is read, in bytes; bundles of public CAs have a quarter of it.
+const MAX_FILE: u64 = 1 << 20;
+const GROUPS: &str = "/etc/group";
+
+/// Schemes that keys are probed for.
+const SCHEMES: [SignatureScheme; 10] = [
+    SignatureScheme::ED25519,
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA512,
+    SignatureScheme::RSA_PKCS1_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA512,
+];
+
+/// Reads all files that the TLS section of a listener names.
+///
+/// # Errors
+/// Every problem found, not just the first.
+pub fn load(
+    tls: &DownstreamTls,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Identities, Vec<IdentityProblem>> {
+    let mut problems = Vec::new();
+    let mut keep = |problem| problems.push(problem);
+    let key_group = match tls.key_group.as_deref().map(find_group).transpose() {
+        Ok(group) => group,
+        Err(problem) => {
+            keep(problem);
+            None
+        }
+    };
+    let mut list = Vec::new();
+    for files in &tls.certificates {
+        match load_identity(files, key_group, provider) {
+            Ok(identity) => list.push(identity),
+            Err(found) => found.into_iter().for_each(&mut keep),
+        }
+    }
+    let verifier = client_verifier(tls.trusted_ca.as_deref(), tls.client_cert, provider);
+    match verifier {
+        Ok(verifier) if problems.is_empty() => {
+            let resolver = Arc::new(SniResolver::new(&list, tls.strict_sni));
+            Ok(Identities { list, resolver, verifier })
+        }
+        Ok(_) => Err(problems),
+        Err(problem) => {
+            problems.push(problem);
+            Err(problems)
+        }
+    }
+}
+
+/// What checks the certificates of peers.
+///
+/// # Errors
+/// When a certificate is asked for and the file has no CA that can be used.
+pub fn client_verifier(
+    trusted_ca: Option<&Path>,
+    mode: ClientCert,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, IdentityProblem> {
+    if mode == ClientCert::None {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    }
+    let path = trusted_ca.unwrap_or(Path::new(""));
+    let named = Named { file: path, line: 0, key: "trusted_ca" };
+    let bytes = named.read()?;
+    let mut roots = RootCertStore::empty();
+    for (position, certificate) in named.certificates(&bytes)?.into_iter().enumerate() {
+        roots.add(certificate).map_err(|error| {
+            let found = format!("certificate {} cannot be a CA: {error}", position + 1);
+            named.problem(found, "CA certificates in PEM", "Remove it or put a CA there.")
+        })?;
+    }
+    let mut builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    if mode == ClientCert::Optional {
+        builder = builder.allow_unauthenticated();
+    }
+    builder.build().map_err(|error| {
+        named.problem(error.to_string(), "CA certificates in PEM", "Put a CA certificate there.")
+    })
+}
+
+fn load_identity(
+    files: &CertificateFiles,
+    key_group: Option<u32>,
+    provider: &CryptoProvider,
+) -> Result<Identity, Vec<IdentityProblem>> {
+    let certificate =
+        Named { file: &files.certificate, line: files.certificate_line, key: "certificate" };
+    let key = Named {
+        file: &files.certificate_key,
+        line: files.certificate_key_line,
+        key: "certificate_key",
+    };
+    let chain = certificate.read().and_then(|bytes| certificate.certificates(&bytes));
+    let signing_key = load_key(&key, key_group, provider);
+    let (chain, signing_key) = match (chain, signing_key) {
+        (Ok(chain), Ok(key)) => (chain, key),
+        (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
+    };
+    let certified = CertifiedKey::new(chain, signing_key);
+    let identity = describe(&certificate, &certified).map_err(|problem| vec![problem])?;
+    certified.keys_match().map_err(|error| {
+        let found = format!("the key of another certificate ({error})");
+        let hint = format!(
+            "Compare `openssl x509 -pubkey -noout -in {}` with `openssl pkey -pubout -in {}`.",
+            certificate.file.display(),
+            key.file.display()
+        );
+        vec![key.problem(found, "the key of the first certificate in `certificate`", hint)]
+    })?;
+    Ok(identity(Arc::new(certified)))
+}
+
+/// Reads what the log and the resolver need from the first certificate of the chain.
+fn describe(
+    named: &Named<'_>,
+    certified: &CertifiedKey,
+) -> Result<impl FnOnce(Arc<CertifiedKey>) -> Identity + use<>, IdentityProblem> {
+    let first = certified.cert.first().map_or(&[][..], |certificate| certificate);
+    let (_, parsed) = X509Certificate::from_der(first).map_err(|error| {
+        let found = format!("a certificate that cannot be read ({error})");
+        named.problem(found, "X.509 certificates in PEM", "Ask for the certificate again.")
+    })?;
+    let names = names(&parsed);
+    let subject = parsed.subject().to_string();
+    let serial = parsed.raw_serial_as_string();
+    let not_before = parsed.validity().not_before.timestamp();
+    let not_after = parsed.validity().not_after.timestamp();
+    let schemes =
+        SCHEMES.into_iter().filter(|s| certified.key.choose_scheme(&[*s]).is_some()).collect();
+    let (certificate, line) = (named.file.to_owned(), named.line);
+    Ok(move |key| Identity {
+        certificate,
+        line,
+        names,
+        subject,
+        serial,
+        not_before,
+        not_after,
+        key,
+        schemes,
+    })
+}
+
+/// RFC 9525 §2 and, for old certificates, RFC 6125 §6.4.4: the common name counts only where there
+/// is no subject alternative name.
+fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let normal = |name: &str| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    match certificate.subject_alternative_name() {
+        Ok(Some(extension)) => {
+            let dns = extension.value.general_names.iter().filter_map(|name| match name {
+                GeneralName::DNSName(name) => Some(normal(name)),
+                _ => None,
+            });
+            dns.collect()
+        }
+        Ok(None) => {
+            let common = certificate.subject().iter_common_name();
+            common.filter_map(|name| name.as_str().ok()).map(normal).collect()
+        }
+        // Given twice: peers refuse such a certificate, whatever the name.
+        Err(_) => Vec::new(),
+    }
+}
+
+fn load_key(
+    named: &Named<'_>,
+    key_group: Option<u32>,
+    provider: &CryptoProvider,
+) -> Result<Arc<dyn SigningKey>, IdentityProblem> {
+    let bytes = {
+        // One handle for both, so that what is checked is what is read.
+        let file = named.open()?;
+        named.check_mode(&file, key_group)?;
+        Zeroizing::new(named.read_from(file)?)
+    };
+    let allowed = "a private key in PEM: RSA of 2048 to 8192 bits, ECDSA P-256 or P-384, Ed25519";
+    let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+        let encrypted = bytes.windows(9).any(|word| word == b"ENCRYPTED");
+        let found = match error {
+            pem::Error::NoItemsFound if encrypted => "an encrypted private key".to_owned(),
+            pem::Error::NoItemsFound => "no private key".to_owned(),
+            // The text of other errors may quote the file, which is secret.
+            _ => "damaged PEM".to_owned(),
+        };
+        let hint = if encrypted {
+            format!("Decrypt it: `openssl pkey -in {} -out <file>`.", named.file.display())
+        } else {
+            "It starts with -----BEGIN PRIVATE KEY----- (or EC, or RSA).".to_owned()
+        };
+        named.problem(found, allowed, hint)
+    })?;
+    // Wipes the key's DER encoding when done.
+    provider.key_provider.load_private_key(key).map_err(|_| {
+        let hint =
+            format!("`openssl pkey -noout -text -in {}` shows what it is.", named.file.display());
+        named.problem("a key of a type or size that is not supported", allowed, hint)
+    })
+}
+
+fn find_group(name: &str) -> Result<u32, IdentityProblem> {
+    let named = Named { file: Path::new(GROUPS), line: 0, key: "key_group" };
+    let text = String::from_utf8_lossy(&named.read()?).into_owned();
+    group_id(&text, name).ok_or_else(|| {
+        let hint = format!("Create it: `groupadd --system {name}`.");
+        named.problem(format!("no group `{name}`"), "a group of this machine", hint)
+    })
+}
+
+/// The number of a group, from text in the format of group(5): `name:password:number:members`.
+pub(super) fn group_id(text: &str, name: &str) -> Option<u32> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
+    })
+}
+
+/// A file that the configuration names.
+struct Named<'a> {
+    file: &'a Path,
+    line: usize,
+    key: &'static str,
+}
+
+impl Named<'_> {
+    fn problem(
+        &self,
+        found: impl Into<String>,
+        allowed: &'static str,
+        hint: impl Into<String>,
+    ) -> IdentityProblem {
+        let (file, found, hint) = (self.file.to_owned(), found.into(), hint.into());
+        IdentityProblem { file, line: self.line, key: self.key, found, allowed, hint }
+    }
+
+    fn unreadable(&self, error: &io::Error) -> IdentityProblem {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "Check the path; relative ones start where tlsgate does.",
+            io::ErrorKind::PermissionDenied => "Let the user that tlsgate runs as read it.",
+            _ => "Check the file.",
+        };
+        self.problem(error.to_string(), "a file that can be read", hint)
+    }
+
+    fn open(&self) -> Result<File, IdentityProblem> {
+        File::open(self.file).map_err(|error| self.unreadable(&error))
+    }
+
+    fn read(&self) -> Result<Vec<u8>, IdentityProblem> {
+        self.open().and_then(|file| self.read_from(file))
+    }
+
+    fn read_from(&self, file: File) -> Result<Vec<u8>, IdentityProblem> {
+        // All memory at once: growing would leave copies of a private key behind.
+        let size = file.metadata().map_err(|error| self.unreadable(&error))?.len();
+        let capacity = usize::try_from(size.min(MAX_FILE) + 1).expect("below 2^20 + 2");
+        let mut bytes = Vec::with_capacity(capacity);
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| self.unreadable(&error))?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(self.problem("over 1 MiB", "files up to 1 MiB", "Check the path."));
+        }
+        Ok(bytes)
+    }
+
+    fn certificates(&self, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, IdentityProblem> {
+        let allowed = "X.509 certificates in PEM";
+        let hint = "It starts with -----BEGIN CERTIFICATE-----.";
+        let chain = CertificateDer::pem_slice_iter(bytes).collect::<Result<Vec<_>, _>>();
+        match chain {
+            Ok(chain) if chain.is_empty() => Err(self.problem("no certificate", allowed, hint)),
+            Ok(chain) => Ok(chain),
+            Err(error) => Err(self.problem(format!("damaged PEM: {error}"), allowed, hint)),
+        }
+    }
+
+    /// A private key is for its owner and, where configured, one group to read.
+    fn check_mode(&self, file: &File, key_group: Option<u32>) -> Result<(), IdentityProblem> {
+        let metadata = file.metadata().map_err(|error| self.unreadable(&error))?;
+        let (mode, group) = (metadata.mode() & 0o777, metadata.gid());
+        let for_others = mode & 0o007 != 0;
+        let for_group = mode & 0o020 != 0 || (mode & 0o050 != 0 && key_group != Some(group));
+        if !for_others && !for_group {
+            return Ok(());
+        }
+        let to_whom = if for_others { "everybody" } else { "a group that is not `key_group`" };
+        let found = format!("mode {mode:04o}, group {group}: open to {to_whom}");
+        let allowed = "mode 0600 or 0400, or 0640 or 0440 with the group of `key_group`";
+        let change = if key_group == Some(group) { "640" } else { "600" };
+        let hint = format!("`chmod {change} {}`", self.file.display());
+        Err(self.problem(found, allowed, hint))
+    }
+}
+
+#[cfg(test)]
+pub(super) fn identity_for_tests(issued: &crate::tls::testing::Issued) -> Identity {
+    let provider = crate::tls::provider::provider();
+    let certified = CertifiedKey::from_der(issued.chain(), issued.private_key(), &provider)
+        .expect("key and certificate match");
+    let named = Named { file: Path::new("test.pem"), line: 1, key: "certificate" };
+    let identity = describe(&named, &certified).expect("a good certificate");
+    identity(Arc::new(certified))
+}
