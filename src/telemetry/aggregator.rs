@@ -1,0 +1,302 @@
+//! The one place where what shards measured comes together.
+//!
+//! One thread asks each shard about once a second, and whenever somebody reads, to hand over. Each
+//! shard has one [`ShardSnapshot`] that travels: to ask is to send it, to answer is to send it
+//! back, so there is never more than one request per shard under way. A reader gets a snapshot in
+//! which each shard was asked after the reader came, or, where a shard did not answer within
+//! [`DEADLINE`], what that shard said last; this is counted per shard.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::merge::Merge;
+use super::shard::ShardSnapshot;
+use super::shared::SharedCounters;
+use super::snapshot::{Facts, Snapshot};
+use crate::time::Time;
+
+/// Time between two requests to a shard when nobody reads.
+pub const TICK: Duration = Duration::from_secs(1);
+/// How long a reader waits for shards.
+pub const DEADLINE: Duration = Duration::from_millis(250);
+/// Readers that may wait at the same time.
+pub const MAX_READERS: usize = 128;
+/// How much longer than [`DEADLINE`] a reader waits for the aggregator itself.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The way to a shard's mailbox.
+pub trait ShardPort: Send {
+    /// Asks the shard to call [`super::ShardTelemetry::hand_over`] with `report` and to send it
+    /// back through its [`AnswerSender`]. Must not block.
+    ///
+    /// # Errors
+    /// Gives `report` back when the mailbox is full or the shard is gone.
+    fn request(&self, report: Box<ShardSnapshot>) -> Result<(), Box<ShardSnapshot>>;
+}
+
+/// Makes the facts of a snapshot; called on the aggregator's thread, once per snapshot.
+pub type FactsSource = Box<dyn Fn() -> Facts + Send>;
+
+/// Where shards send what they were asked for.
+#[derive(Clone, Debug)]
+pub struct AnswerSender(SyncSender<Message>);
+
+/// The other end of [`AnswerSender`], for [`Aggregator::start`].
+#[derive(Debug)]
+pub struct Inbox {
+    sender: SyncSender<Message>,
+    receiver: Receiver<Message>,
+}
+
+/// Why there is no snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    #[error("more than {MAX_READERS} readers wait for the telemetry aggregator")]
+    Busy,
+    #[error("the telemetry aggregator does not answer")]
+    NoAnswer,
+}
+
+/// Owner of the aggregator's thread; stops it when dropped.
+#[derive(Debug)]
+pub struct Aggregator {
+    handle: AggregatorHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A reader's way to the aggregator.
+#[derive(Clone, Debug)]
+pub struct AggregatorHandle {
+    sender: SyncSender<Message>,
+    readers: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Answer(Box<ShardSnapshot>),
+    Read { came: Instant, reply: SyncSender<Arc<Snapshot>> },
+    Stop,
+}
+
+/// Makes the way on which `shards` shards answer.
+pub fn answer_channel(shards: usize) -> (AnswerSender, Inbox) {
+    // Room for all that can be under way, so that no sender ever waits: one answer per shard, the
+    // readers, and the word to stop.
+    let (sender, receiver) = sync_channel(shards + MAX_READERS + 1);
+    (AnswerSender(sender.clone()), Inbox { sender, receiver })
+}
+
+impl AnswerSender {
+    /// Sends the report that was asked for back. Never blocks: see [`answer_channel`]. When the
+    /// aggregator is gone, the report is dropped, for there is nobody left to read it.
+    pub fn send(&self, report: Box<ShardSnapshot>) {
+        drop(self.0.try_send(Message::Answer(report)));
+    }
+}
+
+impl Aggregator {
+    /// Starts the thread. `ports` is in the order of shard numbers.
+    ///
+    /// # Errors
+    /// When the thread cannot be created.
+    pub fn start(
+        inbox: Inbox,
+        ports: Vec<Box<dyn ShardPort>>,
+        facts: FactsSource,
+        shared: Arc<SharedCounters>,
+    ) -> io::Result<Self> {
+        Self::start_with_tick(inbox, ports, facts, shared, TICK)
+    }
+
+    fn start_with_tick(
+        inbox: Inbox,
+        ports: Vec<Box<dyn ShardPort>>,
+        facts: FactsSource,
+        shared: Arc<SharedCounters>,
+        tick: Duration,
+    ) -> io::Result<Self> {
+        let handle = AggregatorHandle { sender: inbox.sender, readers: Arc::default() };
+        let receiver = inbox.receiver;
+        let origin = Instant::now();
+        let shards = ports.into_iter().map(Shard::new).collect::<Vec<_>>();
+        let merge = Merge::new(shards.len(), Time::ZERO);
+        let readers = Vec::new();
+        let mut worker = Worker { origin, shards, merge, readers, facts, shared };
+        let thread = Builder::new()
+            .name("telemetry".to_owned())
+            .spawn(move || worker.run(&receiver, tick))?;
+        Ok(Self { handle, thread: Some(thread) })
+    }
+
+    pub fn handle(&self) -> AggregatorHandle {
+        self.handle.clone()
+    }
+}
+
+impl Drop for Aggregator {
+    fn drop(&mut self) {
+        // Fails only when the thread has ended by itself.
+        drop(self.handle.sender.send(Message::Stop));
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the telemetry aggregator panicked");
+        }
+    }
+}
+
+impl AggregatorHandle {
+    /// A fresh snapshot. Blocks for up to [`DEADLINE`] while shards answer.
+    ///
+    /// # Errors
+    /// [`ReadError::Busy`] when too many wait already, [`ReadError::NoAnswer`] when the aggregator
+    /// has stopped.
+    pub fn snapshot(&self) -> Result<Arc<Snapshot>, ReadError> {
+        let _place = Place::take(&self.readers)?;
+        let (reply, answer) = sync_channel(1);
+        let read = Message::Read { came: Instant::now(), reply };
+        self.sender.try_send(read).map_err(|_| ReadError::NoAnswer)?;
+        answer.recv_timeout(DEADLINE + GRACE).map_err(|_| ReadError::NoAnswer)
+    }
+}
+
+/// One of [`MAX_READERS`] places.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(readers: &'a AtomicUsize) -> Result<Self, ReadError> {
+        let place = Self(readers);
+        if readers.fetch_add(1, Ordering::Relaxed) < MAX_READERS {
+            Ok(place)
+        } else {
+            Err(ReadError::Busy)
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct Shard {
+    port: Box<dyn ShardPort>,
+    /// Here while the shard is not being asked.
+    report: Option<Box<ShardSnapshot>>,
+    /// When it was last asked.
+    asked: Option<Instant>,
+    /// When the request was made that it last answered.
+    answered: Option<Instant>,
+}
+
+impl Shard {
+    fn new(port: Box<dyn ShardPort>) -> Self {
+        Self { port, report: Some(Box::default()), asked: None, answered: None }
+    }
+
+    fn request(&mut self, now: Instant) {
+        if let Some(report) = self.report.take() {
+            self.asked = Some(now);
+            self.report = self.port.request(report).err();
+        }
+    }
+
+    fn is_fresh(&self, since: Instant) -> bool {
+        self.answered.is_some_and(|answered| answered >= since)
+    }
+}
+
+struct Worker {
+    origin: Instant,
+    shards: Vec<Shard>,
+    merge: Merge,
+    readers: Vec<(Instant, SyncSender<Arc<Snapshot>>)>,
+    facts: FactsSource,
+    shared: Arc<SharedCounters>,
+}
+
+impl Worker {
+    fn run(&mut self, inbox: &Receiver<Message>, tick: Duration) {
+        let mut next_tick = self.origin;
+        loop {
+            let now = Instant::now();
+            if now >= next_tick {
+                self.tick(now);
+                next_tick = now + tick;
+            }
+            self.serve(now);
+            let deadlines = self.readers.iter().map(|(came, _)| *came + DEADLINE);
+            let wake = deadlines.fold(next_tick, Instant::min);
+            match inbox.recv_timeout(wake.saturating_duration_since(now)) {
+                Ok(Message::Answer(report)) => self.take(report),
+                Ok(Message::Read { came, reply }) => self.readers.push((came, reply)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Asks every shard; one that has not answered what it was asked before is counted.
+    fn tick(&mut self, now: Instant) {
+        for (number, shard) in self.shards.iter_mut().enumerate() {
+            if shard.asked.is_some_and(|asked| now >= asked + DEADLINE)
+                && shard.answered != shard.asked
+            {
+                self.merge.count_missed(number);
+            }
+            shard.request(now);
+        }
+    }
+
+    fn take(&mut self, mut report: Box<ShardSnapshot>) {
+        let now = Time::ZERO + self.origin.elapsed();
+        self.merge.absorb(&mut report, now);
+        if let Some(shard) = self.shards.get_mut(report.shard) {
+            shard.answered = shard.asked;
+            shard.report = Some(report);
+        }
+    }
+
+    /// Asks shards on behalf of waiting readers, and answers the readers that need not wait longer.
+    fn serve(&mut self, now: Instant) {
+        let Some(newest) = self.readers.iter().map(|(came, _)| *came).max() else { return };
+        for shard in &mut self.shards {
+            // A shard whose mailbox was full is asked again with the next message or tick.
+            if !shard.is_fresh(newest) {
+                shard.request(now);
+            }
+        }
+        let shards = &self.shards;
+        let is_done = |came: Instant| {
+            now >= came + DEADLINE || shards.iter().all(|shard| shard.is_fresh(came))
+        };
+        let done: Vec<_> = self.readers.extract_if(.., |(came, _)| is_done(*came)).collect();
+        let Some(oldest) = done.iter().map(|(came, _)| *came).min() else { return };
+        for (number, shard) in self.shards.iter().enumerate() {
+            if !shard.is_fresh(oldest) {
+                self.merge.count_missed(number);
+            }
+        }
+        let snapshot = Arc::new(self.snapshot());
+        for (_, reply) in done {
+            // A reader that has given up no longer listens.
+            drop(reply.try_send(Arc::clone(&snapshot)));
+        }
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+        let now = Time::ZERO + self.origin.elapsed();
+        self.merge.snapshot((self.facts)(), self.shared.read(), unix_ms, now)
+    }
+}
+
+#[cfg(test)]
+#[path = "aggregator_tests.rs"]
+mod tests;

@@ -1,0 +1,238 @@
+//! Counters of one shard: plain numbers, one writer, no atomics.
+//!
+//! Everything here only grows for the life of the process. Sums over shards, over stages and over
+//! causes are made by readers; a shard keeps each fact once.
+
+use std::ops::AddAssign;
+
+use crate::conn::outcome::{Cause, Outcome, Reason, Stage};
+
+const REASONS: usize = Reason::ALL.len();
+const CAUSES: usize = Cause::ALL.len();
+/// Number of values of [`Stage`]; pinned by a test.
+const STAGES: usize = 4;
+
+/// Why an accepted socket was closed before it became a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `max_connections` was reached.
+    ConnectionLimit,
+    /// The gateway drains.
+    Draining,
+}
+
+impl Refusal {
+    pub const ALL: [Self; 2] = [Self::ConnectionLimit, Self::Draining];
+
+    /// Label value in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectionLimit => "connection_limit",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// What accept(2) failed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptError {
+    /// The process has no descriptor left (EMFILE).
+    Emfile,
+    /// The system has no descriptor left (ENFILE).
+    Enfile,
+    /// ENOMEM or ENOBUFS.
+    NoMemory,
+    /// The peer left before it was accepted (ECONNABORTED).
+    Aborted,
+    Other,
+}
+
+impl AcceptError {
+    pub const ALL: [Self; 5] =
+        [Self::Emfile, Self::Enfile, Self::NoMemory, Self::Aborted, Self::Other];
+
+    /// The kind that an errno belongs to.
+    pub const fn from_errno(errno: i32) -> Self {
+        match errno {
+            libc::EMFILE => Self::Emfile,
+            libc::ENFILE => Self::Enfile,
+            libc::ENOMEM | libc::ENOBUFS => Self::NoMemory,
+            libc::ECONNABORTED => Self::Aborted,
+            _ => Self::Other,
+        }
+    }
+
+    /// Label value in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Emfile => "emfile",
+            Self::Enfile => "enfile",
+            Self::NoMemory => "nomem",
+            Self::Aborted => "aborted",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What one shard counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardCounters {
+    pub refused: [u64; Refusal::ALL.len()],
+    pub accept_errors: [u64; AcceptError::ALL.len()],
+    /// Connections closed because memory for unfinished ClientHellos was used up
+    /// ([`Reason::HelloMemory`]).
+    pub hello_memory_refusals: u64,
+    /// Events that named a listener the shard does not know. A bug of ours: always zero.
+    pub unattributed: u64,
+    pub engine: EngineCounters,
+    /// By listener index.
+    pub listeners: Vec<ListenerCounters>,
+}
+
+/// What the engine of one shard did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineCounters {
+    /// Waits for events.
+    pub turns: u64,
+    /// Events handled.
+    pub events: u64,
+    /// System calls that enter the kernel for I/O (io_uring_enter, or epoll_wait and its calls).
+    pub system_calls: u64,
+    /// Completions that did not fit into the ring (`cq_overflow`).
+    pub ring_overflows: u64,
+    /// Receives that found no buffer and had to wait.
+    pub buffer_starvation: u64,
+}
+
+/// What one shard counted about one listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerCounters {
+    /// Sockets that became connections.
+    pub accepted: u64,
+    pub handshakes_full: u64,
+    pub handshakes_resumed: u64,
+    /// Plaintext bytes from downstream to upstream.
+    pub bytes_received: u64,
+    /// Plaintext bytes from upstream to downstream.
+    pub bytes_sent: u64,
+    ended: [[[u64; CAUSES]; REASONS]; STAGES],
+}
+
+impl Default for ListenerCounters {
+    fn default() -> Self {
+        Self {
+            accepted: 0,
+            handshakes_full: 0,
+            handshakes_resumed: 0,
+            bytes_received: 0,
+            bytes_sent: 0,
+            ended: [[[0; CAUSES]; REASONS]; STAGES],
+        }
+    }
+}
+
+/// True where a connection that ended at `stage` ended without a finished handshake.
+pub const fn is_handshake_stage(stage: Stage) -> bool {
+    matches!(stage, Stage::Hello | Stage::Handshake)
+}
+
+const fn stage_index(stage: Stage) -> usize {
+    match stage {
+        Stage::Hello => 0,
+        Stage::Handshake => 1,
+        Stage::Connecting => 2,
+        Stage::Relay => 3,
+    }
+}
+
+const fn cause_index(cause: Cause) -> usize {
+    match cause {
+        Cause::Downstream => 0,
+        Cause::Upstream => 1,
+        Cause::Policy => 2,
+        Cause::Local => 3,
+    }
+}
+
+impl ListenerCounters {
+    /// Counts the end of a connection.
+    pub fn count_end(&mut self, outcome: &Outcome) {
+        let by_reason = &mut self.ended[stage_index(outcome.stage)];
+        by_reason[outcome.reason.index()][cause_index(outcome.cause)] += 1;
+    }
+
+    /// Connections that ended for this reason and by this cause, whatever their stage.
+    pub fn closed(&self, reason: Reason, cause: Cause) -> u64 {
+        self.ended.iter().map(|by_reason| by_reason[reason.index()][cause_index(cause)]).sum()
+    }
+
+    /// Connections that ended at this stage for this reason, whatever the cause.
+    pub fn ended_at(&self, stage: Stage, reason: Reason) -> u64 {
+        self.ended[stage_index(stage)][reason.index()].iter().sum()
+    }
+
+    /// Connections that ended for this reason before their handshake was done.
+    pub fn handshake_failures(&self, reason: Reason) -> u64 {
+        self.ended_at(Stage::Hello, reason) + self.ended_at(Stage::Handshake, reason)
+    }
+
+    /// Connections that ended.
+    pub fn closed_total(&self) -> u64 {
+        self.ended.iter().flatten().flatten().sum()
+    }
+
+    /// Connections that are open: those accepted that have not ended.
+    pub fn open(&self) -> u64 {
+        self.accepted.saturating_sub(self.closed_total())
+    }
+}
+
+impl AddAssign<&Self> for ListenerCounters {
+    fn add_assign(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.handshakes_full += other.handshakes_full;
+        self.handshakes_resumed += other.handshakes_resumed;
+        self.bytes_received += other.bytes_received;
+        self.bytes_sent += other.bytes_sent;
+        let cells = self.ended.iter_mut().flatten().flatten();
+        for (cell, value) in cells.zip(other.ended.iter().flatten().flatten()) {
+            *cell += value;
+        }
+    }
+}
+
+impl AddAssign for EngineCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.turns += other.turns;
+        self.events += other.events;
+        self.system_calls += other.system_calls;
+        self.ring_overflows += other.ring_overflows;
+        self.buffer_starvation += other.buffer_starvation;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_and_stage_has_its_own_cell() {
+        for (position, cause) in Cause::ALL.into_iter().enumerate() {
+            assert_eq!(cause_index(cause), position);
+        }
+        let stages = [Stage::Hello, Stage::Handshake, Stage::Connecting, Stage::Relay];
+        assert_eq!(stages.len(), STAGES);
+        for (position, stage) in stages.into_iter().enumerate() {
+            assert_eq!(stage_index(stage), position);
+        }
+    }
+
+    #[test]
+    fn errno_kinds() {
+        assert_eq!(AcceptError::from_errno(libc::EMFILE), AcceptError::Emfile);
+        assert_eq!(AcceptError::from_errno(libc::ENFILE), AcceptError::Enfile);
+        assert_eq!(AcceptError::from_errno(libc::ENOBUFS), AcceptError::NoMemory);
+        assert_eq!(AcceptError::from_errno(libc::ECONNABORTED), AcceptError::Aborted);
+        assert_eq!(AcceptError::from_errno(libc::EPERM), AcceptError::Other);
+    }
+}

@@ -1,0 +1,136 @@
+//! Every metric name, once: with its type and the help text that goes with it.
+//!
+//! Names follow the Prometheus conventions: base units (seconds, bytes), counters end in `_total`.
+//! The figures of the process have the names that all client libraries give them.
+
+use super::histograms::Phase;
+
+/// Type of a metric family in the text exposition format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricType {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl MetricType {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// A metric family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: MetricType,
+    pub help: &'static str,
+}
+
+/// Stands for the listeners that share one set of histograms. Not a valid listener name.
+pub const OTHER_LISTENERS: &str = "(other)";
+
+/// Defines the constants and the list of all of them.
+macro_rules! metrics {
+    ($($constant:ident = $kind:ident, $name:literal, $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Metric =
+                Metric { name: $name, kind: MetricType::$kind, help: $help };
+        )*
+        /// Every metric.
+        pub const ALL: &[Metric] = &[$($constant),*];
+    };
+}
+
+metrics! {
+    BUILD_INFO = Gauge, "tlsgate_build_info", "Version that runs; always 1.";
+    ENGINE_INFO = Gauge, "tlsgate_engine_info", "I/O engine that runs and why it was chosen; always 1.";
+    SHARDS = Gauge, "tlsgate_shards", "Worker threads.";
+    PROCESS_START = Gauge, "process_start_time_seconds", "Start of the process, in seconds since 1970.";
+    PROCESS_OPEN_FDS = Gauge, "process_open_fds", "Open file descriptors.";
+    PROCESS_MAX_FDS = Gauge, "process_max_fds", "Limit on open file descriptors.";
+    PROCESS_RESIDENT = Gauge, "process_resident_memory_bytes", "Physical memory in use.";
+    HEAP_LIVE = Gauge, "tlsgate_heap_live_bytes", "Heap bytes allocated and not freed.";
+
+    ACCEPTED = Counter, "tlsgate_connections_accepted_total", "Sockets that became connections.";
+    OPEN = Gauge, "tlsgate_connections_open", "Connections that are open.";
+    REFUSED = Counter, "tlsgate_connections_refused_total", "Sockets closed before they became connections, by cause.";
+    ACCEPT_ERRORS = Counter, "tlsgate_accept_errors_total", "Failures of accept, by kind.";
+    CLOSED = Counter, "tlsgate_connections_closed_total", "Connections that ended, by reason and by who caused it; pairs that never happened are left out.";
+    HANDSHAKES = Counter, "tlsgate_handshakes_total", "Finished handshakes, full or resumed.";
+    HANDSHAKE_FAILURES = Counter, "tlsgate_handshake_failures_total", "Connections that ended before their handshake was done, by reason.";
+    RECEIVED_BYTES = Counter, "tlsgate_received_bytes_total", "Plaintext bytes relayed from downstream to upstream.";
+    SENT_BYTES = Counter, "tlsgate_sent_bytes_total", "Plaintext bytes relayed from upstream to downstream.";
+    HELLO_MEMORY_REFUSALS = Counter, "tlsgate_hello_memory_refusals_total", "Connections closed because memory for unfinished ClientHellos was used up.";
+
+    HELLO_SECONDS = Histogram, "tlsgate_hello_seconds", "Accept to the last byte of the ClientHello.";
+    HANDSHAKE_SECONDS = Histogram, "tlsgate_handshake_seconds", "Last byte of the ClientHello to the end of the handshake.";
+    CONNECT_SECONDS = Histogram, "tlsgate_connect_seconds", "Dialling the upstream to connected.";
+    FIRST_BYTE_SECONDS = Histogram, "tlsgate_first_byte_seconds", "End of the handshake to the first byte from the upstream.";
+    LIFETIME_SECONDS = Histogram, "tlsgate_connection_lifetime_seconds", "Accept to the end, of connections whose handshake was done.";
+
+    SHARD_CONNECTIONS = Gauge, "tlsgate_shard_connections_open", "Connections open on a shard.";
+    SHARD_HANDSHAKES = Gauge, "tlsgate_handshakes_in_flight", "Connections of a shard whose handshake is not done.";
+    SHARD_BUFFERS = Gauge, "tlsgate_buffer_bytes", "Receive and send buffers in use on a shard.";
+    SHARD_ANSWER_AGE = Gauge, "tlsgate_shard_answer_age_seconds", "Time since a shard last handed over its telemetry.";
+    SHARD_MISSED = Counter, "tlsgate_shard_missed_collections_total", "Times a shard did not hand over its telemetry in time.";
+    ENGINE_TURNS = Counter, "tlsgate_engine_turns_total", "Waits for events.";
+    ENGINE_EVENTS = Counter, "tlsgate_engine_events_total", "Events handled.";
+    ENGINE_SYSTEM_CALLS = Counter, "tlsgate_engine_system_calls_total", "System calls of the engine.";
+    RING_OVERFLOWS = Counter, "tlsgate_engine_ring_overflows_total", "Completions that did not fit into the ring.";
+    BUFFER_STARVATION = Counter, "tlsgate_engine_buffer_starvation_total", "Receives that found no buffer.";
+    UNATTRIBUTED = Counter, "tlsgate_unattributed_events_total", "Events of a listener that the shard does not know; a bug if not zero.";
+
+    SESSION_HITS = Counter, "tlsgate_session_store_hits_total", "Sessions found in the session store.";
+    SESSION_MISSES = Counter, "tlsgate_session_store_misses_total", "Sessions looked for and not found in the session store.";
+    SESSION_EVICTIONS = Counter, "tlsgate_session_store_evictions_total", "Sessions pushed out of the session store by newer ones.";
+    SESSION_ENTRIES = Gauge, "tlsgate_session_store_entries", "Sessions in the session store.";
+    SESSION_BYTES = Gauge, "tlsgate_session_store_bytes", "Memory of the sessions in the session store.";
+    TICKETS_ISSUED = Counter, "tlsgate_tickets_issued_total", "Tickets sent.";
+    TICKETS_ACCEPTED = Counter, "tlsgate_tickets_accepted_total", "Tickets that a peer came back with and that were good.";
+    TICKETS_REJECTED = Counter, "tlsgate_tickets_rejected_total", "Tickets that a peer came back with and that were not good.";
+    CERTIFICATE_NOT_AFTER = Gauge, "tlsgate_certificate_not_after_seconds", "End of validity of a certificate, in seconds since 1970.";
+    ACCESS_LOG_DROPPED = Counter, "tlsgate_access_log_dropped_lines_total", "Access-log lines lost because the queue was full or the target failed.";
+    ADMIN_REFUSED = Counter, "tlsgate_admin_connections_refused_total", "Connections to the admin port closed at once because too many were open.";
+}
+
+/// The histogram family of a phase.
+pub const fn phase_metric(phase: Phase) -> Metric {
+    match phase {
+        Phase::Hello => HELLO_SECONDS,
+        Phase::Handshake => HANDSHAKE_SECONDS,
+        Phase::Connect => CONNECT_SECONDS,
+        Phase::FirstByte => FIRST_BYTE_SECONDS,
+        Phase::Lifetime => LIFETIME_SECONDS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        let mut seen = HashSet::new();
+        for metric in ALL {
+            assert!(seen.insert(metric.name), "{} is there twice", metric.name);
+            let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            assert!(metric.name.chars().all(is_word), "{}", metric.name);
+            let prefix = metric.name.starts_with("tlsgate_") || metric.name.starts_with("process_");
+            assert!(prefix, "{}", metric.name);
+            let is_total = metric.name.ends_with("_total");
+            assert_eq!(is_total, metric.kind == MetricType::Counter, "{}", metric.name);
+            if metric.kind == MetricType::Histogram {
+                assert!(metric.name.ends_with("_seconds"), "{}", metric.name);
+            }
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! A [`Snapshot`] in the Prometheus text exposition format, version 0.0.4.
+//!
+//! Phase times are exported as histograms with the fixed buckets of [`bounds`], counted from the
+//! fine histograms (a bucket may include values up to 0.8 % above its bound; sum and count are
+//! exact). There are no quantile gauges: quantiles cannot be added up over machines, buckets can.
+//! Ready-made percentiles are in the status.
+
+use std::collections::BTreeSet;
+use std::fmt::{Display, Write as _};
+
+use super::counters::{AcceptError, Refusal};
+use super::histograms::Phase;
+use super::names::{self, Metric};
+use super::snapshot::{Latency, ShardView, Snapshot, Span, bounds};
+use crate::conn::outcome::{Cause, Reason};
+
+/// Content type of the format.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The whole text.
+pub fn render(snapshot: &Snapshot) -> String {
+    let mut text = String::with_capacity(16 * 1024);
+    write_process(&mut text, snapshot);
+    write_listeners(&mut text, snapshot);
+    for phase in Phase::ALL {
+        write_phase(&mut text, snapshot, phase);
+    }
+    write_totals(&mut text, snapshot);
+    write_shards(&mut text, snapshot);
+    write_shared(&mut text, snapshot);
+    text
+}
+
+/// Appends a family with one sample and no labels.
+pub fn write_single(text: &mut String, metric: &Metric, value: impl Display) {
+    write_family(text, metric);
+    write_sample(text, metric.name, &[], value);
+}
+
+fn write_process(text: &mut String, snapshot: &Snapshot) {
+    let facts = &snapshot.facts;
+    write_family(text, &names::BUILD_INFO);
+    write_sample(text, names::BUILD_INFO.name, &[("version", facts.version)], 1);
+    write_family(text, &names::ENGINE_INFO);
+    let labels = [("engine", facts.engine), ("reason", &facts.engine_reason)];
+    write_sample(text, names::ENGINE_INFO.name, &labels, 1);
+    write_single(text, &names::SHARDS, snapshot.shards.len());
+    write_single(text, &names::PROCESS_START, Milliseconds(facts.started_unix_ms));
+    let process = &facts.process;
+    for (metric, value) in [
+        (names::PROCESS_OPEN_FDS, process.open_fds),
+        (names::PROCESS_MAX_FDS, process.max_fds),
+        (names::PROCESS_RESIDENT, process.resident_bytes),
+        (names::HEAP_LIVE, process.heap_bytes),
+    ] {
+        if let Some(value) = value {
+            write_single(text, &metric, value);
+        }
+    }
+    write_family(text, &names::CERTIFICATE_NOT_AFTER);
+    // A listener may name the same certificate twice; a series may not be there twice.
+    let certificates: BTreeSet<_> = facts.certificates.iter().collect();
+    for certificate in certificates {
+        let labels = [
+            ("listener", &*certificate.listener),
+            ("subject", &certificate.subject),
+            ("serial", &certificate.serial),
+        ];
+        let name = names::CERTIFICATE_NOT_AFTER.name;
+        write_sample(text, name, &labels, certificate.not_after_unix);
+    }
+}
+
+fn write_listeners(text: &mut String, snapshot: &Snapshot) {
+    let listeners = &snapshot.listeners;
+    let mut per_listener = |metric: &Metric, value: &dyn Fn(usize) -> u64| {
+        write_family(text, metric);
+        for (position, view) in listeners.iter().enumerate() {
+            write_sample(text, metric.name, &[("listener", &view.name)], value(position));
+        }
+    };
+    per_listener(&names::ACCEPTED, &|i| listeners[i].counters.accepted);
+    per_listener(&names::OPEN, &|i| listeners[i].counters.open());
+    per_listener(&names::RECEIVED_BYTES, &|i| listeners[i].counters.bytes_received);
+    per_listener(&names::SENT_BYTES, &|i| listeners[i].counters.bytes_sent);
+
+    write_family(text, &names::HANDSHAKES);
+    for view in listeners {
+        let counters = &view.counters;
+        for (kind, value) in
+            [("full", counters.handshakes_full), ("resumed", counters.handshakes_resumed)]
+        {
+            let labels = [("listener", &*view.name), ("kind", kind)];
+            write_sample(text, names::HANDSHAKES.name, &labels, value);
+        }
+    }
+    write_family(text, &names::HANDSHAKE_FAILURES);
+    for view in listeners {
+        for reason in Reason::ALL {
+            let labels = [("listener", &*view.name), ("reason", reason.as_str())];
+            let value = view.counters.handshake_failures(reason);
+            write_sample(text, names::HANDSHAKE_FAILURES.name, &labels, value);
+        }
+    }
+    write_family(text, &names::CLOSED);
+    for view in listeners {
+        for reason in Reason::ALL {
+            for cause in Cause::ALL {
+                let value = view.counters.closed(reason, cause);
+                if value > 0 {
+                    let labels = [
+                        ("listener", &*view.name),
+                        ("reason", reason.as_str()),
+                        ("cause", cause.as_str()),
+                    ];
+                    write_sample(text, names::CLOSED.name, &labels, value);
+                }
+            }
+        }
+    }
+}
+
+fn write_phase(text: &mut String, snapshot: &Snapshot, phase: Phase) {
+    let metric = names::phase_metric(phase);
+    write_family(text, &metric);
+    for latency in snapshot.latencies.iter().filter(|latency| latency.phase == phase) {
+        write_histogram(text, &metric, latency);
+    }
+}
+
+fn write_histogram(text: &mut String, metric: &Metric, latency: &Latency) {
+    let bucket = format!("{}_bucket", metric.name);
+    let (listener, kind) = (("listener", &*latency.listener), ("kind", latency.kind.as_str()));
+    let total = &latency.spans[Span::Total as usize];
+    for (bound, count) in bounds(latency.phase).iter().zip(&latency.buckets) {
+        let bound = bound.as_secs_f64().to_string();
+        write_sample(text, &bucket, &[listener, kind, ("le", &bound)], count);
+    }
+    write_sample(text, &bucket, &[listener, kind, ("le", "+Inf")], total.count);
+    let sum = total.sum.as_secs_f64();
+    write_sample(text, &format!("{}_sum", metric.name), &[listener, kind], sum);
+    write_sample(text, &format!("{}_count", metric.name), &[listener, kind], total.count);
+}
+
+fn write_totals(text: &mut String, snapshot: &Snapshot) {
+    let totals = &snapshot.totals;
+    write_family(text, &names::REFUSED);
+    for refusal in Refusal::ALL {
+        let value = totals.refused[refusal as usize];
+        write_sample(text, names::REFUSED.name, &[("cause", refusal.as_str())], value);
+    }
+    write_family(text, &names::ACCEPT_ERRORS);
+    for error in AcceptError::ALL {
+        let value = totals.accept_errors[error as usize];
+        write_sample(text, names::ACCEPT_ERRORS.name, &[("kind", error.as_str())], value);
+    }
+    write_single(text, &names::HELLO_MEMORY_REFUSALS, totals.hello_memory_refusals);
+    write_single(text, &names::UNATTRIBUTED, totals.unattributed);
+}
+
+fn write_shards(text: &mut String, snapshot: &Snapshot) {
+    let mut per_shard = |metric: &Metric, value: &dyn Fn(&ShardView) -> String| {
+        write_family(text, metric);
+        for (shard, view) in snapshot.shards.iter().enumerate() {
+            write_sample(text, metric.name, &[("shard", &shard.to_string())], value(view));
+        }
+    };
+    per_shard(&names::SHARD_CONNECTIONS, &|view| view.gauges.open_connections.to_string());
+    per_shard(&names::SHARD_HANDSHAKES, &|view| view.gauges.handshakes_in_flight.to_string());
+    per_shard(&names::SHARD_BUFFERS, &|view| view.gauges.buffer_bytes.to_string());
+    per_shard(&names::SHARD_ANSWER_AGE, &|view| view.answered_ago.as_secs_f64().to_string());
+    per_shard(&names::SHARD_MISSED, &|view| view.missed.to_string());
+    per_shard(&names::ENGINE_TURNS, &|view| view.engine.turns.to_string());
+    per_shard(&names::ENGINE_EVENTS, &|view| view.engine.events.to_string());
+    per_shard(&names::ENGINE_SYSTEM_CALLS, &|view| view.engine.system_calls.to_string());
+    per_shard(&names::RING_OVERFLOWS, &|view| view.engine.ring_overflows.to_string());
+    per_shard(&names::BUFFER_STARVATION, &|view| view.engine.buffer_starvation.to_string());
+}
+
+fn write_shared(text: &mut String, snapshot: &Snapshot) {
+    let shared = &snapshot.shared;
+    for (metric, value) in [
+        (names::SESSION_HITS, shared.session_hits),
+        (names::SESSION_MISSES, shared.session_misses),
+        (names::SESSION_EVICTIONS, shared.session_evictions),
+        (names::SESSION_ENTRIES, shared.session_entries),
+        (names::SESSION_BYTES, shared.session_bytes),
+        (names::TICKETS_ISSUED, shared.tickets_issued),
+        (names::TICKETS_ACCEPTED, shared.tickets_accepted),
+        (names::TICKETS_REJECTED, shared.tickets_rejected),
+        (names::ACCESS_LOG_DROPPED, shared.access_log_dropped),
+    ] {
+        write_single(text, &metric, value);
+    }
+}
+
+/// Milliseconds written as seconds, without the rounding of floating point.
+struct Milliseconds(u64);
+
+impl Display for Milliseconds {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}.{:03}", self.0 / 1_000, self.0 % 1_000)
+    }
+}
+
+fn write_family(text: &mut String, metric: &Metric) {
+    text.push_str("# HELP ");
+    text.push_str(metric.name);
+    text.push(' ');
+    push_escaped(text, metric.help, false);
+    text.push_str("\n# TYPE ");
+    text.push_str(metric.name);
+    text.push(' ');
+    text.push_str(metric.kind.as_str());
+    text.push('\n');
+}
+
+fn write_sample(text: &mut String, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    text.push_str(name);
+    for (position, (label, content)) in labels.iter().enumerate() {
+        text.push(if position == 0 { '{' } else { ',' });
+        text.push_str(label);
+        text.push_str("=\"");
+        push_escaped(text, content, true);
+        text.push('"');
+    }
+    if !labels.is_empty() {
+        text.push('}');
+    }
+    writeln!(text, " {value}").expect("writing to a String cannot fail");
+}
+
+/// Backslash and line feed are escaped everywhere, double quotes in label values only.
+fn push_escaped(text: &mut String, content: &str, is_label: bool) {
+    for character in content.chars() {
+        match character {
+            '\\' => text.push_str("\\\\"),
+            '\n' => text.push_str("\\n"),
+            '"' if is_label => text.push_str("\\\""),
+            _ => text.push(character),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "prometheus_tests.rs"]
+mod tests;

@@ -1,0 +1,76 @@
+//! Counters of what shards share by need, and therefore the only atomic ones.
+//!
+//! All operations are relaxed: each value is a number of its own, and no other memory is read on
+//! the strength of it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A counter or gauge with many writers.
+#[derive(Debug, Default)]
+pub struct SharedCounter(AtomicU64);
+
+impl SharedCounter {
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    pub fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// Replaces the value: for gauges that their owner knows.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counters of the session store, tickets and the access log.
+#[derive(Debug, Default)]
+pub struct SharedCounters {
+    pub session_hits: SharedCounter,
+    pub session_misses: SharedCounter,
+    pub session_evictions: SharedCounter,
+    /// Gauge.
+    pub session_entries: SharedCounter,
+    /// Gauge, in bytes.
+    pub session_bytes: SharedCounter,
+    pub tickets_issued: SharedCounter,
+    pub tickets_accepted: SharedCounter,
+    pub tickets_rejected: SharedCounter,
+    /// Access-log lines lost because the queue was full or the target could not be written.
+    pub access_log_dropped: SharedCounter,
+}
+
+/// The values of [`SharedCounters`] at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SharedValues {
+    pub session_hits: u64,
+    pub session_misses: u64,
+    pub session_evictions: u64,
+    pub session_entries: u64,
+    pub session_bytes: u64,
+    pub tickets_issued: u64,
+    pub tickets_accepted: u64,
+    pub tickets_rejected: u64,
+    pub access_log_dropped: u64,
+}
+
+impl SharedCounters {
+    pub fn read(&self) -> SharedValues {
+        SharedValues {
+            session_hits: self.session_hits.get(),
+            session_misses: self.session_misses.get(),
+            session_evictions: self.session_evictions.get(),
+            session_entries: self.session_entries.get(),
+            session_bytes: self.session_bytes.get(),
+            tickets_issued: self.tickets_issued.get(),
+            tickets_accepted: self.tickets_accepted.get(),
+            tickets_rejected: self.tickets_rejected.get(),
+            access_log_dropped: self.access_log_dropped.get(),
+        }
+    }
+}
