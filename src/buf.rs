@@ -73,9 +73,8 @@ impl Pool {
     /// The free buffers are allocated here, so that live memory at rest is the same before and
     /// after a load.
     pub fn new(limit: usize, retained: usize) -> Self {
-        let free = BufClass::ALL.map(|class| {
-            RefCell::new((0..retained).map(|_| class.allocate()).collect::<Vec<_>>())
-        });
+        let free = BufClass::ALL
+            .map(|class| RefCell::new((0..retained).map(|_| class.allocate()).collect::<Vec<_>>()));
         let inner = PoolInner { free, retained, limit, in_use: Cell::new(0) };
         Self { inner: Rc::new(inner) }
     }

@@ -1,1 +1,61 @@
+//! The configuration file: text → TOML with positions → checked values → [`Config`].
+//!
+//! Pure: the caller reads the file, and whoever opens the files it names reports with the same
+//! [`Diagnostic`]. Every mistake of a file is told at once; only broken TOML hides the rest.
+
+mod address;
+mod build;
+mod contradictions;
+mod diagnostics;
 pub mod model;
+pub mod options;
+mod read;
+pub mod reference;
+mod suggest;
+mod table;
+pub mod units;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use toml::de::DeTable;
+
+pub use self::diagnostics::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS};
+pub use self::model::Config;
+pub use self::options::OptionDoc;
+use self::read::{Finding, Reader};
+
+/// Every option of the file, in the order of the reference.
+pub fn reference() -> &'static [OptionDoc] {
+    options::OPTIONS
+}
+
+/// Reads a configuration.
+///
+/// `file_name` stands in diagnostics, and its directory is where relative paths start.
+///
+/// # Errors
+///
+/// Every mistake of the file, or every broken piece of TOML that the parser could get past.
+pub fn parse(file_name: &str, text: &str) -> Result<Config, Diagnostics> {
+    let mut reader = Reader::new(file_name, text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let place = reader.place(error.span().map_or(text.len(), |span| span.start));
+        let hint = "Put the TOML right first; the values are checked after that.";
+        let message = format!("is not TOML: {}", error.message());
+        reader.report(place, "", Finding { message: &message, hint, ..Finding::EMPTY });
+    }
+    if !reader.diagnostics.is_empty() {
+        return Err(reader.diagnostics);
+    }
+    let file = options::table("").expect("the table of tables begins with the file itself");
+    let place = reader.place(0);
+    let root = reader.section(file, String::new(), place, document.get_ref());
+    contradictions::check(&root, &mut reader);
+    if !reader.diagnostics.is_empty() {
+        return Err(reader.diagnostics);
+    }
+    Ok(build::config(&root).expect("a file without a diagnostic has every value: tested"))
+}

@@ -1,0 +1,227 @@
+//! Addresses as text: where a listener listens, where a component listens, where a log goes.
+//!
+//! A refusal is the hint to show: what to write instead.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::model::{AccessLog, Endpoint, ListenAddress};
+
+/// Bytes of a socket path: `sun_path` less the closing NUL (unix(7)).
+const MAX_SOCKET_PATH: usize = 107;
+/// Bytes of a host name, and of a label in it (RFC 1035 §2.3.4).
+const MAX_HOST: usize = 253;
+const MAX_LABEL: usize = 63;
+/// Descriptors 0, 1 and 2 are the standard streams.
+const FIRST_INHERITED: i32 = 3;
+
+/// `"0.0.0.0:5061"`, `"[::]:5061"`; port 0 lets the kernel choose.
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| address_hint(text))
+}
+
+/// An address, `"unix:/path"` or `"fd:3"`.
+pub(super) fn listen_address(text: &str, base: &Path) -> Result<ListenAddress, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return socket_path(path, base).map(ListenAddress::Unix);
+    }
+    if let Some(number) = text.strip_prefix("fd:") {
+        let descriptor = number.parse().ok().filter(|descriptor| *descriptor >= FIRST_INHERITED);
+        let hint = "Inherited sockets start at \"fd:3\", the first that systemd passes.";
+        return descriptor.map(ListenAddress::Inherited).ok_or_else(|| hint.to_owned());
+    }
+    socket_address(text).map(ListenAddress::Tcp)
+}
+
+/// An address, `"host:port"` or `"unix:/path"`; never port 0.
+pub(super) fn endpoint(text: &str, base: &Path) -> Result<Endpoint, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return socket_path(path, base).map(Endpoint::Unix);
+    }
+    let endpoint = match text.parse::<SocketAddr>() {
+        Ok(address) => Endpoint::Tcp(address),
+        Err(_) => {
+            let (host, port) = host_and_port(text).ok_or_else(|| address_hint(text))?;
+            Endpoint::Name(host.to_owned(), port)
+        }
+    };
+    match endpoint {
+        Endpoint::Tcp(address) if address.port() == 0 => Err(PORT_ZERO.to_owned()),
+        Endpoint::Name(_, 0) => Err(PORT_ZERO.to_owned()),
+        endpoint => Ok(endpoint),
+    }
+}
+
+const PORT_ZERO: &str =
+    "Nothing can be reached at port 0: write the port the component listens on.";
+
+/// `"off"`, `"stdout"`, `"stderr"` or `"file:/path"`.
+pub(super) fn access_log(text: &str, base: &Path) -> Result<AccessLog, String> {
+    match text {
+        "off" => Ok(AccessLog::Off),
+        "stdout" => Ok(AccessLog::Stdout),
+        "stderr" => Ok(AccessLog::Stderr),
+        _ => match text.strip_prefix("file:") {
+            Some(name) => path(name, base).map(AccessLog::File),
+            None if text.contains('/') => Err(format!("To write to a file: \"file:{text}\".")),
+            None => Err("Write one of the words, or \"file:\" and a path.".to_owned()),
+        },
+    }
+}
+
+/// A path; a relative one starts at `base`.
+pub(super) fn path(text: &str, base: &Path) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("Write the path of a file.".to_owned());
+    }
+    if text.contains('\0') {
+        return Err("A path has no NUL character.".to_owned());
+    }
+    Ok(base.join(text))
+}
+
+fn socket_path(text: &str, base: &Path) -> Result<PathBuf, String> {
+    let path = path(text, base)?;
+    match path.as_os_str().len() {
+        length if length > MAX_SOCKET_PATH => Err(format!(
+            "With the directory of this file the path has {length} bytes; \
+             the kernel allows {MAX_SOCKET_PATH}."
+        )),
+        _ => Ok(path),
+    }
+}
+
+/// Splits `host:port`; a host whose last label is a number is a mistyped address, not a name.
+fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let is_label = |label: &str| {
+        (1..=MAX_LABEL).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // One closing dot is the root.
+    let labels = host.strip_suffix('.').unwrap_or(host);
+    let last = labels.rsplit('.').next()?;
+    let is_name = labels.len() <= MAX_HOST
+        && labels.split('.').all(is_label)
+        && !last.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_name || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some((host, port.parse().ok()?))
+}
+
+fn address_hint(text: &str) -> String {
+    if text.contains("://") {
+        return "Write the address without a scheme, such as \"192.0.2.1:5061\".".to_owned();
+    }
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return "Write an IPv6 address in brackets with a port: \"[::1]:5061\".".to_owned();
+    }
+    if text.parse::<IpAddr>().is_ok() {
+        return format!("Add the port: \"{text}:5061\".");
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return "Write address and port: \"192.0.2.1:5061\" or \"[::1]:5061\".".to_owned();
+    };
+    if port.is_empty() || port.parse::<u16>().is_err() {
+        return "A port is a number from 1 to 65535.".to_owned();
+    }
+    if host.is_empty() {
+        return format!(
+            "For every IPv4 address: \"0.0.0.0:{port}\"; for IPv6 too: \"[::]:{port}\"."
+        );
+    }
+    if host_and_port(text).is_some() {
+        return "Write an IP address here: a name may have several.".to_owned();
+    }
+    "Write address and port: \"192.0.2.1:5061\" or \"[::1]:5061\".".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn base() -> &'static Path {
+        Path::new("/etc/tlsgate")
+    }
+
+    #[test]
+    fn listeners() {
+        let tcp = ListenAddress::Tcp("[::]:5061".parse().expect("an address"));
+        assert_eq!(listen_address("[::]:5061", base()), Ok(tcp));
+        assert_eq!(listen_address("fd:3", base()), Ok(ListenAddress::Inherited(3)));
+        let unix = ListenAddress::Unix("/etc/tlsgate/a.sock".into());
+        assert_eq!(listen_address("unix:a.sock", base()), Ok(unix));
+        for text in ["fd:2", "fd:-1", "fd:", "unix:", "localhost:1", "1.2.3.4", ":80", "", "::1:80"]
+        {
+            assert!(listen_address(text, base()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn port_zero_is_for_listeners_only() {
+        assert!(listen_address("127.0.0.1:0", base()).is_ok());
+        assert_eq!(endpoint("127.0.0.1:0", base()), Err(PORT_ZERO.to_owned()));
+        assert_eq!(endpoint("component:0", base()), Err(PORT_ZERO.to_owned()));
+    }
+
+    #[test]
+    fn names_are_names() {
+        let name = Endpoint::Name("sip.example.com".to_owned(), 5060);
+        assert_eq!(endpoint("sip.example.com:5060", base()), Ok(name));
+        for text in [
+            "300.1.1.1:80",
+            "a..b:80",
+            "-a:80",
+            "a b:80",
+            "a:99999",
+            "a:+1",
+            "a",
+            ":80",
+            "http://a:80",
+        ] {
+            assert!(endpoint(text, base()).is_err(), "{text}");
+        }
+        assert!(endpoint(&format!("{}:80", "a".repeat(MAX_LABEL + 1)), base()).is_err());
+        assert!(endpoint(&format!("{}a:80", "a.".repeat(MAX_HOST / 2)), base()).is_ok());
+        assert!(endpoint(&format!("{}a:80", "a.".repeat(MAX_HOST)), base()).is_err());
+    }
+
+    #[test]
+    fn socket_paths_fit_the_kernel() {
+        let room = MAX_SOCKET_PATH - "/etc/tlsgate/".len();
+        assert!(endpoint(&format!("unix:{}", "a".repeat(room)), base()).is_ok());
+        assert!(endpoint(&format!("unix:{}", "a".repeat(room + 1)), base()).is_err());
+    }
+
+    #[test]
+    fn logs() {
+        assert_eq!(access_log("off", base()), Ok(AccessLog::Off));
+        let file = AccessLog::File("/etc/tlsgate/access.log".into());
+        assert_eq!(access_log("file:access.log", base()), Ok(file));
+        let hint = access_log("/var/log/access", base()).expect_err("no such word");
+        assert!(hint.contains("\"file:/var/log/access\""), "{hint}");
+    }
+
+    proptest! {
+        #[test]
+        fn addresses_come_back(bytes: [u8; 16], port in 1_u16.., v6: bool) {
+            let v4 = IpAddr::from([bytes[0], bytes[1], bytes[2], bytes[3]]);
+            let address = SocketAddr::new(if v6 { IpAddr::from(bytes) } else { v4 }, port);
+            let text = address.to_string();
+            prop_assert_eq!(endpoint(&text, base()), Ok(Endpoint::Tcp(address)));
+            prop_assert_eq!(listen_address(&text, base()), Ok(ListenAddress::Tcp(address)));
+        }
+
+        #[test]
+        fn no_text_panics(text in "(unix:|fd:|file:|\\[)?\\PC{0,12}(:[0-9]{0,6})?") {
+            let _: bool = endpoint(&text, base()).is_ok();
+            let _: bool = listen_address(&text, base()).is_ok();
+            let _: bool = access_log(&text, base()).is_ok();
+        }
+    }
+}

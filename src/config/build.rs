@@ -1,0 +1,139 @@
+//! From checked sections to the model. `None` only where a problem was reported before.
+
+use std::time::Duration;
+
+use super::model::{
+    Admin, CertificateFiles, ClientCert, Config, ConnectWhen, DownstreamTls, EngineChoice, Gateway,
+    Keepalive, Listener, Log, LogFormat, LogLevel, Resumption, ResumptionMode, Timeouts,
+};
+use super::read::Section;
+use super::value::{FromValue, Value};
+
+/// The whole file.
+pub(super) fn config(root: &Section) -> Option<Config> {
+    Some(Config {
+        gateway: gateway(root.child("gateway")?)?,
+        admin: Admin { listen: root.child("admin")?.get("listen")? },
+        log: log(root.child("log")?)?,
+        resumption: resumption(root.child("resumption")?)?,
+        listeners: root.children("listener").iter().map(listener).collect::<Option<_>>()?,
+    })
+}
+
+fn gateway(section: &Section) -> Option<Gateway> {
+    Some(Gateway {
+        workers: section.get("workers")?,
+        engine: section.get("engine")?,
+        max_connections: section.get("max_connections")?,
+        drain_timeout: section.get("drain_timeout")?,
+        buffer_memory: section.get("buffer_memory")?,
+        hello_memory: section.get("hello_memory")?,
+        hello_memory_per_source: section.get("hello_memory_per_source")?,
+    })
+}
+
+fn log(section: &Section) -> Option<Log> {
+    Some(Log {
+        level: section.get("level")?,
+        format: section.get("format")?,
+        access: section.get("access")?,
+    })
+}
+
+fn resumption(section: &Section) -> Option<Resumption> {
+    Some(Resumption {
+        max_entries: section.get("max_entries")?,
+        max_bytes: section.get("max_bytes")?,
+        lifetime: section.get("lifetime")?,
+    })
+}
+
+fn listener(section: &Section) -> Option<Listener> {
+    let tls = tls(section.child("tls")?)?;
+    let says_when = section.place_of("connect").is_some();
+    let connect = match tls.client_cert {
+        // Nobody without a certificate reaches the component, unless the file asks for it.
+        ClientCert::Required if !says_when => ConnectWhen::AfterHandshake,
+        _ => section.get("connect")?,
+    };
+    Some(Listener {
+        name: section.get("name")?,
+        listen: section.get("listen")?,
+        backlog: section.get("backlog")?,
+        upstreams: section.get("upstream")?,
+        connect,
+        tls,
+        timeouts: timeouts(section.child("timeouts")?)?,
+        keepalive: keepalive(section.child("keepalive")?)?,
+    })
+}
+
+fn tls(section: &Section) -> Option<DownstreamTls> {
+    let several = section.children("certificates");
+    let certificates = if several.is_empty() { std::slice::from_ref(section) } else { several };
+    let resumption = section.get("resumption")?;
+    let tickets = section.get("tls13_tickets")?;
+    Some(DownstreamTls {
+        certificates: certificates.iter().map(certificate_files).collect::<Option<_>>()?,
+        key_group: section.get("key_group"),
+        strict_sni: section.get("strict_sni")?,
+        alpn: section.get("alpn")?,
+        min_version: section.get("min_version")?,
+        max_version: section.get("max_version")?,
+        client_cert: section.get("client_cert")?,
+        trusted_ca: section.get("trusted_ca"),
+        resumption,
+        tls13_tickets: if resumption == ResumptionMode::Off { 0 } else { tickets },
+    })
+}
+
+fn certificate_files(section: &Section) -> Option<CertificateFiles> {
+    Some(CertificateFiles {
+        certificate: section.get("certificate")?,
+        certificate_key: section.get("certificate_key")?,
+        certificate_line: section.place_of("certificate")?.line,
+        certificate_key_line: section.place_of("certificate_key")?.line,
+    })
+}
+
+fn timeouts(section: &Section) -> Option<Timeouts> {
+    Some(Timeouts {
+        handshake: section.get("handshake")?,
+        connect: section.get("connect")?,
+        half_close: section.get("half_close")?,
+        idle: section.get("idle")?,
+    })
+}
+
+fn keepalive(section: &Section) -> Option<Keepalive> {
+    let user_timeout: Option<Duration> = section.get("user_timeout")?;
+    Some(Keepalive {
+        idle: section.get("idle")?,
+        interval: section.get("interval")?,
+        probes: section.get("probes")?,
+        user_timeout: user_timeout.unwrap_or_default(),
+    })
+}
+
+/// The model's variant for each word of an option.
+macro_rules! words {
+    ($($model:ident { $($word:literal => $variant:ident),* $(,)? })*) => {
+        $(impl FromValue for $model {
+            fn from_value(value: &Value) -> Option<Self> {
+                match <&str>::from_value(value)? {
+                    $($word => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+
+words! {
+    EngineChoice { "auto" => Auto, "io_uring" => Uring, "epoll" => Epoll }
+    LogLevel { "error" => Error, "warn" => Warn, "info" => Info, "debug" => Debug }
+    LogFormat { "text" => Text, "json" => Json }
+    ConnectWhen { "after_hello" => AfterHello, "after_handshake" => AfterHandshake }
+    ClientCert { "none" => None, "optional" => Optional, "required" => Required }
+    ResumptionMode { "tickets" => Tickets, "store" => Store, "off" => Off }
+}

@@ -1,0 +1,194 @@
+//! Values that are each allowed and cannot hold together.
+//!
+//! A value that was reported as wrong takes no part: one mistake is told once.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::SocketAddr;
+
+use super::model::{ListenAddress, TlsVersion};
+use super::read::{Finding, Place, Reader, Section, join};
+use super::units::format_size;
+
+/// Reports every contradiction in the file.
+pub(super) fn check(root: &Section, reader: &mut Reader<'_>) {
+    if let Some(gateway) = root.child("gateway") {
+        hello_memory(gateway, reader);
+    }
+    let listeners = root.children("listener");
+    names(listeners, reader);
+    addresses(root, listeners, reader);
+    for tls in listeners.iter().filter_map(|listener| listener.child("tls")) {
+        certificates(tls, reader);
+        versions(tls, reader);
+        client_certificates(tls, reader);
+        tickets(tls, reader);
+    }
+}
+
+fn hello_memory(gateway: &Section, reader: &mut Reader<'_>) {
+    let key = "hello_memory_per_source";
+    let (Some(all), Some(one)) = (gateway.get::<u64>("hello_memory"), gateway.get::<u64>(key))
+    else {
+        return;
+    };
+    if one <= all {
+        return;
+    }
+    let place = gateway.place_of(key).or(gateway.place_of("hello_memory"));
+    let finding = Finding {
+        message: "is more than all sources together may use",
+        found: &format!("{}, with hello_memory = {}", format_size(one), format_size(all)),
+        allowed: "at most hello_memory",
+        hint: "Lower hello_memory_per_source or raise hello_memory.",
+    };
+    reader.report(place.unwrap_or(gateway.place), &join(&gateway.path, key), finding);
+}
+
+fn names(listeners: &[Section], reader: &mut Reader<'_>) {
+    let mut seen: BTreeMap<String, Place> = BTreeMap::new();
+    for listener in listeners {
+        let (Some(name), Some(place)) = (listener.get("name"), listener.place_of("name")) else {
+            continue;
+        };
+        match seen.entry(name) {
+            Entry::Vacant(entry) => {
+                entry.insert(place);
+            }
+            Entry::Occupied(first) => {
+                let finding = Finding {
+                    message: "is the name of another listener",
+                    found: &format!("\"{}\", also on line {}", first.key(), first.get().line),
+                    allowed: "each name once",
+                    hint: "Rename one of the two listeners.",
+                };
+                reader.report(place, &join(&listener.path, "name"), finding);
+            }
+        }
+    }
+}
+
+fn addresses(root: &Section, listeners: &[Section], reader: &mut Reader<'_>) {
+    let mut seen: BTreeMap<String, Place> = BTreeMap::new();
+    if let Some(admin) = root.child("admin")
+        && let Some(Some(address)) = admin.get::<Option<SocketAddr>>("listen")
+    {
+        // A default has no place of its own; a listener on it is told about the admin port.
+        seen.extend(
+            unique(&ListenAddress::Tcp(address)).map(|text| {
+                (text, admin.place_of("listen").unwrap_or(Place { line: 0, column: 0 }))
+            }),
+        );
+    }
+    for listener in listeners {
+        let (Some(address), Some(place)) =
+            (listener.get::<ListenAddress>("listen"), listener.place_of("listen"))
+        else {
+            continue;
+        };
+        let Some(text) = unique(&address) else { continue };
+        match seen.entry(text) {
+            Entry::Vacant(entry) => {
+                entry.insert(place);
+            }
+            Entry::Occupied(first) => {
+                let other = match first.get().line {
+                    0 => "the default of [admin] listen".to_owned(),
+                    line => format!("also on line {line}"),
+                };
+                let finding = Finding {
+                    message: "is in use already",
+                    found: &format!("\"{}\", {other}", first.key()),
+                    allowed: "each address once",
+                    hint: "Give one of the two another address or port.",
+                };
+                reader.report(place, &join(&listener.path, "listen"), finding);
+            }
+        }
+    }
+}
+
+/// The address as text, unless each use of it is another one (port 0).
+fn unique(address: &ListenAddress) -> Option<String> {
+    match address {
+        ListenAddress::Tcp(address) => (address.port() != 0).then(|| address.to_string()),
+        ListenAddress::Unix(path) => Some(format!("unix:{}", path.display())),
+        ListenAddress::Inherited(descriptor) => Some(format!("fd:{descriptor}")),
+    }
+}
+
+fn certificates(tls: &Section, reader: &mut Reader<'_>) {
+    if tls.children("certificates").is_empty() {
+        return;
+    }
+    for key in ["certificate", "certificate_key"] {
+        let Some(place) = tls.place_of(key) else { continue };
+        let finding = Finding {
+            message: "cannot stand beside certificates",
+            found: "both",
+            allowed: "certificate and certificate_key, or certificates",
+            hint: "Move this certificate into certificates: the first is the default.",
+        };
+        reader.report(place, &join(&tls.path, key), finding);
+    }
+}
+
+fn versions(tls: &Section, reader: &mut Reader<'_>) {
+    let version = |key| tls.get::<TlsVersion>(key);
+    let (Some(min), Some(max)) = (version("min_version"), version("max_version")) else { return };
+    if min <= max {
+        return;
+    }
+    let finding = Finding {
+        message: "is newer than max_version",
+        found: "\"1.3\", with max_version = \"1.2\"",
+        allowed: "at most max_version",
+        hint: "Lower min_version or raise max_version.",
+    };
+    let place = tls.place_of("min_version").unwrap_or(tls.place);
+    reader.report(place, &join(&tls.path, "min_version"), finding);
+}
+
+fn client_certificates(tls: &Section, reader: &mut Reader<'_>) {
+    let Some(mode) = tls.get::<&str>("client_cert") else { return };
+    match (mode, tls.place_of("client_cert"), tls.place_of("trusted_ca")) {
+        ("none", _, Some(place)) => {
+            let finding = Finding {
+                message: "is set and no client certificate is asked for",
+                found: "client_cert = \"none\"",
+                allowed: "only with client_cert = \"optional\" or \"required\"",
+                hint: "Add client_cert = \"required\", or remove trusted_ca.",
+            };
+            reader.report(place, &join(&tls.path, "trusted_ca"), finding);
+        }
+        ("optional" | "required", Some(place), None) => {
+            let finding = Finding {
+                message: "needs trusted_ca",
+                found: &format!("\"{mode}\", without trusted_ca"),
+                allowed: "",
+                hint: "Add trusted_ca = \"ca.pem\", the CAs that client certificates chain to.",
+            };
+            reader.report(place, &join(&tls.path, "client_cert"), finding);
+        }
+        _ => {}
+    }
+}
+
+fn tickets(tls: &Section, reader: &mut Reader<'_>) {
+    let (Some("off"), Some(count), Some(place)) = (
+        tls.get::<&str>("resumption"),
+        tls.get::<u8>("tls13_tickets"),
+        tls.place_of("tls13_tickets"),
+    ) else {
+        return;
+    };
+    if count > 0 {
+        let finding = Finding {
+            message: "asks for tickets and resumption is off",
+            found: &format!("{count}, with resumption = \"off\""),
+            allowed: "0, where resumption is \"off\"",
+            hint: "Remove tls13_tickets, or set resumption to \"tickets\" or \"store\".",
+        };
+        reader.report(place, &join(&tls.path, "tls13_tickets"), finding);
+    }
+}

@@ -1,0 +1,80 @@
+//! The reference file `config/tlsgate.toml`, written from the table of options.
+
+use super::options::{OptionDoc, Presence, TABLES, TableDoc};
+
+/// Longest line of the file, in bytes.
+const WIDTH: usize = 96;
+
+const PREFACE: &str = "\
+# tlsgate: every key of the configuration, with its meaning and its default.
+#
+# A key behind \"#\" shows its default: the file means the same with and without the \"#\".
+# A key without \"#\" has no default and must be there. \"Example\" shows a key that may be absent.
+#
+# Durations are text with a unit: \"500ms\", \"10s\", \"5m\", \"1h\", \"7d\".
+# Sizes are text with a unit, \"64KiB\", \"16MiB\", or a number of bytes.
+# Relative paths start at the directory of this file.
+# \"Reload\" says whether a changed value takes effect when the running gateway loads the file
+# anew; the others need a restart.
+";
+
+/// The whole file.
+pub fn file() -> String {
+    let mut text = PREFACE.to_owned();
+    for table in TABLES.iter().filter(|table| !table.name.is_empty()) {
+        text.push('\n');
+        text.push_str(&comment(table.doc));
+        // A repeated table that may be absent is shown, not used.
+        let shown = table.repeat.is_some_and(|repeat| repeat.min == 0);
+        let sign = if shown { "# Example: " } else { "" };
+        text.push_str(&format!("{sign}{}\n", table.header()));
+        for option in table.options() {
+            text.push('\n');
+            text.push_str(&block(table, option));
+        }
+    }
+    text
+}
+
+/// One option: what it means, and a line that sets it.
+pub fn block(table: &TableDoc, option: &OptionDoc) -> String {
+    let sample = option.presence.sample();
+    let default = match option.presence {
+        Presence::Default(text) => format!("Default: {text}."),
+        Presence::Optional { .. } => "Default: none.".to_owned(),
+        Presence::Required { .. } => "Required.".to_owned(),
+        Presence::RequiredUnless { other, .. } => format!("Required, unless {other} is there."),
+    };
+    let unit = match option.kind.unit() {
+        "" => String::new(),
+        unit => format!(" Unit: {unit}."),
+    };
+    let reload = if option.reload { "yes" } else { "no" };
+    let facts = format!("{default} Allowed: {}.{unit} Reload: {reload}.", option.kind.allowed());
+    let shown = table.repeat.is_some_and(|repeat| repeat.min == 0);
+    let sign = match option.presence {
+        Presence::Default(_) => "#",
+        Presence::Optional { .. } => "# Example: ",
+        _ if shown => "# Example: ",
+        _ => "",
+    };
+    format!("{}{}{sign}{} = {sample}\n", comment(option.doc), comment(&facts), option.key)
+}
+
+/// Prose as comment lines of at most [`WIDTH`] bytes; a longer word gets a line of its own.
+fn comment(prose: &str) -> String {
+    let mut text = String::new();
+    let mut line = String::from("#");
+    for word in prose.split_whitespace() {
+        if line.len() + 1 + word.len() > WIDTH && line.len() > 1 {
+            text.push_str(&line);
+            text.push('\n');
+            line = String::from("#");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    text.push_str(&line);
+    text.push('\n');
+    text
+}

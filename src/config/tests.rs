@@ -1,0 +1,379 @@
+//! Whole files: what they mean, and what the gateway says about mistakes.
+//!
+//! `mistakes/*.txt` hold the golden messages: `=== title`, the file, `---`, the diagnostics. A line
+//! `$listener` stands for a listener without mistakes. `TLSGATE_UPDATE_GOLDEN=1` writes the
+//! diagnostics anew; read the difference before committing it.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use toml::de::DeValue;
+
+use super::model::*;
+use super::options::{Kind, OPTIONS, TABLES};
+use super::*;
+
+const LISTENER: &str = "\
+[[listener]]
+name = \"sip\"
+listen = \"0.0.0.0:5061\"
+upstream = \"127.0.0.1:5060\"
+[listener.tls]
+certificate = \"sip.pem\"
+certificate_key = \"sip.key\"
+";
+
+/// Every option set, none to its default.
+const EVERYTHING: &str = r#"
+[gateway]
+workers = 4
+engine = "epoll"
+max_connections = 50_000
+drain_timeout = "0s"
+buffer_memory = 0x1000_0000
+hello_memory = "128KiB"
+hello_memory_per_source = "64KiB"
+[admin]
+listen = "off"
+[log]
+level = "debug"
+format = "json"
+access = "file:log/access.log"
+[resumption]
+max_entries = 10
+max_bytes = "1MiB"
+lifetime = "7d"
+[[listener]]
+name = "sip"
+listen = "[::]:5061"
+backlog = 1
+upstream = ["127.0.0.1:5060", "component.example:5060", "unix:/run/component.sock"]
+connect = "after_hello"
+[listener.tls]
+certificates = [
+    { certificate = "/etc/ecdsa.pem", certificate_key = "ecdsa.key" },
+    { certificate = "rsa.pem", certificate_key = "../rsa.key" },
+]
+key_group = "tls-keys"
+strict_sni = true
+alpn = ["sip/2", "h2"]
+min_version = "TLSv1.3"
+max_version = "TLSv1.3"
+client_cert = "required"
+trusted_ca = "ca.pem"
+resumption = "store"
+tls13_tickets = 4
+[listener.timeouts]
+handshake = "1s"
+connect = "500ms"
+half_close = "1h"
+idle = "5m"
+[listener.keepalive]
+idle = "off"
+interval = "1s"
+probes = 1
+user_timeout = 0
+[[listener]]
+name = "second"
+listen = "unix:second.sock"
+upstream = "unix:component.sock"
+tls = { certificate = "a.pem", certificate_key = "a.key", resumption = "off" }
+"#;
+
+fn valid(text: &str) -> Config {
+    parse("conf/tlsgate.toml", text).unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
+}
+
+#[test]
+fn every_option_reaches_the_model() {
+    let config = valid(EVERYTHING);
+    let gateway = Gateway {
+        workers: Some(4),
+        engine: EngineChoice::Epoll,
+        max_connections: Some(50_000),
+        drain_timeout: Duration::ZERO,
+        buffer_memory: 256 << 20,
+        hello_memory: 128 << 10,
+        hello_memory_per_source: 64 << 10,
+    };
+    assert_eq!(config.gateway, gateway);
+    assert_eq!(config.admin, Admin { listen: None });
+    let access = AccessLog::File("conf/log/access.log".into());
+    assert_eq!(config.log, Log { level: LogLevel::Debug, format: LogFormat::Json, access });
+    let lifetime = Duration::from_secs(604_800);
+    assert_eq!(config.resumption, Resumption { max_entries: 10, max_bytes: 1 << 20, lifetime });
+    let listener = Listener {
+        name: "sip".to_owned(),
+        listen: ListenAddress::Tcp("[::]:5061".parse().expect("an address")),
+        backlog: 1,
+        upstreams: vec![
+            Endpoint::Tcp("127.0.0.1:5060".parse().expect("an address")),
+            Endpoint::Name("component.example".to_owned(), 5060),
+            Endpoint::Unix("/run/component.sock".into()),
+        ],
+        connect: ConnectWhen::AfterHello,
+        tls: everything_tls(),
+        timeouts: Timeouts {
+            handshake: Duration::from_secs(1),
+            connect: Duration::from_millis(500),
+            half_close: Duration::from_secs(3600),
+            idle: Some(Duration::from_secs(300)),
+        },
+        keepalive: Keepalive {
+            idle: None,
+            interval: Duration::from_secs(1),
+            probes: 1,
+            user_timeout: Duration::ZERO,
+        },
+    };
+    assert_eq!(config.listeners[0], listener);
+    let second = &config.listeners[1];
+    assert_eq!(second.listen, ListenAddress::Unix("conf/second.sock".into()));
+    assert_eq!(second.upstreams, [Endpoint::Unix("conf/component.sock".into())]);
+    assert_eq!(second.tls.resumption, ResumptionMode::Off);
+    assert_eq!(second.tls.tls13_tickets, 0, "nothing to resume, nothing to send");
+}
+
+fn everything_tls() -> DownstreamTls {
+    let certificate = |certificate: &str, key: &str, line| CertificateFiles {
+        certificate: certificate.into(),
+        certificate_key: key.into(),
+        certificate_line: line,
+        certificate_key_line: line,
+    };
+    DownstreamTls {
+        certificates: vec![
+            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 28),
+            certificate("conf/rsa.pem", "conf/../rsa.key", 29),
+        ],
+        key_group: Some("tls-keys".to_owned()),
+        strict_sni: true,
+        alpn: vec!["sip/2".to_owned(), "h2".to_owned()],
+        min_version: TlsVersion::V1_3,
+        max_version: TlsVersion::V1_3,
+        client_cert: ClientCert::Required,
+        trusted_ca: Some("conf/ca.pem".into()),
+        resumption: ResumptionMode::Store,
+        tls13_tickets: 4,
+    }
+}
+
+#[test]
+fn absent_options_have_their_defaults() {
+    let config = valid(LISTENER);
+    let gateway = Gateway {
+        workers: None,
+        engine: EngineChoice::Auto,
+        max_connections: None,
+        drain_timeout: Duration::from_secs(30),
+        buffer_memory: 256 << 20,
+        hello_memory: 16 << 20,
+        hello_memory_per_source: 1 << 20,
+    };
+    assert_eq!(config.gateway, gateway);
+    assert_eq!(config.admin.listen, Some("127.0.0.1:9440".parse().expect("an address")));
+    let log = Log { level: LogLevel::Info, format: LogFormat::Text, access: AccessLog::Stdout };
+    assert_eq!(config.log, log);
+    let lifetime = Duration::from_secs(12 * 3600);
+    let resumption = Resumption { max_entries: 100_000, max_bytes: 64 << 20, lifetime };
+    assert_eq!(config.resumption, resumption);
+    let listener = &config.listeners[0];
+    assert_eq!((listener.backlog, listener.connect), (4096, ConnectWhen::AfterHello));
+    let tls = &listener.tls;
+    assert_eq!((tls.min_version, tls.max_version), (TlsVersion::V1_2, TlsVersion::V1_3));
+    assert_eq!((tls.client_cert, tls.resumption), (ClientCert::None, ResumptionMode::Tickets));
+    assert_eq!((tls.tls13_tickets, tls.strict_sni), (1, false));
+    assert_eq!((&tls.key_group, &tls.trusted_ca, tls.alpn.len()), (&None, &None, 0));
+    assert_eq!(
+        (tls.certificates[0].certificate_line, tls.certificates[0].certificate_key_line),
+        (6, 7)
+    );
+    let timeouts = Timeouts {
+        handshake: Duration::from_secs(10),
+        connect: Duration::from_secs(3),
+        half_close: Duration::from_secs(60),
+        idle: None,
+    };
+    assert_eq!(listener.timeouts, timeouts);
+    let keepalive = Keepalive {
+        idle: Some(Duration::from_secs(60)),
+        interval: Duration::from_secs(10),
+        probes: 6,
+        user_timeout: Duration::from_secs(90),
+    };
+    assert_eq!(listener.keepalive, keepalive);
+}
+
+#[test]
+fn required_client_certificates_come_before_the_upstream() {
+    let text = format!("{LISTENER}client_cert = \"required\"\ntrusted_ca = \"ca.pem\"\n");
+    assert_eq!(valid(&text).listeners[0].connect, ConnectWhen::AfterHandshake);
+    let optional = text.replace("required", "optional");
+    assert_eq!(valid(&optional).listeners[0].connect, ConnectWhen::AfterHello);
+    let text = text.replace("[listener.tls]", "connect = \"after_hello\"\n[listener.tls]");
+    assert_eq!(valid(&text).listeners[0].connect, ConnectWhen::AfterHello);
+}
+
+/// Whatever the table of options allows, the model can hold: no word without a variant, no range
+/// wider than its integer.
+#[test]
+fn every_extreme_of_every_option_is_understood() {
+    for option in OPTIONS {
+        for sample in extremes(&option.kind) {
+            let table = TABLES.iter().find(|table| table.name == option.table).expect("a table");
+            let line = format!("{} = {sample}\n", option.key);
+            let text = match table.name {
+                "listener" | "listener.tls" | "listener.tls.certificates" => continue,
+                "listener.timeouts" | "listener.keepalive" => {
+                    format!("{LISTENER}{}\n{line}", table.header())
+                }
+                _ => format!("{}\n{line}{LISTENER}", table.header()),
+            };
+            // Only the contradiction of the two hello limits may speak up.
+            match parse("tlsgate.toml", &text) {
+                Ok(_) => {}
+                Err(found) => assert!(option.key.starts_with("hello_memory"), "{line}{found}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn every_extreme_of_the_listener_is_understood() {
+    for option in OPTIONS.iter().filter(|option| option.table == "listener.tls") {
+        for sample in extremes(&option.kind) {
+            let text = match option.key {
+                "client_cert" if sample != "\"none\"" => format!("{LISTENER}trusted_ca = \"a\"\n"),
+                "min_version" | "max_version" if sample.contains("1.2") => continue,
+                _ => LISTENER.to_owned(),
+            };
+            valid(&format!("{text}{} = {sample}\n", option.key));
+        }
+    }
+    for option in OPTIONS.iter().filter(|option| option.table == "listener") {
+        for sample in extremes(&option.kind) {
+            let line = format!("{} = {sample}\n[listener.tls]", option.key);
+            valid(&LISTENER.replace("[listener.tls]", &line));
+        }
+    }
+}
+
+fn extremes(kind: &Kind) -> Vec<String> {
+    let quoted = |text: String| format!("\"{text}\"");
+    match kind {
+        Kind::Switch => vec!["true".to_owned(), "false".to_owned()],
+        Kind::Integer { min, max, .. } => vec![min.to_string(), max.to_string()],
+        Kind::Duration { min, max, .. } => {
+            [min, max].map(|one| quoted(units::format_duration(*one))).to_vec()
+        }
+        Kind::Size { min, max } => {
+            vec![quoted(units::format_size(*min)), max.to_string()]
+        }
+        Kind::Word(words) => words.iter().map(|word| quoted((*word).to_owned())).collect(),
+        Kind::TlsVersion => vec![quoted("1.2".to_owned()), quoted("TLSv1.3".to_owned())],
+        Kind::Or(word, other) => {
+            let mut all = extremes(other);
+            all.push(quoted((*word).to_owned()));
+            all
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn every_default_and_example_is_an_allowed_value() {
+    for option in OPTIONS {
+        let sample = option.presence.sample();
+        let parsed = DeValue::parse(sample).unwrap_or_else(|error| panic!("{sample}: {error}"));
+        let checked = value::check(&option.kind, &parsed, std::path::Path::new(""));
+        assert!(checked.is_ok(), "{}: {checked:?}", option.path());
+    }
+}
+
+#[test]
+fn mistakes_in_values() {
+    golden("values.txt", 20);
+}
+
+#[test]
+fn mistakes_in_listeners() {
+    golden("listeners.txt", 20);
+}
+
+/// Compares each case of the file; `least` guards against a file that lost its cases.
+fn golden(name: &str, least: usize) {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "src/config/mistakes", name].iter().collect();
+    let golden = std::fs::read_to_string(&path).expect("the golden file is part of the source");
+    let mut actual = String::new();
+    let mut cases = 0;
+    for case in golden.split("=== ").skip(1) {
+        let (title, rest) = case.split_once('\n').expect("a title");
+        let (text, _) = rest.split_once("---\n").expect("a line of three dashes");
+        let full = text.replace("$listener\n", LISTENER);
+        let found = match parse("tlsgate.toml", &full) {
+            Ok(_) => "no mistake\n".to_owned(),
+            Err(diagnostics) => diagnostics.to_string(),
+        };
+        writeln!(actual, "=== {title}\n{text}---\n{found}").expect("a string takes everything");
+        cases += 1;
+    }
+    assert!(cases >= least, "{cases} cases");
+    if std::env::var_os("TLSGATE_UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &actual).expect("the source can be written");
+        return;
+    }
+    assert_eq!(actual, golden, "messages changed: see the header of this file");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Bytes replaced, lines removed, doubled and swapped: there is always an answer, and every
+    /// diagnostic points into the file.
+    #[test]
+    fn mutations_never_panic(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..5, any::<char>()), 1..12),
+    ) {
+        let mut lines: Vec<String> = EVERYTHING.lines().map(str::to_owned).collect();
+        for (index, action, character) in edits {
+            let at = index.index(lines.len());
+            match action {
+                0 => lines[at].push(character),
+                1 => lines[at] = lines[at].replace(['"', '=', '1'], &character.to_string()),
+                2 if lines.len() > 1 => drop(lines.remove(at)),
+                3 => lines.insert(at, lines[at].clone()),
+                _ => lines.swap(at, 0),
+            }
+        }
+        check_answer(&lines.join("\n"))?;
+    }
+
+    #[test]
+    fn tokens_in_any_order_never_panic(
+        tokens in prop::collection::vec(
+            prop::sample::select(vec![
+                "[", "]", "[[", "]]", "{", "}", "=", ".", ",", "\n", "\"", "'", "\"\"\"", "#", "listener",
+                "gateway", "tls", "certificates", "name", "\"x\"", "1", "-", "0x", "1e9", "true", "é",
+            ]),
+            0..40,
+        ),
+    ) {
+        check_answer(&tokens.concat())?;
+    }
+}
+
+fn check_answer(text: &str) -> Result<(), TestCaseError> {
+    let Err(diagnostics) = parse("a.toml", text) else { return Ok(()) };
+    prop_assert!(!diagnostics.is_empty());
+    let lines = text.split('\n').count();
+    let mut last = 0;
+    for one in diagnostics.as_slice() {
+        prop_assert!((1..=lines).contains(&one.line), "{one}");
+        prop_assert!(one.column >= 1 && one.line >= last, "{one}");
+        prop_assert!(!one.message.is_empty() && !one.hint.is_empty(), "{one}");
+        last = one.line;
+    }
+    Ok(())
+}

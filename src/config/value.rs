@@ -1,0 +1,380 @@
+//! One TOML value against the kind of its option, and from there to the types of the model.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeArray, DeInteger, DeValue};
+
+use super::address;
+use super::model::{AccessLog, Endpoint, ListenAddress, TlsVersion};
+use super::options::Kind;
+use super::suggest;
+use super::units::{parse_duration, parse_size};
+
+/// Most characters of the file that a diagnostic repeats.
+const MAX_FOUND: usize = 80;
+/// Longest listener name.
+const MAX_NAME: usize = 64;
+
+/// A value that its [`Kind`] allows.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    /// The word of [`Kind::Or`].
+    Instead,
+    Switch(bool),
+    Integer(u64),
+    Duration(Duration),
+    Size(u64),
+    Word(&'static str),
+    Version(TlsVersion),
+    Text(String),
+    Path(PathBuf),
+    Socket(std::net::SocketAddr),
+    Listen(ListenAddress),
+    Endpoint(Endpoint),
+    Access(AccessLog),
+    List(Vec<Self>),
+}
+
+/// Why a value is not allowed.
+#[derive(Debug, PartialEq)]
+pub(super) struct Problem {
+    /// Of the value, or of the item in an array, in bytes of the file.
+    pub(super) span: Range<usize>,
+    /// The item's index in an array.
+    pub(super) index: Option<usize>,
+    pub(super) message: String,
+    pub(super) found: String,
+    pub(super) allowed: String,
+    pub(super) hint: String,
+}
+
+/// Checks `value`; relative paths start at `base`. Every problem of an array is reported.
+pub(super) fn check(
+    kind: &Kind,
+    value: &Spanned<DeValue<'_>>,
+    base: &Path,
+) -> Result<Value, Vec<Problem>> {
+    match (kind, value.get_ref()) {
+        (Kind::List { item, min, max, .. }, DeValue::Array(items)) => {
+            check_list(item, items, base, *min..=*max).map_err(|mut problems| {
+                for problem in problems.iter_mut().filter(|problem| problem.index.is_none()) {
+                    problem.span = value.span();
+                    problem.allowed = kind.allowed();
+                }
+                problems
+            })
+        }
+        (Kind::List { item, single: true, .. }, DeValue::String(_)) => {
+            check(item, value, base).map(|value| Value::List(vec![value]))
+        }
+        (_, one) => check_one(kind, one, base).map_err(|refusal| {
+            vec![Problem {
+                span: value.span(),
+                index: None,
+                message: refusal.message,
+                found: found(one),
+                allowed: kind.allowed(),
+                hint: refusal.hint,
+            }]
+        }),
+    }
+}
+
+/// How a diagnostic repeats a value.
+pub(super) fn found(value: &DeValue<'_>) -> String {
+    let text = match value {
+        DeValue::String(text) => {
+            let short: String = text.chars().take(MAX_FOUND + 1).collect();
+            format!("\"{}\"", short.escape_debug())
+        }
+        DeValue::Integer(integer) => integer.to_string(),
+        DeValue::Float(float) => float.to_string(),
+        DeValue::Boolean(switch) => switch.to_string(),
+        DeValue::Datetime(datetime) => datetime.to_string(),
+        DeValue::Array(items) => format!("an array of {}", items.len()),
+        DeValue::Table(_) => "a table".to_owned(),
+    };
+    shorten(&text)
+}
+
+/// Cuts text of the file to a length that can be read.
+pub(super) fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MAX_FOUND) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Whether `text` may name a listener.
+pub(super) fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+struct Refusal {
+    message: String,
+    hint: String,
+}
+
+impl Refusal {
+    fn new(message: &str, hint: impl Into<String>) -> Self {
+        Self { message: message.to_owned(), hint: hint.into() }
+    }
+}
+
+fn check_list(
+    item: &Kind,
+    items: &DeArray<'_>,
+    base: &Path,
+    count: std::ops::RangeInclusive<usize>,
+) -> Result<Value, Vec<Problem>> {
+    let problem = |index: Option<usize>, span: Range<usize>, message: &str, found, hint: &str| {
+        let (message, hint) = (message.to_owned(), hint.to_owned());
+        Problem { span, index, message, found, allowed: item.allowed(), hint }
+    };
+    if !count.contains(&items.len()) {
+        let message = if items.is_empty() { "is empty" } else { "has too many items" };
+        let found = format!("{} items", items.len());
+        return Err(vec![problem(None, 0..0, message, found, "Add or remove items.")]);
+    }
+    let mut values = Vec::new();
+    let mut problems = Vec::new();
+    for (index, value) in items.iter().enumerate() {
+        match check(item, value, base) {
+            Ok(one) if values.contains(&one) => {
+                let found = found(value.get_ref());
+                let hint = "Remove one of them.";
+                problems.push(problem(Some(index), value.span(), "is there twice", found, hint));
+            }
+            Ok(one) => values.push(one),
+            Err(found) => {
+                problems.extend(found.into_iter().map(|one| Problem { index: Some(index), ..one }))
+            }
+        }
+    }
+    if problems.is_empty() { Ok(Value::List(values)) } else { Err(problems) }
+}
+
+fn check_one(kind: &Kind, value: &DeValue<'_>, base: &Path) -> Result<Value, Refusal> {
+    match (kind, value) {
+        (Kind::Or(word, other), _) => {
+            if is_instead(word, other, value) {
+                return Ok(Value::Instead);
+            }
+            check_one(other, value, base)
+        }
+        (Kind::Switch, DeValue::Boolean(switch)) => Ok(Value::Switch(*switch)),
+        (Kind::Integer { min, max, .. }, DeValue::Integer(integer)) => {
+            in_range(integer, *min, *max).map(Value::Integer)
+        }
+        (Kind::Size { min, max }, DeValue::Integer(integer)) => {
+            in_range(integer, *min, *max).map(Value::Size)
+        }
+        (_, DeValue::String(text)) => check_text(kind, text, base),
+        _ => Err(wrong_type(kind, value)),
+    }
+}
+
+/// `"off"` may also be written as no time at all.
+fn is_instead(word: &str, other: &Kind, value: &DeValue<'_>) -> bool {
+    let may_be_zero = word == "off" && matches!(other, Kind::Duration { .. });
+    match value {
+        DeValue::String(text) if text == word => true,
+        DeValue::String(text) => may_be_zero && parse_duration(text) == Some(Duration::ZERO),
+        DeValue::Integer(integer) => may_be_zero && number(integer) == Some(0),
+        _ => false,
+    }
+}
+
+fn check_text(kind: &Kind, text: &str, base: &Path) -> Result<Value, Refusal> {
+    let bad_address = |hint| Refusal::new("is not an address", hint);
+    match kind {
+        Kind::Duration { min, max, step } => duration(text, *min, *max, *step).map(Value::Duration),
+        Kind::Size { min, max } => match parse_size(text) {
+            Some(size) if (*min..=*max).contains(&size) => Ok(Value::Size(size)),
+            Some(size) => Err(out_of_range(size < *min)),
+            None => Err(Refusal::new("is not a size", "Write a number and a unit: \"64KiB\".")),
+        },
+        Kind::Word(words) => word(text, words).map(Value::Word),
+        Kind::TlsVersion => version(text).map(Value::Version),
+        Kind::Text { max } => match text.len() {
+            0 => Err(Refusal::new("is empty", "Write a name, or leave it out.")),
+            length if length > *max => Err(Refusal::new("is too long", "Shorten it.")),
+            _ if text.chars().any(char::is_control) => {
+                Err(Refusal::new("has a control character", "Remove it."))
+            }
+            _ => Ok(Value::Text(text.to_owned())),
+        },
+        Kind::Name if is_name(text) => Ok(Value::Text(text.to_owned())),
+        Kind::Name => Err(Refusal::new("is not a name", "Replace the other characters by \"-\".")),
+        Kind::Path => address::path(text, base)
+            .map(Value::Path)
+            .map_err(|hint| Refusal::new("is not a path", hint)),
+        Kind::SocketAddress => {
+            address::socket_address(text).map(Value::Socket).map_err(bad_address)
+        }
+        Kind::ListenAddress => {
+            address::listen_address(text, base).map(Value::Listen).map_err(bad_address)
+        }
+        Kind::Endpoint => address::endpoint(text, base).map(Value::Endpoint).map_err(bad_address),
+        Kind::AccessLog => address::access_log(text, base)
+            .map(Value::Access)
+            .map_err(|hint| Refusal::new("is not a destination", hint)),
+        Kind::Switch | Kind::Integer { .. } | Kind::Or(..) | Kind::List { .. } => {
+            Err(wrong_type(kind, &DeValue::String(text.into())))
+        }
+    }
+}
+
+fn duration(text: &str, min: Duration, max: Duration, step: Duration) -> Result<Duration, Refusal> {
+    let hint = "Write a number and a unit: \"500ms\", \"10s\", \"5m\", \"1h\".";
+    let duration = parse_duration(text).ok_or_else(|| Refusal::new("is not a duration", hint))?;
+    if !(min..=max).contains(&duration) {
+        return Err(out_of_range(duration < min));
+    }
+    if !duration.as_millis().is_multiple_of(step.as_millis()) {
+        return Err(Refusal::new(
+            "is too fine",
+            "Write whole seconds: the kernel has no finer unit.",
+        ));
+    }
+    Ok(duration)
+}
+
+fn word(text: &str, words: &'static [&'static str]) -> Result<&'static str, Refusal> {
+    words.iter().find(|word| **word == text).copied().ok_or_else(|| {
+        let hint = match suggest::closest(text, words.iter().copied()) {
+            Some(likely) => format!("Did you mean \"{likely}\"?"),
+            None => "Write one of the allowed words.".to_owned(),
+        };
+        Refusal::new("is not an allowed word", hint)
+    })
+}
+
+fn version(text: &str) -> Result<TlsVersion, Refusal> {
+    match text.strip_prefix("TLSv").unwrap_or(text) {
+        "1.2" => Ok(TlsVersion::V1_2),
+        "1.3" => Ok(TlsVersion::V1_3),
+        "1" | "1.0" | "1.1" => Err(Refusal::new(
+            "is older than TLS 1.2",
+            "TLS 1.0 and 1.1 are broken (RFC 8996). They need the legacy lane, which this version \
+             does not have: raise the peers to TLS 1.2.",
+        )),
+        _ if text.starts_with("SSL") => Err(Refusal::new(
+            "is older than TLS 1.2",
+            "SSL 2 and SSL 3 are refused everywhere (RFC 6176, RFC 7568): raise the peers to TLS \
+             1.2.",
+        )),
+        _ => Err(Refusal::new("is not a version of TLS", "Write \"1.2\" or \"1.3\".")),
+    }
+}
+
+fn in_range(integer: &DeInteger<'_>, min: u64, max: u64) -> Result<u64, Refusal> {
+    match number(integer) {
+        Some(value) if (min..=max).contains(&value) => Ok(value),
+        Some(value) => Err(out_of_range(value < min)),
+        None => Err(out_of_range(integer.as_str().starts_with('-'))),
+    }
+}
+
+fn number(integer: &DeInteger<'_>) -> Option<u64> {
+    u64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+fn out_of_range(too_small: bool) -> Refusal {
+    let (message, hint) =
+        if too_small { ("is too small", "Raise it.") } else { ("is too large", "Lower it.") };
+    Refusal::new(message, hint)
+}
+
+fn wrong_type(kind: &Kind, value: &DeValue<'_>) -> Refusal {
+    let hint = match (innermost(kind), value) {
+        (Kind::Duration { .. }, DeValue::Integer(number)) => {
+            format!("Add a unit: \"{}s\".", shorten(number.as_str()))
+        }
+        (Kind::TlsVersion, DeValue::Float(number)) => {
+            format!("Put it in quotes: \"{}\".", shorten(number.as_str()))
+        }
+        (Kind::Switch | Kind::Integer { .. }, DeValue::String(text))
+            if matches!(&**text, "true" | "false") || text.parse::<u64>().is_ok() =>
+        {
+            "Write it without quotes.".to_owned()
+        }
+        (Kind::List { .. }, DeValue::String(_)) => "Put it in brackets: [\"...\"].".to_owned(),
+        (_, DeValue::Array(_)) => "Write one value, without brackets.".to_owned(),
+        _ => "Write a value of an allowed kind.".to_owned(),
+    };
+    Refusal::new(&format!("cannot be of type {}", value.type_str()), hint)
+}
+
+fn innermost<'a>(kind: &'a Kind) -> &'a Kind {
+    if let Kind::Or(_, other) = kind { innermost(other) } else { kind }
+}
+
+/// A type of the model that an option's value becomes. `None` is a value of another kind, which
+/// the table of options rules out.
+pub(super) trait FromValue: Sized {
+    fn from_value(value: &Value) -> Option<Self>;
+}
+
+impl<T: FromValue> FromValue for Option<T> {
+    fn from_value(value: &Value) -> Option<Self> {
+        if *value == Value::Instead { Some(None) } else { T::from_value(value).map(Some) }
+    }
+}
+
+impl<T: FromValue> FromValue for Vec<T> {
+    fn from_value(value: &Value) -> Option<Self> {
+        let Value::List(items) = value else { return None };
+        items.iter().map(T::from_value).collect()
+    }
+}
+
+/// The variant that holds the type.
+macro_rules! held {
+    ($($model:ty => $variant:ident,)*) => {
+        $(impl FromValue for $model {
+            fn from_value(value: &Value) -> Option<Self> {
+                if let Value::$variant(held) = value { Some(held.clone()) } else { None }
+            }
+        })*
+    };
+}
+
+held! {
+    bool => Switch,
+    u64 => Integer,
+    Duration => Duration,
+    TlsVersion => Version,
+    String => Text,
+    &'static str => Word,
+    PathBuf => Path,
+    std::net::SocketAddr => Socket,
+    ListenAddress => Listen,
+    Endpoint => Endpoint,
+    AccessLog => Access,
+}
+
+/// A narrower integer, as the range in the table guarantees.
+macro_rules! narrowed {
+    ($($model:ty)*) => {
+        $(impl FromValue for $model {
+            fn from_value(value: &Value) -> Option<Self> {
+                u64::from_value(value).and_then(|integer| integer.try_into().ok())
+            }
+        })*
+    };
+}
+
+narrowed! { u8 u16 u32 }
+
+impl FromValue for usize {
+    /// Counts and sizes; what a 32-bit machine cannot address is as good as its all.
+    fn from_value(value: &Value) -> Option<Self> {
+        let (Value::Integer(number) | Value::Size(number)) = value else { return None };
+        Some(Self::try_from(*number).unwrap_or(Self::MAX))
+    }
+}
