@@ -1,1 +1,9 @@
+//! Measuring tools for TLS gateways: plaintext backends, a TLS client that makes load and times
+//! it, and an account of what a process spent.
+//!
+//! Nothing here depends on the gateway: a tool that measures must not share its bugs.
 
+pub mod backend;
+pub mod client;
+pub mod content;
+pub mod procstat;
