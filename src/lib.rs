@@ -4,11 +4,14 @@
 
 #![deny(unsafe_code)]
 
+pub mod admission;
 pub mod buf;
 pub mod config;
 pub mod conn;
 pub mod engine;
+pub mod policy;
 pub mod shard;
 pub mod telemetry;
 pub mod time;
 pub mod tls;
+pub mod upstream;

@@ -105,7 +105,9 @@ impl Connection {
     pub(super) fn redial(&mut self) {
         let queue = std::mem::take(&mut self.upstream.queue);
         let output = self.upstream.output;
-        self.upstream = SideState { queue, output, ..SideState::absent() };
+        self.upstream = SideState::absent();
+        self.upstream.queue = queue;
+        self.upstream.output = output;
         self.dial.wanted = true;
     }
 

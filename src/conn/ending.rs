@@ -182,7 +182,7 @@ impl Connection {
         }
     }
 
-    pub(super) fn poll_ending(&mut self, _cx: &Context<'_>) -> Option<Action> {
+    pub(super) fn poll_ending(&mut self) -> Option<Action> {
         if self.ending.is_none() && self.dial.take_discard() {
             self.upstream.socket = Socket::Closing;
             return Some(Action::Close(Side::Upstream, CloseMode::Reset));

@@ -15,9 +15,6 @@ pub mod outcome;
 mod relay;
 mod side;
 
-#[cfg(test)]
-mod tests;
-
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,6 +36,9 @@ use side::SideState;
 /// What happened to a connection.
 #[derive(Debug)]
 pub enum Input {
+    /// The first input: its downstream socket can be used.
+    Accepted,
+    /// The upstream is connected.
     Connected,
     Received(Side, Buf),
     /// The peer's FIN.
@@ -171,7 +171,7 @@ impl Connection {
             Input::Closed(side) => self.on_closed(side),
             Input::Deadline => self.on_deadline(cx),
             Input::Stop(reason) => self.stop(reason, cx),
-            Input::Sent(_) => {}
+            Input::Accepted | Input::Sent(_) => {}
         }
     }
 
@@ -188,7 +188,7 @@ impl Connection {
             }
         }
         // Polling a side may have been what ended the connection.
-        self.poll_ending(cx)
+        self.poll_ending()
     }
 
     /// When [`Input::Deadline`] is due; may have passed already.
@@ -236,7 +236,7 @@ impl Connection {
         }
     }
 
-    fn poll_side(&mut self, side: Side, cx: &Context<'_>) -> Option<Action> {
+    fn poll_side(&mut self, side: Side, cx: &mut Context<'_>) -> Option<Action> {
         let held = side == Side::Downstream && self.holds_flight();
         let last_output = self.side(side.other()).output.is_ended();
         let may_receive = self.may_receive(side, cx);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::config::model::{ConnectWhen, Timeouts};
+use crate::config::model::{ConnectWhen, Keepalive, Timeouts};
 use crate::engine::Address;
 use crate::tls::ServerProfile;
 
@@ -24,6 +24,8 @@ pub struct ListenerPolicy {
     pub tls: ServerProfile,
     pub connect: ConnectWhen,
     pub timeouts: Timeouts,
+    /// For the upstream's socket; the downstream's has it from its listener.
+    pub keepalive: Keepalive,
     /// At least one.
     pub upstreams: Vec<Address>,
 }

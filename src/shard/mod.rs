@@ -1,4 +1,289 @@
-//! One pinned thread and what it owns.
+//! One pinned thread and what it owns: an engine, its connections, their deadlines.
+//!
+//! The only translator between the engine's events and the connections' inputs, and between the
+//! connections' actions and the engine's operations. Nothing here is shared with other shards but
+//! the count of admitted connections, touched once when a connection comes and once when it goes.
 
+mod accept;
+pub mod mailbox;
 pub mod slots;
 pub mod wheel;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use crate::admission::hello_budget::HelloBudget;
+use crate::conn::outcome::{Outcome, Reason};
+use crate::conn::{Action, Connection, Context, Input};
+use crate::engine::{Engine, Event, ListenerId, SocketId};
+use crate::policy::{ListenerPolicy, Policy};
+use crate::telemetry::ShardTelemetry;
+use crate::telemetry::aggregator::AnswerSender;
+use crate::time::Time;
+use crate::upstream::Upstreams;
+use accept::Accepting;
+use mailbox::{Command, Mailbox};
+use slots::{SlotId, Slots};
+use wheel::Wheel;
+
+/// What a shard is made of.
+pub struct Parts<E: Engine> {
+    pub id: usize,
+    pub engine: E,
+    pub policy: Arc<Policy>,
+    /// Most connections of this shard.
+    pub capacity: u32,
+    /// Connections of all shards, and the most there may be.
+    pub admitted: Arc<AtomicU32>,
+    pub max_connections: u32,
+    pub hellos: HelloBudget,
+    pub telemetry: ShardTelemetry,
+    pub answers: AnswerSender,
+    pub mailbox: Mailbox,
+    pub on_finish: OnFinish,
+}
+
+/// Told of every connection's end, once.
+pub type OnFinish = Box<dyn FnMut(Finished)>;
+
+/// A connection that has ended.
+pub struct Finished {
+    /// Counts the shard's connections from 1.
+    pub connection: u64,
+    pub shard: usize,
+    pub policy: Arc<ListenerPolicy>,
+    pub outcome: Box<Outcome>,
+}
+
+/// See the module.
+pub struct Shard<E: Engine> {
+    id: usize,
+    engine: E,
+    policy: Arc<Policy>,
+    slots: Slots<Entry>,
+    wheel: Wheel,
+    upstreams: Upstreams,
+    hellos: HelloBudget,
+    telemetry: ShardTelemetry,
+    answers: AnswerSender,
+    mailbox: Mailbox,
+    on_finish: OnFinish,
+    accepting: Accepting,
+    connections_seen: u64,
+    /// When the drain ends, once it has begun.
+    drain_until: Option<Time>,
+    now: Time,
+}
+
+struct Entry {
+    connection: Connection,
+    id: u64,
+    /// What the wheel holds for it. May be earlier than the connection's own deadline, which moves
+    /// with every message; it is looked at again when the wheel says so.
+    scheduled: Option<Time>,
+}
+
+impl<E: Engine> Shard<E> {
+    /// A shard that listens nowhere yet.
+    pub fn new(parts: Parts<E>) -> Self {
+        let now = parts.engine.now();
+        let mut wheel = Wheel::new(now, wheel::TICK);
+        if let Some(last) = parts.capacity.checked_sub(1) {
+            wheel.ensure(last);
+        }
+        Self {
+            id: parts.id,
+            engine: parts.engine,
+            upstreams: Upstreams::new(&parts.policy.listeners),
+            accepting: Accepting::new(parts.admitted, parts.max_connections),
+            policy: parts.policy,
+            slots: Slots::new(parts.capacity),
+            wheel,
+            hellos: parts.hellos,
+            telemetry: parts.telemetry,
+            answers: parts.answers,
+            mailbox: parts.mailbox,
+            on_finish: parts.on_finish,
+            connections_seen: 0,
+            drain_until: None,
+            now,
+        }
+    }
+
+    /// Starts accepting on a listener of the policy.
+    ///
+    /// # Errors
+    /// When the engine cannot watch the socket.
+    pub fn listen(&mut self, listener: ListenerId, socket: E::Listener) -> io::Result<()> {
+        self.engine.listen(listener, socket)?;
+        self.accepting.add(listener);
+        Ok(())
+    }
+
+    /// Serves until a drain has ended or a stop has come.
+    ///
+    /// # Errors
+    /// Only when the engine is broken.
+    pub fn run(&mut self) -> io::Result<()> {
+        while !self.is_done() {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// One wait and everything it brought.
+    ///
+    /// # Errors
+    /// As [`Shard::run`].
+    pub fn turn(&mut self) -> io::Result<()> {
+        self.engine.wait(self.next_deadline())?;
+        self.now = self.engine.now();
+        while let Some(event) = self.engine.next_event() {
+            self.on_event(event);
+            // Handshakes take long enough that the next event's time would be wrong by theirs.
+            self.now = self.engine.now();
+        }
+        while let Some(index) = self.wheel.pop_expired(self.now) {
+            if let Some(slot) = self.slots.id_at(index)
+                && let Some(entry) = self.slots.get_mut(slot)
+            {
+                entry.scheduled = None;
+                self.drive(slot, Input::Deadline);
+            }
+        }
+        self.accepting.resume_when_due(self.now, &mut self.engine);
+        if self.drain_until.is_some_and(|until| until <= self.now) {
+            self.drain_until = None;
+            self.stop_all(Reason::Drained);
+        }
+        Ok(())
+    }
+
+    /// True when nothing is listened on and nothing is open.
+    pub fn is_done(&self) -> bool {
+        self.accepting.is_closed() && self.slots.is_empty()
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        [self.wheel.next_deadline(), self.accepting.next_deadline(), self.drain_until]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn on_event(&mut self, event: Event<E::Stream>) {
+        let (socket, input) = match event {
+            Event::Accepted { listener, stream, peer } => {
+                return self.on_accepted(listener, stream, peer);
+            }
+            Event::AcceptFailed { listener, error } => {
+                return self.on_accept_failed(listener, &error);
+            }
+            Event::ListenerClosed { listener } => return self.accepting.remove(listener),
+            Event::Woken => return self.read_mailbox(),
+            Event::Connected { socket } => (socket, Input::Connected),
+            Event::Received { socket, buf } => (socket, Input::Received(socket.side, buf)),
+            Event::ReceiveClosed { socket } => (socket, Input::ReceiveClosed(socket.side)),
+            Event::Sent { socket } => (socket, Input::Sent(socket.side)),
+            Event::Failed { socket, operation, error } => {
+                (socket, Input::Failed(socket.side, operation, error))
+            }
+            Event::Closed { socket } => (socket, Input::Closed(socket.side)),
+        };
+        if let Some(slot) = self.slots.id_at(socket.slot) {
+            self.drive(slot, input);
+        }
+    }
+
+    /// Gives a connection one input and does what it then asks for.
+    fn drive(&mut self, slot: SlotId, input: Input) {
+        let Some(entry) = self.slots.get_mut(slot) else { return };
+        let connection = &mut entry.connection;
+        let mut context = Context {
+            now: self.now,
+            pool: &self.engine.pool().clone(),
+            upstreams: &mut self.upstreams,
+            hellos: &mut self.hellos,
+            telemetry: &mut self.telemetry,
+        };
+        connection.handle(input, &mut context);
+        while let Some(action) = connection.poll_action(&mut context) {
+            let socket = |side| SocketId { slot: slot.index, side };
+            match action {
+                Action::Receive(side, class) => self.engine.receive(socket(side), class),
+                Action::Send(side, buf) => self.engine.send(socket(side), buf),
+                Action::ShutdownWrite(side) => self.engine.shutdown_write(socket(side)),
+                Action::Close(side, how) => self.engine.close(socket(side), how),
+                Action::Connect { endpoint } => {
+                    let policy = connection.policy();
+                    let socket = socket(crate::engine::Side::Upstream);
+                    self.engine.connect(socket, &policy.upstreams[endpoint], &policy.keepalive);
+                }
+                Action::Finish(outcome) => return self.finish(slot, outcome),
+            }
+        }
+        if let Some(deadline) = connection.next_deadline()
+            && entry.scheduled.is_none_or(|scheduled| deadline < scheduled)
+        {
+            entry.scheduled = Some(deadline);
+            self.wheel.set(slot.index, deadline);
+        }
+    }
+
+    fn finish(&mut self, slot: SlotId, outcome: Box<Outcome>) {
+        let Some(entry) = self.slots.remove(slot) else { return };
+        self.wheel.cancel(slot.index);
+        self.telemetry.on_close(&outcome);
+        self.accepting.leave(&mut self.engine);
+        (self.on_finish)(Finished {
+            connection: entry.id,
+            shard: self.id,
+            policy: Arc::clone(entry.connection.policy()),
+            outcome,
+        });
+    }
+
+    fn read_mailbox(&mut self) {
+        while let Some(command) = self.mailbox.next() {
+            match command {
+                Command::Collect(mut report) => {
+                    self.collect();
+                    self.telemetry.hand_over(&mut report);
+                    self.answers.send(report);
+                }
+                Command::Drain { patience } => self.drain(patience),
+                Command::Stop => {
+                    self.accepting.close_all(&mut self.engine);
+                    self.drain_until = None;
+                    self.stop_all(Reason::Stopped);
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self, patience: Duration) {
+        self.accepting.close_all(&mut self.engine);
+        self.drain_until = Some(self.now + patience);
+    }
+
+    fn stop_all(&mut self, reason: Reason) {
+        let open: Vec<SlotId> = self.slots.iter().map(|(slot, _)| slot).collect();
+        for slot in open {
+            self.drive(slot, Input::Stop(reason));
+        }
+    }
+
+    fn collect(&mut self) {
+        let stats = self.engine.stats();
+        let engine = self.telemetry.engine();
+        engine.turns = stats.turns;
+        engine.events = stats.events;
+        engine.system_calls = stats.system_calls;
+        engine.ring_overflows = stats.ring_overflows;
+        engine.buffer_starvation = stats.starvations;
+        let bytes = self.engine.pool().bytes_in_use();
+        self.telemetry.set_buffer_bytes(bytes as u64);
+    }
+}

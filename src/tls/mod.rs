@@ -4,8 +4,11 @@ pub mod alert;
 pub mod error;
 pub mod hello;
 pub mod identity;
+pub mod profile;
 pub mod provider;
 pub mod tls_conn;
+
+pub use profile::ServerProfile;
 
 #[cfg(test)]
 mod testing;
