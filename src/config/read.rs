@@ -177,7 +177,7 @@ impl<'a> Reader<'a> {
             }
             (_, other) => {
                 let found = value::found(other);
-                self.bad_table(doc, &path, value.span(), "is not written as this table is", &found);
+                self.bad_table(doc, &path, value.span(), "has the wrong form", &found);
                 Vec::new()
             }
         }

@@ -118,7 +118,7 @@ pub static OPTIONS: &[OptionDoc] = &[
         presence: Presence::Default("\"1MiB\""),
         reload: false,
         doc: "Unfinished ClientHellos from one source address, for each worker. At most \
-              hello_memory, and never above it by default.",
+              hello_memory; where that is less than the default, it is the default.",
     },
     OptionDoc {
         table: "admin",

@@ -207,6 +207,48 @@ fn absent_options_have_their_defaults() {
 }
 
 #[test]
+fn tables_are_limited_in_number() {
+    let listener = |index: usize| {
+        let text = LISTENER.replace("sip\"", &format!("sip-{index}\""));
+        text.replace("0.0.0.0:5061", &format!("unix:{index}"))
+    };
+    let listeners: String = (0..4096).map(listener).collect();
+    assert_eq!(valid(&listeners).listeners.len(), 4096);
+    only_mistake(&(listeners + &listener(4096)), "is there too often", "4097 tables");
+
+    let several = |count| {
+        let one = "{ certificate = \"a\", certificate_key = \"b\" },";
+        let (listener, _) = LISTENER.split_once("certificate").expect("a certificate");
+        format!("{listener}certificates = [{}]", one.repeat(count))
+    };
+    assert_eq!(valid(&several(1024)).listeners[0].tls.certificates.len(), 1024);
+    only_mistake(&several(1025), "is there too often", "1025 tables");
+}
+
+fn only_mistake(text: &str, message: &str, found: &str) {
+    let diagnostics = parse("tlsgate.toml", text).expect_err("a mistake");
+    let [one] = diagnostics.as_slice() else { panic!("{diagnostics}") };
+    assert_eq!((&*one.message, &*one.found), (message, found));
+}
+
+#[test]
+fn hostile_files_have_bounded_answers() {
+    let keys: String = (0..MAX_DIAGNOSTICS + 7).map(|index| format!("k{index} = 1\n")).collect();
+    let diagnostics = parse("tlsgate.toml", &keys).expect_err("unknown keys");
+    // The missing listener is the one more.
+    assert_eq!((diagnostics.as_slice().len(), diagnostics.omitted()), (MAX_DIAGNOSTICS, 8));
+
+    let deep = format!("a = {}", "[".repeat(100_000));
+    let diagnostics = parse("tlsgate.toml", &deep).expect_err("too deep");
+    assert!(diagnostics.as_slice()[0].message.starts_with("is not TOML"), "{diagnostics}");
+
+    let long = format!("[gateway]\n{} = 1\nengine = \"{0}\"\n{LISTENER}", "x".repeat(1 << 20));
+    let diagnostics = parse("tlsgate.toml", &long).expect_err("an unknown key and word");
+    assert_eq!(diagnostics.as_slice().len(), 2);
+    assert!(diagnostics.to_string().len() < 1000);
+}
+
+#[test]
 fn one_source_never_gets_more_than_all() {
     let config = valid(&format!("[gateway]\nhello_memory = \"512KiB\"\n{LISTENER}"));
     assert_eq!(config.gateway.hello_memory_per_source, 512 << 10);
@@ -306,6 +348,11 @@ fn mistakes_in_values() {
 #[test]
 fn mistakes_in_listeners() {
     golden("listeners.txt", 20);
+}
+
+#[test]
+fn mistakes_in_tls() {
+    golden("tls.txt", 20);
 }
 
 /// Compares each case of the file; `least` guards against a file that lost its cases.

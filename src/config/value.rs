@@ -168,7 +168,12 @@ fn check_one(kind: &Kind, value: &DeValue<'_>, base: &Path) -> Result<Value, Ref
             if is_instead(word, other, value) {
                 return Ok(Value::Instead);
             }
-            check_one(other, value, base)
+            check_one(other, value, base).map_err(|refusal| match value {
+                DeValue::String(text) if suggest::closest(text, [*word].into_iter()).is_some() => {
+                    Refusal { hint: format!("Did you mean \"{word}\"?"), ..refusal }
+                }
+                _ => refusal,
+            })
         }
         (Kind::Switch, DeValue::Boolean(switch)) => Ok(Value::Switch(*switch)),
         (Kind::Integer { min, max, .. }, DeValue::Integer(integer)) => {
@@ -328,7 +333,7 @@ fn wrong_type(kind: &Kind, value: &DeValue<'_>) -> Refusal {
     Refusal::new(&format!("cannot be of type {}", value.type_str()), hint)
 }
 
-fn innermost<'a>(kind: &'a Kind) -> &'a Kind {
+fn innermost(kind: &Kind) -> &Kind {
     if let Kind::Or(_, other) = kind { innermost(other) } else { kind }
 }
 
