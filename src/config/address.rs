@@ -130,7 +130,8 @@ fn address_hint(text: &str) -> String {
     }
     if host.is_empty() {
         return format!(
-            "For every IPv4 address: \"0.0.0.0:{port}\"; for IPv6 too: \"[::]:{port}\"."
+            "Name the address: \"127.0.0.1:{port}\" is this machine alone, \"0.0.0.0:{port}\" is \
+             every IPv4 address."
         );
     }
     if host_and_port(text).is_some() {

@@ -21,14 +21,17 @@ pub(super) fn config(root: &Section) -> Option<Config> {
 }
 
 fn gateway(section: &Section) -> Option<Gateway> {
+    let hello_memory = section.get("hello_memory")?;
+    let per_source: usize = section.get("hello_memory_per_source")?;
     Some(Gateway {
         workers: section.get("workers")?,
         engine: section.get("engine")?,
         max_connections: section.get("max_connections")?,
         drain_timeout: section.get("drain_timeout")?,
         buffer_memory: section.get("buffer_memory")?,
-        hello_memory: section.get("hello_memory")?,
-        hello_memory_per_source: section.get("hello_memory_per_source")?,
+        hello_memory,
+        // Bites where the default meets a small hello_memory: the file cannot ask for more.
+        hello_memory_per_source: per_source.min(hello_memory),
     })
 }
 

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use super::model::{ListenAddress, TlsVersion};
 use super::read::{Finding, Place, Reader, Section, join};
 use super::units::format_size;
+use super::value::Bytes;
 
 /// Reports every contradiction in the file.
 pub(super) fn check(root: &Section, reader: &mut Reader<'_>) {
@@ -28,21 +29,21 @@ pub(super) fn check(root: &Section, reader: &mut Reader<'_>) {
 
 fn hello_memory(gateway: &Section, reader: &mut Reader<'_>) {
     let key = "hello_memory_per_source";
-    let (Some(all), Some(one)) = (gateway.get::<u64>("hello_memory"), gateway.get::<u64>(key))
+    let (Some(all), Some(one), Some(place)) =
+        (gateway.get::<Bytes>("hello_memory"), gateway.get::<Bytes>(key), gateway.place_of(key))
     else {
         return;
     };
-    if one <= all {
+    if one.0 <= all.0 {
         return;
     }
-    let place = gateway.place_of(key).or(gateway.place_of("hello_memory"));
     let finding = Finding {
         message: "is more than all sources together may use",
-        found: &format!("{}, with hello_memory = {}", format_size(one), format_size(all)),
+        found: &format!("{}, with hello_memory = {}", format_size(one.0), format_size(all.0)),
         allowed: "at most hello_memory",
         hint: "Lower hello_memory_per_source or raise hello_memory.",
     };
-    reader.report(place.unwrap_or(gateway.place), &join(&gateway.path, key), finding);
+    reader.report(place, &join(&gateway.path, key), finding);
 }
 
 fn names(listeners: &[Section], reader: &mut Reader<'_>) {
@@ -125,7 +126,7 @@ fn certificates(tls: &Section, reader: &mut Reader<'_>) {
         let Some(place) = tls.place_of(key) else { continue };
         let finding = Finding {
             message: "cannot stand beside certificates",
-            found: "both",
+            found: &format!("{key} and certificates"),
             allowed: "certificate and certificate_key, or certificates",
             hint: "Move this certificate into certificates: the first is the default.",
         };

@@ -17,11 +17,12 @@ pub struct TableDoc {
     pub doc: &'static str,
 }
 
-/// Least and most number of entries of a repeated table.
+/// How a table repeats: once or more where it stands at all.
 #[derive(Clone, Copy, Debug)]
 pub struct Repeat {
-    pub min: usize,
     pub max: usize,
+    /// Whether the parent must have one.
+    pub required: bool,
 }
 
 /// One option.

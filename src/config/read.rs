@@ -84,10 +84,12 @@ impl<'a> Reader<'a> {
 
     /// Line and column of a byte of the file.
     pub(super) fn place(&self, offset: usize) -> Place {
-        let offset = self.text.floor_char_boundary(offset);
+        let offset = offset.min(self.text.len());
         let line = self.lines.partition_point(|start| *start <= offset);
-        let start = self.lines[line - 1];
-        Place { line, column: self.text[start..offset].chars().count() + 1 }
+        let before = &self.text.as_bytes()[self.lines[line - 1]..offset];
+        // Every byte of UTF-8 but the continuations (10xxxxxx) begins a character.
+        let characters = before.iter().filter(|byte| **byte & 0xC0 != 0x80).count();
+        Place { line, column: characters + 1 }
     }
 
     pub(super) fn report(&mut self, place: Place, key: &str, finding: Finding<'_>) {
@@ -173,10 +175,9 @@ impl<'a> Reader<'a> {
                 let items = items.iter().take(repeat.max).enumerate();
                 items.filter_map(|(index, item)| self.entry(doc, &path, index, item)).collect()
             }
-            (Some(repeat), DeValue::Array(_)) if repeat.min == 0 => Vec::new(),
             (_, other) => {
                 let found = value::found(other);
-                self.bad_table(doc, &path, value.span(), "is not written as this table is", &found);
+                self.bad_table(doc, &path, value.span(), "has the wrong form", &found);
                 Vec::new()
             }
         }
@@ -215,8 +216,8 @@ impl<'a> Reader<'a> {
     ) {
         let place = self.place(span.start);
         let allowed = match doc.repeat {
-            Some(Repeat { min, max }) => format!("{} from {min} to {max} times", doc.header()),
-            None => format!("{} once", doc.header()),
+            Some(Repeat { max, .. }) => format!("{}, 1 to {max} times", doc.header()),
+            None => format!("{}, once", doc.header()),
         };
         let hint = format!("Write {} on a line of its own, and its keys below.", doc.header());
         self.report(place, path, Finding { message, found, allowed: &allowed, hint: &hint });
@@ -249,9 +250,9 @@ impl<'a> Reader<'a> {
             let found = match child.repeat {
                 None => vec![self.section(child, path, section.place, &DeTable::new())],
                 Some(repeat) => {
-                    if repeat.min > 0 {
+                    if repeat.required {
                         let header = child.header();
-                        let hint = format!("Add {header} and its keys.");
+                        let hint = format!("Add {header}. config/tlsgate.toml shows its keys.");
                         let finding =
                             Finding { message: "is missing", hint: &hint, ..Finding::EMPTY };
                         self.report(section.place, &path, finding);

@@ -24,9 +24,7 @@ pub fn file() -> String {
     for table in TABLES.iter().filter(|table| !table.name.is_empty()) {
         text.push('\n');
         text.push_str(&comment(table.doc));
-        // A repeated table that may be absent is shown, not used.
-        let shown = table.repeat.is_some_and(|repeat| repeat.min == 0);
-        let sign = if shown { "# Example: " } else { "" };
+        let sign = if is_shown_only(table) { "# Example: " } else { "" };
         text.push_str(&format!("{sign}{}\n", table.header()));
         for option in table.options() {
             text.push('\n');
@@ -50,15 +48,21 @@ pub fn block(table: &TableDoc, option: &OptionDoc) -> String {
         unit => format!(" Unit: {unit}."),
     };
     let reload = if option.reload { "yes" } else { "no" };
-    let facts = format!("{default} Allowed: {}.{unit} Reload: {reload}.", option.kind.allowed());
-    let shown = table.repeat.is_some_and(|repeat| repeat.min == 0);
+    let facts = format!("{default} Reload: {reload}.");
+    let allowed = format!("Allowed: {}.{unit}", option.kind.allowed());
     let sign = match option.presence {
         Presence::Default(_) => "#",
         Presence::Optional { .. } => "# Example: ",
-        _ if shown => "# Example: ",
+        _ if is_shown_only(table) => "# Example: ",
         _ => "",
     };
-    format!("{}{}{sign}{} = {sample}\n", comment(option.doc), comment(&facts), option.key)
+    let prose = [option.doc, &facts, &allowed].map(comment).concat();
+    format!("{prose}{sign}{} = {sample}\n", option.key)
+}
+
+/// A repeated table that may be absent is shown, not used.
+fn is_shown_only(table: &TableDoc) -> bool {
+    table.repeat.is_some_and(|repeat| !repeat.required)
 }
 
 /// Prose as comment lines of at most [`WIDTH`] bytes; a longer word gets a line of its own.

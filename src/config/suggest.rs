@@ -2,6 +2,9 @@
 
 use super::options::{OPTIONS, TABLES, TableDoc};
 
+/// Fewest letters that make a beginning telling.
+const LEAST_BEGINNING: usize = 3;
+
 /// What to do about a key that its table does not have.
 pub(super) fn for_unknown_key(table: &TableDoc, key: &str) -> String {
     let homes = homes(key);
@@ -19,21 +22,28 @@ pub(super) fn keys(table: &TableDoc) -> impl Iterator<Item = &'static str> + use
     table.options().map(|option| option.key).chain(table.children().map(TableDoc::key))
 }
 
-/// The candidate nearest to `word`; `None` when none is near.
+/// The candidate nearest to `word`: a few letters differ, or one begins with the other. `None`
+/// when none is near.
 pub(super) fn closest<'a>(
     word: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let word = word.to_ascii_lowercase().replace('-', "_");
     let near = candidates.filter_map(|candidate| {
-        let length = word.len().max(candidate.len());
-        let most = (length / 3).max(1);
+        let (shorter, longer) = (word.len().min(candidate.len()), word.len().max(candidate.len()));
+        let most = (longer / 3).max(1);
         // Also bounds the work: a distance is at least the difference in length.
-        if word.len().abs_diff(candidate.len()) > most {
-            return None;
+        let distance = if longer - shorter <= most {
+            edit_distance(word.as_bytes(), candidate.as_bytes())
+        } else {
+            usize::MAX
+        };
+        let begins = word.starts_with(candidate) || candidate.starts_with(&word);
+        match distance {
+            _ if distance <= most => Some((distance, candidate)),
+            _ if begins && shorter >= LEAST_BEGINNING => Some((most + 1, candidate)),
+            _ => None,
         }
-        let distance = edit_distance(word.as_bytes(), candidate.as_bytes());
-        (distance <= most).then_some((distance, candidate))
     });
     near.min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }
@@ -87,6 +97,9 @@ mod tests {
         assert_eq!(closest("wrokers", words.into_iter()), Some("workers"));
         assert_eq!(closest("Engine", words.into_iter()), Some("engine"));
         assert_eq!(closest("threads", words.into_iter()), None);
+        assert_eq!(closest("work", words.into_iter()), Some("workers"));
+        assert_eq!(closest("worker_threads", ["worker"].into_iter()), Some("worker"));
+        assert_eq!(closest("wo", words.into_iter()), None);
         assert_eq!(closest(&"w".repeat(1 << 20), words.into_iter()), None);
     }
 

@@ -30,7 +30,7 @@ pub static TABLES: &[TableDoc] = &[
     },
     TableDoc {
         name: "listener",
-        repeat: Some(Repeat { min: 1, max: 4096 }),
+        repeat: Some(Repeat { max: 4096, required: true }),
         doc: "An address where peers connect with TLS, and the component behind it. \
               Write the table once for each listener.",
     },
@@ -41,7 +41,7 @@ pub static TABLES: &[TableDoc] = &[
     },
     TableDoc {
         name: "listener.tls.certificates",
-        repeat: Some(Repeat { min: 0, max: 1024 }),
+        repeat: Some(Repeat { max: 1024, required: false }),
         doc: "Several certificates, instead of certificate and certificate_key in \
               [listener.tls]. SNI and the algorithms of the peer choose among them; the first \
               is for peers whose SNI is absent or unknown. It may also be written as an array: \
@@ -118,7 +118,7 @@ pub static OPTIONS: &[OptionDoc] = &[
         presence: Presence::Default("\"1MiB\""),
         reload: false,
         doc: "Unfinished ClientHellos from one source address, for each worker. At most \
-              hello_memory.",
+              hello_memory; where that is less than the default, it is the default.",
     },
     OptionDoc {
         table: "admin",

@@ -207,6 +207,54 @@ fn absent_options_have_their_defaults() {
 }
 
 #[test]
+fn tables_are_limited_in_number() {
+    let listener = |index: usize| {
+        let text = LISTENER.replace("sip\"", &format!("sip-{index}\""));
+        text.replace("0.0.0.0:5061", &format!("unix:{index}"))
+    };
+    let listeners: String = (0..4096).map(listener).collect();
+    assert_eq!(valid(&listeners).listeners.len(), 4096);
+    only_mistake(&(listeners + &listener(4096)), "is there too often", "4097 tables");
+
+    let several = |count| {
+        let one = "{ certificate = \"a\", certificate_key = \"b\" },";
+        let (listener, _) = LISTENER.split_once("certificate").expect("a certificate");
+        format!("{listener}certificates = [{}]", one.repeat(count))
+    };
+    assert_eq!(valid(&several(1024)).listeners[0].tls.certificates.len(), 1024);
+    only_mistake(&several(1025), "is there too often", "1025 tables");
+}
+
+fn only_mistake(text: &str, message: &str, found: &str) {
+    let diagnostics = parse("tlsgate.toml", text).expect_err("a mistake");
+    let [one] = diagnostics.as_slice() else { panic!("{diagnostics}") };
+    assert_eq!((&*one.message, &*one.found), (message, found));
+}
+
+#[test]
+fn hostile_files_have_bounded_answers() {
+    let keys: String = (0..MAX_DIAGNOSTICS + 7).map(|index| format!("k{index} = 1\n")).collect();
+    let diagnostics = parse("tlsgate.toml", &keys).expect_err("unknown keys");
+    // The missing listener is the one more.
+    assert_eq!((diagnostics.as_slice().len(), diagnostics.omitted()), (MAX_DIAGNOSTICS, 8));
+
+    let deep = format!("a = {}", "[".repeat(100_000));
+    let diagnostics = parse("tlsgate.toml", &deep).expect_err("too deep");
+    assert!(diagnostics.as_slice()[0].message.starts_with("is not TOML"), "{diagnostics}");
+
+    let long = format!("[gateway]\n{} = 1\nengine = \"{0}\"\n{LISTENER}", "x".repeat(1 << 20));
+    let diagnostics = parse("tlsgate.toml", &long).expect_err("an unknown key and word");
+    assert_eq!(diagnostics.as_slice().len(), 2);
+    assert!(diagnostics.to_string().len() < 1000);
+}
+
+#[test]
+fn one_source_never_gets_more_than_all() {
+    let config = valid(&format!("[gateway]\nhello_memory = \"512KiB\"\n{LISTENER}"));
+    assert_eq!(config.gateway.hello_memory_per_source, 512 << 10);
+}
+
+#[test]
 fn required_client_certificates_come_before_the_upstream() {
     let text = format!("{LISTENER}client_cert = \"required\"\ntrusted_ca = \"ca.pem\"\n");
     assert_eq!(valid(&text).listeners[0].connect, ConnectWhen::AfterHandshake);
@@ -231,10 +279,10 @@ fn every_extreme_of_every_option_is_understood() {
                 }
                 _ => format!("{}\n{line}{LISTENER}", table.header()),
             };
-            // Only the contradiction of the two hello limits may speak up.
+            // One source may not use more than all: a contradiction, not a wrong value.
             match parse("tlsgate.toml", &text) {
                 Ok(_) => {}
-                Err(found) => assert!(option.key.starts_with("hello_memory"), "{line}{found}"),
+                Err(found) => assert!(option.key == "hello_memory_per_source", "{line}{found}"),
             }
         }
     }
@@ -302,6 +350,11 @@ fn mistakes_in_listeners() {
     golden("listeners.txt", 20);
 }
 
+#[test]
+fn mistakes_in_tls() {
+    golden("tls.txt", 20);
+}
+
 /// Compares each case of the file; `least` guards against a file that lost its cases.
 fn golden(name: &str, least: usize) {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "src/config/mistakes", name].iter().collect();
@@ -348,6 +401,13 @@ proptest! {
             }
         }
         check_answer(&lines.join("\n"))?;
+    }
+
+    /// What is left of a file either has every value or a diagnostic.
+    #[test]
+    fn any_lines_left_out(kept in prop::collection::vec(prop::bool::weighted(0.8), 64)) {
+        let lines = EVERYTHING.lines().zip(kept).filter(|(_, kept)| *kept).map(|(line, _)| line);
+        check_answer(&lines.collect::<Vec<_>>().join("\n"))?;
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::address;
 use super::model::{AccessLog, Endpoint, ListenAddress, TlsVersion};
 use super::options::Kind;
 use super::suggest;
-use super::units::{parse_duration, parse_size};
+use super::units::{format_duration, format_size, parse_duration, parse_size};
 
 /// Most characters of the file that a diagnostic repeats.
 const MAX_FOUND: usize = 80;
@@ -26,7 +26,7 @@ pub(super) enum Value {
     Switch(bool),
     Integer(u64),
     Duration(Duration),
-    Size(u64),
+    Size(Bytes),
     Word(&'static str),
     Version(TlsVersion),
     Text(String),
@@ -37,6 +37,10 @@ pub(super) enum Value {
     Access(AccessLog),
     List(Vec<Self>),
 }
+
+/// A size, so that it is not taken for a count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Bytes(pub(super) u64);
 
 /// Why a value is not allowed.
 #[derive(Debug, PartialEq)]
@@ -87,8 +91,8 @@ pub(super) fn check(
 pub(super) fn found(value: &DeValue<'_>) -> String {
     let text = match value {
         DeValue::String(text) => {
-            let short: String = text.chars().take(MAX_FOUND + 1).collect();
-            format!("\"{}\"", short.escape_debug())
+            let start: String = text.chars().take(MAX_FOUND + 1).collect();
+            return format!("\"{}\"", shorten(&start.escape_debug().to_string()));
         }
         DeValue::Integer(integer) => integer.to_string(),
         DeValue::Float(float) => float.to_string(),
@@ -164,14 +168,19 @@ fn check_one(kind: &Kind, value: &DeValue<'_>, base: &Path) -> Result<Value, Ref
             if is_instead(word, other, value) {
                 return Ok(Value::Instead);
             }
-            check_one(other, value, base)
+            check_one(other, value, base).map_err(|refusal| match value {
+                DeValue::String(text) if suggest::closest(text, [*word].into_iter()).is_some() => {
+                    Refusal { hint: format!("Did you mean \"{word}\"?"), ..refusal }
+                }
+                _ => refusal,
+            })
         }
         (Kind::Switch, DeValue::Boolean(switch)) => Ok(Value::Switch(*switch)),
         (Kind::Integer { min, max, .. }, DeValue::Integer(integer)) => {
-            in_range(integer, *min, *max).map(Value::Integer)
+            in_range(integer, *min, *max, |bound| bound.to_string()).map(Value::Integer)
         }
         (Kind::Size { min, max }, DeValue::Integer(integer)) => {
-            in_range(integer, *min, *max).map(Value::Size)
+            in_range(integer, *min, *max, format_size).map(|size| Value::Size(Bytes(size)))
         }
         (_, DeValue::String(text)) => check_text(kind, text, base),
         _ => Err(wrong_type(kind, value)),
@@ -194,8 +203,9 @@ fn check_text(kind: &Kind, text: &str, base: &Path) -> Result<Value, Refusal> {
     match kind {
         Kind::Duration { min, max, step } => duration(text, *min, *max, *step).map(Value::Duration),
         Kind::Size { min, max } => match parse_size(text) {
-            Some(size) if (*min..=*max).contains(&size) => Ok(Value::Size(size)),
-            Some(size) => Err(out_of_range(size < *min)),
+            Some(size) if (*min..=*max).contains(&size) => Ok(Value::Size(Bytes(size))),
+            Some(size) if size < *min => Err(too_small(format_size(*min))),
+            Some(_) => Err(too_large(format_size(*max))),
             None => Err(Refusal::new("is not a size", "Write a number and a unit: \"64KiB\".")),
         },
         Kind::Word(words) => word(text, words).map(Value::Word),
@@ -209,6 +219,8 @@ fn check_text(kind: &Kind, text: &str, base: &Path) -> Result<Value, Refusal> {
             _ => Ok(Value::Text(text.to_owned())),
         },
         Kind::Name if is_name(text) => Ok(Value::Text(text.to_owned())),
+        Kind::Name if text.is_empty() => Err(Refusal::new("is empty", "Write a name.")),
+        Kind::Name if text.len() > MAX_NAME => Err(Refusal::new("is too long", "Shorten it.")),
         Kind::Name => Err(Refusal::new("is not a name", "Replace the other characters by \"-\".")),
         Kind::Path => address::path(text, base)
             .map(Value::Path)
@@ -232,8 +244,11 @@ fn check_text(kind: &Kind, text: &str, base: &Path) -> Result<Value, Refusal> {
 fn duration(text: &str, min: Duration, max: Duration, step: Duration) -> Result<Duration, Refusal> {
     let hint = "Write a number and a unit: \"500ms\", \"10s\", \"5m\", \"1h\".";
     let duration = parse_duration(text).ok_or_else(|| Refusal::new("is not a duration", hint))?;
-    if !(min..=max).contains(&duration) {
-        return Err(out_of_range(duration < min));
+    if duration < min {
+        return Err(too_small(format_duration(min)));
+    }
+    if duration > max {
+        return Err(too_large(format_duration(max)));
     }
     if !duration.as_millis().is_multiple_of(step.as_millis()) {
         return Err(Refusal::new(
@@ -272,11 +287,17 @@ fn version(text: &str) -> Result<TlsVersion, Refusal> {
     }
 }
 
-fn in_range(integer: &DeInteger<'_>, min: u64, max: u64) -> Result<u64, Refusal> {
+fn in_range(
+    integer: &DeInteger<'_>,
+    min: u64,
+    max: u64,
+    show: impl Fn(u64) -> String,
+) -> Result<u64, Refusal> {
     match number(integer) {
         Some(value) if (min..=max).contains(&value) => Ok(value),
-        Some(value) => Err(out_of_range(value < min)),
-        None => Err(out_of_range(integer.as_str().starts_with('-'))),
+        Some(value) if value < min => Err(too_small(show(min))),
+        None if integer.as_str().starts_with('-') => Err(too_small(show(min))),
+        _ => Err(too_large(show(max))),
     }
 }
 
@@ -284,33 +305,35 @@ fn number(integer: &DeInteger<'_>) -> Option<u64> {
     u64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
-fn out_of_range(too_small: bool) -> Refusal {
-    let (message, hint) =
-        if too_small { ("is too small", "Raise it.") } else { ("is too large", "Lower it.") };
-    Refusal::new(message, hint)
+fn too_small(min: String) -> Refusal {
+    Refusal::new("is too small", format!("Raise it to {min} or more."))
+}
+
+fn too_large(max: String) -> Refusal {
+    Refusal::new("is too large", format!("Lower it to {max} or less."))
 }
 
 fn wrong_type(kind: &Kind, value: &DeValue<'_>) -> Refusal {
     let hint = match (innermost(kind), value) {
+        (Kind::List { .. }, DeValue::String(_)) => "Put it in brackets: [\"...\"].".to_owned(),
+        (Kind::List { .. }, _) => "Write an array: [\"...\"].".to_owned(),
+        (_, DeValue::Array(_)) => "Write one value, without brackets.".to_owned(),
         (Kind::Duration { .. }, DeValue::Integer(number)) => {
             format!("Add a unit: \"{}s\".", shorten(number.as_str()))
         }
         (Kind::TlsVersion, DeValue::Float(number)) => {
             format!("Put it in quotes: \"{}\".", shorten(number.as_str()))
         }
-        (Kind::Switch | Kind::Integer { .. }, DeValue::String(text))
-            if matches!(&**text, "true" | "false") || text.parse::<u64>().is_ok() =>
-        {
-            "Write it without quotes.".to_owned()
-        }
-        (Kind::List { .. }, DeValue::String(_)) => "Put it in brackets: [\"...\"].".to_owned(),
-        (_, DeValue::Array(_)) => "Write one value, without brackets.".to_owned(),
-        _ => "Write a value of an allowed kind.".to_owned(),
+        (Kind::Integer { .. }, _) => "Write a whole number, without quotes.".to_owned(),
+        (Kind::Switch, _) => "Write true or false, without quotes.".to_owned(),
+        (Kind::Duration { .. }, _) => "Write a number and a unit: \"10s\".".to_owned(),
+        (Kind::Size { .. }, _) => "Write a number and a unit: \"64KiB\".".to_owned(),
+        _ => "Write text in quotes.".to_owned(),
     };
     Refusal::new(&format!("cannot be of type {}", value.type_str()), hint)
 }
 
-fn innermost<'a>(kind: &'a Kind) -> &'a Kind {
+fn innermost(kind: &Kind) -> &Kind {
     if let Kind::Or(_, other) = kind { innermost(other) } else { kind }
 }
 
@@ -348,6 +371,7 @@ held! {
     bool => Switch,
     u64 => Integer,
     Duration => Duration,
+    Bytes => Size,
     TlsVersion => Version,
     String => Text,
     &'static str => Word,
@@ -374,7 +398,7 @@ narrowed! { u8 u16 u32 }
 impl FromValue for usize {
     /// Counts and sizes; what a 32-bit machine cannot address is as good as its all.
     fn from_value(value: &Value) -> Option<Self> {
-        let (Value::Integer(number) | Value::Size(number)) = value else { return None };
+        let (Value::Integer(number) | Value::Size(Bytes(number))) = value else { return None };
         Some(Self::try_from(*number).unwrap_or(Self::MAX))
     }
 }
