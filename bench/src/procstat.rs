@@ -132,7 +132,9 @@ fn descendants(pid: u32) -> Result<Vec<u32>> {
             family.push(*child);
         }
         if found.len() > MAX_PROCESSES {
-            return Err(Error::other(format!("process {pid} has over {MAX_PROCESSES} descendants")));
+            return Err(Error::other(format!(
+                "process {pid} has over {MAX_PROCESSES} descendants"
+            )));
         }
     }
     Ok(found)

@@ -1,0 +1,83 @@
+//! What can go wrong with an operation, by kind.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+/// Kind of an error that ends an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// The target refused the connection.
+    Refused,
+    /// There was no way to the target.
+    Unreachable,
+    /// No local port was free: the limit of this machine, not of the target.
+    LocalPorts,
+    /// No descriptor was free: the limit of this process, not of the target.
+    Descriptors,
+    /// The connection was not up in time.
+    ConnectTimeout,
+    /// The handshake was not over in time.
+    HandshakeTimeout,
+    /// The answer did not come, or stopped coming, in time.
+    ExchangeTimeout,
+    /// The peer reset the connection.
+    Reset,
+    /// The peer closed the connection before the answer was complete.
+    Closed,
+    /// The TCP stream ended without TLS close_notify.
+    Truncated,
+    /// TLS failed, or the peer said so by an alert.
+    Tls,
+    /// A full handshake where a resumed one was wanted.
+    NotResumed,
+    /// The answer held other bytes than it should.
+    Content,
+    /// The HTTP answer was not a 200 with the expected length.
+    Http,
+    /// The intended start was before the end of the run, but no connection was free until then.
+    NotStarted,
+    /// Another error of the operating system.
+    Other,
+}
+
+/// An error that ended an operation.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) kind: ErrorKind,
+    pub(super) detail: String,
+}
+
+impl Failure {
+    pub(super) fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        use rustix::io::Errno;
+        let kind = match error.kind() {
+            io::ErrorKind::ConnectionRefused => ErrorKind::Refused,
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                ErrorKind::Unreachable
+            }
+            io::ErrorKind::AddrNotAvailable => ErrorKind::LocalPorts,
+            io::ErrorKind::TimedOut => ErrorKind::ConnectTimeout,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => ErrorKind::Reset,
+            io::ErrorKind::UnexpectedEof => ErrorKind::Truncated,
+            _ => match Errno::from_io_error(&error) {
+                Some(Errno::MFILE | Errno::NFILE) => ErrorKind::Descriptors,
+                _ => ErrorKind::Other,
+            },
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<rustls::Error> for Failure {
+    fn from(error: rustls::Error) -> Self {
+        Self::new(ErrorKind::Tls, error.to_string())
+    }
+}

@@ -1,0 +1,291 @@
+//! The connection slots of one thread: opens, drives and closes connections, and books what comes
+//! of them. Which slot does what when is the worker's business.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use mio::{Registry, Token};
+use rustls::{ClientConfig, HandshakeKind};
+
+use super::connection::{Connection, Done, Established, Outcome};
+use super::exchange::Template;
+use super::failure::{ErrorKind, Failure};
+use super::gate::Desk;
+use super::plan::{Plan, Workload};
+use super::report::Report;
+use super::tls::TlsSetup;
+use super::transport::Transport;
+
+/// Bytes read at once.
+const SCRATCH: usize = 256 * 1024;
+
+/// What a slot is busy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Getting ready; not an operation.
+    Prepare,
+    /// An operation, and when it should have started.
+    Operation { intended: Instant },
+}
+
+/// A slot that has ended its task.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    pub(super) slot: usize,
+    pub(super) task: Task,
+    pub(super) failed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    connection: Option<Connection>,
+    task: Option<Task>,
+    /// The sessions to resume, one store per slot.
+    config: Option<Arc<ClientConfig>>,
+    /// The handshake of the current operation was not the kind that was wanted.
+    not_resumed: bool,
+}
+
+pub(super) struct Slots<'run> {
+    plan: &'run Plan,
+    tls: Option<TlsSetup>,
+    template: Template,
+    registry: Registry,
+    slots: Vec<Slot>,
+    /// Slots that can go on without a new event, each at most once.
+    ready: VecDeque<usize>,
+    ended: Vec<Ended>,
+    busy: usize,
+    number: u64,
+    scratch: Box<[u8]>,
+    desk: &'run Desk,
+    pub(super) report: Report,
+}
+
+impl<'run> Slots<'run> {
+    /// `count` slots; `seed` makes the echoes of this thread differ from those of others.
+    pub(super) fn new(
+        plan: &'run Plan,
+        count: usize,
+        tls: Option<TlsSetup>,
+        template: Template,
+        registry: Registry,
+        desk: &'run Desk,
+        seed: u64,
+    ) -> Self {
+        Self {
+            plan,
+            tls,
+            template,
+            registry,
+            slots: (0..count).map(|_| Slot::default()).collect(),
+            ready: VecDeque::new(),
+            ended: Vec::new(),
+            busy: 0,
+            number: seed << 40,
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            desk,
+            report: Report::default(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Slots that have a task.
+    pub(super) fn busy(&self) -> usize {
+        self.busy
+    }
+
+    /// Whether a slot could go on without an event of its socket.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty() || !self.ended.is_empty()
+    }
+
+    pub(super) fn is_connected(&self, slot: usize) -> bool {
+        self.slots[slot].connection.is_some()
+    }
+
+    /// Takes the slots whose tasks have ended since the last call.
+    pub(super) fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Gives a slot without a task one, connecting first where there is no connection.
+    pub(super) fn start(&mut self, slot: usize, task: Task) {
+        debug_assert!(self.slots[slot].task.is_none(), "one task at a time");
+        self.slots[slot].task = Some(task);
+        self.slots[slot].not_resumed = false;
+        self.busy += 1;
+        if self.slots[slot].connection.is_some() {
+            self.begin(slot);
+            self.drive(slot);
+        } else if let Err(failure) = self.connect(slot) {
+            self.fail(slot, &failure);
+        }
+    }
+
+    /// Goes on with the slots that were ready before this call.
+    pub(super) fn drive_ready(&mut self) {
+        for _ in 0..self.ready.len() {
+            if let Some(slot) = self.ready.pop_front() {
+                self.drive(slot);
+            }
+        }
+    }
+
+    /// Goes on with a slot whose socket has news; `hung_up` when the peer sends no more.
+    pub(super) fn event(&mut self, slot: usize, hung_up: bool) {
+        if let Some(Slot { connection: Some(connection), .. }) = self.slots.get_mut(slot) {
+            connection.event(hung_up);
+            self.drive(slot);
+        }
+    }
+
+    /// Goes on with one slot; harmless when there is nothing to do.
+    fn drive(&mut self, slot: usize) {
+        loop {
+            let Some(Slot { connection: Some(connection), .. }) = self.slots.get_mut(slot) else {
+                return;
+            };
+            match connection.drive(&mut self.scratch) {
+                Ok(Outcome::Waiting) => return,
+                Ok(Outcome::Turn) => {
+                    if !self.ready.contains(&slot) {
+                        self.ready.push_back(slot);
+                    }
+                    return;
+                }
+                Ok(Outcome::Established(established)) => {
+                    if !self.established(slot, &established) {
+                        return;
+                    }
+                }
+                Ok(Outcome::Done(done)) => return self.done(slot, &done),
+                Err(failure) => return self.fail(slot, &failure),
+            }
+        }
+    }
+
+    /// Ends every task that is overdue.
+    pub(super) fn expire(&mut self, now: Instant) {
+        for slot in 0..self.slots.len() {
+            let connection = self.slots[slot].connection.as_ref();
+            if let Some(failure) = connection.and_then(|connection| connection.overdue(now)) {
+                self.fail(slot, &failure);
+            }
+        }
+    }
+
+    /// Ends every task, for want of time.
+    pub(super) fn abandon(&mut self) {
+        for slot in 0..self.slots.len() {
+            if self.slots[slot].task.is_some() {
+                let detail = "the operation was not over when the run had to end";
+                self.fail(slot, &Failure::new(ErrorKind::ExchangeTimeout, detail));
+            }
+        }
+    }
+
+    fn connect(&mut self, slot: usize) -> Result<(), Failure> {
+        let tls = self.tls.as_ref().map(|setup| {
+            let config = match self.plan.workload {
+                Workload::Handshakes { resumed: true } => {
+                    let own = &mut self.slots[slot].config;
+                    Arc::clone(own.get_or_insert_with(|| setup.with_own_sessions()))
+                }
+                _ => setup.without_resumption(),
+            };
+            (config, setup.server_name.clone())
+        });
+        let wants_alpn = self.plan.tls.as_ref().is_some_and(|tls| !tls.alpn.is_empty());
+        let transport = Transport::connect(self.plan.target, &self.registry, Token(slot), tls)?;
+        let connection = Connection::new(transport, self.plan.timeout, wants_alpn);
+        self.slots[slot].connection = Some(connection);
+        self.desk.open.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn begin(&mut self, slot: usize) {
+        self.number += 1;
+        let exchange = self.template.exchange(self.number);
+        if let Some(connection) = &mut self.slots[slot].connection {
+            connection.begin(exchange);
+        }
+    }
+
+    /// Books a new connection; returns whether its slot goes on with an exchange.
+    fn established(&mut self, slot: usize, established: &Established) -> bool {
+        self.report.connections += 1;
+        self.report.connect.record(established.connect);
+        match established.kind {
+            None => {}
+            Some(HandshakeKind::Resumed) => {
+                self.report.handshakes_resumed += 1;
+                self.report.handshake_resumed.record(established.handshake);
+            }
+            Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest) => {
+                self.report.handshakes_full += 1;
+                self.report.handshake_full.record(established.handshake);
+                self.slots[slot].not_resumed =
+                    self.plan.workload == Workload::Handshakes { resumed: true };
+            }
+        }
+        let only_connect = self.plan.workload.keeps_connections();
+        if self.slots[slot].task == Some(Task::Prepare) && only_connect {
+            self.end(slot, false);
+            return false;
+        }
+        self.begin(slot);
+        true
+    }
+
+    fn done(&mut self, slot: usize, done: &Done) {
+        if !self.plan.workload.keeps_connections()
+            && let Some(connection) = self.disconnect(slot)
+            && let Err(failure) = connection.close()
+        {
+            return self.fail(slot, &failure);
+        }
+        let Slot { task: Some(Task::Operation { intended }), not_resumed, .. } = self.slots[slot]
+        else {
+            return self.end(slot, false);
+        };
+        if not_resumed {
+            let detail = "the server made a full handshake";
+            return self.fail(slot, &Failure::new(ErrorKind::NotResumed, detail));
+        }
+        self.report.done += 1;
+        self.report.bytes_sent += done.sent;
+        self.report.bytes_received += done.received;
+        self.report.first_byte.record(done.first_byte);
+        self.report.total.record(intended.elapsed());
+        self.desk.done.fetch_add(1, Ordering::Relaxed);
+        self.end(slot, false);
+    }
+
+    fn fail(&mut self, slot: usize, failure: &Failure) {
+        self.report.fail(failure);
+        self.desk.errors.fetch_add(1, Ordering::Relaxed);
+        // Dropping it closes the socket; there is nobody to say goodbye to.
+        self.disconnect(slot);
+        self.end(slot, true);
+    }
+
+    fn disconnect(&mut self, slot: usize) -> Option<Connection> {
+        let connection = self.slots[slot].connection.take()?;
+        self.desk.open.fetch_sub(1, Ordering::Relaxed);
+        Some(connection)
+    }
+
+    /// Frees the slot. One without a task lost an idle connection: there is nothing to end.
+    fn end(&mut self, slot: usize, failed: bool) {
+        if let Some(task) = self.slots[slot].task.take() {
+            self.busy -= 1;
+            self.ended.push(Ended { slot, task, failed });
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! From a TLS plan to rustls configurations.
+
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use super::Error;
+use super::plan::{TlsPlan, TlsVersion, Trust};
+
+/// Sessions that one connection slot remembers.
+const SESSIONS_PER_SLOT: usize = 8;
+
+/// What all connections of a run share.
+#[derive(Clone, Debug)]
+pub(super) struct TlsSetup {
+    pub(super) server_name: ServerName<'static>,
+    config: Arc<ClientConfig>,
+}
+
+impl TlsSetup {
+    pub(super) fn new(plan: &TlsPlan) -> Result<Self, Error> {
+        let server_name = ServerName::try_from(plan.server_name.clone())
+            .map_err(|error| Error::Tls(format!("server name '{}': {error}", plan.server_name)))?;
+        let provider = Arc::new(provider(plan)?);
+        let version = match plan.version {
+            TlsVersion::V12 => &rustls::version::TLS12,
+            TlsVersion::V13 => &rustls::version::TLS13,
+        };
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[version])
+            .map_err(|error| Error::Tls(error.to_string()))?;
+        let builder = match &plan.trust {
+            Trust::CaFile(path) => {
+                let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+                let name = path.display().to_string();
+                builder.with_root_certificates(roots(&name, certificates)?)
+            }
+            Trust::CaPem(text) => {
+                let certificates = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+                builder.with_root_certificates(roots("the given PEM text", certificates)?)
+            }
+            Trust::Insecure => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+            }
+        };
+        let mut config = builder.with_no_client_auth();
+        config.alpn_protocols = plan.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+        config.resumption = Resumption::disabled();
+        Ok(Self { server_name, config: Arc::new(config) })
+    }
+
+    /// The configuration of connections that never resume.
+    pub(super) fn without_resumption(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// A configuration with sessions of its own.
+    pub(super) fn with_own_sessions(&self) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.config);
+        config.resumption = Resumption::in_memory_sessions(SESSIONS_PER_SLOT);
+        Arc::new(config)
+    }
+}
+
+type PemResult = Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error>;
+
+fn roots(name: &str, certificates: PemResult) -> Result<RootCertStore, Error> {
+    let certificates = certificates.map_err(|error| Error::Tls(format!("{name}: {error}")))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate).map_err(|error| Error::Tls(format!("{name}: {error}")))?;
+    }
+    if roots.is_empty() {
+        return Err(Error::Tls(format!("{name} holds no certificate")));
+    }
+    Ok(roots)
+}
+
+/// aws-lc-rs, the fastest that rustls has, narrowed to what the plan names.
+fn provider(plan: &TlsPlan) -> Result<CryptoProvider, Error> {
+    let mut provider = aws_lc_rs::default_provider();
+    if !plan.suites.is_empty() {
+        provider.cipher_suites = pick(
+            "cipher suite",
+            &plan.suites,
+            aws_lc_rs::ALL_CIPHER_SUITES,
+            // rustls marks the suites of TLS 1.3 in their names, IANA does not.
+            |suite| format!("{:?}", suite.suite()).replace("TLS13_", "TLS_"),
+        )?;
+    }
+    if !plan.groups.is_empty() {
+        let names: Vec<String> = plan.groups.iter().map(|name| group_name(name)).collect();
+        let name = |group: &&'static dyn SupportedKxGroup| format!("{:?}", group.name());
+        provider.kx_groups = pick("group", &names, aws_lc_rs::ALL_KX_GROUPS, name)?;
+    }
+    Ok(provider)
+}
+
+fn group_name(name: &str) -> String {
+    match name.to_ascii_uppercase().as_str() {
+        "P-256" => "secp256r1".to_owned(),
+        "P-384" => "secp384r1".to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+/// The items that `wanted` names, in that order.
+fn pick<T: Copy>(
+    what: &str,
+    wanted: &[String],
+    items: &[T],
+    name: impl Fn(&T) -> String,
+) -> Result<Vec<T>, Error> {
+    wanted
+        .iter()
+        .map(|wanted| {
+            let found = items.iter().find(|item| name(item).eq_ignore_ascii_case(wanted));
+            found.copied().ok_or_else(|| {
+                let known: Vec<String> = items.iter().map(&name).collect();
+                Error::Tls(format!("unknown {what} '{wanted}'; there are {}", known.join(", ")))
+            })
+        })
+        .collect()
+}
+
+/// Accepts every certificate, but not a peer without its key.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> TlsPlan {
+        TlsPlan {
+            version: TlsVersion::V13,
+            server_name: "localhost".to_owned(),
+            trust: Trust::Insecure,
+            alpn: Vec::new(),
+            suites: Vec::new(),
+            groups: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn suites_and_groups_are_found_by_their_iana_names() {
+        let plan = TlsPlan {
+            suites: vec!["TLS_AES_128_GCM_SHA256".to_owned()],
+            groups: vec!["p-256".to_owned(), "x25519".to_owned()],
+            ..plan()
+        };
+        let provider = provider(&plan).expect("known names");
+        assert_eq!(provider.cipher_suites.len(), 1);
+        let groups: Vec<_> = provider.kx_groups.iter().map(|group| group.name()).collect();
+        assert_eq!(groups, [rustls::NamedGroup::secp256r1, rustls::NamedGroup::X25519]);
+    }
+
+    #[test]
+    fn mistakes_are_told_apart() {
+        let message = |plan: TlsPlan| TlsSetup::new(&plan).expect_err("wrong").to_string();
+        let suites = vec!["TLS_NULL".to_owned()];
+        assert!(message(TlsPlan { suites, ..plan() }).contains("TLS_AES_128_GCM_SHA256"));
+        let trust = Trust::CaPem("nothing".to_owned());
+        assert!(message(TlsPlan { trust, ..plan() }).contains("no certificate"));
+        let trust = Trust::CaFile("/does/not/exist".into());
+        assert!(message(TlsPlan { trust, ..plan() }).contains("/does/not/exist"));
+        let server_name = "not a name".to_owned();
+        assert!(message(TlsPlan { server_name, ..plan() }).contains("server name"));
+        // A TLS 1.2 suite alone cannot make a TLS 1.3 configuration.
+        let suites = vec!["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256".to_owned()];
+        assert!(TlsSetup::new(&TlsPlan { suites, ..plan() }).is_err());
+    }
+}

@@ -1,0 +1,223 @@
+//! A connected socket with or without TLS over it, non-blocking.
+
+use std::io::{self, BufRead, ErrorKind as IoKind, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind};
+
+use super::failure::{ErrorKind, Failure};
+
+/// What [`Transport::receive`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// The socket has nothing now.
+    Nothing,
+    /// Bytes came; there may be more.
+    Something,
+    /// The peer ended its direction in order.
+    End,
+}
+
+#[derive(Debug)]
+pub(super) struct Transport {
+    socket: TcpStream,
+    tls: Option<Box<ClientConnection>>,
+    /// The TLS peer sent close_notify.
+    ended: bool,
+    /// The socket may have something to read. Saves a system call that would find nothing.
+    readable: bool,
+    /// The peer's FIN or reset is there, behind what is still to be read; no event will tell again.
+    hung_up: bool,
+}
+
+impl Transport {
+    /// Starts connecting to `target`.
+    pub(super) fn connect(
+        target: SocketAddr,
+        registry: &Registry,
+        token: Token,
+        tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    ) -> Result<Self, Failure> {
+        let tls = match tls {
+            Some((config, name)) => Some(Box::new(ClientConnection::new(config, name)?)),
+            None => None,
+        };
+        let mut socket = TcpStream::connect(target)?;
+        socket.set_nodelay(true)?;
+        registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self { socket, tls, ended: false, readable: false, hung_up: false })
+    }
+
+    /// The socket has news; `hung_up` when the peer sends no more.
+    pub(super) fn event(&mut self, hung_up: bool) {
+        self.readable = true;
+        self.hung_up |= hung_up;
+    }
+
+    /// Whether the connection is up.
+    pub(super) fn is_connected(&self) -> Result<bool, Failure> {
+        if let Some(error) = self.socket.take_error()? {
+            return Err(error.into());
+        }
+        match self.socket.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == IoKind::NotConnected => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Goes on with the handshake; returns whether it is over. Plaintext has none.
+    pub(super) fn handshake(&mut self, scratch: &mut [u8]) -> Result<bool, Failure> {
+        loop {
+            self.flush()?;
+            if self.tls.as_ref().is_none_or(|tls| !tls.is_handshaking()) {
+                return Ok(true);
+            }
+            // Data of a server that speaks first has no request to belong to.
+            let mut early = |_: &[u8]| {
+                Err(Failure::new(ErrorKind::Content, "the server spoke before it was asked"))
+            };
+            match self.receive(scratch, &mut early)? {
+                Received::Something => {}
+                Received::Nothing => return Ok(false),
+                Received::End => {
+                    return Err(Failure::new(ErrorKind::Closed, "closed in the handshake"));
+                }
+            }
+        }
+    }
+
+    /// How the handshake went; none for plaintext.
+    pub(super) fn handshake_kind(&self) -> Option<HandshakeKind> {
+        self.tls.as_ref().and_then(|tls| tls.handshake_kind())
+    }
+
+    /// The ALPN protocol that the server chose.
+    pub(super) fn alpn(&self) -> Option<&[u8]> {
+        self.tls.as_ref().and_then(|tls| tls.alpn_protocol())
+    }
+
+    /// Sends some of `data`; 0 when the socket takes nothing now.
+    pub(super) fn send(&mut self, data: &[u8]) -> Result<usize, Failure> {
+        if !self.flush()? {
+            return Ok(0);
+        }
+        match &mut self.tls {
+            None => unless_blocked(self.socket.write(data), 0),
+            Some(tls) => {
+                let taken = tls.writer().write(data)?;
+                self.flush()?;
+                Ok(taken)
+            }
+        }
+    }
+
+    /// Sends records that are ready; returns whether none is left.
+    pub(super) fn flush(&mut self) -> Result<bool, Failure> {
+        let Some(tls) = &mut self.tls else { return Ok(true) };
+        while tls.wants_write() {
+            if unless_blocked(tls.write_tls(&mut self.socket), 0)? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Receives once, and gives `sink` what came as plaintext, in one or more pieces.
+    pub(super) fn receive(
+        &mut self,
+        scratch: &mut [u8],
+        sink: &mut impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<Received, Failure> {
+        if self.ended {
+            return Ok(Received::End);
+        }
+        if !self.readable {
+            return Ok(Received::Nothing);
+        }
+        let count = match self.socket.read(scratch) {
+            Ok(count) => {
+                // A short read emptied the socket: more will come with an event (epoll(7)).
+                self.readable = count == scratch.len() || self.hung_up;
+                count
+            }
+            Err(error) if error.kind() == IoKind::WouldBlock => {
+                self.readable = false;
+                return Ok(Received::Nothing);
+            }
+            Err(error) if error.kind() == IoKind::Interrupted => return Ok(Received::Something),
+            Err(error) => return Err(error.into()),
+        };
+        let data = &scratch[..count];
+        match &mut self.tls {
+            None if data.is_empty() => Ok(Received::End),
+            None => sink(data).map(|()| Received::Something),
+            Some(_) if data.is_empty() => {
+                Err(Failure::new(ErrorKind::Truncated, "the stream ended without close_notify"))
+            }
+            Some(tls) => {
+                let opened = open_records(tls, data, sink);
+                if opened.is_err() {
+                    // An alert that says why may be waiting. Should it not fit, the error that
+                    // caused it is still the one to report.
+                    tls.write_tls(&mut self.socket).ok();
+                }
+                self.ended = opened?;
+                Ok(if self.ended { Received::End } else { Received::Something })
+            }
+        }
+    }
+
+    /// Says goodbye and closes. What does not fit the socket's buffer is not waited for.
+    pub(super) fn close(mut self) -> Result<(), Failure> {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            self.flush()?;
+        }
+        Ok(())
+    }
+}
+
+/// Feeds received bytes to TLS; returns whether the peer said close_notify.
+///
+/// The socket is read in big pieces by the caller, because rustls itself asks for 4 KiB at a time.
+fn open_records(
+    tls: &mut ClientConnection,
+    data: &[u8],
+    sink: &mut impl FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<bool, Failure> {
+    let mut data = data;
+    let mut ended = false;
+    while !data.is_empty() && !ended {
+        tls.read_tls(&mut data)?;
+        ended = tls.process_new_packets()?.peer_has_closed();
+        let mut reader = tls.reader();
+        loop {
+            match reader.fill_buf() {
+                Ok([]) => break,
+                Ok(plain) => {
+                    let length = plain.len();
+                    sink(plain)?;
+                    reader.consume(length);
+                }
+                Err(error) if error.kind() == IoKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(ended)
+}
+
+fn unless_blocked(result: io::Result<usize>, blocked: usize) -> Result<usize, Failure> {
+    match result {
+        Ok(count) => Ok(count),
+        Err(error) if matches!(error.kind(), IoKind::WouldBlock | IoKind::Interrupted) => {
+            Ok(blocked)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,388 @@
+//! One thread of a run: its event loop, and which slot starts what when.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use super::alarm::Alarm;
+use super::exchange::Template;
+use super::failure::ErrorKind;
+use super::gate::{Desk, Gate};
+use super::plan::{Pace, Plan, Workload};
+use super::report::Report;
+use super::schedule::Schedule;
+use super::slots::{Ended, Slots, Task};
+use super::tls::TlsSetup;
+use super::{Error, Stage};
+
+const ALARM: Token = Token(usize::MAX - 1);
+
+/// How often deadlines are looked at, and thus how late a timeout may be.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How often a prepared thread looks whether the others are.
+const GATE_TICK: Duration = Duration::from_millis(1);
+
+/// Connections that one thread opens at a time while it prepares: a target's accept queue is not
+/// what a preparation is to test.
+const PREPARE_WINDOW: usize = 64;
+
+/// Rest of a slot after an error, so that a dead target does not make a busy loop.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// The part of a plan that falls to one thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    number: usize,
+    threads: usize,
+    connections: usize,
+    count: Option<u64>,
+    cpu: Option<usize>,
+}
+
+impl Share {
+    /// The share of thread `number`, below `plan.threads`.
+    pub(super) fn of(plan: &Plan, number: usize) -> Self {
+        let (threads, concurrency) = (plan.threads, plan.pace.concurrency());
+        let split = |whole: u64| {
+            let (threads, number) = (threads as u64, number as u64);
+            whole / threads + u64::from(number < whole % threads)
+        };
+        let connections = concurrency / threads + usize::from(number < concurrency % threads);
+        let cpu = plan.cpus.get(number % plan.cpus.len().max(1)).copied();
+        Self { number, threads, connections, count: plan.stop.count.map(split), cpu }
+    }
+}
+
+pub(super) struct Worker<'run> {
+    plan: &'run Plan,
+    share: Share,
+    poll: Poll,
+    slots: Slots<'run>,
+    alarm: Alarm,
+    gate: &'run Gate,
+    stage: Inner,
+    /// Slots that may start an operation.
+    free: VecDeque<usize>,
+    /// Slots that become free at an instant.
+    resting: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// The schedule of the thread (open loop), or one per slot (a rate per connection), or none.
+    schedules: Vec<Schedule>,
+    /// Operations that may still be started.
+    left: u64,
+    last_end: Option<Instant>,
+}
+
+/// The stage, with what belongs to it.
+#[derive(Clone, Copy, Debug)]
+enum Inner {
+    Preparing { next: usize },
+    AtGate,
+    Holding { until: Instant },
+    Measuring { since: Instant, end: Option<Instant> },
+    Draining { since: Instant, end: Instant },
+    Finished { since: Instant },
+}
+
+impl<'run> Worker<'run> {
+    /// Must be called on the thread that will run it.
+    pub(super) fn new(
+        plan: &'run Plan,
+        share: Share,
+        tls: Option<TlsSetup>,
+        template: Template,
+        gate: &'run Gate,
+    ) -> Result<Self, Error> {
+        if let Some(cpu) = share.cpu {
+            pin(cpu)?;
+        }
+        let poll = Poll::new().map_err(Error::io("create an epoll instance"))?;
+        let registry =
+            poll.registry().try_clone().map_err(Error::io("share the epoll instance"))?;
+        let alarm = Alarm::new(poll.registry(), ALARM).map_err(Error::io("create a timer"))?;
+        let desk = gate.desk(share.number);
+        let seed = share.number as u64;
+        let slots = Slots::new(plan, share.connections, tls, template, registry, desk, seed);
+        Ok(Self {
+            plan,
+            share,
+            poll,
+            slots,
+            alarm,
+            gate,
+            stage: Inner::Preparing { next: 0 },
+            free: VecDeque::new(),
+            resting: BinaryHeap::new(),
+            schedules: Vec::new(),
+            left: share.count.unwrap_or(u64::MAX),
+            last_end: None,
+        })
+    }
+
+    /// Runs to the end and returns what was found.
+    pub(super) fn run(mut self) -> Result<Report, Error> {
+        let mut events = Events::with_capacity(1024);
+        let mut next_tick = Instant::now() + TICK;
+        loop {
+            if Instant::now() >= next_tick {
+                self.slots.expire(Instant::now());
+                next_tick = Instant::now() + TICK;
+            }
+            self.collect();
+            // Read after collecting: what that found due is due now.
+            self.step(Instant::now());
+            if let Inner::Finished { since } = self.stage {
+                let end = self.last_end.unwrap_or_else(Instant::now);
+                self.slots.report.elapsed = end.saturating_duration_since(since);
+                return Ok(self.slots.report);
+            }
+            self.wait(&mut events)?;
+            for event in &events {
+                match event.token() {
+                    ALARM => self.alarm.rang(),
+                    Token(slot) => self.slots.event(slot, event.is_read_closed()),
+                }
+            }
+            self.slots.drive_ready();
+        }
+    }
+
+    fn desk(&self) -> &'run Desk {
+        self.gate.desk(self.share.number)
+    }
+
+    /// Waits for events, the next start, or the next look at the deadlines.
+    fn wait(&mut self, events: &mut Events) -> Result<(), Error> {
+        let timeout = match self.stage {
+            _ if self.slots.has_ready() => Duration::ZERO,
+            Inner::AtGate => GATE_TICK,
+            _ => TICK,
+        };
+        if let Some(instant) = self.next_start() {
+            self.alarm.set(instant).map_err(Error::io("set a timer"))?;
+        }
+        match self.poll.poll(events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            result => result.map_err(Error::io("wait for events")),
+        }
+    }
+
+    /// When something is to be started next that no event will tell of.
+    fn next_start(&self) -> Option<Instant> {
+        let Inner::Measuring { .. } = self.stage else { return None };
+        let rested = self.resting.peek().map(|Reverse((instant, _))| *instant);
+        let due = match self.plan.pace {
+            Pace::Open { .. } if !self.free.is_empty() => self.schedules.first().map(Schedule::due),
+            _ => None,
+        };
+        rested.into_iter().chain(due).min()
+    }
+
+    /// Takes note of tasks that ended.
+    fn collect(&mut self) {
+        let ended = self.slots.take_ended();
+        if ended.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for Ended { slot, task, failed } in ended {
+            if matches!(task, Task::Operation { .. }) {
+                self.last_end = Some(now);
+            }
+            let per_slot = self.per_slot_schedules();
+            let rest = match self.schedules.get(slot) {
+                Some(schedule) if per_slot => Some(schedule.due()),
+                _ => None,
+            };
+            let rest = if failed { rest.max(Some(now + ERROR_PAUSE)) } else { rest };
+            match rest {
+                Some(until) if until > now => self.resting.push(Reverse((until, slot))),
+                _ => self.free.push_back(slot),
+            }
+        }
+    }
+
+    /// Whether each slot has a schedule of its own.
+    fn per_slot_schedules(&self) -> bool {
+        matches!(self.plan.workload, Workload::Messages { per_connection_rate: Some(_), .. })
+    }
+
+    /// Starts what is to be started in this stage, and enters the next one when it is time.
+    fn step(&mut self, now: Instant) {
+        match self.stage {
+            Inner::Preparing { next } => self.prepare(next),
+            Inner::AtGate if self.gate.is_open() => self.pass_gate(),
+            Inner::Holding { until } if now >= until => self.measure(),
+            Inner::AtGate | Inner::Holding { .. } | Inner::Finished { .. } => {}
+            Inner::Measuring { since, end } => {
+                let over = end.is_some_and(|end| now >= end);
+                if !over {
+                    self.start_due(now);
+                }
+                if over || self.left == 0 {
+                    let end = end.map_or(now, |end| end.min(now));
+                    self.drain(since, end);
+                }
+            }
+            Inner::Draining { since, end } => {
+                if now >= end + self.plan.timeout {
+                    self.slots.abandon();
+                    self.collect();
+                }
+                if self.slots.busy() == 0 {
+                    self.stage = Inner::Finished { since };
+                }
+            }
+        }
+    }
+
+    fn prepare(&mut self, next: usize) {
+        let mut next = next;
+        if !self.plan.workload.needs_preparation() {
+            self.free.extend(0..self.slots.len());
+            next = self.slots.len();
+        }
+        while next < self.slots.len() && self.slots.busy() < PREPARE_WINDOW {
+            self.slots.start(next, Task::Prepare);
+            next += 1;
+        }
+        self.stage = Inner::Preparing { next };
+        if next == self.slots.len() && self.slots.busy() == 0 && !self.slots.has_ready() {
+            self.desk().prepared();
+            self.stage = Inner::AtGate;
+            self.step(Instant::now());
+        }
+    }
+
+    fn pass_gate(&mut self) {
+        if let Workload::Idle { hold } = self.plan.workload {
+            self.desk().enter(Stage::Hold);
+            self.stage = Inner::Holding { until: Instant::now() + hold };
+        } else {
+            self.measure();
+        }
+    }
+
+    fn measure(&mut self) {
+        let now = Instant::now();
+        self.desk().enter(Stage::Measure);
+        let end = match self.plan.workload {
+            Workload::Idle { .. } => {
+                // A connection that was lost has been counted as an error already.
+                self.free.extend(self.resting.drain().map(|Reverse((_, slot))| slot));
+                self.free.retain(|slot| self.slots.is_connected(*slot));
+                self.left = self.free.len() as u64;
+                None
+            }
+            _ => Some(now + self.plan.stop.after),
+        };
+        self.schedules = self.new_schedules(now);
+        if self.per_slot_schedules() {
+            self.free.clear();
+            self.resting.clear();
+            let due = self.schedules.iter().map(Schedule::due);
+            self.resting.extend(due.enumerate().map(|(slot, due)| Reverse((due, slot))));
+        }
+        self.stage = Inner::Measuring { since: now, end };
+        self.step(now);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "numbers of threads and connections are small")]
+    fn new_schedules(&self, now: Instant) -> Vec<Schedule> {
+        let phase = self.share.number as f64 / self.share.threads as f64;
+        match (self.plan.pace, self.plan.workload) {
+            (Pace::Open { rate, .. }, _) => {
+                vec![Schedule::new(now, rate / self.share.threads as f64, phase)]
+            }
+            (_, Workload::Messages { per_connection_rate: Some(rate), .. }) => {
+                let count = self.slots.len() as f64;
+                // Spread over the interval, so that they do not all send at the same time.
+                let phase = |slot: usize| (slot as f64 + phase) / count;
+                (0..self.slots.len()).map(|slot| Schedule::new(now, rate, phase(slot))).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Starts every operation whose time has come and that has a slot.
+    fn start_due(&mut self, now: Instant) {
+        while let Some(Reverse((instant, slot))) = self.resting.peek().copied()
+            && instant <= now
+        {
+            self.resting.pop();
+            self.free.push_back(slot);
+        }
+        // Each slot at most once, or slots that fail at once would never end this turn.
+        for _ in 0..self.free.len() {
+            if self.left == 0 {
+                return;
+            }
+            let Some(slot) = self.free.front().copied() else { return };
+            let per_slot = self.per_slot_schedules();
+            let schedule = self.schedules.get_mut(if per_slot { slot } else { 0 });
+            let intended = match schedule {
+                None => Instant::now(),
+                Some(schedule) if schedule.due() <= now => {
+                    let due = schedule.due();
+                    schedule.advance();
+                    due
+                }
+                Some(_) => return,
+            };
+            self.free.pop_front();
+            self.left -= 1;
+            self.slots.start(slot, Task::Operation { intended });
+        }
+    }
+
+    /// Starts no more operations, and counts those that should have been.
+    fn drain(&mut self, since: Instant, end: Instant) {
+        self.desk().enter(Stage::Drain);
+        let missed: u64 = self.schedules.iter().map(|schedule| schedule.missed(end)).sum();
+        let detail = "no connection was free before the run ended";
+        self.slots.report.add_errors(ErrorKind::NotStarted, missed.min(self.left), detail);
+        self.stage = Inner::Draining { since, end };
+    }
+}
+
+fn pin(cpu: usize) -> Result<(), Error> {
+    if cpu >= CpuSet::MAX_CPU {
+        return Err(Error::Plan(format!("there is no CPU {cpu}")));
+    }
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set).map_err(|errno| Error::io("pin a thread to a CPU")(errno.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Stop;
+
+    #[test]
+    fn shares_add_up_to_the_plan() {
+        let plan = Plan {
+            target: "127.0.0.1:1".parse().expect("an address"),
+            tls: None,
+            workload: Workload::Handshakes { resumed: false },
+            pace: Pace::Closed { concurrency: 10 },
+            stop: Stop { after: TICK, count: Some(101) },
+            timeout: TICK,
+            threads: 4,
+            cpus: vec![7, 8],
+        };
+        let shares: Vec<Share> = (0..4).map(|number| Share::of(&plan, number)).collect();
+        let connections: Vec<usize> = shares.iter().map(|share| share.connections).collect();
+        assert_eq!(connections, [3, 3, 2, 2]);
+        assert_eq!(shares.iter().filter_map(|share| share.count).sum::<u64>(), 101);
+        assert_eq!(
+            shares.iter().map(|share| share.cpu).collect::<Vec<_>>(),
+            [Some(7), Some(8), Some(7), Some(8)]
+        );
+        assert_eq!(Share::of(&Plan { cpus: Vec::new(), ..plan }, 1).cpu, None);
+    }
+}
