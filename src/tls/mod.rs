@@ -4,6 +4,8 @@ pub mod alert;
 pub mod hello;
 pub mod identity;
 pub mod provider;
+pub mod resumption;
+pub mod server_config;
 
 #[cfg(test)]
 mod testing;
