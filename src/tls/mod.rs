@@ -9,6 +9,8 @@ pub mod provider;
 pub mod tls_conn;
 
 pub use profile::ServerProfile;
+pub mod resumption;
+pub mod server_config;
 
 #[cfg(test)]
 mod testing;

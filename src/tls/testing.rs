@@ -1,5 +1,8 @@
 //! What the tests of this module share: certificates, and handshakes in memory.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -9,6 +12,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
     SupportedProtocolVersion,
+};
+use tempfile::TempDir;
+
+use crate::config::model::{
+    CertificateFiles, ClientCert, DownstreamTls, ResumptionMode, TlsVersion,
 };
 
 /// The name on the certificates of [`Ca::issue`] and that clients ask for.
@@ -106,6 +114,51 @@ impl Issued {
             .with_no_client_auth()
             .with_single_cert(self.chain(), self.private_key())
             .expect("key and certificate match")
+    }
+}
+
+/// A directory with certificate files.
+pub(crate) struct Files(TempDir);
+
+impl Files {
+    pub(crate) fn new() -> Self {
+        Self(TempDir::new().expect("a directory"))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn write(&self, name: &str, content: &str, mode: u32) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, content).expect("written");
+        fs::set_permissions(&path, Permissions::from_mode(mode)).expect("mode set");
+        path
+    }
+
+    pub(crate) fn issued(&self, name: &str, issued: &Issued) -> CertificateFiles {
+        CertificateFiles {
+            certificate: self.write(&format!("{name}.pem"), &issued.certificate.pem(), 0o644),
+            certificate_key: self.write(&format!("{name}.key"), &issued.key.serialize_pem(), 0o600),
+            certificate_line: 7,
+            certificate_key_line: 8,
+        }
+    }
+}
+
+/// A listener with these certificates and nothing special.
+pub(crate) fn tls(certificates: Vec<CertificateFiles>) -> DownstreamTls {
+    DownstreamTls {
+        certificates,
+        key_group: None,
+        strict_sni: false,
+        alpn: Vec::new(),
+        min_version: TlsVersion::V1_2,
+        max_version: TlsVersion::V1_3,
+        client_cert: ClientCert::None,
+        trusted_ca: None,
+        resumption: ResumptionMode::Off,
+        tls13_tickets: 0,
     }
 }
 

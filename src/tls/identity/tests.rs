@@ -4,54 +4,11 @@ use std::path::Path;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 use rustls::ClientConfig;
-use tempfile::TempDir;
 
 use super::*;
-use crate::config::model::{
-    CertificateFiles, ClientCert, DownstreamTls, ResumptionMode, TlsVersion,
-};
+use crate::config::model::{CertificateFiles, ClientCert, DownstreamTls};
 use crate::tls::provider::provider;
-use crate::tls::testing::{self, Ca, Issued, NAME};
-
-/// A directory with certificate files.
-struct Files(TempDir);
-
-impl Files {
-    fn new() -> Self {
-        Self(TempDir::new().expect("a directory"))
-    }
-
-    fn write(&self, name: &str, content: &str, mode: u32) -> PathBuf {
-        let path = self.0.path().join(name);
-        fs::write(&path, content).expect("written");
-        fs::set_permissions(&path, Permissions::from_mode(mode)).expect("mode set");
-        path
-    }
-
-    fn issued(&self, name: &str, issued: &Issued) -> CertificateFiles {
-        CertificateFiles {
-            certificate: self.write(&format!("{name}.pem"), &issued.certificate.pem(), 0o644),
-            certificate_key: self.write(&format!("{name}.key"), &issued.key.serialize_pem(), 0o600),
-            certificate_line: 7,
-            certificate_key_line: 8,
-        }
-    }
-}
-
-fn tls(certificates: Vec<CertificateFiles>) -> DownstreamTls {
-    DownstreamTls {
-        certificates,
-        key_group: None,
-        strict_sni: false,
-        alpn: Vec::new(),
-        min_version: TlsVersion::V1_2,
-        max_version: TlsVersion::V1_3,
-        client_cert: ClientCert::None,
-        trusted_ca: None,
-        resumption: ResumptionMode::Off,
-        tls13_tickets: 0,
-    }
-}
+use crate::tls::testing::{self, Ca, Files, Issued, NAME, tls};
 
 fn problems(tls: &DownstreamTls) -> Vec<IdentityProblem> {
     load(tls, &provider()).expect_err("has problems")
@@ -165,7 +122,7 @@ fn unusable_files_are_named() {
     assert_eq!(problem(case).found, "over 1 MiB");
 
     let mut case = good.clone();
-    case.certificate = files.0.path().to_owned();
+    case.certificate = files.path().to_owned();
     assert!(problem(case).found.contains("directory"));
 
     let mut case = good.clone();

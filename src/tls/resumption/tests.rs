@@ -1,0 +1,317 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rcgen::PKCS_ECDSA_P256_SHA256;
+use rustls::client::{Resumption as ClientResumption, Tls12Resumption};
+use rustls::server::ProducesTickets;
+use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
+
+use super::*;
+use crate::config::model::{Resumption, TlsVersion};
+use crate::tls::provider::provider;
+use crate::tls::server_config::server_config;
+use crate::tls::testing::{self, Ca, Files};
+
+const LIFETIME: u64 = 3600;
+
+/// A clock that only tests move.
+#[derive(Clone)]
+struct TestClock(Arc<AtomicU64>);
+
+impl TestClock {
+    fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(1_000_000)))
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.0.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    fn clock(&self) -> Clock {
+        let now = Arc::clone(&self.0);
+        Clock::new(move || now.load(Ordering::Relaxed))
+    }
+}
+
+fn store(max_entries: usize, max_bytes: usize, clock: &TestClock) -> Arc<SessionStore> {
+    let lifetime = Duration::from_secs(LIFETIME);
+    SessionStore::new(&Resumption { max_entries, max_bytes, lifetime }, clock.clock())
+}
+
+/// Servers and a client that trusts them.
+struct Scene {
+    ca: Ca,
+    files: Files,
+    clock: TestClock,
+    store: Arc<SessionStore>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let clock = TestClock::new();
+        let store = store(1000, 1 << 20, &clock);
+        Self { ca: Ca::new(), files: Files::new(), clock, store }
+    }
+
+    fn domain(&self, mode: ResumptionMode, id: u64) -> Domain {
+        Domain::new(mode, &self.store, id).expect("random numbers")
+    }
+
+    fn server(&self, domain: &Domain, version: TlsVersion, tickets: u8) -> Arc<ServerConfig> {
+        let issued = self.ca.issue(&PKCS_ECDSA_P256_SHA256);
+        let mut tls = testing::tls(vec![self.files.issued("server", &issued)]);
+        (tls.min_version, tls.max_version) = (version, version);
+        tls.tls13_tickets = tickets;
+        tls.alpn = vec!["sip".to_owned()];
+        let identities = crate::tls::identity::load(&tls, &provider()).expect("good files");
+        server_config(&tls, &identities, domain, &provider()).expect("a good configuration")
+    }
+
+    fn client(&self, tls12: Tls12Resumption) -> Arc<ClientConfig> {
+        let mut config = self.ca.client((*provider()).clone());
+        config.alpn_protocols = vec![b"sip".to_vec()];
+        config.resumption = ClientResumption::in_memory_sessions(32).tls12_resumption(tls12);
+        Arc::new(config)
+    }
+}
+
+/// Whether the handshake was a resumption.
+fn resumes(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> bool {
+    let (mut client, mut server) = (testing::client(client), testing::server(server));
+    testing::handshake(&mut client, &mut server).expect("they agree");
+    assert_eq!(server.alpn_protocol(), Some(b"sip".as_slice()));
+    server.handshake_kind() == Some(HandshakeKind::Resumed)
+}
+
+#[test]
+fn sessions_resume_until_they_are_too_old() {
+    use ResumptionMode::{Store, Tickets};
+    let (ids, tickets) = (Tls12Resumption::SessionIdOnly, Tls12Resumption::SessionIdOrTickets);
+    for (mode, version, tls12) in [
+        (Store, TlsVersion::V1_2, ids),
+        (Tickets, TlsVersion::V1_2, ids),
+        (Tickets, TlsVersion::V1_2, tickets),
+        (Store, TlsVersion::V1_3, tickets),
+        (Tickets, TlsVersion::V1_3, tickets),
+    ] {
+        let scene = Scene::new();
+        let domain = scene.domain(mode, 1);
+        let server = scene.server(&domain, version, 2);
+        let client = scene.client(tls12);
+        let case = format!("{mode:?} {version:?} {tls12:?}");
+        assert!(!resumes(&client, &server), "{case}: first");
+        // The same domain in a configuration loaded later.
+        let later = scene.server(&domain, version, 2);
+        assert!(resumes(&client, &later), "{case}: second");
+        scene.clock.pass(LIFETIME - 1);
+        // The TLS 1.3 client has a fresh ticket, the TLS 1.2 one only its first session.
+        assert!(resumes(&client, &later), "{case}: last second");
+        scene.clock.pass(LIFETIME);
+        assert!(!resumes(&client, &later), "{case}: too old");
+
+        let by_ticket = mode == Tickets && (version == TlsVersion::V1_3 || tls12 == tickets);
+        let (store, tickets) = (scene.store.stats(), domain.ticket_stats().unwrap_or_default());
+        if by_ticket {
+            assert_eq!(tickets.accepted, 2, "{case}");
+            assert!(tickets.issued >= 2 && tickets.expired >= 1, "{case}: {tickets:?}");
+            assert_eq!((store.hits, tickets.rejected), (0, 0), "{case}");
+        } else {
+            assert_eq!((store.hits, tickets.accepted), (2, 0), "{case}");
+            assert!(store.stored >= 2 && store.expired >= 1, "{case}: {store:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_resumes_in_another_domain() {
+    let (ids, tickets) = (Tls12Resumption::SessionIdOnly, Tls12Resumption::SessionIdOrTickets);
+    for mode in [ResumptionMode::Store, ResumptionMode::Tickets] {
+        for version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+            for tls12 in [ids, tickets] {
+                let scene = Scene::new();
+                let one = scene.domain(mode, 1);
+                let two = scene.domain(mode, 2);
+                let client = scene.client(tls12);
+                assert!(!resumes(&client, &scene.server(&one, version, 4)));
+                assert!(!resumes(&client, &scene.server(&two, version, 4)), "{mode:?} {version:?}");
+                // What the client has now is of domain two.
+                assert!(resumes(&client, &scene.server(&two, version, 4)), "{mode:?} {version:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn off_and_no_tickets_mean_full_handshakes() {
+    for version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+        let scene = Scene::new();
+        let domain = scene.domain(ResumptionMode::Off, 1);
+        let server = scene.server(&domain, version, 4);
+        assert_eq!((server.send_tls13_tickets, server.ticketer.enabled()), (0, false));
+        let client = scene.client(Tls12Resumption::SessionIdOrTickets);
+        assert!(!resumes(&client, &server));
+        assert!(!resumes(&client, &server));
+        assert_eq!(scene.store.stats(), StoreStats::default());
+        assert_eq!(domain.ticket_stats(), None);
+    }
+    let scene = Scene::new();
+    let server = scene.server(&scene.domain(ResumptionMode::Tickets, 1), TlsVersion::V1_3, 0);
+    let client = scene.client(Tls12Resumption::SessionIdOrTickets);
+    assert!(!resumes(&client, &server));
+    assert!(!resumes(&client, &server));
+}
+
+#[test]
+fn versions_tickets_and_safety_are_as_configured() {
+    let scene = Scene::new();
+    for tickets in 0..=4 {
+        let domain = scene.domain(ResumptionMode::Store, 1);
+        let server = scene.server(&domain, TlsVersion::V1_3, tickets);
+        assert_eq!(server.max_early_data_size, 0);
+        assert!(!server.enable_secret_extraction);
+        let before = scene.store.stats().stored;
+        let client_config = scene.client(Tls12Resumption::SessionIdOrTickets);
+        let (mut client, mut connection) =
+            (testing::client(&client_config), testing::server(&server));
+        testing::handshake(&mut client, &mut connection).expect("they agree");
+        assert_eq!(connection.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+        assert_eq!(client.tls13_tickets_received(), u32::from(tickets));
+        assert_eq!(scene.store.stats().stored - before, u64::from(tickets));
+    }
+}
+
+#[test]
+fn entries_and_bytes_are_bounded() {
+    let clock = TestClock::new();
+    for (entries, bytes) in [(100, 1 << 20), (10_000, 200_000), (1, 1 << 20)] {
+        let store = store(entries, bytes, &clock);
+        let domain = store.domain(1);
+        for number in 0..5_000_u64 {
+            let id = ring::digest::digest(&ring::digest::SHA256, &number.to_be_bytes());
+            assert!(domain.put(id.as_ref().to_vec(), vec![7; 300]));
+            let stats = store.stats();
+            assert!(stats.entries <= entries as u64 && stats.bytes <= bytes as u64, "{stats:?}");
+        }
+        let stats = store.stats();
+        assert_eq!((stats.stored, stats.expired), (5_000, 0));
+        assert_eq!(stats.evicted, 5_000 - stats.entries);
+        assert!(stats.entries * 2 > entries as u64 || stats.bytes * 2 > bytes as u64);
+        // All are too old: the next ones find room without evicting.
+        clock.pass(LIFETIME);
+        assert!(domain.put(vec![1], vec![7; 300]));
+        let later = store.stats();
+        assert_eq!(later.evicted, stats.evicted);
+        assert!(later.expired > 0);
+    }
+    let none = store(0, 0, &clock);
+    assert!(!none.domain(1).put(vec![1], vec![1]) && !none.domain(1).can_cache());
+    let small = store(10, 1_000, &clock);
+    assert!(!small.domain(1).put(vec![1], vec![0; 1_000]));
+    assert!(!small.domain(1).put(vec![1; 33], vec![1]), "an id that is none of ours");
+    assert_eq!((small.stats().refused, small.stats().bytes), (1, 0));
+}
+
+#[test]
+fn the_least_recently_used_goes_first() {
+    let store = store(2, 1 << 20, &TestClock::new());
+    let domain = store.domain(1);
+    assert!(domain.put(vec![1], vec![1]) && domain.put(vec![2], vec![2]));
+    assert_eq!(domain.get(&[1]), Some(vec![1]));
+    assert!(domain.put(vec![3], vec![3]));
+    assert_eq!((domain.get(&[2]), domain.get(&[1])), (None, Some(vec![1])));
+}
+
+#[test]
+fn a_ticket_that_was_tampered_with_is_rejected() {
+    let clock = TestClock::new();
+    let tickets = Tickets::new(Duration::from_secs(60), clock.clock()).expect("random numbers");
+    let ticket = tickets.encrypt(b"session").expect("encrypted");
+    assert!(!ticket.windows(7).any(|bytes| bytes == b"session"));
+    assert_eq!(tickets.decrypt(&ticket), Some(b"session".to_vec()));
+    for position in 0..ticket.len() {
+        let mut bad = ticket.clone();
+        bad[position] ^= 1;
+        assert_eq!(tickets.decrypt(&bad), None);
+        assert_eq!(tickets.decrypt(&ticket[..position]), None);
+    }
+    let other = Tickets::new(Duration::from_secs(60), clock.clock()).expect("random numbers");
+    assert_eq!(other.decrypt(&ticket), None);
+    clock.pass(60);
+    assert_eq!(tickets.decrypt(&ticket), None);
+    let rejected = 2 * ticket.len() as u64;
+    let expected = TicketStats { issued: 1, accepted: 1, expired: 1, rejected };
+    assert_eq!(tickets.stats(), expected);
+    assert_eq!(tickets.lifetime(), 60);
+    let long = Tickets::new(Duration::from_secs(1 << 40), clock.clock()).expect("random numbers");
+    assert_eq!(long.lifetime(), 6 * 3600);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(u64, u8, usize),
+    Get(u64, u8),
+    Take(u64, u8),
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = || (0..2_u64, 0..12_u8);
+    prop_oneof![
+        (key(), 0..400_usize).prop_map(|((domain, id), size)| Step::Put(domain, id, size)),
+        key().prop_map(|(domain, id)| Step::Get(domain, id)),
+        key().prop_map(|(domain, id)| Step::Take(domain, id)),
+        (0..LIFETIME / 2).prop_map(Step::Pass),
+    ]
+}
+
+proptest! {
+    /// Against a map without limits: what is found is right and young, and with limits never
+    /// reached nothing is lost.
+    #[test]
+    fn behaves_like_a_map(
+        tight in any::<bool>(),
+        steps in prop::collection::vec(step(), 0..150),
+    ) {
+        let clock = TestClock::new();
+        let store = if tight { store(4, 1_200, &clock) } else { store(100, 1 << 20, &clock) };
+        let domains = [store.domain(0), store.domain(1)];
+        let domain = |id: u64| &domains[usize::from(id == 1)];
+        let mut model = std::collections::HashMap::new();
+        let mut now = 0;
+        let mut lookups = 0;
+        for step in steps {
+            match step {
+                Step::Put(of, id, size) => {
+                    if domain(of).put(vec![id], vec![id; size]) {
+                        model.insert((of, id), (vec![id; size], now));
+                    }
+                }
+                Step::Get(of, id) | Step::Take(of, id) => {
+                    lookups += 1;
+                    let take = matches!(step, Step::Take(..));
+                    let found =
+                        if take { domain(of).take(&[id]) } else { domain(of).get(&[id]) };
+                    let young = model.get(&(of, id)).filter(|(_, made)| now - made < LIFETIME);
+                    let expected = young.map(|(value, _)| value.clone());
+                    if found.is_some() || !tight {
+                        prop_assert_eq!(found, expected);
+                    }
+                    if take {
+                        model.remove(&(of, id));
+                    }
+                }
+                Step::Pass(seconds) => {
+                    clock.pass(seconds);
+                    now += seconds;
+                }
+            }
+            let stats = store.stats();
+            prop_assert_eq!(stats.hits + stats.misses, lookups);
+            if tight {
+                prop_assert!(stats.entries <= 4 && stats.bytes <= 1_200);
+            }
+            prop_assert_eq!(stats.entries == 0, stats.bytes == 0);
+        }
+    }
+}
