@@ -4,13 +4,17 @@
 
 #![deny(unsafe_code)]
 
+pub mod admin;
 pub mod admission;
+pub mod app;
 pub mod buf;
+pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod engine;
 pub mod policy;
 pub mod shard;
+pub mod sys;
 pub mod telemetry;
 pub mod time;
 pub mod tls;

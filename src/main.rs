@@ -1,1 +1,7 @@
-fn main() {}
+//! The `tlsgate` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tlsgate::cli::main()
+}

@@ -28,6 +28,8 @@ pub struct ListenerPolicy {
     pub keepalive: Keepalive,
     /// At least one.
     pub upstreams: Vec<Address>,
+    /// The same as text, for the log.
+    pub upstream_names: Vec<Arc<str>>,
 }
 
 /// What is known about a connection once its ClientHello was read.

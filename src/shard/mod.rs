@@ -74,6 +74,7 @@ pub struct Shard<E: Engine> {
     connections_seen: u64,
     /// When the drain ends, once it has begun.
     drain_until: Option<Time>,
+    connections_cut: u32,
     now: Time,
 }
 
@@ -108,6 +109,7 @@ impl<E: Engine> Shard<E> {
             on_finish: parts.on_finish,
             connections_seen: 0,
             drain_until: None,
+            connections_cut: 0,
             now,
         }
     }
@@ -156,6 +158,7 @@ impl<E: Engine> Shard<E> {
         self.accepting.resume_when_due(self.now, &mut self.engine);
         if self.drain_until.is_some_and(|until| until <= self.now) {
             self.drain_until = None;
+            self.connections_cut = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
             self.stop_all(Reason::Drained);
         }
         Ok(())
@@ -164,6 +167,11 @@ impl<E: Engine> Shard<E> {
     /// True when nothing is listened on and nothing is open.
     pub fn is_done(&self) -> bool {
         self.accepting.is_closed() && self.slots.is_empty()
+    }
+
+    /// Connections that were still open when a drain's deadline passed.
+    pub fn connections_cut(&self) -> u32 {
+        self.connections_cut
     }
 
     fn next_deadline(&self) -> Option<Time> {

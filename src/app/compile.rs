@@ -1,0 +1,183 @@
+//! Configuration → policy: reads the files and looks up the names that the configuration mentions.
+
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+
+use crate::config::model::{Config, Endpoint, Listener};
+use crate::config::{Diagnostic, Diagnostics};
+use crate::engine::Address;
+use crate::policy::{ListenerPolicy, Policy};
+use crate::telemetry::CertificateFacts;
+use crate::tls::ServerProfile;
+use crate::tls::identity::{self, Identities, IdentityProblem};
+use crate::tls::provider::provider;
+use crate::tls::resumption::{Clock, Domain, SessionStore};
+use crate::tls::server_config::server_config;
+
+/// A configuration that can be run.
+pub struct Compiled {
+    pub policy: Arc<Policy>,
+    pub store: Arc<SessionStore>,
+    /// One per listener.
+    pub domains: Vec<Domain>,
+    pub certificates: Vec<CertificateFacts>,
+    /// Worth telling, and no reason not to start.
+    pub warnings: Vec<String>,
+}
+
+/// Compiles `config`, which was read from `file_name`. `now` is Unix time in seconds.
+///
+/// # Errors
+/// Everything that is wrong with certificates, keys and upstream names, at once.
+pub fn compile(file_name: &str, config: &Config, now: i64) -> Result<Compiled, Diagnostics> {
+    let mut compiled = Compiler {
+        file_name,
+        now,
+        store: SessionStore::new(&config.resumption, Clock::system()),
+        listeners: Vec::new(),
+        domains: Vec::new(),
+        certificates: Vec::new(),
+        warnings: Vec::new(),
+        diagnostics: Diagnostics::default(),
+    };
+    for (index, listener) in config.listeners.iter().enumerate() {
+        compiled.listener(index, listener);
+    }
+    if !compiled.diagnostics.is_empty() {
+        return Err(compiled.diagnostics);
+    }
+    Ok(Compiled {
+        policy: Arc::new(Policy { listeners: compiled.listeners }),
+        store: compiled.store,
+        domains: compiled.domains,
+        certificates: compiled.certificates,
+        warnings: compiled.warnings,
+    })
+}
+
+struct Compiler<'a> {
+    file_name: &'a str,
+    now: i64,
+    store: Arc<SessionStore>,
+    listeners: Vec<Arc<ListenerPolicy>>,
+    domains: Vec<Domain>,
+    certificates: Vec<CertificateFacts>,
+    warnings: Vec<String>,
+    diagnostics: Diagnostics,
+}
+
+impl Compiler<'_> {
+    fn listener(&mut self, index: usize, listener: &Listener) {
+        let name: Arc<str> = listener.name.as_str().into();
+        let upstreams = self.upstreams(listener);
+        let Some(tls) = self.tls(index, listener, &name) else { return };
+        self.listeners.push(Arc::new(ListenerPolicy {
+            index,
+            name,
+            tls,
+            connect: listener.connect,
+            timeouts: listener.timeouts,
+            keepalive: listener.keepalive,
+            upstream_names: upstreams.iter().map(|address| address.to_string().into()).collect(),
+            upstreams,
+        }));
+    }
+
+    fn tls(&mut self, index: usize, listener: &Listener, name: &Arc<str>) -> Option<ServerProfile> {
+        let provider = provider();
+        let identities = match identity::load(&listener.tls, &provider) {
+            Ok(identities) => identities,
+            Err(problems) => {
+                for problem in problems {
+                    self.diagnostics.push(self.diagnostic(listener, problem));
+                }
+                return None;
+            }
+        };
+        self.note_certificates(name, &identities);
+        let domain = Domain::new(listener.tls.resumption, &self.store, index as u64);
+        let compiled = domain.and_then(|domain| {
+            let config = server_config(&listener.tls, &identities, &domain, &provider)?;
+            Ok((config, domain))
+        });
+        match compiled {
+            Ok((config, domain)) => {
+                self.domains.push(domain);
+                let resolver = Arc::clone(&identities.resolver);
+                Some(ServerProfile::new(config, resolver, listener.tls.strict_sni))
+            }
+            Err(error) => {
+                self.report(listener, "tls", "cannot be used", &error.to_string(), "");
+                None
+            }
+        }
+    }
+
+    fn upstreams(&mut self, listener: &Listener) -> Vec<Address> {
+        let mut addresses = Vec::new();
+        for endpoint in &listener.upstreams {
+            match endpoint {
+                Endpoint::Tcp(address) => addresses.push(Address::Tcp(*address)),
+                Endpoint::Unix(path) => addresses.push(Address::Unix(path.clone())),
+                Endpoint::Name(host, port) => match (host.as_str(), *port).to_socket_addrs() {
+                    Ok(found) => addresses.extend(found.map(Address::Tcp)),
+                    Err(error) => {
+                        let found = format!("{host}:{port} ({error})");
+                        let hint = "Check the name and the resolver, or give an IP address.";
+                        self.report(listener, "upstream", "cannot be resolved", &found, hint);
+                    }
+                },
+            }
+        }
+        addresses
+    }
+
+    fn note_certificates(&mut self, listener: &Arc<str>, identities: &Identities) {
+        for identity in &identities.list {
+            self.certificates.push(CertificateFacts {
+                listener: Arc::clone(listener),
+                subject: identity.subject.clone(),
+                serial: identity.serial.clone(),
+                not_after_unix: identity.not_after,
+            });
+        }
+        for warning in identities.warnings(self.now) {
+            self.warnings.push(format!(
+                "{}:{}: certificate {} ({}) {}",
+                self.file_name,
+                warning.line,
+                warning.certificate.display(),
+                warning.subject,
+                warning.kind,
+            ));
+        }
+    }
+
+    fn diagnostic(&self, listener: &Listener, problem: IdentityProblem) -> Diagnostic {
+        Diagnostic {
+            file: self.file_name.to_owned(),
+            line: problem.line,
+            column: 1,
+            key: format!("listener[{}].tls.{}", listener.name, problem.key),
+            message: format!("{} cannot be used", problem.file.display()),
+            found: problem.found,
+            allowed: problem.allowed.to_owned(),
+            hint: problem.hint,
+        }
+    }
+
+    fn report(&mut self, listener: &Listener, key: &str, message: &str, found: &str, hint: &str) {
+        // The model keeps lines of files only; the listener's first certificate is near enough.
+        let line = listener.tls.certificates.first().map_or(1, |files| files.certificate_line);
+        self.diagnostics.push(Diagnostic {
+            file: self.file_name.to_owned(),
+            line,
+            column: 1,
+            key: format!("listener[{}].{key}", listener.name),
+            message: message.to_owned(),
+            found: found.to_owned(),
+            allowed: String::new(),
+            hint: hint.to_owned(),
+        });
+    }
+}

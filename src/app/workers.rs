@@ -1,0 +1,174 @@
+//! The shards' threads: one per worker, pinned, each with an engine made on it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::mpsc::{Sender, SyncSender, channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use core_affinity::CoreId;
+
+use crate::admission::hello_budget::HelloBudget;
+use crate::config::model::Gateway;
+use crate::engine::epoll::EpollEngine;
+use crate::engine::probe::EngineKind;
+use crate::engine::socket::Stream;
+use crate::engine::uring::UringEngine;
+use crate::engine::{Engine, EngineLimits, ListenerId, Wake};
+use crate::policy::Policy;
+use crate::shard::mailbox::{self, Command, Mailbox};
+use crate::shard::{Finished, Parts, Shard};
+use crate::telemetry::access_log::{AccessRecord, AccessSender};
+use crate::telemetry::{AnswerSender, ListenerNames, ShardTelemetry};
+
+/// What every worker is started with.
+#[derive(Clone)]
+pub struct Plan {
+    pub engine: EngineKind,
+    pub gateway: Gateway,
+    pub policy: Arc<Policy>,
+    pub max_connections: u32,
+    pub names: ListenerNames,
+    pub answers: AnswerSender,
+    pub access: Option<AccessSender>,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    pub address: mailbox::Address,
+    pub thread: JoinHandle<io::Result<u32>>,
+}
+
+/// How many workers this machine gets when the configuration does not say: one per CPU that the
+/// affinity mask and the cgroup's quota (v1 and v2) allow.
+pub fn default_count() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Starts one worker per entry of `sockets`, each with its listeners in the policy's order.
+///
+/// # Errors
+/// When a thread or its engine cannot be made; those already started end by themselves, because
+/// their mailboxes are gone.
+pub fn start(plan: &Plan, sockets: Vec<Vec<OwnedFd>>) -> io::Result<Vec<Worker>> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let admitted = Arc::new(AtomicU32::new(0));
+    let mut starting = Vec::new();
+    for (id, listeners) in sockets.into_iter().enumerate() {
+        let (mailbox, commands) = mailbox::mailbox();
+        let (ready, waker) = channel();
+        let task = Task {
+            id,
+            core: cores.get(id % cores.len().max(1)).copied(),
+            plan: plan.clone(),
+            admitted: Arc::clone(&admitted),
+            listeners,
+            mailbox,
+            ready,
+        };
+        let thread = Builder::new().name(format!("shard-{id}")).spawn(move || task.run())?;
+        starting.push((thread, commands, waker));
+    }
+    let mut workers = Vec::with_capacity(starting.len());
+    for (thread, commands, waker) in starting {
+        workers.push(match waker.recv() {
+            Ok(waker) => Worker { address: address(commands, waker), thread },
+            Err(_never_ready) => return Err(failure(thread)),
+        });
+    }
+    Ok(workers)
+}
+
+fn address(commands: SyncSender<Command>, waker: Arc<dyn Wake>) -> mailbox::Address {
+    mailbox::Address::new(commands, waker)
+}
+
+fn failure(thread: JoinHandle<io::Result<u32>>) -> io::Error {
+    match thread.join() {
+        Ok(Err(error)) => error,
+        Ok(Ok(_)) => io::Error::other("a worker ended before it was ready"),
+        Err(_panic) => io::Error::other("a worker panicked at start"),
+    }
+}
+
+struct Task {
+    id: usize,
+    core: Option<CoreId>,
+    plan: Plan,
+    admitted: Arc<AtomicU32>,
+    listeners: Vec<OwnedFd>,
+    mailbox: Mailbox,
+    ready: Sender<Arc<dyn Wake>>,
+}
+
+impl Task {
+    /// The thread: ends with the number of connections that a drain's deadline cut off.
+    fn run(self) -> io::Result<u32> {
+        if let Some(core) = self.core
+            && !core_affinity::set_for_current(core)
+        {
+            tracing::warn!(shard = self.id, core = core.id, "could not pin the worker to its core");
+        }
+        let limits = EngineLimits {
+            connections: self.plan.max_connections,
+            buffer_memory: self.plan.gateway.buffer_memory,
+        };
+        match self.plan.engine {
+            EngineKind::Uring => self.serve(UringEngine::new(limits)?),
+            EngineKind::Epoll => self.serve(EpollEngine::new(limits)?),
+        }
+    }
+
+    fn serve<E>(self, engine: E) -> io::Result<u32>
+    where
+        E: Engine<Listener = OwnedFd, Stream = Stream>,
+    {
+        let Self { id, plan, admitted, listeners, mailbox, ready, .. } = self;
+        let waker = engine.waker();
+        let mut shard = Shard::new(Parts {
+            id,
+            engine,
+            policy: plan.policy,
+            // The kernel spreads connections by hash, not evenly: each worker has room for all.
+            capacity: plan.max_connections,
+            admitted,
+            max_connections: plan.max_connections,
+            hellos: HelloBudget::new(
+                plan.gateway.hello_memory,
+                plan.gateway.hello_memory_per_source,
+            ),
+            telemetry: ShardTelemetry::new(id, plan.names),
+            answers: plan.answers,
+            mailbox,
+            on_finish: on_finish(plan.access),
+        });
+        for (index, socket) in listeners.into_iter().enumerate() {
+            let listener = ListenerId(u32::try_from(index).map_err(io::Error::other)?);
+            shard.listen(listener, socket)?;
+        }
+        // Fails only when the start was given up.
+        let _abandoned = ready.send(waker);
+        shard.run()?;
+        Ok(shard.connections_cut())
+    }
+}
+
+/// Writes the access log.
+fn on_finish(access: Option<AccessSender>) -> Box<dyn FnMut(Finished)> {
+    Box::new(move |finished| {
+        let Some(access) = &access else { return };
+        let Finished { connection, shard, policy, outcome } = finished;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        access.send(AccessRecord {
+            unix_time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            listener: Arc::clone(&policy.name),
+            upstream: outcome.upstream.map(|index| policy.upstream_names[index].clone()),
+            outcome: *outcome,
+            connection,
+            shard,
+        });
+    })
+}

@@ -1,0 +1,83 @@
+//! The command line: what was said, and the exit code it ends with.
+
+mod check;
+mod demo;
+mod run;
+mod version;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::StartError;
+
+/// A TLS gateway for machines that talk to machines.
+#[derive(Debug, Parser)]
+#[command(name = "tlsgate", version, arg_required_else_help = true)]
+struct Arguments {
+    /// Check the configuration and exit, as `tlsgate check` does
+    #[arg(short = 't', requires = "config")]
+    test: bool,
+    /// Configuration file
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway in the foreground
+    Run(ConfigFile),
+    /// Check a configuration and everything it names
+    Check(check::Options),
+    /// Show the version; -v also what this build and this machine can do
+    Version(version::Options),
+    /// Run a gateway on an embedded CA, certificate and backend, and drive it
+    Demo(demo::Options),
+}
+
+#[derive(Args, Debug)]
+struct ConfigFile {
+    /// Configuration file
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// What the process says when it ends. 2 is clap's, for a wrong command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    Success = 0,
+    Failure = 1,
+    BadConfig = 3,
+    CannotBind = 4,
+    DrainTimedOut = 5,
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let exit = match (arguments.command, arguments.test, arguments.config) {
+        (Some(Command::Run(file)), ..) => run::run(&file.config),
+        (Some(Command::Check(options)), ..) => check::check(&options),
+        (Some(Command::Version(options)), ..) => version::version(&options),
+        (Some(Command::Demo(options)), ..) => demo::demo(&options),
+        (None, true, Some(config)) => check::check(&check::Options { config, json: false }),
+        (None, false, Some(config)) => run::run(&config),
+        (None, ..) => Exit::Failure,
+    };
+    ExitCode::from(exit as u8)
+}
+
+impl From<&StartError> for Exit {
+    fn from(error: &StartError) -> Self {
+        match error {
+            StartError::Config(_) | StartError::Unreadable(..) => Self::BadConfig,
+            StartError::Bind(_) | StartError::AdminBind(..) => Self::CannotBind,
+            StartError::Engine(_) | StartError::AccessLog(_) | StartError::Other(_) => {
+                Self::Failure
+            }
+        }
+    }
+}

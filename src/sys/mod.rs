@@ -1,0 +1,6 @@
+//! Small wrappers around what neither std nor rustix offers safely.
+
+#[allow(unsafe_code, reason = "asks the C library's allocator")]
+pub mod heap;
+#[allow(unsafe_code, reason = "takes over descriptors by number")]
+pub mod inherited;
