@@ -4,6 +4,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod admin;
 pub mod buf;
 pub mod config;
 pub mod conn;

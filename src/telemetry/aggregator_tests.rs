@@ -134,7 +134,7 @@ fn ticks_collect_without_readers_and_count_silent_shards() {
 
 #[test]
 fn readers_beyond_the_limit_are_turned_away() {
-    let readers = AtomicUsize::new(0);
+    let readers = Arc::new(AtomicUsize::new(0));
     let places: Vec<_> = (0..MAX_READERS).map(|_| Place::take(&readers)).collect();
     assert!(places.iter().all(Result::is_ok));
     assert_eq!(Place::take(&readers).err(), Some(ReadError::Busy));
