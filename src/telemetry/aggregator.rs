@@ -86,6 +86,8 @@ enum Message {
 #[derive(Debug)]
 struct Reader {
     came: Instant,
+    /// When the aggregator took notice; shards have [`DEADLINE`] from then on.
+    seen: Instant,
     reply: SyncSender<Arc<Snapshot>>,
     _place: Place,
 }
@@ -166,7 +168,8 @@ impl AggregatorHandle {
     pub fn snapshot(&self) -> Result<Arc<Snapshot>, ReadError> {
         let place = Place::take(&self.readers)?;
         let (reply, answer) = sync_channel(1);
-        let reader = Reader { came: Instant::now(), reply, _place: place };
+        let came = Instant::now();
+        let reader = Reader { came, seen: came, reply, _place: place };
         self.sender.try_send(Message::Read(reader)).map_err(|_| ReadError::NoAnswer)?;
         answer.recv_timeout(DEADLINE + GRACE).map_err(|_| ReadError::NoAnswer)
     }
@@ -240,13 +243,24 @@ impl Worker {
                 next_tick = now + tick;
             }
             self.serve(now);
-            let deadlines = self.readers.iter().map(|reader| reader.came + DEADLINE);
+            let deadlines = self.readers.iter().map(|reader| reader.seen + DEADLINE);
             let wake = deadlines.fold(next_tick, Instant::min);
-            match inbox.recv_timeout(wake.saturating_duration_since(now)) {
-                Ok(Message::Answer(report)) => self.take(report),
-                Ok(Message::Read(reader)) => self.readers.push(reader),
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            let first = match inbox.recv_timeout(wake.saturating_duration_since(now)) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            // All that is there, before a deadline is looked at: should this thread have been late,
+            // no shard is blamed for it.
+            let limit = self.shards.len() + MAX_READERS;
+            for message in first.into_iter().chain(inbox.try_iter().take(limit)) {
+                match message {
+                    Message::Answer(report) => self.take(report),
+                    Message::Read(reader) => {
+                        self.readers.push(Reader { seen: Instant::now(), ..reader });
+                    }
+                    Message::Stop => return,
+                }
             }
         }
     }
@@ -282,10 +296,10 @@ impl Worker {
             }
         }
         let shards = &self.shards;
-        let is_done = |came: Instant| {
-            now >= came + DEADLINE || shards.iter().all(|shard| shard.is_fresh(came))
+        let is_done = |reader: &Reader| {
+            now >= reader.seen + DEADLINE || shards.iter().all(|shard| shard.is_fresh(reader.came))
         };
-        let done: Vec<_> = self.readers.extract_if(.., |reader| is_done(reader.came)).collect();
+        let done: Vec<_> = self.readers.extract_if(.., |reader| is_done(reader)).collect();
         let Some(oldest) = done.iter().map(|reader| reader.came).min() else { return };
         for (number, shard) in self.shards.iter().enumerate() {
             if !shard.is_fresh(oldest) {
