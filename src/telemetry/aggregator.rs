@@ -78,8 +78,18 @@ pub struct AggregatorHandle {
 #[derive(Debug)]
 enum Message {
     Answer(Box<ShardSnapshot>),
-    Read { came: Instant, reply: SyncSender<Arc<Snapshot>> },
+    Read(Reader),
     Stop,
+}
+
+/// Somebody who waits for a snapshot.
+#[derive(Debug)]
+struct Reader {
+    came: Instant,
+    /// When the aggregator took notice; shards have [`DEADLINE`] from then on.
+    seen: Instant,
+    reply: SyncSender<Arc<Snapshot>>,
+    _place: Place,
 }
 
 /// Makes the way on which `shards` shards answer.
@@ -156,20 +166,23 @@ impl AggregatorHandle {
     /// [`ReadError::Busy`] when too many wait already, [`ReadError::NoAnswer`] when the aggregator
     /// has stopped.
     pub fn snapshot(&self) -> Result<Arc<Snapshot>, ReadError> {
-        let _place = Place::take(&self.readers)?;
+        let place = Place::take(&self.readers)?;
         let (reply, answer) = sync_channel(1);
-        let read = Message::Read { came: Instant::now(), reply };
-        self.sender.try_send(read).map_err(|_| ReadError::NoAnswer)?;
+        let came = Instant::now();
+        let reader = Reader { came, seen: came, reply, _place: place };
+        self.sender.try_send(Message::Read(reader)).map_err(|_| ReadError::NoAnswer)?;
         answer.recv_timeout(DEADLINE + GRACE).map_err(|_| ReadError::NoAnswer)
     }
 }
 
-/// One of [`MAX_READERS`] places.
-struct Place<'a>(&'a AtomicUsize);
+/// One of [`MAX_READERS`] places. It travels with the reader, so that a reader that has given up
+/// keeps its place in the channel until the aggregator has seen it.
+#[derive(Debug)]
+struct Place(Arc<AtomicUsize>);
 
-impl<'a> Place<'a> {
-    fn take(readers: &'a AtomicUsize) -> Result<Self, ReadError> {
-        let place = Self(readers);
+impl Place {
+    fn take(readers: &Arc<AtomicUsize>) -> Result<Self, ReadError> {
+        let place = Self(Arc::clone(readers));
         if readers.fetch_add(1, Ordering::Relaxed) < MAX_READERS {
             Ok(place)
         } else {
@@ -178,7 +191,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -215,7 +228,7 @@ struct Worker {
     origin: Instant,
     shards: Vec<Shard>,
     merge: Merge,
-    readers: Vec<(Instant, SyncSender<Arc<Snapshot>>)>,
+    readers: Vec<Reader>,
     facts: FactsSource,
     shared: Arc<SharedCounters>,
 }
@@ -230,13 +243,24 @@ impl Worker {
                 next_tick = now + tick;
             }
             self.serve(now);
-            let deadlines = self.readers.iter().map(|(came, _)| *came + DEADLINE);
+            let deadlines = self.readers.iter().map(|reader| reader.seen + DEADLINE);
             let wake = deadlines.fold(next_tick, Instant::min);
-            match inbox.recv_timeout(wake.saturating_duration_since(now)) {
-                Ok(Message::Answer(report)) => self.take(report),
-                Ok(Message::Read { came, reply }) => self.readers.push((came, reply)),
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            let first = match inbox.recv_timeout(wake.saturating_duration_since(now)) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            // All that is there, before a deadline is looked at: should this thread have been late,
+            // no shard is blamed for it.
+            let limit = self.shards.len() + MAX_READERS;
+            for message in first.into_iter().chain(inbox.try_iter().take(limit)) {
+                match message {
+                    Message::Answer(report) => self.take(report),
+                    Message::Read(reader) => {
+                        self.readers.push(Reader { seen: Instant::now(), ..reader });
+                    }
+                    Message::Stop => return,
+                }
             }
         }
     }
@@ -264,7 +288,7 @@ impl Worker {
 
     /// Asks shards on behalf of waiting readers, and answers the readers that need not wait longer.
     fn serve(&mut self, now: Instant) {
-        let Some(newest) = self.readers.iter().map(|(came, _)| *came).max() else { return };
+        let Some(newest) = self.readers.iter().map(|reader| reader.came).max() else { return };
         for shard in &mut self.shards {
             // A shard whose mailbox was full is asked again with the next message or tick.
             if !shard.is_fresh(newest) {
@@ -272,20 +296,20 @@ impl Worker {
             }
         }
         let shards = &self.shards;
-        let is_done = |came: Instant| {
-            now >= came + DEADLINE || shards.iter().all(|shard| shard.is_fresh(came))
+        let is_done = |reader: &Reader| {
+            now >= reader.seen + DEADLINE || shards.iter().all(|shard| shard.is_fresh(reader.came))
         };
-        let done: Vec<_> = self.readers.extract_if(.., |(came, _)| is_done(*came)).collect();
-        let Some(oldest) = done.iter().map(|(came, _)| *came).min() else { return };
+        let done: Vec<_> = self.readers.extract_if(.., |reader| is_done(reader)).collect();
+        let Some(oldest) = done.iter().map(|reader| reader.came).min() else { return };
         for (number, shard) in self.shards.iter().enumerate() {
             if !shard.is_fresh(oldest) {
                 self.merge.count_missed(number);
             }
         }
         let snapshot = Arc::new(self.snapshot());
-        for (_, reply) in done {
+        for reader in done {
             // A reader that has given up no longer listens.
-            drop(reply.try_send(Arc::clone(&snapshot)));
+            drop(reader.reply.try_send(Arc::clone(&snapshot)));
         }
     }
 

@@ -97,7 +97,8 @@ fn a_silent_shard_costs_a_deadline_and_is_counted_and_its_late_answer_is_not_los
     assert!(began.elapsed() >= DEADLINE, "waited for the silent shard");
     assert_eq!(accepted(&snapshot), 1, "what shard 1 said last was nothing");
     assert_eq!((snapshot.shards[0].missed, snapshot.shards[1].missed), (0, 1));
-    assert_eq!(snapshot.stuck(DEADLINE), [1]);
+    let [first, second] = snapshot.shards[..] else { panic!("two shards") };
+    assert!(second.answered_ago > first.answered_ago, "{second:?} never answered");
 
     // It wakes up; the next read has what both counted.
     let answer = |mut report: Box<ShardSnapshot>| {
@@ -134,7 +135,7 @@ fn ticks_collect_without_readers_and_count_silent_shards() {
 
 #[test]
 fn readers_beyond_the_limit_are_turned_away() {
-    let readers = AtomicUsize::new(0);
+    let readers = Arc::new(AtomicUsize::new(0));
     let places: Vec<_> = (0..MAX_READERS).map(|_| Place::take(&readers)).collect();
     assert!(places.iter().all(Result::is_ok));
     assert_eq!(Place::take(&readers).err(), Some(ReadError::Busy));

@@ -5,6 +5,8 @@
 
 use std::ops::AddAssign;
 
+use serde::Serialize;
+
 use crate::conn::outcome::{Cause, Outcome, Reason, Stage};
 
 const REASONS: usize = Reason::ALL.len();
@@ -90,7 +92,7 @@ pub struct ShardCounters {
 }
 
 /// What the engine of one shard did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EngineCounters {
     /// Waits for events.
     pub turns: u64,
@@ -184,6 +186,20 @@ impl ListenerCounters {
     /// Connections that are open: those accepted that have not ended.
     pub fn open(&self) -> u64 {
         self.accepted.saturating_sub(self.closed_total())
+    }
+}
+
+impl ShardCounters {
+    /// Takes over all values; allocates only when there are more listeners than before.
+    pub fn copy_from(&mut self, other: &Self) {
+        let Self { refused, accept_errors, hello_memory_refusals, unattributed, engine, listeners } =
+            self;
+        *refused = other.refused;
+        *accept_errors = other.accept_errors;
+        *hello_memory_refusals = other.hello_memory_refusals;
+        *unattributed = other.unattributed;
+        *engine = other.engine;
+        listeners.clone_from(&other.listeners);
     }
 }
 

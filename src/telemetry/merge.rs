@@ -90,8 +90,7 @@ impl Merge {
         report.interval.clear();
         if let Some(shard) = self.shards.get_mut(report.shard) {
             shard.answered = now;
-            // The report keeps its histograms and gets the counters that it will overwrite.
-            std::mem::swap(&mut shard.last.counters, &mut report.counters);
+            shard.last.counters.copy_from(&report.counters);
             shard.last.names.clone_from(&report.names);
             shard.last.gauges = report.gauges;
         }

@@ -4,6 +4,7 @@
 //! [`Aggregator`] collects and merges them, and every reader (metrics, status, terminal) gets the
 //! same immutable [`Snapshot`]. The access log is the other way out: one line per connection.
 
+pub mod access_log;
 pub mod aggregator;
 pub mod counters;
 pub mod histograms;
@@ -15,6 +16,7 @@ pub mod shard;
 pub mod shared;
 pub mod snapshot;
 
+pub use access_log::{AccessLog, AccessRecord, AccessSender};
 pub use aggregator::{Aggregator, AggregatorHandle, AnswerSender, ReadError, ShardPort};
 pub use counters::{AcceptError, EngineCounters, ListenerCounters, Refusal, ShardCounters};
 pub use histograms::{HistogramSet, Kind, Phase};

@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use serde::Serialize;
+
 /// Figures of the process at one moment; `None` where the system does not tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ProcessFigures {
     pub open_fds: Option<u64>,
     /// Soft limit on descriptors; `None` also for no limit.
@@ -55,9 +57,9 @@ mod tests {
             (0..50).map(|_| fs::File::open("/dev/null").expect("/dev/null opens")).collect();
         let after = ProcessFigures::read(None);
         // Other tests open and close files meanwhile, hence the slack.
-        let opened = after.open_fds.expect("told by /proc") as i64
-            - before.open_fds.expect("told by /proc") as i64;
-        assert!(opened > 10, "{opened} more descriptors after opening {}", files.len());
+        let before_fds = before.open_fds.expect("told by /proc");
+        let after_fds = after.open_fds.expect("told by /proc");
+        assert!(after_fds > before_fds + 10, "{after_fds} after {} more", files.len());
         assert!(after.resident_bytes.expect("told by /proc") > 100_000);
         assert!(after.max_fds.is_none_or(|limit| limit >= 50));
         assert_eq!((before.heap_bytes, after.heap_bytes), (Some(7), None));

@@ -237,3 +237,17 @@ fn every_metric_is_written_with_its_type() {
 fn an_empty_snapshot_is_valid_too() {
     parse(&render(&Snapshot::default()));
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_label_value_is_read_back(value in "(?s).{0,80}") {
+        let mut text = String::new();
+        write_family(&mut text, &names::ENGINE_INFO);
+        let labels = [("engine", value.as_str()), ("reason", "x")];
+        write_sample(&mut text, names::ENGINE_INFO.name, &labels, 1);
+        // A carriage return is an ordinary character of the format, but not of `str::lines`.
+        let line = text.split('\n').nth(2).expect("the sample follows help and type");
+        let sample = parse_sample(line);
+        proptest::prop_assert_eq!(&sample.labels["engine"], &value);
+    }
+}

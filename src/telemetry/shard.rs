@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::counters::{
     AcceptError, EngineCounters, ListenerCounters, Refusal, ShardCounters, is_handshake_stage,
 };
@@ -19,7 +21,7 @@ use crate::conn::outcome::{Outcome, PhaseTimes, Reason};
 pub type ListenerNames = Arc<[Arc<str>]>;
 
 /// Values of one shard that go up and down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ShardGauges {
     pub open_connections: u64,
     /// Connections whose handshake is not done.
@@ -138,7 +140,8 @@ impl ShardTelemetry {
     }
 
     /// A connection ended: once for each [`Self::on_accept`]. Records its lifetime if its handshake
-    /// was done.
+    /// was done. The stage must be past the handshake if and only if [`Self::on_handshake`] was
+    /// called.
     pub fn on_close(&mut self, outcome: &Outcome) {
         let Some(counters) = self.listener(outcome.listener) else { return };
         counters.count_end(outcome);
@@ -181,7 +184,7 @@ impl ShardTelemetry {
     pub fn hand_over(&mut self, report: &mut ShardSnapshot) {
         report.shard = self.shard;
         report.names.clone_from(&self.names);
-        report.counters.clone_from(&self.counters);
+        report.counters.copy_from(&self.counters);
         report.gauges = self.gauges;
         report.interval.grow(self.names.len());
         std::mem::swap(&mut self.interval, &mut report.interval);
@@ -291,7 +294,9 @@ pub(crate) mod tests {
             assert_eq!(histograms.of(Kind::Full, phase).count(), 0, "{phase:?}");
         }
         report.interval.clear();
+        let memory = report.counters.listeners.as_ptr();
         telemetry.hand_over(&mut report);
+        assert_eq!(report.counters.listeners.as_ptr(), memory, "written into the same memory");
         assert!(report.interval.sets()[1].of(Kind::Resumed, Phase::Hello).is_empty());
         assert_eq!(report.counters.listeners[1].handshakes_resumed, 1, "totals stay");
     }

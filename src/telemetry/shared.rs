@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::Serialize;
+
 /// A counter or gauge with many writers.
 #[derive(Debug, Default)]
 pub struct SharedCounter(AtomicU64);
@@ -46,7 +48,7 @@ pub struct SharedCounters {
 }
 
 /// The values of [`SharedCounters`] at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SharedValues {
     pub session_hits: u64,
     pub session_misses: u64,

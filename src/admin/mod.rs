@@ -1,0 +1,200 @@
+//! The admin port: health, metrics and status over HTTP, on a thread of its own.
+//!
+//! Read only, and nothing here touches a shard: everything comes from a [`StatusSource`]. The port
+//! has limits of its own (connections, header size and time, connection lifetime), so that a peer
+//! of it cannot take what the gateway needs.
+
+mod routes;
+mod status;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio::runtime;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
+
+use crate::telemetry::{ReadError, Snapshot};
+
+/// Pause after accept failed, so that a lack of descriptors does not make the thread spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a response may take to end after its connection's lifetime is over.
+const LAST_RESPONSE: Duration = Duration::from_secs(10);
+/// How long the end of the program waits for the last reads.
+const STOP: Duration = Duration::from_secs(1);
+/// Threads that wait for snapshots; the aggregator answers all of them together.
+const READERS: usize = 8;
+/// Longest request line and headers, in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Where the admin port has its answers from.
+pub trait StatusSource {
+    /// A fresh snapshot. May block for as long as shards are given to answer.
+    ///
+    /// # Errors
+    /// When the aggregator does not answer.
+    fn snapshot(&self) -> Result<Arc<Snapshot>, ReadError>;
+
+    /// Must not block.
+    fn lifecycle(&self) -> Lifecycle;
+}
+
+/// What the gateway is doing with new connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifecycle {
+    Starting,
+    Accepting,
+    Draining,
+}
+
+impl Lifecycle {
+    /// Word in `/readyz` and `/status`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Accepting => "accepting",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// Owner of the admin port; closes it when dropped.
+#[derive(Debug)]
+pub struct Admin {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What one peer, and all together, may take.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Connections at the same time; further ones are closed at once and counted.
+    connections: usize,
+    /// From accept, or from the last response, to the end of the next request's headers.
+    header: Duration,
+    /// From accept to the last request of a connection.
+    lifetime: Duration,
+}
+
+const LIMITS: Limits =
+    Limits { connections: 64, header: Duration::from_secs(5), lifetime: Duration::from_secs(60) };
+
+impl Admin {
+    /// Binds the port and starts the thread.
+    ///
+    /// # Errors
+    /// When the address cannot be bound or the thread cannot be created.
+    pub fn start(
+        listen: SocketAddr,
+        source: Arc<dyn StatusSource + Send + Sync>,
+    ) -> io::Result<Self> {
+        Self::start_with(listen, source, LIMITS)
+    }
+
+    fn start_with(
+        listen: SocketAddr,
+        source: Arc<dyn StatusSource + Send + Sync>,
+        limits: Limits,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(READERS)
+            .thread_name("admin-reader")
+            .build()?;
+        let listener = {
+            let _context = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
+        let (stop, stopped) = oneshot::channel();
+        let thread = Builder::new().name("admin".to_owned()).spawn(move || {
+            let refused = Arc::new(AtomicU64::new(0));
+            let router = routes::router(source, Arc::clone(&refused));
+            runtime.spawn(accept(listener, router, limits, refused));
+            // An error says that the owner is gone without a word: a reason to stop as well.
+            drop(runtime.block_on(stopped));
+            runtime.shutdown_timeout(STOP);
+        })?;
+        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// The address that is really bound: the port is known even if port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        // Closing the channel is the word to stop.
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the admin port's thread panicked");
+        }
+    }
+}
+
+async fn accept(
+    listener: tokio::net::TcpListener,
+    router: Router,
+    limits: Limits,
+    refused: Arc<AtomicU64>,
+) {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the admin port cannot accept");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            refused.fetch_add(1, Ordering::Relaxed);
+            continue;
+        };
+        let router = router.clone();
+        tokio::spawn(async move {
+            serve(stream, router, limits).await;
+            drop(place);
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, router: Router, limits: Limits) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    let mut end = timeout(limits.lifetime, connection.as_mut()).await;
+    if end.is_err() {
+        connection.as_mut().graceful_shutdown();
+        end = timeout(LAST_RESPONSE, connection).await;
+    }
+    match end {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection to the admin port broke"),
+        Err(_) => tracing::debug!("a connection to the admin port took too long"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

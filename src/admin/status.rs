@@ -1,0 +1,225 @@
+//! `/status`: the snapshot as JSON, for people and scripts.
+//!
+//! Times have their unit in their name. Counters that are zero in a table (reasons, causes, kinds)
+//! are left out, as are percentiles of phases without values.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Lifecycle;
+use crate::conn::outcome::{Cause, Reason};
+use crate::telemetry::counters::{AcceptError, Refusal};
+use crate::telemetry::shared::SharedValues;
+use crate::telemetry::snapshot::{ListenerView, PercentileRow, QUANTILES, Span};
+use crate::telemetry::{
+    CertificateFacts, EngineCounters, ListenerCounters, ProcessFigures, ShardGauges, Snapshot,
+};
+
+type Table = BTreeMap<&'static str, u64>;
+
+pub(super) fn render(snapshot: &Snapshot, lifecycle: Lifecycle) -> String {
+    let status = Status::of(snapshot, lifecycle);
+    let mut text = serde_json::to_string_pretty(&status)
+        .expect("keys are strings and writing to a String cannot fail");
+    text.push('\n');
+    text
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    version: &'static str,
+    state: &'static str,
+    engine: &'static str,
+    engine_reason: &'a str,
+    started_unix_ms: u64,
+    uptime_seconds: u64,
+    workers: usize,
+    process: ProcessFigures,
+    connections: Connections,
+    listeners: Vec<Listener<'a>>,
+    percentiles: Vec<Percentiles>,
+    certificates: Vec<Certificate<'a>>,
+    shared: SharedValues,
+    shards: Vec<Shard>,
+}
+
+#[derive(Serialize)]
+struct Connections {
+    #[serde(flatten)]
+    gauges: ShardGauges,
+    refused: Table,
+    accept_errors: Table,
+    hello_memory_refusals: u64,
+    unattributed: u64,
+}
+
+#[derive(Serialize)]
+struct Listener<'a> {
+    name: &'a str,
+    /// None for a listener of an earlier configuration.
+    address: Option<&'a str>,
+    open: u64,
+    accepted: u64,
+    handshakes_full: u64,
+    handshakes_resumed: u64,
+    handshake_failures: Table,
+    closed: BTreeMap<&'static str, Table>,
+    bytes_received: u64,
+    bytes_sent: u64,
+}
+
+#[derive(Serialize)]
+struct Percentiles {
+    listener: String,
+    kind: &'static str,
+    phase: &'static str,
+    span: &'static str,
+    /// Time that the span really covers.
+    covers_seconds: f64,
+    count: u64,
+    percentiles_us: Table,
+    max_us: u64,
+}
+
+#[derive(Serialize)]
+struct Certificate<'a> {
+    listener: &'a str,
+    subject: &'a str,
+    serial: &'a str,
+    not_after_unix: i64,
+    /// Rounded down; negative once it has expired.
+    days_left: i64,
+}
+
+#[derive(Serialize)]
+struct Shard {
+    answered_ms_ago: u64,
+    missed_collections: u64,
+    #[serde(flatten)]
+    gauges: ShardGauges,
+    engine: EngineCounters,
+}
+
+impl<'a> Status<'a> {
+    fn of(snapshot: &'a Snapshot, lifecycle: Lifecycle) -> Self {
+        let facts = &snapshot.facts;
+        let percentiles = snapshot.rows().into_iter();
+        Self {
+            version: facts.version,
+            state: lifecycle.as_str(),
+            engine: facts.engine,
+            engine_reason: &facts.engine_reason,
+            started_unix_ms: facts.started_unix_ms,
+            uptime_seconds: snapshot.uptime().as_secs(),
+            workers: snapshot.shards.len(),
+            process: facts.process,
+            connections: Connections::of(snapshot),
+            listeners: snapshot.listeners.iter().map(|view| Listener::of(view, snapshot)).collect(),
+            percentiles: percentiles.map(|row| Percentiles::of(row, &snapshot.covers)).collect(),
+            certificates: facts
+                .certificates
+                .iter()
+                .map(|certificate| Certificate::of(certificate, snapshot.taken_unix_ms))
+                .collect(),
+            shared: snapshot.shared,
+            shards: snapshot
+                .shards
+                .iter()
+                .map(|view| Shard {
+                    answered_ms_ago: millis(view.answered_ago),
+                    missed_collections: view.missed,
+                    gauges: view.gauges,
+                    engine: view.engine,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Connections {
+    fn of(snapshot: &Snapshot) -> Self {
+        let totals = &snapshot.totals;
+        let refused = Refusal::ALL.map(|kind| (kind.as_str(), totals.refused[kind as usize]));
+        let errors =
+            AcceptError::ALL.map(|kind| (kind.as_str(), totals.accept_errors[kind as usize]));
+        Self {
+            gauges: totals.gauges,
+            refused: without_zeros(refused),
+            accept_errors: without_zeros(errors),
+            hello_memory_refusals: totals.hello_memory_refusals,
+            unattributed: totals.unattributed,
+        }
+    }
+}
+
+impl<'a> Listener<'a> {
+    fn of(view: &'a ListenerView, snapshot: &'a Snapshot) -> Self {
+        let counters = &view.counters;
+        let facts = snapshot.facts.listeners.iter().find(|facts| facts.name == view.name);
+        let failures =
+            Reason::ALL.map(|reason| (reason.as_str(), counters.handshake_failures(reason)));
+        Self {
+            name: &view.name,
+            address: facts.map(|facts| facts.address.as_str()),
+            open: counters.open(),
+            accepted: counters.accepted,
+            handshakes_full: counters.handshakes_full,
+            handshakes_resumed: counters.handshakes_resumed,
+            handshake_failures: without_zeros(failures),
+            closed: closed(counters),
+            bytes_received: counters.bytes_received,
+            bytes_sent: counters.bytes_sent,
+        }
+    }
+}
+
+impl Percentiles {
+    fn of(row: PercentileRow, covers: &[Duration; Span::ALL.len()]) -> Self {
+        let quantiles = QUANTILES.into_iter().zip(row.digest.quantiles);
+        Self {
+            listener: row.listener.to_string(),
+            kind: row.kind.as_str(),
+            phase: row.phase.as_str(),
+            span: row.span.as_str(),
+            covers_seconds: covers[row.span as usize].as_secs_f64(),
+            count: row.digest.count,
+            percentiles_us: quantiles.map(|((_, name), value)| (name, micros(value))).collect(),
+            max_us: micros(row.digest.max),
+        }
+    }
+}
+
+impl<'a> Certificate<'a> {
+    fn of(facts: &'a CertificateFacts, now_unix_ms: u64) -> Self {
+        let now = i64::try_from(now_unix_ms / 1_000).unwrap_or(i64::MAX);
+        Self {
+            listener: &facts.listener,
+            subject: &facts.subject,
+            serial: &facts.serial,
+            not_after_unix: facts.not_after_unix,
+            days_left: facts.not_after_unix.saturating_sub(now).div_euclid(86_400),
+        }
+    }
+}
+
+fn closed(counters: &ListenerCounters) -> BTreeMap<&'static str, Table> {
+    let of_reason = |reason| {
+        without_zeros(Cause::ALL.map(|cause| (cause.as_str(), counters.closed(reason, cause))))
+    };
+    let reasons = Reason::ALL.into_iter().map(|reason| (reason.as_str(), of_reason(reason)));
+    reasons.filter(|(_, causes)| !causes.is_empty()).collect()
+}
+
+fn without_zeros<const N: usize>(entries: [(&'static str, u64); N]) -> Table {
+    entries.into_iter().filter(|(_, value)| *value > 0).collect()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,274 @@
+//! The access log: one structured line per connection.
+//!
+//! Shards hand records to a bounded queue without waiting; a thread of its own turns them into
+//! lines and writes them. A record that finds the queue full is dropped and counted, and so is a
+//! line that the target does not take: the log never slows a connection down.
+
+mod alert;
+mod line;
+mod rfc3339;
+
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
+};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use super::shared::SharedCounters;
+use crate::config::model::{self, LogFormat};
+use crate::conn::outcome::Outcome;
+
+/// Records that may wait for the writer, over all shards. A record takes about 350 bytes, all of
+/// them allocated at start.
+const QUEUE: usize = 4_096;
+/// Bytes collected before they are written: more than the longest line, so that a line is either
+/// taken as a whole or not at all.
+const BUFFER: usize = 64 * 1_024;
+/// How long the end of the program waits for a target that does not take lines.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// What is known about a connection that has ended.
+#[derive(Clone, Debug)]
+pub struct AccessRecord {
+    /// When it ended, in milliseconds since 1970.
+    pub unix_time_ms: u64,
+    /// Name of the listener.
+    pub listener: Arc<str>,
+    /// The upstream endpoint as configured, once one was chosen.
+    pub upstream: Option<Arc<str>>,
+    pub outcome: Outcome,
+    /// Unique within the shard.
+    pub connection: u64,
+    pub shard: usize,
+}
+
+/// The shards' way to the log. Clones share the queue.
+#[derive(Clone, Debug)]
+pub struct AccessSender {
+    queue: SyncSender<Message>,
+    shared: Arc<SharedCounters>,
+}
+
+/// Owner of the writer; writes what is queued and stops it when dropped.
+#[derive(Debug)]
+pub struct AccessLog {
+    sender: AccessSender,
+    orders: Arc<Orders>,
+    /// Never carries a message: it is closed when the writer has ended.
+    ended: Receiver<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the queue's memory is allocated once, a box would be allocated per connection"
+)]
+enum Message {
+    Record(AccessRecord),
+    /// Makes a waiting writer look at its orders. When the queue is full it will look anyway.
+    Wake,
+}
+
+/// Orders that must arrive even when the queue is full.
+#[derive(Debug, Default)]
+struct Orders {
+    reopen: AtomicBool,
+    stop: AtomicBool,
+}
+
+/// Opens the target; called again for each reopening.
+type Open = Box<dyn FnMut() -> io::Result<Box<dyn Write + Send>> + Send>;
+
+impl AccessSender {
+    /// Queues a record, or drops and counts it when the queue is full or the writer is gone.
+    pub fn send(&self, record: AccessRecord) {
+        if self.queue.try_send(Message::Record(record)).is_err() {
+            self.shared.access_log_dropped.increment();
+        }
+    }
+}
+
+impl AccessLog {
+    /// Opens the target and starts the writer; `None` when the log is off.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for appending, or the thread cannot be created.
+    pub fn start(
+        target: &model::AccessLog,
+        format: LogFormat,
+        shared: Arc<SharedCounters>,
+    ) -> io::Result<Option<Self>> {
+        let open: Open = match target {
+            model::AccessLog::Off => return Ok(None),
+            model::AccessLog::Stdout => Box::new(|| Ok(Box::new(io::stdout()))),
+            model::AccessLog::Stderr => Box::new(|| Ok(Box::new(io::stderr()))),
+            model::AccessLog::File(path) => {
+                let path = path.clone();
+                Box::new(move || {
+                    // Peer addresses are personal data: not for everybody on the machine.
+                    let mut options = OpenOptions::new();
+                    options.append(true).create(true).mode(0o640);
+                    Ok(Box::new(options.open(&path)?))
+                })
+            }
+        };
+        Self::start_with(open, format, shared, QUEUE).map(Some)
+    }
+
+    fn start_with(
+        mut open: Open,
+        format: LogFormat,
+        shared: Arc<SharedCounters>,
+        capacity: usize,
+    ) -> io::Result<Self> {
+        let output = BufWriter::with_capacity(BUFFER, open()?);
+        let (queue, inbox) = sync_channel(capacity);
+        let (end, ended) = sync_channel(0);
+        let orders = Arc::new(Orders::default());
+        let mut writer = Writer {
+            open,
+            output,
+            format,
+            shared: Arc::clone(&shared),
+            orders: Arc::clone(&orders),
+            line: Vec::with_capacity(1_024),
+            is_failing: false,
+        };
+        let thread = Builder::new().name("access-log".to_owned()).spawn(move || {
+            writer.run(&inbox, capacity);
+            drop(end);
+        })?;
+        let sender = AccessSender { queue, shared };
+        Ok(Self { sender, orders, ended, thread: Some(thread) })
+    }
+
+    pub fn sender(&self) -> AccessSender {
+        self.sender.clone()
+    }
+
+    /// Opens a file target again, after it was renamed by log rotation. Returns at once. Should the
+    /// file not open, the writer says so and keeps the old one.
+    pub fn reopen(&self) {
+        self.orders.reopen.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        match self.sender.queue.try_send(Message::Wake) {
+            // Full: the writer is busy and looks at its orders before the next record.
+            // Disconnected: it has ended.
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.orders.stop.store(true, Ordering::Release);
+        self.wake();
+        let Some(thread) = self.thread.take() else { return };
+        if self.ended.recv_timeout(LAST_LINES) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("the access log does not take lines; the last ones are lost");
+        } else if thread.join().is_err() {
+            tracing::error!("the access log's writer panicked");
+        }
+    }
+}
+
+struct Writer {
+    open: Open,
+    output: BufWriter<Box<dyn Write + Send>>,
+    format: LogFormat,
+    shared: Arc<SharedCounters>,
+    orders: Arc<Orders>,
+    line: Vec<u8>,
+    /// Whether the last write failed: only the first failure of a row is told.
+    is_failing: bool,
+}
+
+impl Writer {
+    fn run(&mut self, inbox: &Receiver<Message>, capacity: usize) {
+        loop {
+            let message = match inbox.try_recv() {
+                Ok(message) => message,
+                Err(TryRecvError::Empty) => {
+                    self.flush();
+                    match inbox.recv() {
+                        Ok(message) => message,
+                        Err(_) => break,
+                    }
+                }
+                Err(TryRecvError::Disconnected) => break,
+            };
+            self.follow_orders();
+            self.write(message);
+            if self.orders.stop.load(Ordering::Acquire) {
+                // What is queued now is written; what still comes after that is not waited for.
+                for message in inbox.try_iter().take(capacity) {
+                    self.write(message);
+                }
+                break;
+            }
+        }
+        self.give_up_rest();
+    }
+
+    fn follow_orders(&mut self) {
+        if !self.orders.reopen.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        match (self.open)() {
+            Ok(output) => {
+                self.give_up_rest();
+                self.output = BufWriter::with_capacity(BUFFER, output);
+            }
+            Err(error) => tracing::error!(%error, "the access log cannot be opened again"),
+        }
+    }
+
+    /// Writes what is collected, and counts the lines that the target does not take even now.
+    fn give_up_rest(&mut self) {
+        self.flush();
+        let lines = self.output.buffer().iter().filter(|byte| **byte == b'\n').count();
+        self.shared.access_log_dropped.add(u64::try_from(lines).unwrap_or(u64::MAX));
+    }
+
+    fn write(&mut self, message: Message) {
+        let Message::Record(record) = message else { return };
+        self.line.clear();
+        line::write(&mut self.line, &record, self.format);
+        // A line that does not fit behind a buffer that cannot be written is lost as a whole.
+        let result = self.output.write_all(&self.line);
+        if result.is_err() {
+            self.shared.access_log_dropped.increment();
+        }
+        self.note(result);
+    }
+
+    fn flush(&mut self) {
+        let result = self.output.flush();
+        self.note(result);
+    }
+
+    fn note(&mut self, result: io::Result<()>) {
+        match result {
+            Ok(()) => self.is_failing = false,
+            Err(error) => {
+                if !self.is_failing {
+                    tracing::error!(%error, "the access log cannot be written");
+                }
+                self.is_failing = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "access_log/tests.rs"]
+mod tests;

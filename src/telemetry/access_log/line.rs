@@ -1,0 +1,192 @@
+//! One access-log line: what is in it, and its two formats.
+//!
+//! Both formats are plain ASCII whatever a peer sent: everything else, and every control
+//! character, is written as a JSON escape. A text is cut after [`MAX_TEXT`] bytes and then ends in
+//! `...`, so a line has a limit too.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::super::counters::is_handshake_stage;
+use super::{AccessRecord, alert, rfc3339};
+use crate::config::model::LogFormat;
+
+/// Longest text of one key, in bytes before escaping: twice what a host name can have.
+pub(super) const MAX_TEXT: usize = 512;
+
+/// Appends the line, with its line feed.
+pub(super) fn write(line: &mut Vec<u8>, record: &AccessRecord, format: LogFormat) {
+    let fields = Fields::of(record);
+    match format {
+        LogFormat::Json => write_json(line, &fields),
+        LogFormat::Text => fields.write_text(line),
+    }
+    line.push(b'\n');
+}
+
+enum Value<'a> {
+    Text(Cow<'a, str>),
+    Number(u64),
+    Flag(bool),
+}
+
+/// Keys and values in the order of the line; what is not known is left out.
+struct Fields<'a>(Vec<(&'static str, Value<'a>)>);
+
+impl<'a> Fields<'a> {
+    fn of(record: &'a AccessRecord) -> Self {
+        let outcome = &record.outcome;
+        let is_failed = is_handshake_stage(outcome.stage);
+        let event = if is_failed { "handshake_failed" } else { "connection" };
+        let mut fields = Self(Vec::with_capacity(32));
+        fields.owned("time", rfc3339::format(record.unix_time_ms));
+        fields.text("event", event);
+        fields.text("listener", &record.listener);
+        fields.number("shard", u64::try_from(record.shard).unwrap_or(u64::MAX));
+        fields.number("connection", record.connection);
+        if let Some((address, port)) = outcome.peer {
+            fields.owned("peer", SocketAddr::new(address, port).to_string());
+        }
+        fields.optional("upstream", record.upstream.as_deref());
+        fields.text("stage", outcome.stage.as_str());
+        fields.text("reason", outcome.reason.as_str());
+        fields.text("cause", outcome.cause.as_str());
+        fields.optional("detail", outcome.detail.as_deref());
+        fields.alert("alert_sent", "alert_sent_number", outcome.alert_sent);
+        fields.alert("alert_received", "alert_received_number", outcome.alert_received);
+        fields.optional("sni", outcome.sni.as_deref());
+        if let Some(tls) = &outcome.tls {
+            fields.text("tls_version", tls.version);
+            fields.text("cipher_suite", tls.cipher_suite);
+            fields.optional("group", tls.group);
+            fields.optional("alpn", tls.alpn.as_deref());
+            fields.0.push(("resumed", Value::Flag(tls.resumed)));
+        }
+        if !is_failed {
+            fields.number("bytes_received", outcome.bytes.received);
+            fields.number("bytes_sent", outcome.bytes.sent);
+        }
+        let phases = &outcome.phases;
+        fields.duration("hello_us", phases.hello);
+        fields.duration("handshake_us", phases.handshake);
+        fields.duration("connect_us", phases.connect);
+        fields.duration("first_byte_us", phases.first_byte);
+        fields.duration("lifetime_us", Some(phases.lifetime));
+        fields
+    }
+
+    fn text(&mut self, key: &'static str, text: &'a str) {
+        self.0.push((key, Value::Text(shortened(text))));
+    }
+
+    fn owned(&mut self, key: &'static str, text: String) {
+        self.0.push((key, Value::Text(Cow::Owned(text))));
+    }
+
+    fn optional(&mut self, key: &'static str, text: Option<&'a str>) {
+        if let Some(text) = text {
+            self.text(key, text);
+        }
+    }
+
+    fn number(&mut self, key: &'static str, number: u64) {
+        self.0.push((key, Value::Number(number)));
+    }
+
+    fn alert(&mut self, key: &'static str, number_key: &'static str, alert: Option<u8>) {
+        if let Some(number) = alert {
+            self.text(key, alert::name(number));
+            self.number(number_key, u64::from(number));
+        }
+    }
+
+    fn duration(&mut self, key: &'static str, duration: Option<Duration>) {
+        if let Some(duration) = duration {
+            self.number(key, u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// `key=value` pairs; a value is quoted, as a JSON string, unless it is made of few harmless
+    /// characters.
+    fn write_text(&self, line: &mut Vec<u8>) {
+        for (position, (key, value)) in self.0.iter().enumerate() {
+            if position > 0 {
+                line.push(b' ');
+            }
+            line.extend_from_slice(key.as_bytes());
+            line.push(b'=');
+            match value {
+                Value::Text(text) if is_bare(text) => line.extend_from_slice(text.as_bytes()),
+                other => write_json(line, other),
+            }
+        }
+    }
+}
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, value) in &self.0 {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Number(number) => serializer.serialize_u64(*number),
+            Self::Flag(flag) => serializer.serialize_bool(*flag),
+        }
+    }
+}
+
+fn write_json(line: &mut Vec<u8>, value: &impl Serialize) {
+    let mut serializer = serde_json::Serializer::with_formatter(line, AsciiFormatter);
+    value.serialize(&mut serializer).expect("keys are strings and writing to a Vec cannot fail");
+}
+
+/// Compact JSON that escapes everything but printable ASCII.
+struct AsciiFormatter;
+
+impl serde_json::ser::Formatter for AsciiFormatter {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut plain = fragment;
+        while let Some(position) = plain.find(|c: char| !matches!(c, ' '..='~')) {
+            let (before, after) = plain.split_at(position);
+            writer.write_all(before.as_bytes())?;
+            let mut characters = after.chars();
+            if let Some(escaped) = characters.next() {
+                for unit in escaped.encode_utf16(&mut [0; 2]) {
+                    write!(writer, "\\u{unit:04x}")?;
+                }
+            }
+            plain = characters.as_str();
+        }
+        writer.write_all(plain.as_bytes())
+    }
+}
+
+fn is_bare(text: &str) -> bool {
+    let is_harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:/[]@+".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_harmless)
+}
+
+fn shortened(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_TEXT {
+        return Cow::Borrowed(text);
+    }
+    let boundary = (0..=MAX_TEXT).rev().find(|position| text.is_char_boundary(*position));
+    let end = boundary.unwrap_or(0);
+    Cow::Owned(format!("{}...", &text[..end]))
+}

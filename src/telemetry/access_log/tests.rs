@@ -1,0 +1,269 @@
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Mutex;
+use std::sync::mpsc::Sender;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::conn::outcome::{ByteCounts, Cause, Reason, Stage};
+use crate::telemetry::shard::tests::outcome;
+
+fn record() -> AccessRecord {
+    let mut outcome = outcome(0, Stage::Relay, Reason::Finished, Cause::Upstream);
+    outcome.peer = Some((IpAddr::V6(Ipv6Addr::LOCALHOST), 50_123));
+    outcome.sni = Some(Arc::from("sip.example.com"));
+    outcome.bytes = ByteCounts { received: 10, sent: 20 };
+    outcome.phases.handshake = Some(Duration::from_micros(1_500));
+    AccessRecord {
+        unix_time_ms: 1_234_567_890_123,
+        listener: Arc::from("sip"),
+        upstream: Some(Arc::from("127.0.0.1:5060")),
+        outcome,
+        connection: 7,
+        shard: 1,
+    }
+}
+
+fn failed(sni: &str) -> AccessRecord {
+    let mut record = record();
+    record.upstream = None;
+    record.outcome.stage = Stage::Handshake;
+    record.outcome.reason = Reason::AlertReceived;
+    record.outcome.cause = Cause::Downstream;
+    record.outcome.tls = None;
+    record.outcome.sni = Some(Arc::from(sni));
+    record.outcome.detail = Some(Arc::from("peer says: \"no\"\n"));
+    record.outcome.alert_received = Some(48);
+    record
+}
+
+fn text(record: &AccessRecord, format: LogFormat) -> String {
+    let mut line = Vec::new();
+    line::write(&mut line, record, format);
+    String::from_utf8(line).expect("lines are text")
+}
+
+fn parsed(record: &AccessRecord) -> Value {
+    serde_json::from_str(&text(record, LogFormat::Json)).expect("lines are JSON")
+}
+
+#[test]
+fn connection_as_json() {
+    let expected = json!({
+        "time": "2009-02-13T23:31:30.123Z", "event": "connection", "listener": "sip",
+        "shard": 1, "connection": 7, "peer": "[::1]:50123", "upstream": "127.0.0.1:5060",
+        "stage": "relay", "reason": "finished", "cause": "upstream", "sni": "sip.example.com",
+        "tls_version": "TLSv1.3", "cipher_suite": "TLS_AES_128_GCM_SHA256", "group": "X25519",
+        "resumed": false, "bytes_received": 10, "bytes_sent": 20, "handshake_us": 1500,
+        "lifetime_us": 250_000,
+    });
+    assert_eq!(parsed(&record()), expected);
+}
+
+#[test]
+fn connection_as_text() {
+    let expected = "time=2009-02-13T23:31:30.123Z event=connection listener=sip shard=1 \
+        connection=7 peer=[::1]:50123 upstream=127.0.0.1:5060 stage=relay reason=finished \
+        cause=upstream sni=sip.example.com tls_version=TLSv1.3 \
+        cipher_suite=TLS_AES_128_GCM_SHA256 group=X25519 resumed=false bytes_received=10 \
+        bytes_sent=20 handshake_us=1500 lifetime_us=250000\n";
+    assert_eq!(text(&record(), LogFormat::Text), expected);
+}
+
+#[test]
+fn failed_handshake_is_its_own_kind_of_line() {
+    let value = parsed(&failed("sip"));
+    assert_eq!(value["event"], "handshake_failed");
+    assert_eq!(value["stage"], "handshake");
+    assert_eq!(value["reason"], "alert_received");
+    assert_eq!(value["alert_received"], "unknown_ca");
+    assert_eq!(value["alert_received_number"], 48);
+    assert_eq!(value["detail"], "peer says: \"no\"\n");
+    for absent in ["alert_sent", "tls_version", "bytes_sent", "upstream", "resumed"] {
+        assert_eq!(value.get(absent), None, "{absent}");
+    }
+}
+
+#[test]
+fn what_a_peer_sends_cannot_break_a_line() {
+    let long = "x".repeat(line::MAX_TEXT + 1);
+    let boundary = format!("{}\u{e9}", "x".repeat(line::MAX_TEXT - 1));
+    for sni in [
+        "",
+        " ",
+        "a b",
+        "a=b event=connection",
+        "\"",
+        "\\",
+        "\r\n{\"event\":\"connection\"}",
+        "\u{0}\u{1b}[31m\u{7f}\u{85}",
+        "\u{202e}gro.\u{1f600}",
+        &long,
+        &boundary,
+    ] {
+        let record = failed(sni);
+        for format in [LogFormat::Json, LogFormat::Text] {
+            let line = text(&record, format);
+            assert_eq!(line.find('\n'), Some(line.len() - 1), "one line: {line:?}");
+            let printable = line.trim_end().bytes().all(|byte| (b' '..=b'~').contains(&byte));
+            assert!(printable, "{line:?}");
+        }
+        let read = parsed(&record)["sni"].as_str().expect("is a string").to_owned();
+        if sni.len() <= line::MAX_TEXT {
+            assert_eq!(read, sni);
+        } else {
+            assert!(read.ends_with("...") && read.len() <= line::MAX_TEXT + 3, "{read}");
+        }
+    }
+    let line = text(&failed("a=b event=connection"), LogFormat::Text);
+    assert!(line.contains(" sni=\"a=b event=connection\" "), "{line}");
+    assert!(line.contains(" detail=\"peer says: \\\"no\\\"\\n\" "), "{line}");
+}
+
+fn start_file(path: &std::path::Path) -> AccessLog {
+    let target = model::AccessLog::File(path.to_owned());
+    let log = AccessLog::start(&target, LogFormat::Json, Arc::default());
+    log.expect("file opens").expect("log is on")
+}
+
+fn connections(path: &std::path::Path) -> Vec<u64> {
+    let text = std::fs::read_to_string(path).expect("log is there");
+    let number = |line| {
+        let value: Value = serde_json::from_str(line).expect("a whole line of JSON");
+        value["connection"].as_u64().expect("is a number")
+    };
+    text.lines().map(number).collect()
+}
+
+fn wait_for(path: &std::path::Path, lines: usize) {
+    for _ in 0..500 {
+        if std::fs::read_to_string(path).is_ok_and(|text| text.lines().count() == lines) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{} has no {lines} lines after 5 s", path.display());
+}
+
+fn send(log: &AccessLog, connection: u64) {
+    log.sender().send(AccessRecord { connection, ..record() });
+}
+
+#[test]
+fn file_is_appended_to_flushed_when_idle_and_reopened_for_rotation() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (path, rotated) = (directory.path().join("access.log"), directory.path().join("old.log"));
+    let log = start_file(&path);
+    send(&log, 1);
+    wait_for(&path, 1);
+    std::fs::rename(&path, &rotated).expect("renames");
+    send(&log, 2);
+    wait_for(&rotated, 2);
+    log.reopen();
+    wait_for(&path, 0);
+    send(&log, 3);
+    drop(log);
+    let log = start_file(&path);
+    send(&log, 4);
+    drop(log);
+    assert_eq!(connections(&rotated), [1, 2]);
+    assert_eq!(connections(&path), [3, 4]);
+}
+
+#[test]
+fn off_is_no_log_and_an_impossible_file_is_an_error() {
+    let start = |target| AccessLog::start(&target, LogFormat::Text, Arc::default());
+    assert!(start(model::AccessLog::Off).expect("nothing to fail").is_none());
+    assert!(start(model::AccessLog::File("/nonexistent/access.log".into())).is_err());
+    assert!(start(model::AccessLog::Stdout).expect("always opens").is_some());
+}
+
+/// Waits for permission before each write.
+struct Gate {
+    entered: Sender<()>,
+    permits: Arc<Mutex<Receiver<()>>>,
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Write for Gate {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.entered.send(()).map_err(io::Error::other)?;
+        let permits = self.permits.lock().expect("one user");
+        // Nothing is ever sent: the test opens the gate for good by dropping the other end.
+        assert!(permits.recv().is_err());
+        self.written.lock().expect("no user panics").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn full_queue_drops_and_counts() {
+    let (entered, inside) = std::sync::mpsc::channel();
+    let (permit, permits) = std::sync::mpsc::channel();
+    let permits = Arc::new(Mutex::new(permits));
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let result = Arc::clone(&written);
+    let open: Open = Box::new(move || {
+        Ok(Box::new(Gate {
+            entered: entered.clone(),
+            permits: Arc::clone(&permits),
+            written: Arc::clone(&result),
+        }))
+    });
+    let shared = Arc::new(SharedCounters::default());
+    let log = AccessLog::start_with(open, LogFormat::Json, Arc::clone(&shared), 4)
+        .expect("thread starts");
+    send(&log, 0);
+    inside.recv().expect("writer flushes the first line and is held");
+    for connection in 1..=10 {
+        send(&log, connection);
+    }
+    assert_eq!(shared.access_log_dropped.get(), 6);
+    drop(permit);
+    drop(log);
+    let text = written.lock().expect("no user panics").clone();
+    assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 5);
+}
+
+struct FullDisk;
+
+impl Write for FullDisk {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn lines_that_the_target_does_not_take_are_counted() {
+    let shared = Arc::new(SharedCounters::default());
+    let open: Open = Box::new(|| Ok(Box::new(FullDisk)));
+    let log = AccessLog::start_with(open, LogFormat::Json, Arc::clone(&shared), 1_000)
+        .expect("thread starts");
+    for connection in 0..500 {
+        send(&log, connection);
+    }
+    drop(log);
+    let dropped = shared.access_log_dropped.get();
+    assert_eq!(dropped, 500, "and none is written twice or forgotten");
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_name_survives_json_on_one_line(sni in ".{0,80}", detail in ".{0,80}") {
+        let mut record = failed(&sni);
+        record.outcome.detail = Some(Arc::from(detail.as_str()));
+        let line = text(&record, LogFormat::Json);
+        proptest::prop_assert!(line.trim_end().bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        let value: Value = serde_json::from_str(&line).expect("lines are JSON");
+        proptest::prop_assert_eq!(value["sni"].as_str(), Some(sni.as_str()));
+        proptest::prop_assert_eq!(value["detail"].as_str(), Some(detail.as_str()));
+    }
+}
