@@ -5,6 +5,7 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Measuring client and plaintext backends for TLS gateways.
 #[derive(Debug, Parser)]
@@ -17,6 +18,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Err(errno) = raise_descriptor_limit() {
+        eprintln!("tlsgate-bench: cannot raise the limit of open files: {errno}");
+    }
     let result = match Command::parse() {
         Command::Load(arguments) => cli::load::execute(&arguments),
         Command::Backend(arguments) => cli::backend::execute(arguments),
@@ -25,4 +29,10 @@ fn main() -> ExitCode {
         eprintln!("tlsgate-bench: {problem}");
         ExitCode::from(2)
     })
+}
+
+/// A connection needs a descriptor: takes as many as the hard limit allows.
+fn raise_descriptor_limit() -> rustix::io::Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
 }
