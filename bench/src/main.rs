@@ -1,1 +1,38 @@
-fn main() {}
+//! `tlsgate-bench`: makes load and measures it, or serves as the backend behind what is measured.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Measuring client and plaintext backends for TLS gateways.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+enum Command {
+    /// Load a target and report latencies, rates and errors; status 1 when there were errors.
+    Load(Box<cli::load::Arguments>),
+    /// Serve as a plaintext backend until killed.
+    Backend(cli::backend::Arguments),
+}
+
+fn main() -> ExitCode {
+    if let Err(errno) = raise_descriptor_limit() {
+        eprintln!("tlsgate-bench: cannot raise the limit of open files: {errno}");
+    }
+    let result = match Command::parse() {
+        Command::Load(arguments) => cli::load::execute(&arguments),
+        Command::Backend(arguments) => cli::backend::execute(arguments),
+    };
+    result.unwrap_or_else(|problem| {
+        eprintln!("tlsgate-bench: {problem}");
+        ExitCode::from(2)
+    })
+}
+
+/// A connection needs a descriptor: takes as many as the hard limit allows.
+fn raise_descriptor_limit() -> rustix::io::Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+}

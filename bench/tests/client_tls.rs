@@ -97,6 +97,10 @@ fn messages_keep_their_connections() {
         assert_eq!((report.done, report.connections), (100, 4));
         assert_eq!((report.first_byte.count(), report.total.count()), (100, 100));
         assert_eq!(report.bytes_received, 3_000_000);
+        // Larger than all buffers between the two ends.
+        let workload = Workload::Messages { size: 20_000_000, per_connection_rate: None };
+        let report = measure(&plan(&server, server.plan(version), workload, 4));
+        assert_eq!((report.done, report.error_count()), (4, 0), "{:?}", report.errors);
     }
 }
 

@@ -170,7 +170,13 @@ impl Http {
 /// Length of a request head with its empty line, once it is complete.
 fn head_length(data: &[u8]) -> Option<usize> {
     let searched = &data[..data.len().min(MAX_HEAD)];
-    searched.windows(4).position(|window| window == b"\r\n\r\n").map(|start| start + 4)
+    let ends = searched.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    // A bare line feed ends a line, too (RFC 9112 section 2.2): what people type has no CR.
+    ends.map(|(end, _)| end + 1).find_map(|next| match &searched[next..] {
+        [b'\n', ..] => Some(next + 1),
+        [b'\r', b'\n', ..] => Some(next + 2),
+        _ => None,
+    })
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -185,7 +191,7 @@ struct Request<'head> {
 
 impl<'head> Request<'head> {
     fn parse(head: &'head [u8]) -> Option<Self> {
-        let mut lines = std::str::from_utf8(head).ok()?.split("\r\n");
+        let mut lines = std::str::from_utf8(head).ok()?.lines();
         let mut words = lines.next()?.split(' ');
         let (method, target, version) = (words.next()?, words.next()?, words.next()?);
         if words.next().is_some() || !version.starts_with("HTTP/1.") {
@@ -296,6 +302,8 @@ mod tests {
                 seen.escape_ascii()
             );
         }
+        let (seen, closing) = talk(b"GET / HTTP/1.0\n\n", 1);
+        assert!(seen.starts_with(b"HTTP/1.1 200 ") && closing, "typed by hand");
         let (seen, closing) = talk(b"GET /nothing HTTP/1.1\r\n\r\n", 4096);
         assert!(seen.starts_with(b"HTTP/1.1 404 ") && !closing);
     }

@@ -1,5 +1,6 @@
 //! What can go wrong with an operation, by kind.
 
+use std::fmt;
 use std::io;
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,13 @@ pub enum ErrorKind {
     NotStarted,
     /// Another error of the operating system.
     Other,
+}
+
+impl fmt::Display for ErrorKind {
+    /// As in JSON: `connect-timeout`.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(out)
+    }
 }
 
 /// An error that ended an operation.

@@ -1,6 +1,6 @@
 //! What the threads of a run share: how far each one is. Measuring starts when all are prepared.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use super::Stage;
 
@@ -15,6 +15,7 @@ const GONE: u8 = 5;
 #[derive(Debug)]
 pub(super) struct Gate {
     desks: Vec<Desk>,
+    aborted: AtomicBool,
 }
 
 /// The state of one thread; the alignment keeps threads off each other's cache lines.
@@ -46,21 +47,26 @@ impl Desk {
 
 impl Gate {
     pub(super) fn new(threads: usize) -> Self {
-        Self { desks: (0..threads).map(|_| Desk::default()).collect() }
+        let desks = (0..threads).map(|_| Desk::default()).collect();
+        Self { desks, aborted: AtomicBool::new(false) }
     }
 
     pub(super) fn desk(&self, thread: usize) -> &Desk {
         &self.desks[thread]
     }
 
+    /// One thread could not go on: there will be no report, and the others need not finish.
+    pub(super) fn abort(&self) {
+        self.aborted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_aborted(&self) -> bool {
+        self.aborted.load(Ordering::Relaxed)
+    }
+
     /// Makes the thread leave when the value goes.
     pub(super) fn leave_on_drop(&self, thread: usize) -> impl Drop + '_ {
         Leave { gate: self, thread }
-    }
-
-    /// The thread ended, or never began.
-    pub(super) fn leave(&self, thread: usize) {
-        self.desks[thread].stage.store(GONE, Ordering::Release);
     }
 
     /// Whether every thread is prepared, or will never be.
@@ -103,6 +109,6 @@ struct Leave<'gate> {
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
-        self.gate.leave(self.thread);
+        self.gate.desk(self.thread).stage.store(GONE, Ordering::Release);
     }
 }

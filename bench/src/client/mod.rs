@@ -149,8 +149,7 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(Progress)) -> Result<Report, Er
             };
             let builder = std::thread::Builder::new().name(format!("client-{number}"));
             if let Err(source) = builder.spawn_scoped(scope, work) {
-                // The threads that did start must not wait for those that never will.
-                (number..plan.threads).for_each(|missing| gate.leave(missing));
+                gate.abort();
                 return Err(Error::Io { doing: "start a thread", source });
             }
         }
@@ -159,12 +158,13 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(Progress)) -> Result<Report, Er
         let (mut last, mut last_done) = (started, 0);
         loop {
             match finished.recv_timeout(PROGRESS_INTERVAL) {
-                Ok(result) => {
-                    let part = result?;
-                    match &mut report {
-                        Some(report) => report.merge(&part),
-                        None => report = Some(part),
-                    }
+                Ok(Ok(part)) => match &mut report {
+                    Some(report) => report.merge(&part),
+                    None => report = Some(part),
+                },
+                Ok(Err(error)) => {
+                    gate.abort();
+                    return Err(error);
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {

@@ -38,7 +38,8 @@ pub enum Workload {
     Handshakes {
         /// Resume sessions. Every connection slot first makes one full handshake, which is not
         /// counted as an operation, and from then on resumes its own sessions; an operation that
-        /// did not resume is an error.
+        /// did not resume is an error. After an operation that failed, the next one may lack a
+        /// session and be such an error, too.
         resumed: bool,
     },
     /// Operation: one echo over a connection that is kept open. Needs an echo backend.

@@ -135,6 +135,9 @@ impl<'run> Worker<'run> {
             self.collect();
             // Read after collecting: what that found due is due now.
             self.step(Instant::now());
+            if self.gate.is_aborted() {
+                return Ok(self.slots.report);
+            }
             if let Inner::Finished { since } = self.stage {
                 let end = self.last_end.unwrap_or_else(Instant::now);
                 self.slots.report.elapsed = end.saturating_duration_since(since);

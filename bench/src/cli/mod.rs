@@ -1,0 +1,6 @@
+//! The command line: flags to plans, reports to text.
+
+pub(crate) mod backend;
+pub(crate) mod load;
+mod plan;
+mod table;

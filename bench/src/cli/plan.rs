@@ -1,0 +1,255 @@
+//! The flags that make a plan.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use tlsgate_bench::client::{Pace, Plan, Stop, TlsPlan, TlsVersion, Trust, Workload};
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArguments {
+    /// Where to connect: IP:PORT.
+    target: SocketAddr,
+
+    /// What to do.
+    #[arg(long, short, value_enum, default_value_t = Kind::Handshakes)]
+    workload: Kind,
+    /// Bytes of a message, or of a bulk body; K, M and G are powers of 1024.
+    #[arg(long, value_parser = parse_size, default_value = "100")]
+    size: u64,
+    /// Messages per second of each connection (messages only).
+    #[arg(long, conflicts_with = "rate")]
+    connection_rate: Option<f64>,
+    /// How long idle connections are held.
+    #[arg(long, value_parser = parse_duration, default_value = "10s")]
+    hold: Duration,
+
+    /// Connections at a time.
+    #[arg(long, short, default_value_t = 32)]
+    concurrency: usize,
+    /// Open loop: operations per second; latency then counts from the intended start.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Start no operation after this time.
+    #[arg(long, short, value_parser = parse_duration, default_value = "10s")]
+    duration: Duration,
+    /// Start no more operations than this.
+    #[arg(long, short = 'n')]
+    count: Option<u64>,
+    /// Longest time for connecting, for the handshake, and without progress of an exchange.
+    #[arg(long, value_parser = parse_duration, default_value = "10s")]
+    timeout: Duration,
+    /// Threads.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// CPUs to pin the threads to, such as 1,3,5.
+    #[arg(long, value_delimiter = ',')]
+    cpus: Vec<usize>,
+
+    #[command(flatten)]
+    tls: TlsArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "TLS")]
+struct TlsArguments {
+    /// No TLS.
+    #[arg(long, conflicts_with_all = ["tls", "server_name", "ca", "insecure", "alpn", "suites", "groups"])]
+    plain: bool,
+    /// The only version to offer.
+    #[arg(long, value_enum, default_value_t = Version::V13)]
+    tls: Version,
+    /// Name for SNI and to expect in the certificate.
+    #[arg(long, default_value = "localhost")]
+    server_name: String,
+    /// PEM file with the certificates to trust.
+    #[arg(long, required_unless_present_any = ["insecure", "plain"])]
+    ca: Option<PathBuf>,
+    /// Accept any certificate.
+    #[arg(long, conflicts_with = "ca")]
+    insecure: bool,
+    /// ALPN protocols to offer.
+    #[arg(long, value_delimiter = ',')]
+    alpn: Vec<String>,
+    /// Cipher suites to offer, by their IANA names.
+    #[arg(long, value_delimiter = ',')]
+    suites: Vec<String>,
+    /// Key exchange groups to offer: X25519, P-256, P-384, X25519MLKEM768.
+    #[arg(long, value_delimiter = ',')]
+    groups: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Connect, full handshake, small echo, close (echo backend).
+    Handshakes,
+    /// The same with resumed handshakes (echo backend).
+    Resumed,
+    /// Echoes over kept connections (echo backend).
+    Messages,
+    /// Downloads over kept connections (HTTP backend).
+    Down,
+    /// Uploads over kept connections (HTTP backend).
+    Up,
+    /// Open connections, hold them, then one echo each (echo backend).
+    Idle,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Version {
+    #[value(name = "1.2")]
+    V12,
+    #[value(name = "1.3")]
+    V13,
+}
+
+impl PlanArguments {
+    /// # Errors
+    /// What is missing, for the user to read.
+    pub(crate) fn plan(&self) -> Result<Plan, String> {
+        let concurrency = self.concurrency;
+        if self.connection_rate.is_some() && self.workload != Kind::Messages {
+            return Err("--connection-rate is for --workload messages".to_owned());
+        }
+        Ok(Plan {
+            target: self.target,
+            tls: self.tls.plan()?,
+            workload: match self.workload {
+                Kind::Handshakes => Workload::Handshakes { resumed: false },
+                Kind::Resumed => Workload::Handshakes { resumed: true },
+                Kind::Messages => Workload::Messages {
+                    size: self.size,
+                    per_connection_rate: self.connection_rate,
+                },
+                Kind::Down => Workload::BulkDown { bytes: self.size },
+                Kind::Up => Workload::BulkUp { bytes: self.size },
+                Kind::Idle => Workload::Idle { hold: self.hold },
+            },
+            pace: match self.rate {
+                Some(rate) => Pace::Open { rate, concurrency },
+                None => Pace::Closed { concurrency },
+            },
+            stop: Stop { after: self.duration, count: self.count },
+            timeout: self.timeout,
+            threads: self.threads,
+            cpus: self.cpus.clone(),
+        })
+    }
+}
+
+impl TlsArguments {
+    fn plan(&self) -> Result<Option<TlsPlan>, String> {
+        if self.plain {
+            return Ok(None);
+        }
+        let trust = match &self.ca {
+            Some(path) => Trust::CaFile(path.clone()),
+            None if self.insecure => Trust::Insecure,
+            None => return Err("TLS needs --ca FILE or --insecure".to_owned()),
+        };
+        Ok(Some(TlsPlan {
+            version: match self.tls {
+                Version::V12 => TlsVersion::V12,
+                Version::V13 => TlsVersion::V13,
+            },
+            server_name: self.server_name.clone(),
+            trust,
+            alpn: self.alpn.clone(),
+            suites: self.suites.clone(),
+            groups: self.groups.clone(),
+        }))
+    }
+}
+
+/// A number with an optional K, M or G.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.char_indices().last() {
+        Some((end, 'k' | 'K')) => (&text[..end], 1 << 10),
+        Some((end, 'm' | 'M')) => (&text[..end], 1 << 20),
+        Some((end, 'g' | 'G')) => (&text[..end], 1 << 30),
+        _ => (text, 1),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    number
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| format!("'{text}' is not a number of bytes such as 100, 16K or 64M"))
+}
+
+/// Longest duration that a flag may ask for.
+const MAX_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
+
+/// A number with ms, s, m or h; seconds without.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let start = text.find(|sign: char| sign.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(start);
+    let unit = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("'{text}': the unit is ms, s, m or h")),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("'{text}' is not a duration"))?;
+    let seconds = number * unit;
+    if (0.0..=MAX_SECONDS).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(format!("'{text}' is not within 0 and 30 days"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, FromArgMatches, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        plan: PlanArguments,
+    }
+
+    fn plan(flags: &str) -> Result<Plan, String> {
+        let words = std::iter::once("test").chain(flags.split_whitespace());
+        let matches =
+            Line::command().try_get_matches_from(words).map_err(|error| error.to_string())?;
+        Line::from_arg_matches(&matches).map_err(|error| error.to_string())?.plan.plan()
+    }
+
+    #[test]
+    fn flags_become_a_plan() {
+        let flags = "127.0.0.1:1 -w down --size 64M --rate 10 -c 4 -d 1.5m --tls 1.2 --ca a.pem \
+                     --cpus 1,3 --suites A,B";
+        let plan = plan(flags).expect("good flags");
+        assert_eq!(plan.workload, Workload::BulkDown { bytes: 64 << 20 });
+        assert_eq!(plan.pace, Pace::Open { rate: 10.0, concurrency: 4 });
+        assert_eq!(plan.stop.after, Duration::from_secs(90));
+        assert_eq!(plan.cpus, [1, 3]);
+        let tls = plan.tls.expect("TLS");
+        assert_eq!((tls.version, tls.suites.len()), (TlsVersion::V12, 2));
+        assert!(matches!(tls.trust, Trust::CaFile(path) if path.ends_with("a.pem")));
+    }
+
+    #[test]
+    fn trust_must_be_said() {
+        assert!(plan("127.0.0.1:1").is_err());
+        assert!(plan("127.0.0.1:1 --insecure --ca x").is_err());
+        assert!(plan("127.0.0.1:1 --plain --insecure").is_err());
+        assert!(plan("127.0.0.1:1 --plain").expect("plaintext").tls.is_none());
+        assert!(plan("127.0.0.1:1 --insecure").expect("TLS").tls.is_some());
+        assert!(plan("127.0.0.1:1 --plain --connection-rate 5").is_err());
+    }
+
+    #[test]
+    fn sizes_and_durations() {
+        assert_eq!(parse_size("16k"), Ok(16384));
+        assert!(parse_size("99999999999G").is_err() && parse_size("").is_err());
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("2"), Ok(Duration::from_secs(2)));
+        for wrong in ["-1s", "1d", "inf", "NaN", "s", "1e99h"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! A report as tables for people.
+
+use std::time::Duration;
+
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::{CellAlignment, Table};
+use tlsgate_bench::client::{Latency, Report};
+
+const QUANTILES: [(&str, f64); 5] =
+    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
+
+/// The whole report, several lines, with a line end.
+pub(crate) fn render(report: &Report) -> String {
+    let mut text = format!("{}\n", latencies(report));
+    text += &format!(
+        "{} operations in {}, {:.1} per second; {} errors\n",
+        report.done,
+        short(report.elapsed),
+        report.rate(),
+        report.error_count(),
+    );
+    text += &format!(
+        "{} connections; handshakes: {} full, {} resumed\n",
+        report.connections, report.handshakes_full, report.handshakes_resumed
+    );
+    text += &format!(
+        "sent {}, received {}\n",
+        throughput(report.bytes_sent, report.elapsed),
+        throughput(report.bytes_received, report.elapsed)
+    );
+    for (kind, errors) in &report.errors {
+        text += &format!("error {kind}: {}, such as: {}\n", errors.count, errors.example);
+    }
+    text
+}
+
+fn latencies(report: &Report) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    let mut head = vec!["phase", "count"];
+    head.extend(QUANTILES.map(|(name, _)| name));
+    head.push("max");
+    table.set_header(head);
+    let phases: [(&str, &Latency); 5] = [
+        ("connect", &report.connect),
+        ("handshake, full", &report.handshake_full),
+        ("handshake, resumed", &report.handshake_resumed),
+        ("first byte", &report.first_byte),
+        ("total", &report.total),
+    ];
+    for (name, latency) in phases.into_iter().filter(|(_, latency)| latency.count() > 0) {
+        let mut row = vec![name.to_owned(), latency.count().to_string()];
+        row.extend(QUANTILES.map(|(_, quantile)| short(latency.quantile(quantile))));
+        row.push(short(latency.max()));
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Three digits or a little more, with a unit.
+fn short(duration: Duration) -> String {
+    let micros = duration.as_secs_f64() * 1e6;
+    if micros < 1e3 {
+        format!("{micros:.0} µs")
+    } else if micros < 1e6 {
+        format!("{:.2} ms", micros / 1e3)
+    } else {
+        format!("{:.2} s", micros / 1e6)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rounded to two digits anyway")]
+fn throughput(bytes: u64, elapsed: Duration) -> String {
+    let megabytes = bytes as f64 / 1e6;
+    let per_second = if elapsed.is_zero() { 0.0 } else { megabytes / elapsed.as_secs_f64() };
+    format!("{megabytes:.2} MB ({per_second:.2} MB/s)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short() {
+        assert_eq!(short(Duration::from_nanos(1_400)), "1 µs");
+        assert_eq!(short(Duration::from_micros(12_345)), "12.35 ms");
+        assert_eq!(short(Duration::from_secs(3)), "3.00 s");
+    }
+
+    #[test]
+    fn only_phases_that_happened_have_a_row() {
+        let text = render(&Report::default());
+        assert!(text.contains("p99.99") && !text.contains("connect "), "{text}");
+        assert!(text.contains("0 operations in 0 µs, 0.0 per second; 0 errors"), "{text}");
+    }
+}
