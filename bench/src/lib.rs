@@ -4,5 +4,6 @@
 //! Nothing here depends on the gateway: a tool that measures must not share its bugs.
 
 pub mod backend;
+pub mod client;
 pub mod content;
 pub mod procstat;

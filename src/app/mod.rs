@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::admin::{Admin, Lifecycle};
 use crate::config::{self, Config, Diagnostics};
 use crate::engine::probe::{self, Chosen};
-use crate::shard::mailbox::Command;
+use crate::shard::mailbox::{self, Command};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::aggregator::answer_channel;
 use crate::telemetry::{
@@ -23,13 +23,13 @@ use crate::telemetry::{
 pub use bind::BindError;
 pub use compile::{Compiled, compile};
 use status::{Status, StatusParts};
-use workers::{Plan, Worker};
+use workers::Plan;
 pub use workers::default_count;
 
 /// A running gateway.
-#[derive(Debug)]
 pub struct Gateway {
-    workers: Vec<Worker>,
+    workers: Vec<mailbox::Address>,
+    threads: Threads,
     status: Arc<Status>,
     listeners: Vec<ListenerFacts>,
     chosen: Chosen,
@@ -46,6 +46,10 @@ pub struct Ended {
     /// Connections that the drain's deadline cut off.
     pub cut: u32,
 }
+
+/// The workers' threads, to wait for.
+#[derive(Debug, Default)]
+pub struct Threads(Vec<workers::Thread>);
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -120,15 +124,19 @@ impl Gateway {
             shared: Arc::clone(&shared),
         }));
         let workers = workers::start(&plan, sockets)?;
-        let ports = workers
-            .iter()
-            .map(|worker| Box::new(worker.address.clone()) as Box<dyn ShardPort>)
-            .collect();
-        let facts = { let status = Arc::clone(&status); Box::new(move || status.facts()) };
+        let (workers, threads): (Vec<_>, Vec<_>) =
+            workers.into_iter().map(|worker| (worker.address, worker.thread)).unzip();
+        let port = |address: &mailbox::Address| Box::new(address.clone()) as Box<dyn ShardPort>;
+        let ports = workers.iter().map(port).collect();
+        let facts = {
+            let status = Arc::clone(&status);
+            Box::new(move || status.facts())
+        };
         let aggregator = Aggregator::start(inbox, ports, facts, shared)?;
         status.set_aggregator(aggregator.handle());
         let mut gateway = Self {
             workers,
+            threads: Threads(threads),
             status,
             listeners,
             chosen,
@@ -157,7 +165,7 @@ impl Gateway {
     pub fn drain(&self) {
         self.status.set_lifecycle(Lifecycle::Draining);
         for worker in &self.workers {
-            worker.address.send(Command::Drain { patience: self.drain_timeout });
+            worker.send(Command::Drain { patience: self.drain_timeout });
         }
     }
 
@@ -165,27 +173,19 @@ impl Gateway {
     pub fn stop(&self) {
         self.status.set_lifecycle(Lifecycle::Draining);
         for worker in &self.workers {
-            worker.address.send(Command::Stop);
+            worker.send(Command::Stop);
         }
     }
 
-    /// True when every worker has ended.
-    pub fn has_ended(&self) -> bool {
-        self.workers.iter().all(|worker| worker.thread.is_finished())
+    /// The threads, for whoever waits for them in another thread than the one that gives orders.
+    pub fn take_threads(&mut self) -> Threads {
+        std::mem::take(&mut self.threads)
     }
 
     /// Waits for the workers, which end after [`Gateway::drain`] or [`Gateway::stop`], then writes
     /// the last log lines.
-    pub fn join(self) -> Ended {
-        let mut cut = 0u32;
-        for worker in self.workers {
-            match worker.thread.join() {
-                Ok(Ok(connections)) => cut = cut.saturating_add(connections),
-                Ok(Err(error)) => tracing::error!(%error, "a worker's engine failed"),
-                Err(_panic) => tracing::error!("a worker panicked"),
-            }
-        }
-        Ended { cut }
+    pub fn join(mut self) -> Ended {
+        self.take_threads().wait()
     }
 
     /// Opens the access log's file again, after log rotation.
@@ -237,6 +237,21 @@ impl Gateway {
         if let Some(address) = self.admin_address() {
             tracing::info!(%address, "admin port: /healthz /readyz /metrics /status");
         }
+    }
+}
+
+impl Threads {
+    /// Waits until every worker has ended.
+    pub fn wait(self) -> Ended {
+        let mut cut = 0u32;
+        for thread in self.0 {
+            match thread.join() {
+                Ok(Ok(connections)) => cut = cut.saturating_add(connections),
+                Ok(Err(error)) => tracing::error!(%error, "a worker's engine failed"),
+                Err(_panic) => tracing::error!("a worker panicked"),
+            }
+        }
+        Ended { cut }
     }
 }
 

@@ -95,7 +95,7 @@ impl Status {
 
 impl StatusSource for Status {
     fn snapshot(&self) -> Result<Arc<Snapshot>, ReadError> {
-        self.aggregator.get().ok_or(ReadError::NoAnswer)?.read()
+        self.aggregator.get().ok_or(ReadError::NoAnswer)?.snapshot()
     }
 
     fn lifecycle(&self) -> Lifecycle {

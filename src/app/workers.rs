@@ -36,11 +36,13 @@ pub struct Plan {
 }
 
 /// A running worker.
-#[derive(Debug)]
 pub struct Worker {
     pub address: mailbox::Address,
-    pub thread: JoinHandle<io::Result<u32>>,
+    pub thread: Thread,
 }
+
+/// Ends with the number of connections that a drain's deadline cut off.
+pub type Thread = JoinHandle<io::Result<u32>>;
 
 /// How many workers this machine gets when the configuration does not say: one per CPU that the
 /// affinity mask and the cgroup's quota (v1 and v2) allow.
@@ -86,7 +88,7 @@ fn address(commands: SyncSender<Command>, waker: Arc<dyn Wake>) -> mailbox::Addr
     mailbox::Address::new(commands, waker)
 }
 
-fn failure(thread: JoinHandle<io::Result<u32>>) -> io::Error {
+fn failure(thread: Thread) -> io::Error {
     match thread.join() {
         Ok(Err(error)) => error,
         Ok(Ok(_)) => io::Error::other("a worker ended before it was ready"),
@@ -105,7 +107,6 @@ struct Task {
 }
 
 impl Task {
-    /// The thread: ends with the number of connections that a drain's deadline cut off.
     fn run(self) -> io::Result<u32> {
         if let Some(core) = self.core
             && !core_affinity::set_for_current(core)

@@ -1,9 +1,6 @@
 //! `tlsgate run`: start, then do what signals say.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
-use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -33,7 +30,7 @@ fn start(file: &Path) -> Result<Gateway, StartError> {
 }
 
 /// TERM drains, a second TERM or INT stops, USR1 opens the log files again.
-pub(super) fn serve(gateway: Gateway) -> Exit {
+pub(super) fn serve(mut gateway: Gateway) -> Exit {
     let mut signals = match Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]) {
         Ok(signals) => signals,
         Err(error) => {
@@ -41,9 +38,14 @@ pub(super) fn serve(gateway: Gateway) -> Exit {
             return Exit::Failure;
         }
     };
-    let done = Arc::new(AtomicBool::new(false));
-    let gateway = Arc::new(gateway);
-    let waiter = wait_for_end(Arc::clone(&gateway), signals.handle(), Arc::clone(&done));
+    let threads = gateway.take_threads();
+    let handle = signals.handle();
+    let waiter = std::thread::spawn(move || {
+        let ended = threads.wait();
+        // Ends the loop below, whatever made the workers end.
+        handle.close();
+        ended
+    });
     let mut draining = false;
     for signal in &mut signals {
         match signal {
@@ -60,32 +62,13 @@ pub(super) fn serve(gateway: Gateway) -> Exit {
             _ => tracing::warn!("reloading is not part of this version; the signal is ignored"),
         }
     }
-    done.store(true, Ordering::Release);
-    if waiter.join().is_err() {
-        return Exit::Failure;
-    }
-    let Some(gateway) = Arc::into_inner(gateway) else { return Exit::Failure };
-    let ended = gateway.join();
+    let Ok(ended) = waiter.join() else { return Exit::Failure };
+    drop(gateway);
     if ended.cut > 0 {
         tracing::warn!(connections = ended.cut, "drain timed out, connections were cut off");
         return Exit::DrainTimedOut;
     }
     Exit::Success
-}
-
-/// Ends the signal loop once every worker has ended, for whatever reason.
-fn wait_for_end(
-    gateway: Arc<Gateway>,
-    signals: signal_hook::iterator::Handle,
-    done: Arc<AtomicBool>,
-) -> std::thread::JoinHandle<()> {
-    std::thread::spawn(move || {
-        while !gateway.has_ended() && !done.load(Ordering::Acquire) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        drop(gateway);
-        signals.close();
-    })
 }
 
 /// The process log, on standard error. `RUST_LOG` overrides the configured level.

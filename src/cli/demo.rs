@@ -1,0 +1,10 @@
+//! `tlsgate demo`.
+use clap::Args;
+use super::Exit;
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// End after the table
+    #[arg(long)]
+    once: bool,
+}
+pub(super) fn demo(_options: &Options) -> Exit { Exit::Failure }
