@@ -15,7 +15,7 @@ use crate::sys::inherited;
 
 /// A bound listener.
 #[derive(Debug)]
-pub struct Bound {
+pub(super) struct Bound {
     /// One socket per worker.
     pub sockets: Vec<OwnedFd>,
     /// The address it really got, as text.
@@ -36,7 +36,7 @@ pub struct BindError {
 ///
 /// # Errors
 /// What the kernel said, and what to do about it.
-pub fn bind(listener: &Listener, workers: usize) -> Result<Bound, BindError> {
+pub(super) fn bind(listener: &Listener, workers: usize) -> Result<Bound, BindError> {
     let bound = match &listener.listen {
         ListenAddress::Tcp(address) => bind_tcp(listener, *address, workers),
         ListenAddress::Unix(path) => bind_unix(listener, path, workers),
@@ -64,8 +64,7 @@ fn bind_tcp(listener: &Listener, address: SocketAddr, workers: usize) -> io::Res
     let mut address = address;
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {
-        let socket =
-            Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
             // "[::]" means IPv6; IPv4 has a listener of its own.
             socket.set_only_v6(true)?;

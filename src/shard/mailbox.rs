@@ -37,7 +37,7 @@ pub fn mailbox() -> (Mailbox, SyncSender<Command>) {
 
 impl Mailbox {
     /// The next command, if there is one.
-    pub fn next(&mut self) -> Option<Command> {
+    pub fn take(&mut self) -> Option<Command> {
         self.0.try_recv().ok()
     }
 }
@@ -63,12 +63,11 @@ impl ShardPort for Address {
                 self.waker.wake();
                 Ok(())
             }
-            Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) => {
-                match command {
-                    Command::Collect(report) => Err(report),
-                    Command::Drain { .. } | Command::Stop => unreachable!("sent a Collect"),
-                }
-            }
+            Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) => match command
+            {
+                Command::Collect(report) => Err(report),
+                Command::Drain { .. } | Command::Stop => unreachable!("sent a Collect"),
+            },
         }
     }
 }
