@@ -41,7 +41,8 @@ pub(super) struct Summary {
 #[derive(Debug, Serialize)]
 struct PhaseRow {
     phase: &'static str,
-    handshake: &'static str,
+    /// Of connections with which handshake: full or resumed.
+    kind: &'static str,
     count: u64,
     percentiles_us: BTreeMap<&'static str, u64>,
     max_us: u64,
@@ -130,7 +131,10 @@ impl Summary {
             text.push('\n');
         };
         if let Some(calls) = self.system_calls_per_message {
-            add(&mut text, format!("  system calls of the gateway per message: {calls:.3}"));
+            add(
+                &mut text,
+                format!("  system calls of the gateway for a message there and back: {calls:.2}"),
+            );
         }
         add(&mut text, format!("  errors: {}", self.errors));
         for work in &self.work {
@@ -158,7 +162,7 @@ impl Summary {
         head.push("max");
         let mut table = table(head, 2);
         for row in &self.phases {
-            let mut cells = vec![title(row.phase), row.handshake.to_owned()];
+            let mut cells = vec![title(row.phase), row.kind.to_owned()];
             cells.push(figures::count(row.count));
             cells.extend(row.digest.quantiles.map(figures::duration));
             cells.push(figures::duration(row.digest.max));
@@ -215,7 +219,7 @@ fn phases(rows: &[PercentileRow]) -> Vec<PhaseRow> {
         shown.extend(of_phase.map(|row| {
             PhaseRow {
                 phase: phase.as_str(),
-                handshake: row.kind.as_str(),
+                kind: row.kind.as_str(),
                 count: row.digest.count,
                 percentiles_us: QUANTILES
                     .iter()
@@ -328,7 +332,7 @@ mod tests {
             row(Phase::Handshake, Kind::Resumed, Span::Total, 4),
         ];
         let shown: Vec<_> =
-            phases(&rows).iter().map(|row| (row.phase, row.handshake, row.max_us)).collect();
+            phases(&rows).iter().map(|row| (row.phase, row.kind, row.max_us)).collect();
         let expected =
             [("handshake", "full", 20), ("handshake", "resumed", 40), ("lifetime", "full", 50)];
         assert_eq!(shown, expected);
