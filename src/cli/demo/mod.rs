@@ -40,7 +40,8 @@ pub(super) struct Options {
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// How long to drive connections through the gateway, in seconds
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: u32,
 }
 
