@@ -64,8 +64,7 @@ fn bind_tcp(listener: &Listener, address: SocketAddr, workers: usize) -> io::Res
     let mut address = address;
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {
-        let socket =
-            Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
             // "[::]" means IPv6; IPv4 has a listener of its own.
             socket.set_only_v6(true)?;

@@ -26,12 +26,7 @@ pub fn raise(configured: Option<u32>, workers: usize, listeners: usize) -> Limit
     derive(descriptors, configured, workers, listeners)
 }
 
-fn derive(
-    descriptors: u64,
-    configured: Option<u32>,
-    workers: usize,
-    listeners: usize,
-) -> Limits {
+fn derive(descriptors: u64, configured: Option<u32>, workers: usize, listeners: usize) -> Limits {
     let own = OWN + (workers * (PER_WORKER + listeners)) as u64;
     let possible = u32::try_from(descriptors.saturating_sub(own) / 2).unwrap_or(u32::MAX).max(1);
     let wanted = configured.unwrap_or(possible.min(DEFAULT_MOST));

@@ -18,7 +18,7 @@ use crate::shard::mailbox::{self, Command};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::aggregator::answer_channel;
 use crate::telemetry::{
-    Aggregator, AggregatorHandle, ListenerFacts, ListenerNames, SharedCounters, ShardPort,
+    Aggregator, AggregatorHandle, ListenerFacts, ListenerNames, ShardPort, SharedCounters,
 };
 pub use bind::BindError;
 pub use compile::{Compiled, compile};

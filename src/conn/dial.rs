@@ -7,8 +7,8 @@ use super::side::{SideState, Socket};
 use super::{Connection, Context, Phase};
 use crate::config::model::ConnectWhen;
 use crate::engine::CloseMode;
-use crate::tls::alert;
 use crate::time::Time;
+use crate::tls::alert;
 
 /// How far dialling is.
 #[derive(Debug, Default)]
@@ -126,9 +126,9 @@ pub(super) fn classify(error: &io::Error) -> Reason {
             Reason::UpstreamRefused
         }
         Some(libc::ETIMEDOUT) => Reason::UpstreamTimeout,
-        Some(
-            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL,
-        ) => Reason::UpstreamResources,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL) => {
+            Reason::UpstreamResources
+        }
         _ => Reason::UpstreamUnreachable,
     }
 }

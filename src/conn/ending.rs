@@ -33,7 +33,9 @@ enum Leave {
     /// After the queue: FIN, then read and drop until the peer's FIN. Closing with bytes unread
     /// would send RST, which can destroy what the peer has not read yet (RFC 9293 §3.10.4), such
     /// as an alert.
-    Flushed { deadline: Time },
+    Flushed {
+        deadline: Time,
+    },
 }
 
 impl Ending {

@@ -56,7 +56,9 @@ pub enum Input {
 #[derive(Debug)]
 pub enum Action {
     /// Dial this endpoint of the listener's list.
-    Connect { endpoint: usize },
+    Connect {
+        endpoint: usize,
+    },
     Receive(Side, BufClass),
     Send(Side, Buf),
     ShutdownWrite(Side),

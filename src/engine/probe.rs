@@ -66,9 +66,7 @@ fn explain(error: &io::Error) -> String {
         Some(libc::EINVAL) => {
             "this kernel's io_uring lacks provided buffer rings (Linux 5.19)".to_owned()
         }
-        Some(libc::ENOMEM) => {
-            "not enough locked memory for io_uring: raise `ulimit -l`".to_owned()
-        }
+        Some(libc::ENOMEM) => "not enough locked memory for io_uring: raise `ulimit -l`".to_owned(),
         _ => format!("io_uring could not be set up: {error}"),
     }
 }

@@ -90,7 +90,10 @@ impl Drop for Stream {
 ///
 /// A filter on the socket drops what would still join the queue, so that closing the listener
 /// afterwards loses no connection that the kernel had completed.
-pub(crate) fn drain_accept_queue(listener: &OwnedFd, accept_flags: rustix::net::SocketFlags) -> Vec<Stream> {
+pub(crate) fn drain_accept_queue(
+    listener: &OwnedFd,
+    accept_flags: rustix::net::SocketFlags,
+) -> Vec<Stream> {
     // Without the filter (no memory for it) a connection may slip in between the last accept and
     // the close; it is then reset, as with any closed listener.
     let _unfiltered = SockRef::from(listener).attach_filter(&[DROP_ALL]);

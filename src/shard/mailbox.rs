@@ -63,12 +63,11 @@ impl ShardPort for Address {
                 self.waker.wake();
                 Ok(())
             }
-            Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) => {
-                match command {
-                    Command::Collect(report) => Err(report),
-                    Command::Drain { .. } | Command::Stop => unreachable!("sent a Collect"),
-                }
-            }
+            Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) => match command
+            {
+                Command::Collect(report) => Err(report),
+                Command::Drain { .. } | Command::Stop => unreachable!("sent a Collect"),
+            },
         }
     }
 }

@@ -180,11 +180,7 @@ impl TlsConn {
     }
 
     /// Runs rustls over `incoming`; returns how many bytes are done with.
-    fn process(
-        &mut self,
-        incoming: &mut [u8],
-        output: &mut Output<'_>,
-    ) -> Result<usize, TlsError> {
+    fn process(&mut self, incoming: &mut [u8], output: &mut Output<'_>) -> Result<usize, TlsError> {
         let mut consumed = 0;
         loop {
             let UnbufferedStatus { mut discard, state } =

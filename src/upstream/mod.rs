@@ -52,8 +52,7 @@ impl Upstreams {
         let endpoint = alive.unwrap_or(first % count);
         endpoints.next = (endpoint + 1) % count;
         let patience = listener.timeouts.connect;
-        let timeout =
-            if alive.is_some() { patience } else { patience.min(TIMEOUT_WHEN_DOWN) };
+        let timeout = if alive.is_some() { patience } else { patience.min(TIMEOUT_WHEN_DOWN) };
         Choice { endpoint, timeout }
     }
 

@@ -10,5 +10,6 @@
 
 mod bulk;
 mod clients;
+mod endings;
 mod scale;
 mod support;

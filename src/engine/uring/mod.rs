@@ -122,7 +122,12 @@ impl UringEngine {
     }
 
     /// Starts an operation on a socket. The caller keeps what it points to in the socket's entry.
-    fn start(&mut self, socket: SocketId, work: Work, make: impl FnOnce(types::Fd) -> squeue::Entry) {
+    fn start(
+        &mut self,
+        socket: SocketId,
+        work: Work,
+        make: impl FnOnce(types::Fd) -> squeue::Entry,
+    ) {
         let entry = &mut self.sockets[socket.index()];
         let Some(fd) = &entry.fd else { return };
         let operation = make(types::Fd(fd.as_raw_fd()));
@@ -296,11 +301,7 @@ impl UringEngine {
         None
     }
 
-    fn accepted(
-        &mut self,
-        index: usize,
-        completion: Completion,
-    ) -> Option<Event<socket::Stream>> {
+    fn accepted(&mut self, index: usize, completion: Completion) -> Option<Event<socket::Stream>> {
         let listener = ListenerId(u32::try_from(index).expect("made from a u32"));
         let more = cqueue::more(completion.flags);
         let entry = self.listeners.get_mut(index)?.as_mut()?;

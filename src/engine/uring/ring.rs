@@ -185,7 +185,10 @@ fn build() -> io::Result<IoUring> {
     common(&mut plain);
     plain.setup_coop_taskrun().setup_taskrun_flag();
 
-    newest.build(SUBMISSIONS).or_else(|_| deferred.build(SUBMISSIONS)).or_else(|_| plain.build(SUBMISSIONS))
+    newest
+        .build(SUBMISSIONS)
+        .or_else(|_| deferred.build(SUBMISSIONS))
+        .or_else(|_| plain.build(SUBMISSIONS))
 }
 
 const SUBMISSIONS: u32 = 1024;

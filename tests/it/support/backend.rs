@@ -102,9 +102,8 @@ fn answer_http(mut stream: TcpStream, body: &str) -> io::Result<()> {
         }
     }
     let length = body.len();
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    );
+    let answer =
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
     stream.write_all(answer.as_bytes())?;
     stream.shutdown(Shutdown::Write)?;
     while stream.read(&mut buffer)? > 0 {}

@@ -38,7 +38,10 @@ impl Line {
     }
 
     pub(crate) fn keys(&self) -> Vec<&str> {
-        self.0.as_object().map(|object| object.keys().map(String::as_str).collect()).unwrap_or_default()
+        self.0
+            .as_object()
+            .map(|object| object.keys().map(String::as_str).collect())
+            .unwrap_or_default()
     }
 
     /// # Panics

@@ -30,7 +30,8 @@ impl Metrics {
                 }
                 family = Family { name: name.to_owned(), kind: String::new() };
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
-                let (name, kind) = rest.split_once(' ').ok_or_else(|| format!("no type: {line}"))?;
+                let (name, kind) =
+                    rest.split_once(' ').ok_or_else(|| format!("no type: {line}"))?;
                 if name != family.name || !family.kind.is_empty() {
                     return Err(format!("a type without its help: {line}"));
                 }
@@ -100,7 +101,8 @@ impl Metrics {
                 series.entry(labels).or_default().push((bound, *value));
             }
             for (labels, buckets) in series {
-                let rising = buckets.windows(2).all(|two| two[0].0 < two[1].0 && two[0].1 <= two[1].1);
+                let rising =
+                    buckets.windows(2).all(|two| two[0].0 < two[1].0 && two[0].1 <= two[1].1);
                 let last = buckets.last().copied().unwrap_or_default();
                 let pairs: Vec<(&str, &str)> =
                     labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
