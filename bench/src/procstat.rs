@@ -124,12 +124,17 @@ fn descendants(pid: u32) -> Result<Vec<u32>> {
             Err(error) => return Err(error),
         }
     }
+    family(pid, &parents)
+}
+
+/// The descendants of `pid`, given pairs of a parent and its child.
+fn family(pid: u32, parents: &[(u32, u32)]) -> Result<Vec<u32>> {
     let mut found = Vec::new();
-    let mut family = vec![pid];
-    while let Some(parent) = family.pop() {
+    let mut unvisited = vec![pid];
+    while let Some(parent) = unvisited.pop() {
         for (_, child) in parents.iter().filter(|(of, _)| *of == parent) {
             found.push(*child);
-            family.push(*child);
+            unvisited.push(*child);
         }
         if found.len() > MAX_PROCESSES {
             return Err(Error::other(format!(
@@ -250,6 +255,17 @@ mod tests {
         child.kill().expect("stop sleep");
         child.wait().expect("reap sleep");
         assert!(sum.expect("tree").processes >= 2);
+    }
+
+    #[test]
+    fn a_family_is_complete_and_has_a_limit() {
+        let parents = [(1, 2), (1, 9), (2, 3), (3, 4), (9, 10)];
+        let mut found = family(2, &parents).expect("a small family");
+        found.sort_unstable();
+        assert_eq!(found, [3, 4]);
+        assert!(family(4, &parents).expect("no children").is_empty());
+        // A pid that was reused while the list was read can look like its own ancestor.
+        assert!(family(1, &[(1, 2), (2, 1)]).is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The client in plaintext against the backends: loops, limits, errors.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use tlsgate_bench::backend::{Address, Backend, Mode};
@@ -199,6 +199,39 @@ fn wrong_answers_are_errors() {
     let (_source, target) = backend(Mode::Source { bytes: 0 });
     let report = measure(&plan(target, Workload::Handshakes { resumed: false }, 2, 4));
     assert_eq!((report.done, report.errors_of(ErrorKind::Closed)), (0, 4), "{:?}", report.errors);
+}
+
+/// A target that treats every connection by `behave`, one after the other.
+fn target(behave: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            behave(socket.expect("accept"));
+        }
+    });
+    address
+}
+
+#[test]
+fn an_answer_cut_short_is_noticed_at_once() {
+    let target = target(|mut socket| {
+        let mut message = [0; 100];
+        socket.read_exact(&mut message).expect("the request");
+        socket.write_all(&message[..50]).expect("half an answer");
+    });
+    let report = measure(&plan(target, Workload::Handshakes { resumed: false }, 16, 500));
+    assert_eq!((report.done, report.errors_of(ErrorKind::Closed)), (0, 500), "{:?}", report.errors);
+}
+
+#[test]
+fn a_reset_is_a_reset() {
+    // Closing with unread input makes the kernel reset the connection.
+    let target = target(|socket| {
+        socket.peek(&mut [0]).expect("the request");
+    });
+    let report = measure(&plan(target, Workload::Handshakes { resumed: false }, 2, 6));
+    assert_eq!((report.done, report.errors_of(ErrorKind::Reset)), (0, 6), "{:?}", report.errors);
 }
 
 #[test]

@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::io::Read;
+use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -107,7 +110,7 @@ fn messages_keep_their_connections() {
 #[test]
 fn idle_connections_live_through_the_hold() {
     let server = TlsEcho::start(Sessions::Stateful, &[]);
-    let hold = Duration::from_millis(300);
+    let hold = Duration::from_millis(600);
     let mut plan = plan(&server, server.plan(TlsVersion::V13), Workload::Idle { hold }, 1);
     plan.pace = Pace::Closed { concurrency: 50 };
     let start = Instant::now();
@@ -154,4 +157,32 @@ fn suite_and_group_can_be_chosen() {
     };
     let report = measure(&plan(&server, tls, Workload::Handshakes { resumed: false }, 4));
     assert_eq!((report.done, report.error_count()), (4, 0), "{:?}", report.errors);
+}
+
+#[test]
+fn an_end_without_close_notify_is_a_truncation() {
+    let server = TlsEcho::start(Sessions::Stateful, &[]);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let target = listener.local_addr().expect("an address");
+    let config = Arc::clone(&server.config);
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.expect("accept");
+            let mut tls = rustls::ServerConnection::new(Arc::clone(&config)).expect("a server");
+            let mut request = [0; 100];
+            let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+            stream.read_exact(&mut request).expect("the request");
+        }
+    });
+    for version in BOTH {
+        let workload = Workload::Handshakes { resumed: false };
+        let plan = plan(&server, server.plan(version), workload, 6);
+        let report = measure(&Plan { target, ..plan });
+        assert_eq!(
+            (report.done, report.errors_of(ErrorKind::Truncated)),
+            (0, 6),
+            "{:?}",
+            report.errors
+        );
+    }
 }

@@ -15,7 +15,7 @@ use crate::sys::inherited;
 
 /// A bound listener.
 #[derive(Debug)]
-pub struct Bound {
+pub(super) struct Bound {
     /// One socket per worker.
     pub sockets: Vec<OwnedFd>,
     /// The address it really got, as text.
@@ -36,7 +36,7 @@ pub struct BindError {
 ///
 /// # Errors
 /// What the kernel said, and what to do about it.
-pub fn bind(listener: &Listener, workers: usize) -> Result<Bound, BindError> {
+pub(super) fn bind(listener: &Listener, workers: usize) -> Result<Bound, BindError> {
     let bound = match &listener.listen {
         ListenAddress::Tcp(address) => bind_tcp(listener, *address, workers),
         ListenAddress::Unix(path) => bind_unix(listener, path, workers),

@@ -3,7 +3,7 @@
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
-use crate::config::model::{Config, Endpoint, Listener};
+use crate::config::model::{Config, DownstreamTls, Endpoint, Listener};
 use crate::config::{Diagnostic, Diagnostics};
 use crate::engine::Address;
 use crate::policy::{ListenerPolicy, Policy};
@@ -55,6 +55,19 @@ pub fn compile(file_name: &str, config: &Config, now: i64) -> Result<Compiled, D
     })
 }
 
+/// Checks the files that TLS sections name, for a configuration that is wrong elsewhere.
+pub(super) fn check_files(
+    file_name: &str,
+    sections: &[(String, DownstreamTls)],
+    diagnostics: &mut Diagnostics,
+) {
+    for (listener, tls) in sections {
+        for problem in identity::load(tls, &provider()).err().unwrap_or_default() {
+            diagnostics.push(diagnostic(file_name, listener, problem));
+        }
+    }
+}
+
 struct Compiler<'a> {
     file_name: &'a str,
     now: i64,
@@ -89,7 +102,7 @@ impl Compiler<'_> {
             Ok(identities) => identities,
             Err(problems) => {
                 for problem in problems {
-                    self.diagnostics.push(self.diagnostic(listener, problem));
+                    self.diagnostics.push(diagnostic(self.file_name, &listener.name, problem));
                 }
                 return None;
             }
@@ -153,25 +166,10 @@ impl Compiler<'_> {
         }
     }
 
-    fn diagnostic(&self, listener: &Listener, problem: IdentityProblem) -> Diagnostic {
-        Diagnostic {
-            file: self.file_name.to_owned(),
-            line: problem.line,
-            column: 1,
-            key: format!("listener[{}].tls.{}", listener.name, problem.key),
-            message: format!("{} cannot be used", problem.file.display()),
-            found: problem.found,
-            allowed: problem.allowed.to_owned(),
-            hint: problem.hint,
-        }
-    }
-
     fn report(&mut self, listener: &Listener, key: &str, message: &str, found: &str, hint: &str) {
-        // The model keeps lines of files only; the listener's first certificate is near enough.
-        let line = listener.tls.certificates.first().map_or(1, |files| files.certificate_line);
         self.diagnostics.push(Diagnostic {
             file: self.file_name.to_owned(),
-            line,
+            line: listener.upstream_line,
             column: 1,
             key: format!("listener[{}].{key}", listener.name),
             message: message.to_owned(),
@@ -179,5 +177,18 @@ impl Compiler<'_> {
             allowed: String::new(),
             hint: hint.to_owned(),
         });
+    }
+}
+
+fn diagnostic(file_name: &str, listener: &str, problem: IdentityProblem) -> Diagnostic {
+    Diagnostic {
+        file: file_name.to_owned(),
+        line: problem.line,
+        column: 1,
+        key: format!("listener[{listener}].tls.{}", problem.key),
+        message: format!("{} cannot be used", problem.file.display()),
+        found: problem.found,
+        allowed: problem.allowed.to_owned(),
+        hint: problem.hint,
     }
 }

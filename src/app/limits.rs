@@ -4,7 +4,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The result of raising the limit as far as this process may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(super) struct Limits {
     /// Descriptors this process may have open.
     pub descriptors: u64,
     /// Connections over all workers.
@@ -15,7 +15,7 @@ pub struct Limits {
 
 /// Raises the soft descriptor limit to the hard one and derives the connection limit: two
 /// descriptors each, after what `workers` and `listeners` need themselves.
-pub fn raise(configured: Option<u32>, workers: usize, listeners: usize) -> Limits {
+pub(super) fn raise(configured: Option<u32>, workers: usize, listeners: usize) -> Limits {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         // Refused only by a sandbox; then the soft limit is what there is.

@@ -80,7 +80,11 @@ pub fn load(file: &Path) -> Result<(Config, Compiled), StartError> {
         Ok(text) => text,
         Err(error) => return Err(StartError::Unreadable(name, error)),
     };
-    let config = config::parse(&name, &text).map_err(StartError::Config)?;
+    let mut reading = config::read(&name, &text);
+    let Some(config) = reading.config else {
+        compile::check_files(&name, &reading.tls, &mut reading.diagnostics);
+        return Err(StartError::Config(reading.diagnostics));
+    };
     let compiled = compile(&name, &config, unix_now()).map_err(StartError::Config)?;
     Ok((config, compiled))
 }
@@ -263,4 +267,24 @@ fn names(listeners: &[ListenerFacts]) -> ListenerNames {
 pub fn unix_now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_in_values_do_not_hide_mistakes_in_files() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("tlsgate.toml");
+        let text = "[gateway]\nworkers = 0\n[[listener]]\nname = \"a\"\nlisten = \"127.0.0.1:0\"\n\
+                    upstream = \"127.0.0.1:1\"\n[listener.tls]\ncertificate = \"none.pem\"\n\
+                    certificate_key = \"none.key\"\n";
+        std::fs::write(&file, text).expect("a writable directory");
+        let Err(StartError::Config(diagnostics)) = load(&file) else {
+            panic!("three mistakes must not pass")
+        };
+        let lines: Vec<_> = diagnostics.as_slice().iter().map(|found| found.line).collect();
+        assert_eq!(lines, [2, 8, 9], "{diagnostics}");
+    }
 }

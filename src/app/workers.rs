@@ -25,7 +25,7 @@ use crate::telemetry::{AnswerSender, ListenerNames, ShardTelemetry};
 
 /// What every worker is started with.
 #[derive(Clone)]
-pub struct Plan {
+pub(super) struct Plan {
     pub engine: EngineKind,
     pub gateway: Gateway,
     pub policy: Arc<Policy>,
@@ -36,13 +36,13 @@ pub struct Plan {
 }
 
 /// A running worker.
-pub struct Worker {
+pub(super) struct Worker {
     pub address: mailbox::Address,
     pub thread: Thread,
 }
 
 /// Ends with the number of connections that a drain's deadline cut off.
-pub type Thread = JoinHandle<io::Result<u32>>;
+pub(super) type Thread = JoinHandle<io::Result<u32>>;
 
 /// How many workers this machine gets when the configuration does not say: one per CPU that the
 /// affinity mask and the cgroup's quota (v1 and v2) allow.
@@ -55,7 +55,7 @@ pub fn default_count() -> usize {
 /// # Errors
 /// When a thread or its engine cannot be made; those already started end by themselves, because
 /// their mailboxes are gone.
-pub fn start(plan: &Plan, sockets: Vec<Vec<OwnedFd>>) -> io::Result<Vec<Worker>> {
+pub(super) fn start(plan: &Plan, sockets: Vec<Vec<OwnedFd>>) -> io::Result<Vec<Worker>> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let admitted = Arc::new(AtomicU32::new(0));
     let mut starting = Vec::new();

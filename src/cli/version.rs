@@ -6,6 +6,7 @@ use super::Exit;
 use crate::config::model::EngineChoice;
 use crate::engine::probe;
 use crate::tls::provider::provider;
+use crate::tls::tls_conn::suite_name;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -34,7 +35,7 @@ fn engine() {
 fn cryptography() {
     let provider = provider();
     println!("tls:       rustls 0.23; records and signatures by ring, key exchange by aws-lc-rs");
-    let suites = provider.cipher_suites.iter().filter_map(|suite| suite.suite().as_str());
+    let suites = provider.cipher_suites.iter().map(|suite| suite_name(suite.suite()));
     println!("suites:    {}", suites.collect::<Vec<_>>().join(" "));
     let groups = provider.kx_groups.iter().filter_map(|group| group.name().as_str());
     println!("groups:    {}", groups.collect::<Vec<_>>().join(" "));

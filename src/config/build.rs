@@ -20,6 +20,14 @@ pub(super) fn config(root: &Section) -> Option<Config> {
     })
 }
 
+/// The TLS sections that can be built, with their listeners' names.
+pub(super) fn tls_sections(root: &Section) -> Vec<(String, DownstreamTls)> {
+    let section = |listener: &Section| {
+        Some((listener.get("name").unwrap_or_default(), tls(listener.child("tls")?)?))
+    };
+    root.children("listener").iter().filter_map(section).collect()
+}
+
 fn gateway(section: &Section) -> Option<Gateway> {
     let hello_memory = section.get("hello_memory")?;
     let per_source: usize = section.get("hello_memory_per_source")?;
@@ -64,6 +72,7 @@ fn listener(section: &Section) -> Option<Listener> {
         listen: section.get("listen")?,
         backlog: section.get("backlog")?,
         upstreams: section.get("upstream")?,
+        upstream_line: line_of(section, "upstream"),
         connect,
         tls,
         timeouts: timeouts(section.child("timeouts")?)?,
@@ -79,12 +88,14 @@ fn tls(section: &Section) -> Option<DownstreamTls> {
     Some(DownstreamTls {
         certificates: certificates.iter().map(certificate_files).collect::<Option<_>>()?,
         key_group: section.get("key_group"),
+        key_group_line: line_of(section, "key_group"),
         strict_sni: section.get("strict_sni")?,
         alpn: section.get("alpn")?,
         min_version: section.get("min_version")?,
         max_version: section.get("max_version")?,
         client_cert: section.get("client_cert")?,
         trusted_ca: section.get("trusted_ca"),
+        trusted_ca_line: line_of(section, "trusted_ca"),
         resumption,
         tls13_tickets: if resumption == ResumptionMode::Off { 0 } else { tickets },
     })
@@ -94,9 +105,14 @@ fn certificate_files(section: &Section) -> Option<CertificateFiles> {
     Some(CertificateFiles {
         certificate: section.get("certificate")?,
         certificate_key: section.get("certificate_key")?,
-        certificate_line: section.place_of("certificate")?.line,
-        certificate_key_line: section.place_of("certificate_key")?.line,
+        certificate_line: line_of(section, "certificate"),
+        certificate_key_line: line_of(section, "certificate_key"),
     })
+}
+
+/// Where the file says `key`, for errors found when the value is used; 0 where it does not.
+fn line_of(section: &Section, key: &str) -> usize {
+    section.place_of(key).map_or(0, |place| place.line)
 }
 
 fn timeouts(section: &Section) -> Option<Timeouts> {

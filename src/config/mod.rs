@@ -23,6 +23,7 @@ use toml::de::DeTable;
 
 pub use self::diagnostics::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS};
 pub use self::model::Config;
+use self::model::DownstreamTls;
 pub use self::options::OptionDoc;
 use self::read::{Finding, Reader};
 
@@ -31,14 +32,31 @@ pub fn reference() -> &'static [OptionDoc] {
     options::OPTIONS
 }
 
-/// Reads a configuration.
-///
-/// `file_name` stands in diagnostics, and its directory is where relative paths start.
+/// What could be read of a configuration.
+#[derive(Debug)]
+pub struct Reading {
+    /// `None` when there are diagnostics.
+    pub config: Option<Config>,
+    /// The TLS sections without a mistake, by listener: what they name can be checked even when
+    /// something else in the file is wrong.
+    pub tls: Vec<(String, DownstreamTls)>,
+    pub diagnostics: Diagnostics,
+}
+
+/// Reads a configuration without a mistake; see [`read`].
 ///
 /// # Errors
 ///
 /// Every mistake of the file, or every broken piece of TOML that the parser could get past.
 pub fn parse(file_name: &str, text: &str) -> Result<Config, Diagnostics> {
+    let reading = read(file_name, text);
+    reading.config.ok_or(reading.diagnostics)
+}
+
+/// Reads as much of a configuration as can be.
+///
+/// `file_name` stands in diagnostics, and its directory is where relative paths start.
+pub fn read(file_name: &str, text: &str) -> Reading {
     let mut reader = Reader::new(file_name, text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
@@ -48,14 +66,15 @@ pub fn parse(file_name: &str, text: &str) -> Result<Config, Diagnostics> {
         reader.report(place, "", Finding { message: &message, hint, ..Finding::EMPTY });
     }
     if !reader.diagnostics.is_empty() {
-        return Err(reader.diagnostics);
+        return Reading { config: None, tls: Vec::new(), diagnostics: reader.diagnostics };
     }
     let file = options::table("").expect("the table of tables begins with the file itself");
     let place = reader.place(0);
     let root = reader.section(file, String::new(), place, document.get_ref());
     contradictions::check(&root, &mut reader);
-    if !reader.diagnostics.is_empty() {
-        return Err(reader.diagnostics);
-    }
-    Ok(build::config(&root).expect("a file without a diagnostic has every value: tested"))
+    let diagnostics = reader.diagnostics;
+    let config = diagnostics.is_empty().then(|| {
+        build::config(&root).expect("a file without a diagnostic has every value: tested")
+    });
+    Reading { config, tls: build::tls_sections(&root), diagnostics }
 }

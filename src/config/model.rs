@@ -98,6 +98,8 @@ pub struct Listener {
     pub backlog: u32,
     /// Tried in turn; at least one.
     pub upstreams: Vec<Endpoint>,
+    /// 1-based line that names them.
+    pub upstream_line: usize,
     pub connect: ConnectWhen,
     pub tls: DownstreamTls,
     pub timeouts: Timeouts,
@@ -141,6 +143,8 @@ pub struct DownstreamTls {
     pub certificates: Vec<CertificateFiles>,
     /// Group that may read private keys besides their owner.
     pub key_group: Option<String>,
+    /// 1-based line that names it; 0 without one.
+    pub key_group_line: usize,
     /// Refuse SNI that no certificate names (alert unrecognized_name, RFC 6066 §3).
     pub strict_sni: bool,
     /// Protocols offered by ALPN, most preferred first; empty is no ALPN.
@@ -150,6 +154,8 @@ pub struct DownstreamTls {
     pub client_cert: ClientCert,
     /// CAs that client certificates must chain to; present unless `client_cert` is `None`.
     pub trusted_ca: Option<PathBuf>,
+    /// 1-based line that names it; 0 without one.
+    pub trusted_ca_line: usize,
     pub resumption: ResumptionMode,
     /// Tickets sent after a TLS 1.3 handshake, 0 to 4.
     pub tls13_tickets: u8,

@@ -113,6 +113,7 @@ fn every_option_reaches_the_model() {
             Endpoint::Name("component.example".to_owned(), 5060),
             Endpoint::Unix("/run/component.sock".into()),
         ],
+        upstream_line: 24,
         connect: ConnectWhen::AfterHello,
         tls: everything_tls(),
         timeouts: Timeouts {
@@ -149,12 +150,14 @@ fn everything_tls() -> DownstreamTls {
             certificate("conf/rsa.pem", "conf/../rsa.key", 29),
         ],
         key_group: Some("tls-keys".to_owned()),
+        key_group_line: 31,
         strict_sni: true,
         alpn: vec!["sip/2".to_owned(), "h2".to_owned()],
         min_version: TlsVersion::V1_3,
         max_version: TlsVersion::V1_3,
         client_cert: ClientCert::Required,
         trusted_ca: Some("conf/ca.pem".into()),
+        trusted_ca_line: 37,
         resumption: ResumptionMode::Store,
         tls13_tickets: 4,
     }

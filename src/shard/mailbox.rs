@@ -37,7 +37,7 @@ pub fn mailbox() -> (Mailbox, SyncSender<Command>) {
 
 impl Mailbox {
     /// The next command, if there is one.
-    pub fn next(&mut self) -> Option<Command> {
+    pub fn take(&mut self) -> Option<Command> {
         self.0.try_recv().ok()
     }
 }

@@ -254,7 +254,7 @@ impl<E: Engine> Shard<E> {
     }
 
     fn read_mailbox(&mut self) {
-        while let Some(command) = self.mailbox.next() {
+        while let Some(command) = self.mailbox.take() {
             match command {
                 Command::Collect(mut report) => {
                     self.collect();

@@ -17,7 +17,7 @@ use rustls::SignatureScheme;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 
-pub use load::{client_verifier, load};
+pub use load::load;
 pub use resolver::SniResolver;
 
 /// Certificates that expire within this many seconds (30 days) are worth a warning.

@@ -6,11 +6,11 @@ pub mod hello;
 pub mod identity;
 pub mod profile;
 pub mod provider;
+pub mod resumption;
+pub mod server_config;
 pub mod tls_conn;
 
 pub use profile::ServerProfile;
-pub mod resumption;
-pub mod server_config;
 
 #[cfg(test)]
 mod testing;

@@ -151,12 +151,14 @@ pub(crate) fn tls(certificates: Vec<CertificateFiles>) -> DownstreamTls {
     DownstreamTls {
         certificates,
         key_group: None,
+        key_group_line: 0,
         strict_sni: false,
         alpn: Vec::new(),
         min_version: TlsVersion::V1_2,
         max_version: TlsVersion::V1_3,
         client_cert: ClientCert::None,
         trusted_ca: None,
+        trusted_ca_line: 0,
         resumption: ResumptionMode::Off,
         tls13_tickets: 0,
     }

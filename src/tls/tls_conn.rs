@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{ContentType, HandshakeKind, ProtocolVersion, ServerConfig};
+use rustls::{CipherSuite, ContentType, HandshakeKind, ProtocolVersion, ServerConfig};
 
 use super::error::TlsError;
 use crate::buf::{Buf, BufClass, Pool};
@@ -125,8 +125,7 @@ impl TlsConn {
             },
             cipher_suite: session
                 .negotiated_cipher_suite()
-                .and_then(|suite| suite.suite().as_str())
-                .unwrap_or("unknown"),
+                .map_or("unknown", |suite| suite_name(suite.suite())),
             group: session.negotiated_key_exchange_group().and_then(|group| group.name().as_str()),
             alpn: session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into()),
             resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
@@ -279,6 +278,16 @@ impl TlsConn {
                 Err(error) => return Err(TlsError::from_peer(error)),
             }
         }
+    }
+}
+
+/// IANA name: rustls says TLS13 where IANA says TLS.
+pub fn suite_name(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or("unknown"),
     }
 }
 

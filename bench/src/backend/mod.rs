@@ -150,8 +150,12 @@ impl Backend {
     /// # Errors
     /// Those of bind(2), listen(2) and epoll_create(2), or of starting a thread.
     pub fn start(address: impl Into<Address>, mode: Mode) -> io::Result<Self> {
+        Self::start_limited(&address.into(), mode, MAX_CONNECTIONS)
+    }
+
+    fn start_limited(address: &Address, mode: Mode, limit: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let server = server::Server::bind(&address.into(), mode, Arc::clone(&shared))?;
+        let server = server::Server::bind(address, mode, limit, Arc::clone(&shared))?;
         let address = server.address().clone();
         let waker = server.waker()?;
         let thread = std::thread::Builder::new()
@@ -224,7 +228,34 @@ struct Shared {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::net::TcpStream;
+    use std::time::{Duration, Instant};
+
     use super::*;
+
+    #[test]
+    fn connections_over_the_limit_are_closed_and_counted() {
+        let any: Address = "127.0.0.1:0".parse().expect("an address");
+        let mode = Mode::Greeter { banner: b"!".to_vec() };
+        let backend = Backend::start_limited(&any, mode, 2).expect("a backend");
+        let address = backend.tcp_address().expect("a TCP backend");
+        let connect = || TcpStream::connect(address).expect("connect");
+        let greeted = |stream: &mut TcpStream| matches!(stream.read(&mut [0]), Ok(1));
+        let mut streams = [connect(), connect()];
+        assert!(streams.iter_mut().all(greeted));
+        assert!(!greeted(&mut connect()));
+        assert_eq!((backend.counters().accepted, backend.counters().refused), (2, 1));
+        // A seat that was left is taken again.
+        let [left, kept] = streams;
+        drop(left);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while backend.counters().open > 1 && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        assert!(greeted(&mut connect()));
+        drop(kept);
+    }
 
     #[test]
     fn modes_and_addresses_from_text() {

@@ -10,7 +10,7 @@ use mio::{Events, Poll, Token, Waker};
 
 use super::connection::{Connection, Next};
 use super::socket::Listener;
-use super::{Address, MAX_CONNECTIONS, Mode, Shared};
+use super::{Address, Mode, Shared};
 
 const LISTENER: Token = Token(usize::MAX - 1);
 const WAKER: Token = Token(usize::MAX - 2);
@@ -30,12 +30,22 @@ pub(super) struct Server {
     address: Address,
     mode: Mode,
     shared: Arc<Shared>,
-    connections: Vec<Option<Connection>>,
+    seats: Vec<Seat>,
     vacant: Vec<usize>,
+    /// Most seats.
+    limit: usize,
     /// Connections that can go on without a new event, each at most once.
     ready: VecDeque<usize>,
     accept: Accept,
     scratch: Box<[u8]>,
+}
+
+/// The place of one connection; its number is the token.
+#[derive(Default)]
+struct Seat {
+    connection: Option<Connection>,
+    /// It is in the queue of those that can go on.
+    queued: bool,
 }
 
 /// Whether connections may be waiting in the listener's queue.
@@ -47,7 +57,13 @@ enum Accept {
 }
 
 impl Server {
-    pub(super) fn bind(address: &Address, mode: Mode, shared: Arc<Shared>) -> io::Result<Self> {
+    /// Listens on `address`, to serve at most `limit` connections at a time.
+    pub(super) fn bind(
+        address: &Address,
+        mode: Mode,
+        limit: usize,
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let (mut listener, address) = Listener::bind(address)?;
         listener.register(poll.registry(), LISTENER)?;
@@ -57,8 +73,9 @@ impl Server {
             address,
             mode,
             shared,
-            connections: Vec::new(),
+            seats: Vec::new(),
             vacant: Vec::new(),
+            limit,
             ready: VecDeque::new(),
             accept: Accept::Idle,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
@@ -93,12 +110,13 @@ impl Server {
                 match event.token() {
                     LISTENER => self.accept = Accept::Pending,
                     WAKER => {}
-                    Token(slot) => self.drive(slot),
+                    Token(seat) => self.drive(seat),
                 }
             }
             for _ in 0..waiting {
-                if let Some(slot) = self.ready.pop_front() {
-                    self.drive(slot);
+                if let Some(seat) = self.ready.pop_front() {
+                    self.seats[seat].queued = false;
+                    self.drive(seat);
                 }
             }
             if self.accept != Accept::Idle {
@@ -130,49 +148,48 @@ impl Server {
     }
 
     fn open(&mut self, mut connection: Connection) {
-        let slot = self.vacant.pop().unwrap_or(self.connections.len());
-        if slot >= MAX_CONNECTIONS {
-            self.shared.refused.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        if connection.socket().register(self.poll.registry(), Token(slot)).is_err() {
+        let seat = match self.vacant.pop() {
+            Some(seat) => seat,
+            None if self.seats.len() < self.limit => {
+                self.seats.push(Seat::default());
+                self.seats.len() - 1
+            }
+            None => {
+                self.shared.refused.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        };
+        if connection.socket().register(self.poll.registry(), Token(seat)).is_err() {
             self.shared.failed.fetch_add(1, Ordering::Relaxed);
-            self.give_back(slot);
+            self.vacant.push(seat);
             return;
         }
-        if slot == self.connections.len() {
-            self.connections.push(None);
-        }
-        self.connections[slot] = Some(connection);
+        self.seats[seat].connection = Some(connection);
         self.shared.accepted.fetch_add(1, Ordering::Relaxed);
         self.shared.open.fetch_add(1, Ordering::Relaxed);
-        self.drive(slot);
+        self.drive(seat);
     }
 
-    fn drive(&mut self, slot: usize) {
-        let Some(Some(connection)) = self.connections.get_mut(slot) else { return };
+    /// Goes on with one connection; an event of one that has just been closed finds none.
+    fn drive(&mut self, number: usize) {
+        let Some(seat) = self.seats.get_mut(number) else { return };
+        let Some(connection) = &mut seat.connection else { return };
         let failed = match connection.drive(&self.mode, &mut self.scratch) {
             Ok(Next::Event) => return,
             Ok(Next::Turn) => {
-                // A connection with an event may be queued already; the list is short.
-                if !self.ready.contains(&slot) {
-                    self.ready.push_back(slot);
+                if !seat.queued {
+                    seat.queued = true;
+                    self.ready.push_back(number);
                 }
                 return;
             }
             Ok(Next::Close) => false,
             Err(_) => true,
         };
-        self.connections[slot] = None;
-        self.give_back(slot);
+        seat.connection = None;
+        self.vacant.push(number);
         self.shared.open.fetch_sub(1, Ordering::Relaxed);
         self.shared.failed.fetch_add(u64::from(failed), Ordering::Relaxed);
-    }
-
-    fn give_back(&mut self, slot: usize) {
-        if slot < self.connections.len() {
-            self.vacant.push(slot);
-        }
     }
 }
 

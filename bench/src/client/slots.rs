@@ -46,6 +46,8 @@ struct Slot {
     config: Option<Arc<ClientConfig>>,
     /// The handshake of the current operation was not the kind that was wanted.
     not_resumed: bool,
+    /// It is in the queue of those that can go on.
+    queued: bool,
 }
 
 pub(super) struct Slots<'run> {
@@ -132,6 +134,7 @@ impl<'run> Slots<'run> {
     pub(super) fn drive_ready(&mut self) {
         for _ in 0..self.ready.len() {
             if let Some(slot) = self.ready.pop_front() {
+                self.slots[slot].queued = false;
                 self.drive(slot);
             }
         }
@@ -154,7 +157,7 @@ impl<'run> Slots<'run> {
             match connection.drive(&mut self.scratch) {
                 Ok(Outcome::Waiting) => return,
                 Ok(Outcome::Turn) => {
-                    if !self.ready.contains(&slot) {
+                    if !std::mem::replace(&mut self.slots[slot].queued, true) {
                         self.ready.push_back(slot);
                     }
                     return;

@@ -33,6 +33,7 @@ pub(crate) struct Seen {
 pub(crate) struct TlsEcho {
     pub(crate) address: SocketAddr,
     pub(crate) ca_pem: String,
+    pub(crate) config: Arc<ServerConfig>,
     pub(crate) seen: Arc<Seen>,
 }
 
@@ -62,15 +63,15 @@ impl TlsEcho {
         let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
         let address = listener.local_addr().expect("address");
         let seen = Arc::new(Seen::default());
-        let counted = Arc::clone(&seen);
+        let (counted, served) = (Arc::clone(&seen), Arc::clone(&config));
         thread::spawn(move || {
             for socket in listener.incoming() {
-                let (config, seen) = (Arc::clone(&config), Arc::clone(&counted));
+                let (config, seen) = (Arc::clone(&served), Arc::clone(&counted));
                 let socket = socket.expect("accept");
                 thread::spawn(move || echo(socket, config, &seen));
             }
         });
-        Self { address, ca_pem: cert.pem(), seen }
+        Self { address, ca_pem: cert.pem(), config, seen }
     }
 
     pub(crate) fn plan(&self, version: TlsVersion) -> TlsPlan {

@@ -47,7 +47,7 @@ pub fn load(
 ) -> Result<Identities, Vec<IdentityProblem>> {
     let mut problems = Vec::new();
     let mut keep = |problem| problems.push(problem);
-    let key_group = match tls.key_group.as_deref().map(find_group).transpose() {
+    let key_group = match find_key_group(tls) {
         Ok(group) => group,
         Err(problem) => {
             keep(problem);
@@ -61,7 +61,7 @@ pub fn load(
             Err(found) => found.into_iter().for_each(&mut keep),
         }
     }
-    let verifier = client_verifier(tls.trusted_ca.as_deref(), tls.client_cert, provider);
+    let verifier = client_verifier(tls, provider);
     match verifier {
         Ok(verifier) if problems.is_empty() => {
             let resolver = Arc::new(SniResolver::new(&list, tls.strict_sni));
@@ -79,16 +79,15 @@ pub fn load(
 ///
 /// # Errors
 /// When a certificate is asked for and the file has no CA that can be used.
-pub fn client_verifier(
-    trusted_ca: Option<&Path>,
-    mode: ClientCert,
+fn client_verifier(
+    tls: &DownstreamTls,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, IdentityProblem> {
-    if mode == ClientCert::None {
+    if tls.client_cert == ClientCert::None {
         return Ok(WebPkiClientVerifier::no_client_auth());
     }
-    let path = trusted_ca.unwrap_or(Path::new(""));
-    let named = Named { file: path, line: 0, key: "trusted_ca" };
+    let file = tls.trusted_ca.as_deref().unwrap_or(Path::new(""));
+    let named = Named { file, line: tls.trusted_ca_line, key: "trusted_ca" };
     let bytes = named.read()?;
     let mut roots = RootCertStore::empty();
     for (position, certificate) in named.certificates(&bytes)?.into_iter().enumerate() {
@@ -99,7 +98,7 @@ pub fn client_verifier(
     }
     let mut builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    if mode == ClientCert::Optional {
+    if tls.client_cert == ClientCert::Optional {
         builder = builder.allow_unauthenticated();
     }
     builder.build().map_err(|error| {
@@ -226,10 +225,12 @@ fn load_key(
     })
 }
 
-fn find_group(name: &str) -> Result<u32, IdentityProblem> {
-    let named = Named { file: Path::new(GROUPS), line: 0, key: "key_group" };
+/// The number of the group that may read keys, if there is one.
+fn find_key_group(tls: &DownstreamTls) -> Result<Option<u32>, IdentityProblem> {
+    let Some(name) = &tls.key_group else { return Ok(None) };
+    let named = Named { file: Path::new(GROUPS), line: tls.key_group_line, key: "key_group" };
     let text = String::from_utf8_lossy(&named.read()?).into_owned();
-    group_id(&text, name).ok_or_else(|| {
+    group_id(&text, name).map(Some).ok_or_else(|| {
         let hint = format!("Create it: `groupadd --system {name}`.");
         named.problem(format!("no group `{name}`"), "a group of this machine", hint)
     })
