@@ -10,6 +10,14 @@
 
 mod bulk;
 mod clients;
+mod command_line;
+mod demo;
 mod endings;
+mod endings_network;
+mod endings_resources;
+mod hello;
 mod scale;
+mod selection;
+mod stop;
 mod support;
+mod telemetry;

@@ -74,6 +74,11 @@ impl Process {
         self.child.stdin.take().expect("taken once")
     }
 
+    /// Gives the input back, to stay open as long as the program is watched.
+    pub(crate) fn keep_stdin(&mut self, stdin: ChildStdin) {
+        self.child.stdin = Some(stdin);
+    }
+
     pub(crate) fn stdout(&self) -> Vec<String> {
         self.stdout.so_far()
     }
