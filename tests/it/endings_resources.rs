@@ -24,6 +24,10 @@ const MIB: u64 = 1024 * 1024;
 /// that overshoots it, and what the allocator rounds up.
 const STALL_MEMORY: u64 = 8 * MIB;
 
+/// Connections that want in, and descriptors that there are for them.
+const WAITING: usize = 40;
+const LEFT: usize = 21;
+
 #[test]
 #[ignore = "run by tests/run"]
 fn endings_slow_reader() {
@@ -112,22 +116,26 @@ fn endings_descriptors_exhausted() {
     }
     let backend = Backend::echo();
     for engine in engines() {
-        let gateway = Setup::new(engine, backend.address()).start();
+        let setup = Setup::new(engine, backend.address());
+        let gateway = setup.gateway(&format!("max_connections = {WAITING}")).start();
         close(connect(gateway.address(), &config(Version::V13)));
         gateway.wait_until_idle();
         let idle = open_descriptors(gateway.id());
-        let mut first = connect(gateway.address(), &config(Version::V13));
         // The gateway counts on the limit it started with; somebody lowers it behind its back.
-        limit_descriptors(&gateway, idle + 21);
-        let waiting: Vec<TcpStream> = (0..60)
-            .map(|_| TcpStream::connect(gateway.address()).expect("the kernel's queue takes it"))
-            .collect();
-        wait_until("it runs out", SOON, || open_descriptors(gateway.id()) >= idle + 20);
+        // io_uring takes notice when an accept is armed anew, so accepting is made to pause first.
+        let waiting = wait_in_line(&gateway);
+        wait_until("it is full", SOON, || open_descriptors(gateway.id()) >= idle + WAITING);
+        limit_descriptors(&gateway, idle + LEFT);
+        drop(waiting);
+        wait_until("it is empty", SOON, || open_descriptors(gateway.id()) <= idle + 1);
+        let mut first = connect(gateway.address(), &config(Version::V13));
+        let waiting = wait_in_line(&gateway);
+        wait_until("it runs out", SOON, || open_descriptors(gateway.id()) >= idle + LEFT - 1);
         let used = cpu_over(&gateway, Duration::from_secs(2));
         assert!(used < Duration::from_millis(200), "{engine:?}: it spins, {used:?} in 2 s");
         assert_echo(&mut first, b"those who are in do not notice");
         drop(waiting);
-        wait_until("it gets them back", SOON, || open_descriptors(gateway.id()) <= idle + 2);
+        wait_until("it gets them back", SOON, || open_descriptors(gateway.id()) <= idle + 3);
         close(connect(gateway.address(), &config(Version::V13)));
         close(first);
         let metrics = gateway.metrics();
@@ -135,6 +143,12 @@ fn endings_descriptors_exhausted() {
         println!("{engine:?}: {errors} times EMFILE, {used:?} of CPU in 2 s without descriptors");
         assert!(errors > 0, "{engine:?}: EMFILE is counted");
     }
+}
+
+/// Connections whose peers say nothing.
+fn wait_in_line(gateway: &Gateway) -> Vec<TcpStream> {
+    let connect = |_| TcpStream::connect(gateway.address()).expect("the kernel's queue takes it");
+    (0..WAITING).map(connect).collect()
 }
 
 #[test]
