@@ -6,18 +6,19 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::config::model::{ListenAddress, Listener};
-use crate::engine::socket::set_tcp_options;
+use crate::engine::socket::{self, set_tcp_options};
 use crate::sys::inherited;
 
 /// A bound listener.
 #[derive(Debug)]
 pub(super) struct Bound {
     /// One socket per worker.
-    pub sockets: Vec<OwnedFd>,
+    pub listeners: Vec<socket::Listener>,
     /// The address it really got, as text.
     pub address: String,
 }
@@ -38,9 +39,11 @@ pub struct BindError {
 /// What the kernel said, and what to do about it.
 pub(super) fn bind(listener: &Listener, workers: usize) -> Result<Bound, BindError> {
     let bound = match &listener.listen {
-        ListenAddress::Tcp(address) => bind_tcp(listener, *address, workers),
+        ListenAddress::Tcp(address) => {
+            free_port(*address).and_then(|()| bind_tcp(listener, *address, workers))
+        }
         ListenAddress::Unix(path) => bind_unix(listener, path, workers),
-        ListenAddress::Inherited(fd) => inherit(*fd, workers),
+        ListenAddress::Inherited(fd) => inherit(listener, *fd, workers),
     };
     bound.map_err(|error| BindError {
         listener: listener.name.clone(),
@@ -60,9 +63,8 @@ fn describe(address: &ListenAddress) -> String {
 }
 
 fn bind_tcp(listener: &Listener, address: SocketAddr, workers: usize) -> io::Result<Bound> {
-    refuse_taken(address)?;
     let mut address = address;
-    let mut sockets = Vec::with_capacity(workers);
+    let mut listeners = Vec::with_capacity(workers);
     for _ in 0..workers {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
@@ -79,13 +81,29 @@ fn bind_tcp(listener: &Listener, address: SocketAddr, workers: usize) -> io::Res
             // Port 0: the other workers share the port that the first one got.
             address = actual;
         }
-        sockets.push(socket.into());
+        listeners.push(socket::Listener { socket: socket.into(), shared: false });
     }
-    Ok(Bound { sockets, address: address.to_string() })
+    Ok(Bound { listeners, address: address.to_string() })
 }
 
 /// With SO_REUSEPORT alone, a second gateway of the same user would silently share the port.
-fn refuse_taken(address: SocketAddr) -> io::Result<()> {
+///
+/// A predecessor that was killed keeps its port for some milliseconds, until the kernel has torn
+/// its ring down: hence a few tries.
+fn free_port(address: SocketAddr) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        match try_port(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < BIND_TRIES => {
+                tries += 1;
+                std::thread::sleep(BIND_PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+fn try_port(address: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -116,15 +134,26 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-fn inherit(fd: i32, workers: usize) -> io::Result<Bound> {
-    let socket = inherited::take_listener(fd)?;
-    share(&socket, workers, format!("fd:{fd}"))
+fn inherit(listener: &Listener, fd: i32, workers: usize) -> io::Result<Bound> {
+    let socket = Socket::from(inherited::take_listener(fd)?);
+    let address = match socket.local_addr()?.as_socket() {
+        Some(address) => {
+            set_tcp_options(&socket, &listener.keepalive)?;
+            format!("{address} (fd:{fd})")
+        }
+        None => format!("fd:{fd}"),
+    };
+    share(&socket.into(), workers, address)
 }
 
 fn share(socket: &OwnedFd, workers: usize, address: String) -> io::Result<Bound> {
-    let sockets = (0..workers).map(|_| socket.try_clone()).collect::<io::Result<_>>()?;
-    Ok(Bound { sockets, address })
+    let clone = |_| Ok(socket::Listener { socket: socket.try_clone()?, shared: true });
+    let listeners = (0..workers).map(clone).collect::<io::Result<_>>()?;
+    Ok(Bound { listeners, address })
 }
+
+const BIND_TRIES: u32 = 10;
+const BIND_PAUSE: Duration = Duration::from_millis(50);
 
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {

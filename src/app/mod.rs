@@ -102,7 +102,7 @@ impl Gateway {
         let mut sockets: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
         for listener in &config.listeners {
             let bound = bind::bind(listener, count)?;
-            for (worker, socket) in sockets.iter_mut().zip(bound.sockets) {
+            for (worker, socket) in sockets.iter_mut().zip(bound.listeners) {
                 worker.push(socket);
             }
             let name = listener.name.as_str().into();

@@ -1,7 +1,6 @@
 //! The shards' threads: one per worker, pinned, each with an engine made on it.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::{Sender, SyncSender, channel};
@@ -14,7 +13,7 @@ use crate::admission::hello_budget::HelloBudget;
 use crate::config::model::Gateway;
 use crate::engine::epoll::EpollEngine;
 use crate::engine::probe::EngineKind;
-use crate::engine::socket::Stream;
+use crate::engine::socket::{Listener, Stream};
 use crate::engine::uring::UringEngine;
 use crate::engine::{Engine, EngineLimits, ListenerId, Wake};
 use crate::policy::Policy;
@@ -55,7 +54,7 @@ pub fn default_count() -> usize {
 /// # Errors
 /// When a thread or its engine cannot be made; those already started end by themselves, because
 /// their mailboxes are gone.
-pub(super) fn start(plan: &Plan, sockets: Vec<Vec<OwnedFd>>) -> io::Result<Vec<Worker>> {
+pub(super) fn start(plan: &Plan, sockets: Vec<Vec<Listener>>) -> io::Result<Vec<Worker>> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let admitted = Arc::new(AtomicU32::new(0));
     let mut starting = Vec::new();
@@ -101,7 +100,7 @@ struct Task {
     core: Option<CoreId>,
     plan: Plan,
     admitted: Arc<AtomicU32>,
-    listeners: Vec<OwnedFd>,
+    listeners: Vec<Listener>,
     mailbox: Mailbox,
     ready: Sender<Arc<dyn Wake>>,
 }
@@ -125,7 +124,7 @@ impl Task {
 
     fn serve<E>(self, engine: E) -> io::Result<u32>
     where
-        E: Engine<Listener = OwnedFd, Stream = Stream>,
+        E: Engine<Listener = Listener, Stream = Stream>,
     {
         let Self { id, plan, admitted, listeners, mailbox, ready, .. } = self;
         let waker = engine.waker();

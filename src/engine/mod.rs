@@ -42,7 +42,7 @@ pub trait Engine {
     ///
     /// # Errors
     /// When the kernel refuses to watch the socket.
-    fn listen(&mut self, listener: ListenerId, socket: Self::Listener) -> io::Result<()>;
+    fn listen(&mut self, id: ListenerId, listener: Self::Listener) -> io::Result<()>;
 
     /// Stops accepting; peers wait in the accept queue.
     fn pause_accept(&mut self, listener: ListenerId);

@@ -58,6 +58,15 @@ pub(crate) fn reset_on_close(socket: &OwnedFd) {
     let _unconnected = SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
 }
 
+/// A bound, listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    pub socket: OwnedFd,
+    /// Other shards or processes have the same socket (a unix or inherited one), so closing ours
+    /// loses nothing of its accept queue.
+    pub shared: bool,
+}
+
 /// An accepted connection that nobody has taken over: reset when dropped, so that a peer that is
 /// turned away knows it at once.
 #[derive(Debug)]
@@ -89,17 +98,20 @@ impl Drop for Stream {
 /// Accepts what is queued on a non-blocking `listener` and nothing that arrives from now on.
 ///
 /// A filter on the socket drops what would still join the queue, so that closing the listener
-/// afterwards loses no connection that the kernel had completed.
+/// afterwards loses no connection that the kernel had completed. A shared socket stays open
+/// elsewhere and must not be filtered.
 pub(crate) fn drain_accept_queue(
-    listener: &OwnedFd,
+    listener: &Listener,
     accept_flags: rustix::net::SocketFlags,
 ) -> Vec<Stream> {
     // Without the filter (no memory for it) a connection may slip in between the last accept and
     // the close; it is then reset, as with any closed listener.
-    let _unfiltered = SockRef::from(listener).attach_filter(&[DROP_ALL]);
+    if !listener.shared {
+        let _unfiltered = SockRef::from(&listener.socket).attach_filter(&[DROP_ALL]);
+    }
     let mut streams = Vec::new();
     loop {
-        match rustix::net::accept_with(listener, accept_flags) {
+        match rustix::net::accept_with(&listener.socket, accept_flags) {
             Ok(socket) => streams.push(Stream::new(socket)),
             Err(rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {}
             Err(_empty_or_exhausted) => return streams,

@@ -22,12 +22,21 @@ pub(super) struct Accepting {
     /// Set while accepting is paused: when to try again.
     resume_at: Option<Time>,
     closing: bool,
+    /// What still comes out of the accept queue is turned away.
+    refusing: bool,
 }
 
 impl Accepting {
     pub(super) fn new(admitted: Arc<AtomicU32>, max_connections: u32) -> Self {
         let listeners = Vec::new();
-        Self { listeners, admitted, max_connections, resume_at: None, closing: false }
+        Self {
+            listeners,
+            admitted,
+            max_connections,
+            resume_at: None,
+            closing: false,
+            refusing: false,
+        }
     }
 
     pub(super) fn add(&mut self, listener: ListenerId) {
@@ -49,6 +58,12 @@ impl Accepting {
                 engine.close_listener(*listener);
             }
         }
+    }
+
+    /// As [`Accepting::close_all`], without serving what is in the accept queue.
+    pub(super) fn refuse_all<E: Engine>(&mut self, engine: &mut E) {
+        self.refusing = true;
+        self.close_all(engine);
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
@@ -109,6 +124,9 @@ impl<E: Engine> Shard<E> {
         stream: E::Stream,
         peer: Option<SocketAddr>,
     ) {
+        if self.accepting.refusing {
+            return self.telemetry.on_refused(Refusal::Draining);
+        }
         if self.slots.is_full() || !self.accepting.enter() {
             // Dropping the stream resets it: it was already accepted when the limit was reached.
             self.telemetry.on_refused(Refusal::ConnectionLimit);

@@ -263,7 +263,7 @@ impl<E: Engine> Shard<E> {
                 }
                 Command::Drain { patience } => self.drain(patience),
                 Command::Stop => {
-                    self.accepting.close_all(&mut self.engine);
+                    self.accepting.refuse_all(&mut self.engine);
                     self.drain_until = None;
                     self.stop_all(Reason::Stopped);
                 }

@@ -3,7 +3,7 @@
 //! Cipher suites, signing, verification and random numbers are ring's; key exchange is
 //! aws-lc-rs's. Median µs of the server's part of a full TLS 1.3 handshake (ECDSA P-256
 //! certificate, one ticket, in memory; measured by `provider_figures` below, release build, one
-//! core of a virtual Xeon with AVX-512 and SHA extensions, Linux 6.18):
+//! core of a virtual AMD EPYC with VAES and SHA extensions, Linux 6.18):
 //!
 //! | group | ring | aws-lc-rs | hybrid |
 //! |---|---|---|---|

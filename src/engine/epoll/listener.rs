@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -20,7 +20,7 @@ pub(super) struct Listeners {
 }
 
 struct Entry {
-    fd: OwnedFd,
+    listener: socket::Listener,
     paused: bool,
     /// The kernel has said that connections wait; cleared when the queue is empty.
     ready: bool,
@@ -31,16 +31,17 @@ impl Listeners {
         &mut self,
         registry: &Registry,
         token: Token,
-        listener: ListenerId,
-        fd: OwnedFd,
+        id: ListenerId,
+        listener: socket::Listener,
     ) -> io::Result<()> {
-        rustix::io::ioctl_fionbio(&fd, true)?;
-        registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)?;
-        let index = listener.0 as usize;
+        let fd = listener.socket.as_raw_fd();
+        rustix::io::ioctl_fionbio(&listener.socket, true)?;
+        registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+        let index = id.0 as usize;
         if self.entries.len() <= index {
             self.entries.resize_with(index + 1, || None);
         }
-        self.entries[index] = Some(Entry { fd, paused: false, ready: true });
+        self.entries[index] = Some(Entry { listener, paused: false, ready: true });
         Ok(())
     }
 
@@ -65,7 +66,7 @@ impl Listeners {
         let Some(entry) = self.entries.get_mut(listener.0 as usize).and_then(Option::take) else {
             return;
         };
-        for stream in socket::drain_accept_queue(&entry.fd, FLAGS) {
+        for stream in socket::drain_accept_queue(&entry.listener, FLAGS) {
             let peer = stream.peer();
             events.push_back(Event::Accepted { listener, stream, peer });
         }
@@ -96,7 +97,7 @@ impl Listeners {
             let listener = ListenerId(u32::try_from(index).expect("added by a u32"));
             while self.budget > 0 {
                 self.budget -= 1;
-                match rustix::net::accept_with(&entry.fd, FLAGS) {
+                match rustix::net::accept_with(&entry.listener.socket, FLAGS) {
                     Ok(fd) => {
                         let peer = socket::peer_of(&fd);
                         let stream = socket::Stream::new(fd);

@@ -257,7 +257,7 @@ impl EpollEngine {
 }
 
 impl Engine for EpollEngine {
-    type Listener = OwnedFd;
+    type Listener = socket::Listener;
     type Stream = socket::Stream;
 
     fn now(&self) -> Time {
@@ -268,9 +268,9 @@ impl Engine for EpollEngine {
         &self.pool
     }
 
-    fn listen(&mut self, listener: ListenerId, socket: OwnedFd) -> io::Result<()> {
-        let token = Token(LISTENERS + listener.0 as usize);
-        self.listeners.add(self.poll.registry(), token, listener, socket)
+    fn listen(&mut self, id: ListenerId, listener: socket::Listener) -> io::Result<()> {
+        let token = Token(LISTENERS + id.0 as usize);
+        self.listeners.add(self.poll.registry(), token, id, listener)
     }
 
     fn pause_accept(&mut self, listener: ListenerId) {

@@ -70,7 +70,7 @@ struct SocketEntry {
 }
 
 struct ListenerEntry {
-    fd: OwnedFd,
+    listener: socket::Listener,
     armed: bool,
     state: Accepting,
 }
@@ -169,8 +169,8 @@ impl UringEngine {
             return;
         }
         entry.armed = true;
-        let accept =
-            opcode::AcceptMulti::new(types::Fd(entry.fd.as_raw_fd())).flags(libc::SOCK_CLOEXEC);
+        let accept = opcode::AcceptMulti::new(types::Fd(entry.listener.socket.as_raw_fd()))
+            .flags(libc::SOCK_CLOEXEC);
         self.ring.push(accept.build(), Token::new(Work::Accept, listener.0 as usize));
     }
 
@@ -339,9 +339,9 @@ impl UringEngine {
             return;
         };
         // The queue is read by plain calls, which must not block on it when it is empty.
-        if rustix::io::ioctl_fionbio(&entry.fd, true).is_ok() {
+        if rustix::io::ioctl_fionbio(&entry.listener.socket, true).is_ok() {
             let flags = rustix::net::SocketFlags::CLOEXEC;
-            for stream in socket::drain_accept_queue(&entry.fd, flags) {
+            for stream in socket::drain_accept_queue(&entry.listener, flags) {
                 let peer = stream.peer();
                 self.events.push_back(Event::Accepted { listener, stream, peer });
             }
@@ -384,7 +384,7 @@ impl UringEngine {
 }
 
 impl Engine for UringEngine {
-    type Listener = OwnedFd;
+    type Listener = socket::Listener;
     type Stream = socket::Stream;
 
     fn now(&self) -> Time {
@@ -395,16 +395,16 @@ impl Engine for UringEngine {
         &self.pool
     }
 
-    fn listen(&mut self, listener: ListenerId, socket: OwnedFd) -> io::Result<()> {
+    fn listen(&mut self, id: ListenerId, listener: socket::Listener) -> io::Result<()> {
         // A non-blocking socket would make the armed accept fail instead of waiting.
-        rustix::io::ioctl_fionbio(&socket, false)?;
-        let index = listener.0 as usize;
+        rustix::io::ioctl_fionbio(&listener.socket, false)?;
+        let index = id.0 as usize;
         if self.listeners.len() <= index {
             self.listeners.resize_with(index + 1, || None);
         }
         self.listeners[index] =
-            Some(ListenerEntry { fd: socket, armed: false, state: Accepting::On });
-        self.arm_accept(listener);
+            Some(ListenerEntry { listener, armed: false, state: Accepting::On });
+        self.arm_accept(id);
         Ok(())
     }
 
@@ -415,7 +415,7 @@ impl Engine for UringEngine {
         }
         entry.state = Accepting::Paused;
         if entry.armed {
-            let fd = entry.fd.as_raw_fd();
+            let fd = entry.listener.socket.as_raw_fd();
             self.cancel(fd, Token::new(Work::CancelAccept, listener.0 as usize));
         }
     }
@@ -432,7 +432,7 @@ impl Engine for UringEngine {
         let Some(Some(entry)) = self.listeners.get_mut(listener.0 as usize) else { return };
         entry.state = Accepting::Closing;
         if entry.armed {
-            let fd = entry.fd.as_raw_fd();
+            let fd = entry.listener.socket.as_raw_fd();
             self.cancel(fd, Token::new(Work::CancelAccept, listener.0 as usize));
         } else {
             self.finish_listener(listener);
