@@ -5,7 +5,8 @@
 //! `cargo test --release --test it -- --ignored --exact endings::endings_truncated`.
 //!
 //! Environment: `TLSGATE_BIN` is the program (default: the one cargo built), `TLSGATE_BENCH_BIN`
-//! the measuring tool (default: beside the program), `TLSGATE_FULL=1` asks for the full sizes.
+//! the measuring tool (default: beside the program), `TLSGATE_FULL=1` asks for the full sizes,
+//! `TLSGATE_ENGINE` for one engine (default: both).
 //! A check that cannot run prints a line that starts with `SKIPPED` and says why.
 
 mod bulk;

@@ -33,8 +33,16 @@ impl Engine {
 }
 
 /// The engines that this machine allows. Asks the kernel, not the gateway, so that a gateway that
-/// cannot use io_uring is not excused.
+/// cannot use io_uring is not excused. `TLSGATE_ENGINE` asks for one of them.
 pub(crate) fn engines() -> Vec<Engine> {
+    let wanted = std::env::var("TLSGATE_ENGINE").ok();
+    let mut engines = possible_engines();
+    engines.retain(|engine| wanted.as_deref().is_none_or(|wanted| wanted == engine.name()));
+    assert!(!engines.is_empty(), "TLSGATE_ENGINE is none of the engines of this machine");
+    engines
+}
+
+fn possible_engines() -> Vec<Engine> {
     match io_uring::IoUring::new(8) {
         Ok(_) => vec![Engine::Uring, Engine::Epoll],
         Err(error) => {
