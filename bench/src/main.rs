@@ -1,6 +1,7 @@
 //! `tlsgate-bench`: makes load and measures it, or serves as the backend behind what is measured.
 
 mod cli;
+mod engines;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,11 @@ enum Command {
     Load(Box<cli::load::Arguments>),
     /// Serve as a plaintext backend until killed.
     Backend(cli::backend::Arguments),
+    /// Measure the gateway with both engines beside haproxy and nginx, in processes of its own.
+    Engines(cli::engines::Arguments),
+    /// Keep a CPU busy.
+    #[command(hide = true)]
+    Spin,
 }
 
 fn main() -> ExitCode {
@@ -24,6 +30,10 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Load(arguments) => cli::load::execute(&arguments),
         Command::Backend(arguments) => cli::backend::execute(arguments),
+        Command::Engines(arguments) => cli::engines::execute(arguments),
+        Command::Spin => {
+            engines::spin::forever().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
+        }
     };
     result.unwrap_or_else(|problem| {
         eprintln!("tlsgate-bench: {problem}");

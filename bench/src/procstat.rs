@@ -89,6 +89,30 @@ pub fn process(pid: u32) -> Result<Usage> {
     })
 }
 
+/// CPU time that process `pid` has used, without its memory: a look at memory stops the process
+/// for a while, this does not. The other fields are zero.
+///
+/// # Errors
+/// As [`process`].
+pub fn cpu_time(pid: u32) -> Result<Usage> {
+    let base = format!("/proc/{pid}");
+    let stat = Stat::parse(&fs::read_to_string(format!("{base}/stat"))?)
+        .ok_or_else(|| malformed("stat"))?;
+    let (threads, on_cpu) = thread_times(Path::new(&format!("{base}/task")))?;
+    let Stat { user, system, .. } = stat;
+    Ok(Usage { processes: 1, threads, user, system, on_cpu, ..Usage::default() })
+}
+
+/// The ids of process `pid` and of all its descendants, parents before their children.
+///
+/// # Errors
+/// As [`tree`].
+pub fn family(pid: u32) -> Result<Vec<u32>> {
+    let mut family = vec![pid];
+    family.extend(descendants(pid)?);
+    Ok(family)
+}
+
 /// Usage of process `pid` and of all its descendants.
 ///
 /// Descendants that end while they are read are left out.
@@ -124,11 +148,11 @@ fn descendants(pid: u32) -> Result<Vec<u32>> {
             Err(error) => return Err(error),
         }
     }
-    family(pid, &parents)
+    below(pid, &parents)
 }
 
 /// The descendants of `pid`, given pairs of a parent and its child.
-fn family(pid: u32, parents: &[(u32, u32)]) -> Result<Vec<u32>> {
+fn below(pid: u32, parents: &[(u32, u32)]) -> Result<Vec<u32>> {
     let mut found = Vec::new();
     let mut unvisited = vec![pid];
     while let Some(parent) = unvisited.pop() {
@@ -251,21 +275,26 @@ mod tests {
     #[test]
     fn a_child_is_part_of_the_tree() {
         let mut child = Command::new("sleep").arg("60").spawn().expect("start sleep");
-        let sum = tree(std::process::id());
+        let own = std::process::id();
+        let (sum, family, time) = (tree(own), family(own), cpu_time(own));
         child.kill().expect("stop sleep");
         child.wait().expect("reap sleep");
         assert!(sum.expect("tree").processes >= 2);
+        let family = family.expect("family");
+        assert!(family.first() == Some(&own) && family.contains(&child.id()), "{family:?}");
+        let time = time.expect("time");
+        assert!(time.on_cpu > Duration::ZERO && time.rss == 0, "{time:?}");
     }
 
     #[test]
     fn a_family_is_complete_and_has_a_limit() {
         let parents = [(1, 2), (1, 9), (2, 3), (3, 4), (9, 10)];
-        let mut found = family(2, &parents).expect("a small family");
+        let mut found = below(2, &parents).expect("a small family");
         found.sort_unstable();
         assert_eq!(found, [3, 4]);
-        assert!(family(4, &parents).expect("no children").is_empty());
+        assert!(below(4, &parents).expect("no children").is_empty());
         // A pid that was reused while the list was read can look like its own ancestor.
-        assert!(family(1, &[(1, 2), (2, 1)]).is_err());
+        assert!(below(1, &[(1, 2), (2, 1)]).is_err());
     }
 
     #[test]

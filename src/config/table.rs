@@ -98,7 +98,8 @@ pub static OPTIONS: &[OptionDoc] = &[
     OptionDoc {
         table: "gateway",
         key: "buffer_memory",
-        kind: Kind::Size { min: MIB, max: 1024 * GIB },
+        // io_uring alone holds 6.1 MiB of provided buffers ready.
+        kind: Kind::Size { min: 16 * MIB, max: 1024 * GIB },
         presence: Presence::Default("\"256MiB\""),
         reload: false,
         doc: "Receive and send buffers in use, for each worker. Above it, receiving pauses.",
@@ -415,7 +416,8 @@ pub static OPTIONS: &[OptionDoc] = &[
         kind: Kind::Or("off", &Kind::Duration { min: MILLISECOND, max: DAY, step: MILLISECOND }),
         presence: Presence::Default("\"90s\""),
         reload: true,
-        doc: "How long sent bytes and probes may stay unanswered (TCP_USER_TIMEOUT). \"off\" \
-              leaves it to the kernel.",
+        doc: "How long sent bytes and probes may stay unanswered (TCP_USER_TIMEOUT). A peer \
+              that answers but reads nothing for that long is dropped, too. \"off\" leaves it \
+              to the kernel.",
     },
 ];

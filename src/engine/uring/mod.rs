@@ -53,6 +53,9 @@ pub struct UringEngine {
     stats: EngineStats,
 }
 
+/// Completions handled before timers and the mailbox get their turn.
+const COMPLETIONS_PER_TURN: usize = 4096;
+
 /// Provided buffers per class: enough for every connection that becomes readable in one turn.
 const BUFFERS: [u16; BufClass::COUNT] = [512, 64];
 
@@ -104,7 +107,7 @@ impl UringEngine {
             buf_rings: [message, bulk],
             sockets: Vec::with_capacity(limits.connections as usize * 2),
             listeners: Vec::new(),
-            completions: VecDeque::with_capacity(4096),
+            completions: VecDeque::with_capacity(COMPLETIONS_PER_TURN),
             events: VecDeque::with_capacity(64),
             starved: [VecDeque::new(), VecDeque::new()],
             waker: Arc::new(Waker::new()?),
@@ -541,7 +544,17 @@ impl Engine for UringEngine {
 
 impl Drop for UringEngine {
     fn drop(&mut self) {
-        self.ring.quiesce(&mut self.completions);
+        let unhandled = std::mem::take(&mut self.completions);
+        unhandled.into_iter().for_each(close_accepted);
+        self.ring.quiesce(close_accepted);
+    }
+}
+
+/// Closes the descriptor of a connection that nobody will serve.
+fn close_accepted(completion: Completion) {
+    if completion.token.work() == Work::Accept && completion.result >= 0 {
+        // SAFETY: as in `accepted`: the descriptor is new and nobody else owns it.
+        drop(socket::Stream::new(unsafe { OwnedFd::from_raw_fd(completion.result) }));
     }
 }
 

@@ -132,11 +132,12 @@ impl Ring {
         }
     }
 
-    /// Moves the completions into `into`.
+    /// Moves completions into `into`, as many as it has room for; the rest waits in the ring.
     pub(super) fn reap(&mut self, into: &mut VecDeque<Completion>) {
         let completions = self.ring.completion();
         self.overflows = u64::from(completions.overflow());
-        for entry in completions {
+        let room = into.capacity() - into.len();
+        for entry in completions.take(room) {
             if !io_uring::cqueue::more(entry.flags()) {
                 self.outstanding -= 1;
             }
@@ -148,16 +149,19 @@ impl Ring {
         }
     }
 
-    /// Cancels everything and waits until the kernel has let go of all memory.
-    pub(super) fn quiesce(&mut self, completions: &mut VecDeque<Completion>) {
+    /// Cancels everything and waits until the kernel has let go of all memory. `each` is told of
+    /// every completion.
+    pub(super) fn quiesce(&mut self, mut each: impl FnMut(Completion)) {
         let cancel = types::CancelBuilder::any();
         self.push(opcode::AsyncCancel2::new(cancel).build(), Token::new(Work::CancelAccept, 0));
+        let mut completions = VecDeque::with_capacity(64);
         while self.outstanding > 0 {
             if self.submit_and_wait(true, Some(Duration::from_millis(100))).is_err() {
                 // Returning would free memory that the kernel may still write to.
                 std::process::abort();
             }
-            self.reap(completions);
+            self.reap(&mut completions);
+            completions.drain(..).for_each(&mut each);
         }
     }
 

@@ -1,0 +1,182 @@
+//! Results as tables, for the terminal and for Markdown.
+
+use comfy_table::presets::{ASCII_MARKDOWN, UTF8_BORDERS_ONLY};
+use comfy_table::{CellAlignment, Table};
+
+use super::Results;
+use super::sample::float;
+use super::statistics::Quartiles;
+use super::summary::REFERENCE;
+use super::test::{Test, Unit};
+
+/// What tables look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    Terminal,
+    Markdown,
+}
+
+/// All tables, each under its heading.
+pub(crate) fn render(results: &Results, style: Style) -> String {
+    let parts = [
+        ("Cost: median [quartiles]", costs(results)),
+        ("Cost relative to tlsgate io_uring, median of per-round ratios", ratios(results)),
+        ("Share of its CPU that the server used, and rate", saturation(results)),
+        ("System calls per 100-byte round trip (two messages), 50 connections", calls(results)),
+        ("Memory per idle TLS connection, bytes", memory(results)),
+    ];
+    let mut text = String::new();
+    for (heading, (head, rows)) in parts {
+        if rows.is_empty() {
+            continue;
+        }
+        let (before, after) = if style == Style::Markdown { ("## ", "\n") } else { ("", "") };
+        text += &format!("{before}{heading}\n{after}{}\n\n", table(head, rows, style));
+    }
+    for line in remarks(results) {
+        text += &format!("{line}\n");
+    }
+    text
+}
+
+type Parts = (Vec<String>, Vec<Vec<String>>);
+
+fn table(head: Vec<String>, rows: Vec<Vec<String>>, style: Style) -> Table {
+    let mut table = Table::new();
+    table.load_style(match style {
+        Style::Terminal => UTF8_BORDERS_ONLY,
+        Style::Markdown => ASCII_MARKDOWN,
+    });
+    table.set_header(head);
+    table.add_rows(rows);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// One row per test, one column per target.
+fn by_target(results: &Results, first: &str, cell: impl Fn(Test, super::Kind) -> String) -> Parts {
+    let kinds = results.kinds();
+    let mut head = vec![first.to_owned()];
+    head.extend(kinds.iter().map(|kind| kind.name().to_owned()));
+    let row = |test: Test| {
+        let name = format!("{}, {}", test.name(), test.unit().cost());
+        std::iter::once(name).chain(kinds.iter().map(|kind| cell(test, *kind))).collect()
+    };
+    (head, results.tests().into_iter().map(row).collect())
+}
+
+fn costs(results: &Results) -> Parts {
+    let cell = |test, kind| quote(results.figure(test, kind, |row| row.sample.cost));
+    let (head, mut rows) = by_target(results, "measurement", cell);
+    let spreads: Vec<_> = results.kinds().into_iter().map(|kind| results.spread(kind)).collect();
+    if spreads.iter().any(Option::is_some) {
+        let mut row = vec!["round trip at 1,000 over at 50 connections".to_owned()];
+        row.extend(spreads.into_iter().map(quote));
+        rows.push(row);
+    }
+    (head, rows)
+}
+
+fn ratios(results: &Results) -> Parts {
+    if !results.kinds().contains(&REFERENCE) {
+        return (Vec::new(), Vec::new());
+    }
+    by_target(results, "measurement", |test, kind| quote(results.ratio(test, kind)))
+}
+
+fn saturation(results: &Results) -> Parts {
+    let (mut head, mut rows) = by_target(results, "measurement", |test, kind| {
+        let share = results.figure(test, kind, |row| row.sample.saturation());
+        let user = results.figure(test, kind, |row| row.sample.user_share);
+        let rate = results.figure(test, kind, |row| row.sample.rate());
+        let percent = |part: Option<Quartiles>| part.map_or(0.0, |part| part.median * 100.0);
+        format!(
+            "{:.0} % (user {:.0} %), {}",
+            percent(share),
+            percent(user),
+            rate.map_or_else(dash, |rate| per_second(test, rate.median))
+        )
+    });
+    head.push("client alone, plaintext".to_owned());
+    for (row, test) in rows.iter_mut().zip(results.tests()) {
+        let direct = results.direct.iter().find(|direct| direct.test == test);
+        row.push(direct.map_or_else(dash, |direct| per_second(test, direct.rate)));
+    }
+    (head, rows)
+}
+
+fn calls(results: &Results) -> Parts {
+    let head = ["server", "kernel's count", "own count", "under strace", "most frequent"];
+    let number = |number: Option<f64>| number.map_or_else(dash, |number| format!("{number:.3}"));
+    let row = |calls: &super::SystemCalls| {
+        let mut names: Vec<_> = calls.names.iter().collect();
+        names.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+        let names = names.iter().take(4).map(|(name, count)| format!("{name} {count:.2}"));
+        vec![
+            calls.target.name().to_owned(),
+            number(calls.kernel),
+            number(calls.own),
+            number(calls.traced),
+            names.collect::<Vec<_>>().join(", "),
+        ]
+    };
+    (head.map(str::to_owned).to_vec(), results.system_calls.iter().map(row).collect())
+}
+
+fn memory(results: &Results) -> Parts {
+    let head = ["server", "TLS", "connections", "no data yet", "after a round trip", "RSS, after"];
+    let row = |memory: &super::Memory| {
+        let version = match memory.tls {
+            tlsgate_bench::client::TlsVersion::V12 => "1.2",
+            tlsgate_bench::client::TlsVersion::V13 => "1.3",
+        };
+        let bytes = |bytes: f64| format!("{bytes:.0}");
+        vec![
+            memory.target.name().to_owned(),
+            version.to_owned(),
+            memory.connections.to_string(),
+            bytes(memory.fresh_pss),
+            bytes(memory.used_pss),
+            bytes(memory.used_rss),
+        ]
+    };
+    (head.map(str::to_owned).to_vec(), results.memory.iter().map(row).collect())
+}
+
+fn remarks(results: &Results) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(foreign) = results.foreign() {
+        let percent = [foreign.low, foreign.median, foreign.high].map(|part| part * 100.0);
+        lines.push(format!(
+            "Others used {:.1} % [{:.1}–{:.1}] of the servers' CPU.",
+            percent[1], percent[0], percent[2]
+        ));
+    }
+    lines.extend(results.left_out.iter().map(|reason| format!("Not measured: {reason}")));
+    lines.extend(results.failures.iter().map(|failure| format!("FAILED: {failure}")));
+    lines
+}
+
+fn per_second(test: Test, rate: f64) -> String {
+    match test.unit() {
+        Unit::Gigabyte => format!("{rate:.2} GB/s"),
+        Unit::Handshake | Unit::RoundTrip => format!("{rate:.0}/s"),
+    }
+}
+
+/// `12.3 [11.9–13.0]`, with about three digits.
+fn quote(quartiles: Option<Quartiles>) -> String {
+    let Some(Quartiles { low, median, high }) = quartiles else { return dash() };
+    let digits = match median {
+        _ if median >= float(100) => 0,
+        _ if median >= float(10) => 1,
+        _ => 2,
+    };
+    format!("{median:.digits$} [{low:.digits$}–{high:.digits$}]")
+}
+
+fn dash() -> String {
+    "–".to_owned()
+}

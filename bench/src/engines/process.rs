@@ -1,0 +1,107 @@
+//! A server process of the run: started on its CPU, waited for, ended with the run.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tlsgate_bench::procstat;
+
+use super::affinity;
+use super::scratch::Scratch;
+
+/// How long a server may take to listen, and to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_millis(10);
+/// Most bytes of a log that an error message quotes.
+const QUOTED: usize = 600;
+
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts `command` on `cpu` and waits until it accepts connections on `address`.
+    ///
+    /// # Errors
+    /// What the process said when it ended instead.
+    pub(crate) fn serve(
+        name: &str,
+        mut command: Command,
+        cpu: usize,
+        address: SocketAddr,
+        scratch: &Scratch,
+    ) -> Result<Self, String> {
+        let log = scratch.path(&format!("{name}.log"));
+        let said = |error: io::Error| format!("cannot start {name}: {error}");
+        let output = File::create(&log).map_err(said)?;
+        command.stdin(Stdio::null()).stdout(output.try_clone().map_err(said)?).stderr(output);
+        let mut process = Self { child: affinity::spawn_on(cpu, &mut command).map_err(said)? };
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).is_err() {
+            let ended = process.child.try_wait().map_err(said)?;
+            if ended.is_some() || Instant::now() > deadline {
+                let log = fs::read_to_string(&log).unwrap_or_default();
+                let end = log.trim_end();
+                let from = end.char_indices().rev().take(QUOTED).last().map_or(0, |(at, _)| at);
+                return Err(format!("{name} does not listen on {address}: {}", &end[from..]));
+            }
+            std::thread::sleep(TICK);
+        }
+        Ok(process)
+    }
+
+    /// It and its descendants, once there are `members`: a master listens before it has workers.
+    ///
+    /// # Errors
+    /// When they do not come, and as [`procstat::family`].
+    pub(crate) fn family(&self, members: usize) -> Result<Vec<u32>, String> {
+        let id = self.child.id();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let family = procstat::family(id).map_err(|error| format!("process {id}: {error}"))?;
+            if family.len() >= members {
+                return Ok(family);
+            }
+            if Instant::now() > deadline {
+                return Err(format!("process {id} has no worker process"));
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // By TERM first: a master that is killed leaves its workers behind.
+        signal(&self.child, Signal::TERM).ok();
+        let deadline = Instant::now() + PATIENCE;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(TICK);
+        }
+        // Fails when it has ended, which is what is wanted.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Sends a signal to a child that has not been waited for.
+///
+/// # Errors
+/// Those of kill(2).
+pub(crate) fn signal(child: &Child, signal: Signal) -> io::Result<()> {
+    Ok(kill_process(Pid::from_child(child), signal)?)
+}
+
+/// A TCP port of the loopback address that was free a moment ago.
+///
+/// # Errors
+/// Those of bind(2).
+pub(crate) fn free_address() -> Result<SocketAddr, String> {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map_err(|error| format!("no free port: {error}"))
+}

@@ -1,0 +1,209 @@
+//! One sample: a short load on one target, and the CPU time that the target spent on it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tlsgate_bench::client::{Report, Stage, Stop, TlsPlan, run};
+use tlsgate_bench::procstat::{self, Usage};
+
+use super::test::{Test, Unit, plan};
+
+/// How often the times are read too late to be of use is bounded by this: a window this short
+/// says nothing.
+const SHORTEST_WINDOW: Duration = Duration::from_millis(50);
+
+/// What one sample found.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Sample {
+    /// Handshakes, round trips, or gigabytes (10^9 bytes) in the window.
+    pub(crate) units: f64,
+    /// CPU time of the target in the window: user and kernel, all threads.
+    pub(crate) cpu: Duration,
+    /// Length of the window.
+    pub(crate) wall: Duration,
+    /// Part of the CPU time that was in user mode; exact to a clock tick.
+    pub(crate) user_share: f64,
+    /// Part of the window in which the target's CPU was busy with something else.
+    pub(crate) foreign_share: f64,
+    /// CPU time per unit, in the unit of [`Unit::cost`].
+    pub(crate) cost: f64,
+}
+
+impl Sample {
+    /// Part of the target's CPU that the target used.
+    pub(crate) fn saturation(&self) -> f64 {
+        self.cpu.as_secs_f64() / self.wall.as_secs_f64()
+    }
+
+    /// Units per second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.units / self.wall.as_secs_f64()
+    }
+}
+
+/// What is loaded, and where its time is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject<'run> {
+    pub(crate) address: SocketAddr,
+    pub(crate) pids: &'run [u32],
+    /// The CPU it is pinned to.
+    pub(crate) cpu: usize,
+    /// The CPU of the client.
+    pub(crate) client_cpu: usize,
+}
+
+/// Loads the subject for `length` and reads its CPU time.
+///
+/// # Errors
+/// When the load had errors, did no work, or a reading failed.
+pub(crate) fn take(
+    test: Test,
+    subject: Subject<'_>,
+    tls: Option<TlsPlan>,
+    length: Duration,
+) -> Result<Sample, String> {
+    let stop = Stop { after: length, count: None };
+    let plan = plan(subject.address, tls, test.load(), stop, subject.client_cpu);
+    let before = Reading::take(subject, 0)?;
+    let mut window: Option<(Reading, Reading)> = None;
+    let mut broken = None;
+    let report = run(&plan, |progress| {
+        if progress.stage == Stage::Measure {
+            match Reading::take(subject, progress.done) {
+                Ok(now) => window = Some((window.map_or(now, |(first, _)| first), now)),
+                Err(error) => broken = Some(error),
+            }
+        }
+    })
+    .map_err(|error| error.to_string())?;
+    let after = Reading::take(subject, report.done)?;
+    clean(&report)?;
+    if let Some(error) = broken {
+        return Err(error);
+    }
+    match test.unit() {
+        // A body is too large a unit for a window; four handshakes are nothing beside it.
+        Unit::Gigabyte => between(test, before, after, gigabytes(&report)),
+        Unit::Handshake | Unit::RoundTrip => {
+            let (first, last) = window.ok_or("the sample was too short to be measured")?;
+            between(test, first, last, float(last.done - first.done))
+        }
+    }
+}
+
+/// # Errors
+/// What went wrong with operations.
+pub(crate) fn clean(report: &Report) -> Result<(), String> {
+    let errors: Vec<String> = report
+        .errors
+        .iter()
+        .map(|(kind, errors)| format!("{} × {kind} ({})", errors.count, errors.example))
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors.join(", ")) }
+}
+
+fn between(test: Test, first: Reading, last: Reading, units: f64) -> Result<Sample, String> {
+    let wall = last.at - first.at;
+    let used = last.usage.since(&first.usage);
+    if wall < SHORTEST_WINDOW || units <= 0.0 || used.on_cpu.is_zero() {
+        return Err(format!("no work in {wall:?}"));
+    }
+    let split = (used.user + used.system).as_secs_f64();
+    let busy = last.busy.saturating_sub(first.busy).saturating_sub(used.on_cpu);
+    Ok(Sample {
+        units,
+        cpu: used.on_cpu,
+        wall,
+        user_share: if split > 0.0 { used.user.as_secs_f64() / split } else { 0.0 },
+        foreign_share: busy.as_secs_f64() / wall.as_secs_f64(),
+        cost: test.unit().quote(used.on_cpu, units),
+    })
+}
+
+fn gigabytes(report: &Report) -> f64 {
+    float(report.bytes_received.max(report.bytes_sent)) / 1e9
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+pub(crate) fn float(number: u64) -> f64 {
+    number as f64
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    at: Instant,
+    done: u64,
+    usage: Usage,
+    /// Time that the target's CPU was not idle, whoever used it.
+    busy: Duration,
+}
+
+impl Reading {
+    fn take(subject: Subject<'_>, done: u64) -> Result<Self, String> {
+        let mut usage = Usage::default();
+        for pid in subject.pids {
+            let time = procstat::cpu_time(*pid);
+            usage += time.map_err(|error| format!("process {pid} has gone: {error}"))?;
+        }
+        let at = Instant::now();
+        let text = fs::read_to_string("/proc/stat").map_err(|error| error.to_string())?;
+        let busy = busy(&text, subject.cpu).ok_or("cannot understand /proc/stat")?;
+        Ok(Self { at, done, usage, busy })
+    }
+}
+
+/// Busy time of one CPU: all fields but idle and iowait, steal included (proc(5)).
+fn busy(stat: &str, cpu: usize) -> Option<Duration> {
+    let name = format!("cpu{cpu} ");
+    let line = stat.lines().find_map(|line| line.strip_prefix(name.as_str()))?;
+    let fields: Vec<u64> =
+        line.split_ascii_whitespace().map_while(|field| field.parse().ok()).collect();
+    let (&[user, nice, system, _idle, _iowait, irq, softirq, steal], _) =
+        fields.split_first_chunk::<8>()?;
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    let ticks = user + nice + system + irq + softirq + steal;
+    Some(Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / per_second)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(at: Instant, millis: u64, cpu: u64) -> Reading {
+        let on_cpu = Duration::from_millis(cpu);
+        let usage = Usage { on_cpu, user: on_cpu / 4, system: on_cpu * 3 / 4, ..Usage::default() };
+        let busy = Duration::from_millis(cpu * 5 / 4);
+        Reading { at: at + Duration::from_millis(millis), done: 0, usage, busy }
+    }
+
+    #[test]
+    fn a_sample_is_what_happened_between_two_readings() {
+        let start = Instant::now();
+        let (first, last) = (reading(start, 0, 1000), reading(start, 500, 1400));
+        let sample = between(Test::RoundTrips50, first, last, 20_000.0).expect("work");
+        assert!((sample.cost - 20.0).abs() < 1e-9, "{sample:?}");
+        assert!((sample.saturation() - 0.8).abs() < 1e-9, "{sample:?}");
+        assert!((sample.rate() - 40_000.0).abs() < 1e-6, "{sample:?}");
+        assert!((sample.user_share - 0.25).abs() < 1e-9, "{sample:?}");
+        assert!((sample.foreign_share - 0.2).abs() < 1e-9, "{sample:?}");
+    }
+
+    #[test]
+    fn nothing_done_is_an_error() {
+        let start = Instant::now();
+        let (first, last) = (reading(start, 0, 0), reading(start, 500, 400));
+        assert!(between(Test::Full13, first, last, 0.0).is_err());
+        assert!(between(Test::Full13, first, reading(start, 10, 400), 5.0).is_err());
+        assert!(between(Test::Full13, first, reading(start, 500, 0), 5.0).is_err());
+    }
+
+    #[test]
+    fn busy_is_all_but_idle() {
+        let text = "cpu  9 9 9 9 9 9 9 9 9 9\ncpu1 1 2 3 100 100 4 5 6 7 8\n";
+        let tick = 1000 / rustix::param::clock_ticks_per_second();
+        assert_eq!(busy(text, 1), Some(Duration::from_millis(21 * tick)));
+        assert_eq!(busy(text, 0), None);
+    }
+}

@@ -1,0 +1,185 @@
+//! System calls per round trip: by the kernel's count, by name, and by the gateway's own count.
+//!
+//! Every count is taken twice, with few and with many round trips; the difference is what the
+//! round trips cost, without connections, handshakes, and attaching.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde::Serialize;
+use tlsgate_bench::client::{Stop, TlsVersion, Workload, run};
+
+use super::process::signal;
+use super::sample::{clean, float};
+use super::scratch::Scratch;
+use super::target::{Kind, Target, find_program};
+use super::test::{MESSAGE, plan, tls};
+
+const CONNECTIONS: usize = 50;
+const FEW: u64 = 1_000;
+/// Longest time for a count; tracing makes servers slow.
+const LONGEST: Duration = Duration::from_secs(60);
+/// How long a tracer may take to attach; perf does not tell when it has.
+const ATTACH: Duration = Duration::from_millis(500);
+
+/// System calls per 100-byte round trip at 50 connections.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SystemCalls {
+    pub(crate) target: Kind,
+    /// By the gateway itself.
+    pub(crate) own: Option<f64>,
+    /// By the kernel's tracepoint, which hardly slows the server down.
+    pub(crate) kernel: Option<f64>,
+    /// By strace, which slows the server down and so makes batches larger.
+    pub(crate) traced: Option<f64>,
+    /// Those that strace saw, by name.
+    pub(crate) names: BTreeMap<String, f64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Tracer {
+    Perf,
+    Strace,
+}
+
+/// Counts over `many` round trips.
+///
+/// # Errors
+/// When the load fails. A tracer that is missing or may not trace leaves its figures out.
+pub(crate) fn measure(
+    target: &Target,
+    many: u64,
+    ca_pem: &str,
+    cpu: usize,
+    scratch: &Scratch,
+) -> Result<SystemCalls, String> {
+    let load = |count: u64| -> Result<(), String> {
+        let workload = Workload::Messages { size: MESSAGE, per_connection_rate: None };
+        let stop = Stop { after: LONGEST, count: Some(count) };
+        let tls = Some(tls(TlsVersion::V13, ca_pem));
+        let plan = plan(target.address, tls, (workload, CONNECTIONS), stop, cpu);
+        let report = run(&plan, |_| {}).map_err(|error| error.to_string())?;
+        clean(&report)?;
+        if report.done == count { Ok(()) } else { Err(format!("{} of {count}", report.done)) }
+    };
+    let per_trip = |few: u64, all: u64| float(all.saturating_sub(few)) / float(many - FEW);
+    let own = |count: u64| -> Result<Option<u64>, String> {
+        let before = target.own_count()?;
+        load(count)?;
+        Ok(before.zip(target.own_count()?).map(|(before, after)| after - before))
+    };
+    let own = own(FEW)?.zip(own(many)?).map(|(few, all)| per_trip(few, all));
+    let traced = |tracer: Tracer| -> Result<Option<BTreeMap<String, f64>>, String> {
+        let mut counts = Vec::new();
+        for count in [FEW, many] {
+            let Some(attached) = Attached::to(tracer, &target.pids, scratch) else {
+                return Ok(None);
+            };
+            let loaded = load(count);
+            let counted = attached.detach();
+            loaded?;
+            counts.extend(counted);
+        }
+        let [few, all] = counts.as_slice() else { return Ok(None) };
+        let each = |(name, count): (&String, &u64)| {
+            let few = few.get(name).copied().unwrap_or(0);
+            (name.clone(), per_trip(few, *count))
+        };
+        Ok(Some(all.iter().map(each).collect()))
+    };
+    let kernel = traced(Tracer::Perf)?.map(|counts| counts.values().sum());
+    let names = traced(Tracer::Strace)?;
+    Ok(SystemCalls {
+        target: target.kind,
+        own,
+        kernel,
+        traced: names.as_ref().map(|names| names.values().sum()),
+        names: names.unwrap_or_default(),
+    })
+}
+
+/// A tracer at work.
+struct Attached {
+    tracer: Tracer,
+    child: Child,
+    output: std::path::PathBuf,
+}
+
+impl Attached {
+    /// None when there is no such tracer, or it may not trace.
+    fn to(tracer: Tracer, pids: &[u32], scratch: &Scratch) -> Option<Self> {
+        let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+        let list = pids.join(",");
+        let output = scratch.path("trace.txt");
+        let (program, flags): (_, &[&str]) = match tracer {
+            Tracer::Perf => ("perf", &["stat", "-x,", "-e", "raw_syscalls:sys_enter"]),
+            Tracer::Strace => ("strace", &["-c", "-f", "-U", "name,calls"]),
+        };
+        let mut command = Command::new(find_program(program)?);
+        command.args(flags).arg("-o").arg(&output).arg("-p").arg(list);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut attached = Self { tracer, child: command.spawn().ok()?, output };
+        std::thread::sleep(ATTACH);
+        match attached.child.try_wait() {
+            Ok(None) => Some(attached),
+            _ => None,
+        }
+    }
+
+    /// Ends the tracer and reads what it counted, by name.
+    fn detach(mut self) -> Option<BTreeMap<String, u64>> {
+        signal(&self.child, Signal::INT).ok()?;
+        let deadline = Instant::now() + LONGEST;
+        while self.child.try_wait().ok()?.is_none() {
+            if Instant::now() > deadline {
+                self.child.kill().ok()?;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        read(self.tracer, &self.output)
+    }
+}
+
+fn read(tracer: Tracer, output: &Path) -> Option<BTreeMap<String, u64>> {
+    let text = fs::read_to_string(output).ok()?;
+    let counts: BTreeMap<String, u64> = match tracer {
+        Tracer::Perf => text.lines().filter_map(perf_line).collect(),
+        Tracer::Strace => text.lines().filter_map(strace_line).collect(),
+    };
+    (!counts.is_empty()).then_some(counts)
+}
+
+/// `COUNT,UNIT,EVENT,...`
+fn perf_line(line: &str) -> Option<(String, u64)> {
+    let mut fields = line.split(',');
+    let count = fields.next()?.parse().ok()?;
+    let event = fields.nth(1)?;
+    event.starts_with("raw_syscalls").then(|| (event.to_owned(), count))
+}
+
+/// `NAME CALLS`, between lines of dashes.
+fn strace_line(line: &str) -> Option<(String, u64)> {
+    let (name, count) = line.trim().split_once(' ')?;
+    (name != "total").then_some(())?;
+    Some((name.to_owned(), count.trim().parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_tracers_write() {
+        let line = "4711,,raw_syscalls:sys_enter,1000,100.00,,";
+        assert_eq!(perf_line(line), Some(("raw_syscalls:sys_enter".to_owned(), 4711)));
+        assert_eq!(perf_line("<not supported>,,raw_syscalls:sys_enter,0,0.00,,"), None);
+        assert_eq!(perf_line("# started on Sun Nov 22"), None);
+        let text = "syscall       calls\n---------- --------\nread             12\ntotal 12\n";
+        let calls: Vec<_> = text.lines().filter_map(strace_line).collect();
+        assert_eq!(calls, [("read".to_owned(), 12)]);
+    }
+}
