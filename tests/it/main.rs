@@ -1,0 +1,24 @@
+//! What the gateway must show, against the built program: each test is one named check.
+//!
+//! The checks are marked `ignore` because they take the whole machine: `tests/run` builds the
+//! program and runs them one by one. By hand:
+//! `cargo test --release --test it -- --ignored --exact endings::endings_truncated`.
+//!
+//! Environment: `TLSGATE_BIN` is the program (default: the one cargo built), `TLSGATE_BENCH_BIN`
+//! the measuring tool (default: beside the program), `TLSGATE_FULL=1` asks for the full sizes,
+//! `TLSGATE_ENGINE` for one engine (default: both).
+//! A check that cannot run prints a line that starts with `SKIPPED` and says why.
+
+mod bulk;
+mod clients;
+mod command_line;
+mod demo;
+mod endings;
+mod endings_network;
+mod endings_resources;
+mod hello;
+mod scale;
+mod selection;
+mod stop;
+mod support;
+mod telemetry;

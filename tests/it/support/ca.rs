@@ -1,0 +1,111 @@
+//! Certificates of the checks' own.
+
+use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::RootCertStore;
+
+/// The name that clients ask for unless a check is about names.
+pub(crate) const NAME: &str = "localhost";
+
+/// A certificate authority.
+pub(crate) struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: rcgen::Certificate,
+}
+
+/// Files of a certificate and its key.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) der: Vec<u8>,
+}
+
+/// Kind of a private key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyKind {
+    Ecdsa,
+    Rsa,
+}
+
+/// The authority of this run.
+pub(crate) fn ca() -> &'static Ca {
+    static CA: OnceLock<Ca> = OnceLock::new();
+    CA.get_or_init(Ca::new)
+}
+
+impl Ca {
+    fn new() -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.distinguished_name.push(DnType::CommonName, "tlsgate checks");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key).expect("signed");
+        Self { issuer: Issuer::new(params, key), certificate }
+    }
+
+    /// The certificate of the authority itself, as PEM.
+    pub(crate) fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    pub(crate) fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.der().clone()).expect("a valid root");
+        roots
+    }
+
+    /// Writes a certificate for `names` (DNS names or IP addresses) and its key into `directory`.
+    pub(crate) fn issue(
+        &self,
+        directory: &Path,
+        stem: &str,
+        kind: KeyKind,
+        names: &[&str],
+    ) -> Files {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("good names");
+        params.distinguished_name.push(DnType::CommonName, stem);
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = match kind {
+            KeyKind::Ecdsa => KeyPair::generate().expect("a key"),
+            KeyKind::Rsa => rsa_key(),
+        };
+        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
+        let files = Files {
+            certificate: directory.join(format!("{stem}.pem")),
+            key: directory.join(format!("{stem}.key")),
+            der: certificate.der().to_vec(),
+        };
+        fs::write(&files.certificate, certificate.pem()).expect("a writable directory");
+        write_private(&files.key, &key.serialize_pem());
+        files
+    }
+}
+
+/// ring makes no RSA keys, the openssl command does.
+fn rsa_key() -> KeyPair {
+    let output = Command::new("openssl")
+        .args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"])
+        .output()
+        .expect("the openssl command is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    KeyPair::from_pem(&String::from_utf8(output.stdout).expect("PEM is text")).expect("a key")
+}
+
+fn write_private(path: &Path, pem: &str) {
+    use std::io::Write;
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(pem.as_bytes())).expect("a writable directory");
+}

@@ -1,0 +1,333 @@
+//! The gateway as a process: configured, started, waited for, read, and stopped in order.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::ca::{Files, KeyKind, NAME, ca};
+use super::http;
+use super::log::Line;
+use super::metrics::Metrics;
+use super::process::{Ended, Process, gateway_program};
+use super::{Engine, SOON, wait_for, wait_until};
+
+/// Longest time for an orderly stop.
+const STOP: Duration = Duration::from_secs(40);
+/// Name of the only listener.
+pub(crate) const LISTENER: &str = "main";
+
+/// A configuration in the making. The texts are lines of TOML for the table of that name.
+pub(crate) struct Setup {
+    directory: TempDir,
+    engine: Engine,
+    workers: u16,
+    upstream: String,
+    listen_ip: String,
+    gateway: String,
+    listener: String,
+    tls: String,
+    certificates: Vec<Files>,
+    timeouts: String,
+    keepalive: String,
+    counts_heap: bool,
+}
+
+impl Setup {
+    /// One listener on the loopback address, everything else as by default.
+    pub(crate) fn new(engine: Engine, upstream: SocketAddr) -> Self {
+        Self {
+            directory: TempDir::new().expect("a temporary directory"),
+            engine,
+            workers: 1,
+            upstream: format!("{:?}", upstream.to_string()),
+            listen_ip: "127.0.0.1".to_owned(),
+            gateway: String::new(),
+            listener: String::new(),
+            tls: String::new(),
+            certificates: Vec::new(),
+            timeouts: String::new(),
+            keepalive: String::new(),
+            counts_heap: false,
+        }
+    }
+
+    pub(crate) fn workers(mut self, workers: u16) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    pub(crate) fn listen_ip(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.listen_ip);
+        self
+    }
+
+    pub(crate) fn gateway(mut self, line: &str) -> Self {
+        writeln!(self.gateway, "{line}").expect("a String");
+        self
+    }
+
+    pub(crate) fn listener(mut self, line: &str) -> Self {
+        writeln!(self.listener, "{line}").expect("a String");
+        self
+    }
+
+    pub(crate) fn tls(mut self, line: &str) -> Self {
+        writeln!(self.tls, "{line}").expect("a String");
+        self
+    }
+
+    pub(crate) fn timeouts(mut self, line: &str) -> Self {
+        writeln!(self.timeouts, "{line}").expect("a String");
+        self
+    }
+
+    pub(crate) fn keepalive(mut self, line: &str) -> Self {
+        writeln!(self.keepalive, "{line}").expect("a String");
+        self
+    }
+
+    /// Makes the heap's figures exact: glibc counts what its threads keep for the next allocation
+    /// as in use, so they are told to keep nothing.
+    pub(crate) fn counts_heap(mut self) -> Self {
+        self.counts_heap = true;
+        self
+    }
+
+    /// Adds a certificate; the first takes the place of the usual one.
+    pub(crate) fn certificate(mut self, stem: &str, kind: KeyKind, names: &[&str]) -> Self {
+        let files = ca().issue(self.directory.path(), stem, kind, names);
+        self.certificates.push(files);
+        self
+    }
+
+    /// Starts the gateway and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub(crate) fn start(mut self) -> Gateway {
+        if self.certificates.is_empty() {
+            let names = [NAME, "127.0.0.1"];
+            let files = ca().issue(self.directory.path(), "server", KeyKind::Ecdsa, &names);
+            self.certificates.push(files);
+        }
+        let ca_file = self.directory.path().join("ca.pem");
+        fs::write(&ca_file, ca().pem()).expect("a writable directory");
+        let listen_ip = self.listen_ip.parse().expect("an IP address");
+        let address = SocketAddr::new(listen_ip, free_port());
+        let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let file = self.directory.path().join("tlsgate.toml");
+        fs::write(&file, self.text(address, admin)).expect("a writable directory");
+        let mut command = Command::new(gateway_program());
+        if self.counts_heap {
+            command.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
+        }
+        let process = Process::start(command.args(["run", "-c"]).arg(&file));
+        let mut gateway = Gateway {
+            process: Some(process),
+            address,
+            admin,
+            ca_file,
+            certificates: self.certificates,
+            taken: 0,
+            _directory: self.directory,
+        };
+        gateway.wait_until_ready();
+        gateway
+    }
+
+    fn text(&self, address: SocketAddr, admin: SocketAddr) -> String {
+        let Self { workers, upstream, gateway, listener, tls, timeouts, keepalive, .. } = self;
+        let engine = self.engine.name();
+        let certificates: Vec<String> = self.certificates.iter().map(table).collect();
+        let certificates = certificates.join(",\n");
+        format!(
+            r#"[gateway]
+workers = {workers}
+engine = "{engine}"
+{gateway}
+[admin]
+listen = "{admin}"
+[log]
+format = "json"
+access = "stdout"
+[[listener]]
+name = "{LISTENER}"
+listen = "{address}"
+upstream = {upstream}
+{listener}
+[listener.tls]
+certificates = [
+{certificates}
+]
+{tls}
+[listener.timeouts]
+{timeouts}
+[listener.keepalive]
+{keepalive}
+"#
+        )
+    }
+}
+
+fn table(files: &Files) -> String {
+    let (certificate, key) = (files.certificate.display(), files.key.display());
+    format!("{{ certificate = \"{certificate}\", certificate_key = \"{key}\" }}")
+}
+
+/// A running gateway. Dropping it tells it to stop and demands that it does, with status 0.
+pub(crate) struct Gateway {
+    process: Option<Process>,
+    address: SocketAddr,
+    admin: SocketAddr,
+    ca_file: PathBuf,
+    certificates: Vec<Files>,
+    /// Lines of the access log that were asked for in order.
+    taken: usize,
+    _directory: TempDir,
+}
+
+impl Gateway {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// PEM file of the authority that signed its certificates.
+    pub(crate) fn ca_file(&self) -> &Path {
+        &self.ca_file
+    }
+
+    /// DER of the certificates in the order of the configuration.
+    pub(crate) fn certificates(&self) -> Vec<&[u8]> {
+        self.certificates.iter().map(|files| files.der.as_slice()).collect()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process().id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process().signal(signal);
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        self.process().stderr().join("\n")
+    }
+
+    /// # Panics
+    /// When the admin port does not answer, or the text breaks the format.
+    pub(crate) fn metrics(&self) -> Metrics {
+        let answer = http::get(self.admin, "/metrics").expect("the admin port answers");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        Metrics::parse(&answer.body).unwrap_or_else(|error| panic!("/metrics: {error}"))
+    }
+
+    /// # Panics
+    /// When the admin port does not answer with JSON.
+    pub(crate) fn status(&self) -> serde_json::Value {
+        let answer = http::get(self.admin, "/status").expect("the admin port answers");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("/status: {error}"))
+    }
+
+    /// Connections that are open, by its own account.
+    pub(crate) fn open_connections(&self) -> u64 {
+        self.metrics().count("tlsgate_connections_open", &[])
+    }
+
+    /// Waits until no connection is open.
+    pub(crate) fn wait_until_idle(&self) {
+        wait_until("no open connection", SOON, || self.open_connections() == 0);
+    }
+
+    /// All lines of the access log so far.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        let lines = self.process().stdout();
+        lines.iter().filter_map(|line| Line::parse(line)).collect()
+    }
+
+    /// The line of the connection from `peer`, waited for.
+    pub(crate) fn line_of(&self, peer: SocketAddr) -> Line {
+        wait_for(&format!("a line about {peer} in the access log"), SOON, || {
+            self.lines().into_iter().find(|line| line.is_of(peer))
+        })
+    }
+
+    /// The next line that was not yet returned by this, waited for.
+    pub(crate) fn next_line(&mut self) -> Line {
+        let taken = self.taken;
+        let line = wait_for("a line in the access log", SOON, || self.lines().get(taken).cloned());
+        self.taken += 1;
+        line
+    }
+
+    /// Waits for the end without telling it to stop; nothing is demanded of the exit code.
+    pub(crate) fn wait(mut self, limit: Duration) -> Ended {
+        let ended = self.process.take().expect("present until the end").wait(limit);
+        assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
+        ended
+    }
+
+    fn process(&self) -> &Process {
+        self.process.as_ref().expect("present until the end")
+    }
+
+    fn wait_until_ready(&mut self) {
+        let admin = self.admin;
+        wait_until("the gateway is ready", SOON, || {
+            let process = self.process.as_mut().expect("present until the end");
+            if let Some(status) = process.poll() {
+                panic!("the gateway ended with {status}:\n{}", process.stderr().join("\n"));
+            }
+            http::get(admin, "/readyz").is_ok_and(|answer| answer.status == 200)
+        });
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let Some(process) = self.process.take() else { return };
+        if std::thread::panicking() {
+            let first = |lines: Vec<String>| {
+                lines.into_iter().rev().take(40).rev().collect::<Vec<_>>().join("\n")
+            };
+            eprintln!("--- last lines of the access log:\n{}", first(process.stdout()));
+            eprintln!("--- last lines of the log:\n{}", first(process.stderr()));
+            return;
+        }
+        process.signal(Signal::TERM);
+        let ended = process.wait(STOP);
+        assert_eq!(ended.code(), 0, "exit code after TERM:\n{}", ended.stderr);
+        assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
+    }
+}
+
+/// A port that nobody listens on, below those that the kernel hands out to clients.
+pub(crate) fn free_port() -> u16 {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Checks that run at the same time, in other processes, start elsewhere.
+    let start = u16::try_from(std::process::id() * 61 % u32::from(COUNT)).expect("below COUNT");
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
+        let port = FIRST + (start + step) % COUNT;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
