@@ -88,16 +88,18 @@ fn ratios(results: &Results) -> Parts {
 
 fn saturation(results: &Results) -> Parts {
     let (mut head, mut rows) = by_target(results, "measurement", |test, kind| {
-        let share = results.figure(test, kind, |row| row.sample.saturation());
-        let user = results.figure(test, kind, |row| row.sample.user_share);
-        let rate = results.figure(test, kind, |row| row.sample.rate());
-        let percent = |part: Option<Quartiles>| part.map_or(0.0, |part| part.median * 100.0);
-        format!(
-            "{:.0} % (user {:.0} %), {}",
-            percent(share),
-            percent(user),
-            rate.map_or_else(dash, |rate| per_second(test, rate.median))
-        )
+        let median = |figure: fn(&super::Row) -> f64| {
+            results.figure(test, kind, figure).map(|quartiles| quartiles.median)
+        };
+        let share = median(|row| row.sample.saturation() * 100.0);
+        let user = median(|row| row.sample.user_share * 100.0);
+        let rate = median(|row| row.sample.rate());
+        match (share, user, rate) {
+            (Some(share), Some(user), Some(rate)) => {
+                format!("{share:.0} % (user {user:.0} %), {}", per_second(test, rate))
+            }
+            _ => dash(),
+        }
     });
     head.push("client alone, plaintext".to_owned());
     for (row, test) in rows.iter_mut().zip(results.tests()) {

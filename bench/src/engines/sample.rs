@@ -10,8 +10,7 @@ use tlsgate_bench::procstat::{self, Usage};
 
 use super::test::{Test, Unit, plan};
 
-/// How often the times are read too late to be of use is bounded by this: a window this short
-/// says nothing.
+/// A shorter window says nothing: times are read about every 100 ms.
 const SHORTEST_WINDOW: Duration = Duration::from_millis(50);
 
 /// What one sample found.
@@ -54,16 +53,16 @@ pub(crate) struct Subject<'run> {
     pub(crate) client_cpu: usize,
 }
 
-/// Loads the subject for `length` and reads its CPU time.
+/// Loads the subject for `length` and reads its CPU time; none when it did no work.
 ///
 /// # Errors
-/// When the load had errors, did no work, or a reading failed.
+/// When the load had errors, or a reading failed.
 pub(crate) fn take(
     test: Test,
     subject: Subject<'_>,
     tls: Option<TlsPlan>,
     length: Duration,
-) -> Result<Sample, String> {
+) -> Result<Option<Sample>, String> {
     let stop = Stop { after: length, count: None };
     let plan = plan(subject.address, tls, test.load(), stop, subject.client_cpu);
     let before = Reading::take(subject, 0)?;
@@ -83,14 +82,12 @@ pub(crate) fn take(
     if let Some(error) = broken {
         return Err(error);
     }
-    match test.unit() {
+    Ok(match test.unit() {
         // A body is too large a unit for a window; four handshakes are nothing beside it.
         Unit::Gigabyte => between(test, before, after, gigabytes(&report)),
-        Unit::Handshake | Unit::RoundTrip => {
-            let (first, last) = window.ok_or("the sample was too short to be measured")?;
-            between(test, first, last, float(last.done - first.done))
-        }
-    }
+        Unit::Handshake | Unit::RoundTrip => window
+            .and_then(|(first, last)| between(test, first, last, float(last.done - first.done))),
+    })
 }
 
 /// # Errors
@@ -104,15 +101,15 @@ pub(crate) fn clean(report: &Report) -> Result<(), String> {
     if errors.is_empty() { Ok(()) } else { Err(errors.join(", ")) }
 }
 
-fn between(test: Test, first: Reading, last: Reading, units: f64) -> Result<Sample, String> {
+fn between(test: Test, first: Reading, last: Reading, units: f64) -> Option<Sample> {
     let wall = last.at - first.at;
     let used = last.usage.since(&first.usage);
     if wall < SHORTEST_WINDOW || units <= 0.0 || used.on_cpu.is_zero() {
-        return Err(format!("no work in {wall:?}"));
+        return None;
     }
     let split = (used.user + used.system).as_secs_f64();
     let busy = last.busy.saturating_sub(first.busy).saturating_sub(used.on_cpu);
-    Ok(Sample {
+    Some(Sample {
         units,
         cpu: used.on_cpu,
         wall,
@@ -191,12 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_done_is_an_error() {
+    fn nothing_done_is_no_sample() {
         let start = Instant::now();
         let (first, last) = (reading(start, 0, 0), reading(start, 500, 400));
-        assert!(between(Test::Full13, first, last, 0.0).is_err());
-        assert!(between(Test::Full13, first, reading(start, 10, 400), 5.0).is_err());
-        assert!(between(Test::Full13, first, reading(start, 500, 0), 5.0).is_err());
+        assert!(between(Test::Full13, first, last, 0.0).is_none());
+        assert!(between(Test::Full13, first, reading(start, 10, 400), 5.0).is_none());
+        assert!(between(Test::Full13, first, reading(start, 500, 0), 5.0).is_none());
     }
 
     #[test]

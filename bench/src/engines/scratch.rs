@@ -1,8 +1,8 @@
 //! A directory for keys, configurations and logs that goes when the run ends.
 
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Readable by its owner only, because private keys are in it.
@@ -23,13 +23,19 @@ impl Scratch {
         self.0.join(name)
     }
 
-    /// Writes a file.
+    /// Writes a file that its owner alone can read: it may be a private key.
     ///
     /// # Errors
     /// Says which file, for the user to read.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf, String> {
         let path = self.path(name);
-        fs::write(&path, text)
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         Ok(path)
     }

@@ -67,39 +67,51 @@ pub(crate) fn measure(
         if report.done == count { Ok(()) } else { Err(format!("{} of {count}", report.done)) }
     };
     let per_trip = |few: u64, all: u64| float(all.saturating_sub(few)) / float(many - FEW);
+    // The gateway's own count and the kernel's are of the same round trips.
     let own = |count: u64| -> Result<Option<u64>, String> {
         let before = target.own_count()?;
         load(count)?;
         Ok(before.zip(target.own_count()?).map(|(before, after)| after - before))
     };
-    let own = own(FEW)?.zip(own(many)?).map(|(few, all)| per_trip(few, all));
-    let traced = |tracer: Tracer| -> Result<Option<BTreeMap<String, f64>>, String> {
-        let mut counts = Vec::new();
-        for count in [FEW, many] {
-            let Some(attached) = Attached::to(tracer, &target.pids, scratch) else {
-                return Ok(None);
-            };
+    let (mut own_counts, mut kernel, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    for count in [FEW, many] {
+        let perf = Attached::to(Tracer::Perf, &target.pids, scratch);
+        own_counts.extend(own(count)?);
+        kernel.extend(perf.and_then(Attached::detach));
+    }
+    for count in [FEW, many] {
+        if let Some(strace) = Attached::to(Tracer::Strace, &target.pids, scratch) {
             let loaded = load(count);
-            let counted = attached.detach();
+            names.extend(strace.detach());
             loaded?;
-            counts.extend(counted);
         }
-        let [few, all] = counts.as_slice() else { return Ok(None) };
-        let each = |(name, count): (&String, &u64)| {
-            let few = few.get(name).copied().unwrap_or(0);
-            (name.clone(), per_trip(few, *count))
-        };
-        Ok(Some(all.iter().map(each).collect()))
+    }
+    let pair = |counts: &[u64]| match *counts {
+        [few, all] => Some(per_trip(few, all)),
+        _ => None,
     };
-    let kernel = traced(Tracer::Perf)?.map(|counts| counts.values().sum());
-    let names = traced(Tracer::Strace)?;
+    let sums: Vec<u64> = kernel.iter().map(|counts| counts.values().sum()).collect();
+    let names = match names.as_slice() {
+        [few, all] => Some(by_name(few, all, per_trip)),
+        _ => None,
+    };
     Ok(SystemCalls {
         target: target.kind,
-        own,
-        kernel,
+        own: pair(&own_counts),
+        kernel: pair(&sums),
         traced: names.as_ref().map(|names| names.values().sum()),
         names: names.unwrap_or_default(),
     })
+}
+
+type Counts = BTreeMap<String, u64>;
+
+fn by_name(few: &Counts, all: &Counts, each: impl Fn(u64, u64) -> f64) -> BTreeMap<String, f64> {
+    all.iter()
+        .map(|(name, count)| {
+            (name.clone(), each(few.get(name).copied().unwrap_or_default(), *count))
+        })
+        .collect()
 }
 
 /// A tracer at work.
@@ -131,7 +143,7 @@ impl Attached {
     }
 
     /// Ends the tracer and reads what it counted, by name.
-    fn detach(mut self) -> Option<BTreeMap<String, u64>> {
+    fn detach(mut self) -> Option<Counts> {
         signal(&self.child, Signal::INT).ok()?;
         let deadline = Instant::now() + LONGEST;
         while self.child.try_wait().ok()?.is_none() {
@@ -144,9 +156,17 @@ impl Attached {
     }
 }
 
-fn read(tracer: Tracer, output: &Path) -> Option<BTreeMap<String, u64>> {
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // Fails when it has ended, as it has after [`Self::detach`].
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn read(tracer: Tracer, output: &Path) -> Option<Counts> {
     let text = fs::read_to_string(output).ok()?;
-    let counts: BTreeMap<String, u64> = match tracer {
+    let counts: Counts = match tracer {
         Tracer::Perf => text.lines().filter_map(perf_line).collect(),
         Tracer::Strace => text.lines().filter_map(strace_line).collect(),
     };

@@ -147,7 +147,7 @@ pub(crate) fn plan(
     }
 }
 
-/// The one suite and group that every target is measured with.
+/// The one suite and key exchange that every target is measured with.
 pub(crate) fn tls(version: TlsVersion, ca_pem: &str) -> TlsPlan {
     let suite = match version {
         TlsVersion::V12 => "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
@@ -159,7 +159,8 @@ pub(crate) fn tls(version: TlsVersion, ca_pem: &str) -> TlsPlan {
         trust: Trust::CaPem(ca_pem.to_owned()),
         alpn: Vec::new(),
         suites: vec![suite.to_owned()],
-        groups: vec!["X25519".to_owned()],
+        // A TLS 1.2 server with a P-256 certificate also looks for that curve here (RFC 8422 5.1).
+        groups: vec!["X25519".to_owned(), "P-256".to_owned()],
     }
 }
 
