@@ -239,9 +239,9 @@ mod tests {
         let mut wheel = Wheel::new(Time::ZERO, TICK);
         wheel.set(1, Time::ZERO + Duration::from_secs(5));
         wheel.set(0, Time::ZERO + Duration::from_millis(5));
-        assert_eq!(drain(&mut wheel, Time::ZERO + Duration::from_millis(5)), []);
+        assert_eq!(drain(&mut wheel, Time::ZERO + Duration::from_millis(5)), Vec::<u32>::new());
         assert_eq!(drain(&mut wheel, Time::ZERO + Duration::from_millis(8)), [0]);
-        assert_eq!(drain(&mut wheel, Time::ZERO + Duration::from_millis(4_999)), []);
+        assert_eq!(drain(&mut wheel, Time::ZERO + Duration::from_millis(4_999)), Vec::<u32>::new());
         assert_eq!(drain(&mut wheel, Time::ZERO + Duration::from_secs(5)), [1]);
         assert_eq!(wheel.next_deadline(), None);
     }
@@ -257,7 +257,7 @@ mod tests {
         wheel.cancel(u32::MAX);
         assert!(!wheel.is_set(3));
         assert_eq!(wheel.occupied, [0; LEVELS as usize]);
-        assert_eq!(drain(&mut wheel, Time::from_nanos(u64::MAX)), []);
+        assert_eq!(drain(&mut wheel, Time::from_nanos(u64::MAX)), Vec::<u32>::new());
     }
 
     #[test]
