@@ -219,8 +219,10 @@ impl TlsConn {
         rest: &mut [u8],
         output: &mut Output<'_>,
     ) -> TlsError {
-        while let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
-            self.session.process_tls_records(rest)
+        // Only as long as something is queued: a call more would look at the bad record again.
+        while self.session.wants_write()
+            && let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
+                self.session.process_tls_records(rest)
         {
             if encode(|out| data.encode(out), output.pool, output.records).is_err() {
                 break;
