@@ -71,21 +71,31 @@ impl Connection {
         }
     }
 
-    /// Tries the next endpoint, or makes the upstream's being down visible to the peer at once.
+    /// Tries the next endpoint, or gives up.
     pub(super) fn on_connect_failed(
         &mut self,
         reason: Reason,
         error: Option<&io::Error>,
         cx: &mut Context<'_>,
     ) {
-        if reason != Reason::UpstreamResources {
-            self.report_endpoint(false, cx);
-        }
-        self.dial.deadline = None;
         if self.dial.attempts < self.policy.upstreams.len() {
+            self.report_failure(reason, cx);
+            self.dial.deadline = None;
             self.dial.discard = true;
             return;
         }
+        self.give_up_dialling(reason, error, cx);
+    }
+
+    /// Makes the upstream's being down visible to the peer at once.
+    pub(super) fn give_up_dialling(
+        &mut self,
+        reason: Reason,
+        error: Option<&io::Error>,
+        cx: &mut Context<'_>,
+    ) {
+        self.report_failure(reason, cx);
+        self.dial.deadline = None;
         let cause = match reason {
             Reason::UpstreamResources => Cause::Local,
             _ => Cause::Upstream,
@@ -109,6 +119,12 @@ impl Connection {
         self.upstream.queue = queue;
         self.upstream.output = output;
         self.dial.wanted = true;
+    }
+
+    fn report_failure(&self, reason: Reason, cx: &mut Context<'_>) {
+        if reason != Reason::UpstreamResources {
+            self.report_endpoint(false, cx);
+        }
     }
 
     fn report_endpoint(&self, up: bool, cx: &mut Context<'_>) {

@@ -233,6 +233,8 @@ impl Connection {
     fn close_downstream(&mut self, mode: CloseMode) -> Action {
         self.downstream.socket = Socket::Closing;
         self.downstream.queue.clear();
+        // Nothing is waited for any more but the socket.
+        self.leave_now(mode);
         Action::Close(Side::Downstream, mode)
     }
 

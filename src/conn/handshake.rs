@@ -22,6 +22,10 @@ impl Connection {
     }
 
     pub(super) fn handshake_timeout(&mut self, cx: &mut Context<'_>) {
+        if self.holds_flight() {
+            // The peer has done its part.
+            return self.give_up_dialling(Reason::UpstreamTimeout, None, cx);
+        }
         self.end_now(Reason::HandshakeTimeout, Cause::Downstream, CloseMode::Reset, cx);
     }
 

@@ -14,6 +14,8 @@ mod hello;
 pub mod outcome;
 mod relay;
 mod side;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;

@@ -13,4 +13,4 @@ pub mod tls_conn;
 pub use profile::ServerProfile;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

@@ -2,7 +2,7 @@
 //! types, so that the record layer below it can be replaced.
 //!
 //! rustls' unbuffered API decrypts in the receive buffer and keeps no buffers of its own. What is
-//! left of an incomplete record waits in `carry`, a buffer that exists only while it is needed.
+//! left of an incomplete record waits in `carry`, memory that exists only while it is needed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,9 +18,21 @@ use crate::conn::outcome::TlsFacts;
 /// A server-side TLS session.
 pub struct TlsConn {
     session: UnbufferedServerConnection,
-    /// Start of an incomplete record, or of records that hold an incomplete handshake message.
-    carry: Option<Buf>,
+    carry: Carry,
     peer_closed: bool,
+}
+
+/// The start of an incomplete record, behind whole records that hold the start of an incomplete
+/// handshake message; empty most of the time.
+///
+/// Not a buffer of the pool: if all of that waited for the rest of records, nothing would be left
+/// to receive the rest with. It grows with what arrives, up to [`MAX_CARRY`].
+#[derive(Default)]
+struct Carry {
+    bytes: Vec<u8>,
+    /// Length of the whole records. rustls has seen them and moves the parts of the message in them
+    /// together, so their headers are not there to be read again.
+    whole: usize,
 }
 
 /// Where [`TlsConn::receive`] puts what comes out of it.
@@ -39,7 +51,7 @@ impl TlsConn {
     /// When the configuration itself is unusable.
     pub fn new(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
         let session = UnbufferedServerConnection::new(config).map_err(TlsError::local)?;
-        Ok(Self { session, carry: None, peer_closed: false })
+        Ok(Self { session, carry: Carry::default(), peer_closed: false })
     }
 
     /// Takes the (re-framed) ClientHello.
@@ -62,10 +74,10 @@ impl TlsConn {
         if input.is_empty() || self.peer_closed {
             return Ok(());
         }
+        let whole = whole_records(&input);
         let consumed = self.process(&mut input, output)?;
-        input.advance(consumed);
-        if !input.is_empty() && !self.peer_closed {
-            self.carry = Some(self.new_carry(&input, output.pool));
+        if !self.peer_closed {
+            self.carry = Carry { bytes: input[consumed..].to_vec(), whole: whole - consumed };
         }
         Ok(())
     }
@@ -111,7 +123,7 @@ impl TlsConn {
 
     /// True while part of a record or message waits for the rest.
     pub fn holds_partial_record(&self) -> bool {
-        self.carry.is_some()
+        !self.carry.bytes.is_empty()
     }
 
     /// What the handshake agreed on; meaningful once it is done.
@@ -134,48 +146,25 @@ impl TlsConn {
 
     /// Completes what is carried, record by record, from the front of `input`.
     fn fill_carry(&mut self, input: &mut Buf, output: &mut Output<'_>) -> Result<(), TlsError> {
-        while let Some(mut carry) = self.carry.take() {
-            let missing = match missing_bytes(&carry) {
-                // Whole records of a message that goes on: the next record's header comes first.
-                0 => HEADER,
-                missing => missing,
-            };
-            let part = missing.min(input.len());
-            if part > carry.tail_mut().len() {
+        while !self.carry.bytes.is_empty() && !input.is_empty() && !self.peer_closed {
+            let mut carry = std::mem::take(&mut self.carry);
+            let part = missing_bytes(&carry.bytes[carry.whole..]).min(input.len());
+            if carry.bytes.len() + part > MAX_CARRY {
                 return Err(TlsError::oversized_handshake());
             }
-            carry.tail_mut()[..part].copy_from_slice(&input[..part]);
-            carry.extend(part);
+            carry.bytes.extend_from_slice(&input[..part]);
             input.advance(part);
-            if missing_bytes(&carry) > 0 {
-                // The header may only now be complete, and say how much is missing.
-                let out_of_input = input.is_empty();
-                self.carry = Some(carry);
-                if out_of_input {
-                    return Ok(());
-                }
-                continue;
+            // The header may only now be complete, and say how much is missing.
+            if missing_bytes(&carry.bytes[carry.whole..]) == 0 {
+                let whole = carry.bytes.len();
+                let consumed = self.process(&mut carry.bytes, output)?;
+                // A handshake message goes on in the next record: rustls wants to see it whole.
+                carry.whole = whole - consumed;
+                carry.bytes.drain(..consumed);
             }
-            let consumed = self.process(&mut carry, output)?;
-            carry.advance(consumed);
-            if carry.is_empty() || self.peer_closed {
-                return Ok(());
-            }
-            // A handshake message goes on in the next record: rustls wants to see it whole.
-            let out_of_input = input.is_empty();
-            self.carry = Some(carry);
-            if out_of_input {
-                return Ok(());
-            }
+            self.carry = carry;
         }
         Ok(())
-    }
-
-    fn new_carry(&self, input: &[u8], pool: &Pool) -> Buf {
-        let mut carry = pool.take(BufClass::Bulk);
-        carry.tail_mut()[..input.len()].copy_from_slice(input);
-        carry.extend(input.len());
-        carry
     }
 
     /// Runs rustls over `incoming`; returns how many bytes are done with.
@@ -219,8 +208,10 @@ impl TlsConn {
         rest: &mut [u8],
         output: &mut Output<'_>,
     ) -> TlsError {
-        while let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
-            self.session.process_tls_records(rest)
+        // Only as long as something is queued: a call more would look at the bad record again.
+        while self.session.wants_write()
+            && let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
+                self.session.process_tls_records(rest)
         {
             if encode(|out| data.encode(out), output.pool, output.records).is_err() {
                 break;
@@ -243,11 +234,8 @@ impl TlsConn {
         ) -> Result<usize, EncryptError>,
     ) -> Result<(), TlsError> {
         loop {
-            let incoming: &mut [u8] = match &mut self.carry {
-                Some(carry) => carry,
-                None => &mut [],
-            };
-            let UnbufferedStatus { discard, state } = self.session.process_tls_records(incoming);
+            let UnbufferedStatus { discard, state } =
+                self.session.process_tls_records(&mut self.carry.bytes);
             debug_assert!(discard == 0, "an incomplete record yields nothing");
             match state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
@@ -291,19 +279,21 @@ pub fn suite_name(suite: CipherSuite) -> &'static str {
     }
 }
 
-/// Bytes until the last record in `data` is complete; at least what the header lacks.
+/// Bytes until the record that `data` starts with is complete; at least what the header lacks.
 fn missing_bytes(data: &[u8]) -> usize {
+    let [_, _, _, high, low, body @ ..] = data else { return HEADER - data.len() };
+    usize::from(u16::from_be_bytes([*high, *low])).saturating_sub(body.len())
+}
+
+/// Length of the whole records at the front of `data`.
+fn whole_records(data: &[u8]) -> usize {
     let mut rest = data;
-    loop {
-        let [_, _, _, high, low, body @ ..] = rest else {
-            return HEADER - rest.len();
-        };
-        let len = usize::from(u16::from_be_bytes([*high, *low]));
-        if body.len() <= len {
-            return len - body.len();
-        }
-        rest = &body[len..];
+    while let [_, _, _, high, low, body @ ..] = rest
+        && let Some(after) = body.get(usize::from(u16::from_be_bytes([*high, *low]))..)
+    {
+        rest = after;
     }
+    data.len() - rest.len()
 }
 
 /// Appends `payload` to the last of `queue` or to a new buffer.
@@ -357,3 +347,6 @@ fn plaintext_alert(records: &[u8]) -> Option<u8> {
 
 /// Bytes of a record header (RFC 8446 §5.1).
 const HEADER: usize = 5;
+/// Room for the longest handshake message rustls takes, 64 KiB, in records of which half is
+/// overhead.
+const MAX_CARRY: usize = 128 * 1024;

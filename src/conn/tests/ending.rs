@@ -1,0 +1,68 @@
+//! The end, whatever comes while it is under way.
+
+use std::time::Duration;
+
+use super::rig::*;
+use crate::conn::Input;
+use crate::conn::outcome::Reason;
+use crate::engine::{CloseMode, Operation};
+
+/// Ending by an alert that is being sent.
+fn flushing() -> Rig {
+    let mut rig = Rig::new(policy());
+    rig.down.inbound = vec![22, 3, 1, 0xff, 0xff];
+    rig.deliver(DOWN, 100);
+    assert!(rig.down.sending.is_some());
+    rig
+}
+
+#[test]
+fn progress_earns_more_time() {
+    let mut rig = flushing();
+    rig.pass(Duration::from_millis(900));
+    rig.sent(DOWN);
+    rig.pass(Duration::from_millis(900));
+    assert_eq!(rig.down.closed, None);
+    rig.pass(Duration::from_millis(100));
+    assert_eq!(rig.down.closed, Some(CloseMode::Fin));
+}
+
+#[test]
+fn a_failure_while_flushing_ends_at_once() {
+    let mut rig = flushing();
+    rig.fail(DOWN, Operation::Send, libc::EPIPE);
+    assert_eq!(rig.down.closed, Some(CloseMode::Reset));
+    assert_eq!(rig.outcome().reason, Reason::HelloMalformed, "the first reason stays");
+}
+
+#[test]
+fn stop_while_flushing_ends_at_once() {
+    let mut rig = flushing();
+    rig.input(Input::Stop(Reason::Stopped));
+    assert!(rig.down.closing);
+    assert_eq!(rig.outcome().reason, Reason::HelloMalformed);
+}
+
+#[test]
+fn a_connected_that_comes_too_late_changes_nothing() {
+    let (mut rig, mut client) = (Rig::new(policy()), Client::new());
+    client.run(&mut rig);
+    rig.input(Input::Stop(Reason::Stopped));
+    rig.input(Input::Connected);
+    assert!(rig.up.closing);
+    assert_eq!(rig.outcome().reason, Reason::Stopped);
+}
+
+#[test]
+fn finish_waits_for_both_sockets() {
+    let (mut rig, _client) = established(policy(), Client::new());
+    rig.input(Input::Stop(Reason::Stopped));
+    rig.closed(UP);
+    assert!(rig.finished.is_none());
+    rig.input(Input::Deadline);
+    rig.input(Input::Stop(Reason::Stopped));
+    assert!(rig.finished.is_none());
+    rig.closed(DOWN);
+    assert!(rig.finished.is_some());
+    rig.input(Input::Deadline);
+}

@@ -1,0 +1,459 @@
+//! A connection between a TLS client and a component, with a kernel made of two byte queues.
+//!
+//! The kernel here does nothing by itself: every completion is asked for, in any order. It checks
+//! the engine's contract from the other side: one receive and one send at a time, on sockets that
+//! are open, and nothing after Finish.
+
+use std::io::{Read, Write};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use rcgen::PKCS_ECDSA_P256_SHA256;
+use rustls::{ClientConfig, ClientConnection, SupportedProtocolVersion};
+
+use crate::admission::hello_budget::HelloBudget;
+use crate::buf::{Buf, BufClass, Pool};
+use crate::config::model::{
+    ClientCert, ConnectWhen, Keepalive, Resumption, ResumptionMode, Timeouts,
+};
+use crate::conn::outcome::Outcome;
+use crate::conn::{Action, Connection, Context, Input};
+use crate::engine::{Address, CloseMode, Operation, Side};
+use crate::policy::ListenerPolicy;
+use crate::telemetry::ShardTelemetry;
+use crate::time::Time;
+use crate::tls::ServerProfile;
+use crate::tls::identity::load;
+use crate::tls::provider::provider;
+use crate::tls::resumption::{Clock, Domain, SessionStore};
+use crate::tls::server_config::server_config;
+use crate::tls::testing::{self, Ca, Files, NAME};
+use crate::upstream::Upstreams;
+
+pub(super) const DOWN: Side = Side::Downstream;
+pub(super) const UP: Side = Side::Upstream;
+
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
+pub(super) const CONNECT: Duration = Duration::from_secs(2);
+pub(super) const HALF_CLOSE: Duration = Duration::from_secs(60);
+pub(super) const IDLE: Duration = Duration::from_secs(300);
+/// Bytes of unfinished hellos for all sources together, and for one.
+pub(super) const HELLOS: (usize, usize) = (64 * 1024, 2048);
+
+/// Who the tests are, made once: keys take time.
+struct World {
+    ca: Ca,
+    plain: ServerProfile,
+    strict: ServerProfile,
+    mutual: ServerProfile,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let (ca, files) = (Ca::new(), Files::new());
+    let mut tls = testing::tls(vec![files.issued("server", &ca.issue(&PKCS_ECDSA_P256_SHA256))]);
+    let lifetime = Duration::from_secs(3600);
+    let store = Resumption { max_entries: 8, max_bytes: 1 << 16, lifetime };
+    let store = SessionStore::new(&store, Clock::system());
+    let profile = |tls: &_, strict| {
+        let identities = load(tls, &provider()).expect("files of our own");
+        let domain = Domain::new(ResumptionMode::Off, &store, 0).expect("nothing to make");
+        let config = server_config(tls, &identities, &domain, &provider()).expect("versions");
+        ServerProfile::new(config, identities.resolver, strict)
+    };
+    let (plain, strict) = (profile(&tls, false), profile(&tls, true));
+    tls.client_cert = ClientCert::Required;
+    tls.trusted_ca = Some(files.write("ca.pem", &ca.certificate.pem(), 0o644));
+    let mutual = profile(&tls, false);
+    World { ca, plain, strict, mutual }
+});
+
+pub(super) fn policy() -> ListenerPolicy {
+    ListenerPolicy {
+        index: 0,
+        name: "test".into(),
+        tls: WORLD.plain.clone(),
+        connect: ConnectWhen::AfterHello,
+        timeouts: Timeouts {
+            handshake: HANDSHAKE,
+            connect: CONNECT,
+            half_close: HALF_CLOSE,
+            idle: Some(IDLE),
+        },
+        keepalive: Keepalive {
+            idle: None,
+            interval: Duration::from_secs(1),
+            probes: 1,
+            user_timeout: Duration::ZERO,
+        },
+        upstreams: vec![Address::Tcp(([192, 0, 2, 1], 5060).into())],
+        upstream_names: vec!["192.0.2.1:5060".into()],
+    }
+}
+
+pub(super) fn strict() -> ListenerPolicy {
+    ListenerPolicy { tls: WORLD.strict.clone(), ..policy() }
+}
+
+/// Asks for a client certificate, and dials while the handshake runs nevertheless.
+pub(super) fn mutual() -> ListenerPolicy {
+    ListenerPolicy { tls: WORLD.mutual.clone(), ..policy() }
+}
+
+pub(super) fn after_handshake() -> ListenerPolicy {
+    ListenerPolicy { connect: ConnectWhen::AfterHandshake, ..policy() }
+}
+
+pub(super) fn two_upstreams() -> ListenerPolicy {
+    let policy = policy();
+    let second = Address::Tcp(([192, 0, 2, 2], 5060).into());
+    let upstreams = vec![policy.upstreams[0].clone(), second];
+    let upstream_names = upstreams.iter().map(|address| address.to_string().into()).collect();
+    ListenerPolicy { upstreams, upstream_names, ..policy }
+}
+
+pub(super) fn ca() -> &'static Ca {
+    &WORLD.ca
+}
+
+/// The fake kernel's idea of one socket.
+#[derive(Default)]
+pub(super) struct Socket {
+    pub(super) open: bool,
+    pub(super) dialling: bool,
+    pub(super) closing: bool,
+    pub(super) receiving: Option<BufClass>,
+    pub(super) sending: Option<Buf>,
+    /// FIN went out.
+    pub(super) shut: bool,
+    pub(super) closed: Option<CloseMode>,
+    /// From the peer, not yet received.
+    pub(super) inbound: Vec<u8>,
+    /// The peer's FIN is behind `inbound`.
+    pub(super) inbound_fin: bool,
+    /// What the peer got and has not looked at.
+    pub(super) outbound: Vec<u8>,
+}
+
+/// See the module.
+pub(super) struct Rig {
+    pub(super) connection: Connection,
+    pub(super) now: Time,
+    pub(super) pool: Pool,
+    pub(super) hellos: HelloBudget,
+    pub(super) down: Socket,
+    pub(super) up: Socket,
+    /// Endpoints dialled.
+    pub(super) dialled: Vec<usize>,
+    pub(super) finished: Option<Box<Outcome>>,
+    upstreams: Upstreams,
+    telemetry: ShardTelemetry,
+}
+
+impl Rig {
+    pub(super) fn new(policy: ListenerPolicy) -> Self {
+        let policy = Arc::new(policy);
+        let now = Time::from_nanos(1_000_000_000);
+        let peer = Some(([198, 51, 100, 7], 40_000).into());
+        let mut rig = Self {
+            connection: Connection::new(Arc::clone(&policy), peer, now),
+            now,
+            pool: Pool::new(64 << 20, 8),
+            hellos: HelloBudget::new(HELLOS.0, HELLOS.1),
+            down: Socket { open: true, ..Socket::default() },
+            up: Socket::default(),
+            dialled: Vec::new(),
+            finished: None,
+            upstreams: Upstreams::new(&[Arc::clone(&policy)]),
+            telemetry: ShardTelemetry::new(0, Arc::from([Arc::clone(&policy.name)])),
+        };
+        rig.input(Input::Accepted);
+        rig
+    }
+
+    pub(super) fn socket(&mut self, side: Side) -> &mut Socket {
+        match side {
+            Side::Downstream => &mut self.down,
+            Side::Upstream => &mut self.up,
+        }
+    }
+
+    /// One input and all the actions it leads to.
+    pub(super) fn input(&mut self, input: Input) {
+        let mut actions = Vec::new();
+        let mut context = Context {
+            now: self.now,
+            pool: &self.pool,
+            upstreams: &mut self.upstreams,
+            hellos: &mut self.hellos,
+            telemetry: &mut self.telemetry,
+        };
+        self.connection.handle(input, &mut context);
+        while let Some(action) = self.connection.poll_action(&mut context) {
+            actions.push(action);
+            assert!(actions.len() < 100, "actions without end: {actions:?}");
+        }
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        assert!(self.finished.is_none(), "{action:?} after Finish");
+        match action {
+            Action::Connect { endpoint } => {
+                assert!(!self.up.open && !self.up.closing && !self.up.dialling, "dials twice");
+                self.up = Socket { dialling: true, ..Socket::default() };
+                self.dialled.push(endpoint);
+            }
+            Action::Receive(side, class) => {
+                let socket = self.socket(side);
+                assert!(socket.open && !socket.closing, "receives on a socket that is not open");
+                assert!(socket.receiving.replace(class).is_none(), "two receives");
+            }
+            Action::Send(side, buf) => {
+                let socket = self.socket(side);
+                assert!(socket.open && !socket.closing, "sends on a socket that is not open");
+                assert!(!socket.shut, "sends after FIN");
+                assert!(!buf.is_empty(), "sends nothing");
+                assert!(socket.sending.replace(buf).is_none(), "two sends");
+            }
+            Action::ShutdownWrite(side) => {
+                let socket = self.socket(side);
+                assert!(socket.open && !socket.closing, "FIN on a socket that is not open");
+                assert!(socket.sending.is_none(), "FIN before the last send is done");
+                assert!(!std::mem::replace(&mut socket.shut, true), "FIN twice");
+            }
+            Action::Close(side, mode) => {
+                let socket = self.socket(side);
+                assert!(socket.open || socket.dialling, "closes what is not open");
+                assert!(!std::mem::replace(&mut socket.closing, true), "closes twice");
+                socket.closed = Some(mode);
+                (socket.receiving, socket.sending) = (None, None);
+            }
+            Action::Finish(outcome) => {
+                assert!(!self.down.open && !self.up.open && !self.up.dialling, "still open");
+                self.finished = Some(outcome);
+            }
+        }
+    }
+
+    /// Lets the receive of `side` complete with up to `max` bytes, or FIN. False when it cannot.
+    pub(super) fn deliver(&mut self, side: Side, max: usize) -> bool {
+        let Some(mut buf) = self.received(side, max) else { return false };
+        let input = match buf.take() {
+            Some(buf) => Input::Received(side, buf),
+            None => Input::ReceiveClosed(side),
+        };
+        self.input(input);
+        true
+    }
+
+    fn received(&mut self, side: Side, max: usize) -> Option<Option<Buf>> {
+        let pool = self.pool.clone();
+        let socket = self.socket(side);
+        let class = socket.receiving?;
+        let len = socket.inbound.len().min(max).min(class.plaintext_max());
+        if len == 0 {
+            let fin = socket.inbound.is_empty() && socket.inbound_fin;
+            return fin.then(|| {
+                socket.receiving = None;
+                None
+            });
+        }
+        socket.receiving = None;
+        let mut buf = pool.take(class);
+        buf.tail_mut()[..len].copy_from_slice(&socket.inbound[..len]);
+        buf.extend(len);
+        socket.inbound.drain(..len);
+        Some(Some(buf))
+    }
+
+    /// Lets the send of `side` complete. False when there is none.
+    pub(super) fn sent(&mut self, side: Side) -> bool {
+        let socket = self.socket(side);
+        let Some(buf) = socket.sending.take() else { return false };
+        socket.outbound.extend_from_slice(&buf);
+        drop(buf);
+        self.input(Input::Sent(side));
+        true
+    }
+
+    /// Lets the dialling succeed. False when none is under way.
+    pub(super) fn connected(&mut self) -> bool {
+        if !self.up.dialling || self.up.closing {
+            return false;
+        }
+        (self.up.dialling, self.up.open) = (false, true);
+        self.input(Input::Connected);
+        true
+    }
+
+    /// Lets the dialling fail. The socket still has to be closed.
+    pub(super) fn refused(&mut self) -> bool {
+        if !self.up.dialling || self.up.closing {
+            return false;
+        }
+        self.fail(UP, Operation::Connect, libc::ECONNREFUSED);
+        true
+    }
+
+    pub(super) fn fail(&mut self, side: Side, operation: Operation, errno: i32) {
+        let socket = self.socket(side);
+        match operation {
+            Operation::Receive => socket.receiving = None,
+            Operation::Send => socket.sending = None,
+            Operation::Connect => {}
+        }
+        let error = std::io::Error::from_raw_os_error(errno);
+        self.input(Input::Failed(side, operation, error));
+    }
+
+    /// Lets the closing of `side` complete. False when it is not being closed.
+    pub(super) fn closed(&mut self, side: Side) -> bool {
+        let socket = self.socket(side);
+        if !socket.closing {
+            return false;
+        }
+        (socket.closing, socket.open, socket.dialling) = (false, false, false);
+        self.input(Input::Closed(side));
+        true
+    }
+
+    /// Passes time and, when it is due, the deadline.
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        let mut due = 0;
+        while self.connection.next_deadline().is_some_and(|deadline| deadline <= self.now) {
+            self.input(Input::Deadline);
+            due += 1;
+            assert!(due < 4, "a deadline that stays due spins");
+        }
+    }
+
+    /// Everything but dialling completes until nothing more can.
+    pub(super) fn settle(&mut self) {
+        loop {
+            let mut progress = false;
+            for side in [DOWN, UP] {
+                progress |= self.deliver(side, usize::MAX);
+                progress |= self.sent(side);
+                progress |= self.closed(side);
+            }
+            if !progress {
+                return;
+            }
+        }
+    }
+
+    /// The outcome, once all is closed and given back.
+    pub(super) fn outcome(mut self) -> Outcome {
+        self.settle();
+        let outcome = self.finished.take().expect("the connection has ended");
+        assert_eq!(self.connection.next_deadline(), None, "waits for nothing");
+        drop(self.connection);
+        drop((self.down, self.up));
+        assert_eq!(self.pool.bytes_in_use(), 0, "a buffer was kept");
+        assert_eq!(self.hellos.total(), 0, "budget for hellos was kept");
+        *outcome
+    }
+}
+
+/// The TLS client.
+pub(super) struct Client {
+    pub(super) tls: ClientConnection,
+    /// Plaintext that came.
+    pub(super) received: Vec<u8>,
+    pub(super) peer_closed: bool,
+    pub(super) error: Option<rustls::Error>,
+}
+
+impl Client {
+    pub(super) fn new() -> Self {
+        Self::of(&WORLD.ca.client((*provider()).clone()))
+    }
+
+    pub(super) fn version(version: &'static SupportedProtocolVersion) -> Self {
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[version])
+            .expect("a version of the provider")
+            .with_root_certificates(WORLD.ca.roots())
+            .with_no_client_auth();
+        Self::of(&config)
+    }
+
+    pub(super) fn of(config: &ClientConfig) -> Self {
+        Self::named(config, NAME)
+    }
+
+    pub(super) fn named(config: &ClientConfig, name: &str) -> Self {
+        let name = name.to_owned().try_into().expect("a DNS name");
+        let tls = ClientConnection::new(Arc::new(config.clone()), name).expect("usable");
+        Self { tls, received: Vec::new(), peer_closed: false, error: None }
+    }
+
+    /// Queues plaintext; nothing once the session has failed.
+    pub(super) fn write(&mut self, data: &[u8]) {
+        if self.error.is_some() {
+            return;
+        }
+        self.tls.set_buffer_limit(None);
+        self.tls.writer().write_all(data).expect("without a limit");
+    }
+
+    pub(super) fn close(&mut self) {
+        self.tls.send_close_notify();
+    }
+
+    /// Records that wait to be sent.
+    pub(super) fn records(&mut self) -> Vec<u8> {
+        let mut records = Vec::new();
+        while self.tls.wants_write() {
+            self.tls.write_tls(&mut records).expect("in memory");
+        }
+        records
+    }
+
+    /// Moves bytes both ways between the client and the kernel.
+    pub(super) fn exchange(&mut self, rig: &mut Rig) {
+        let bytes = std::mem::take(&mut rig.down.outbound);
+        let mut unread = bytes.as_slice();
+        while !unread.is_empty() && self.error.is_none() && !self.peer_closed {
+            self.tls.read_tls(&mut unread).expect("in memory");
+            match self.tls.process_new_packets() {
+                Ok(state) => {
+                    self.peer_closed |= state.peer_has_closed();
+                    let mut plaintext = vec![0; state.plaintext_bytes_to_read()];
+                    self.tls.reader().read_exact(&mut plaintext).expect("as announced");
+                    self.received.extend_from_slice(&plaintext);
+                }
+                Err(error) => self.error = Some(error),
+            }
+        }
+        let records = self.records();
+        rig.down.inbound.extend_from_slice(&records);
+    }
+
+    /// Exchanges and settles until nothing moves.
+    pub(super) fn run(&mut self, rig: &mut Rig) {
+        loop {
+            self.exchange(rig);
+            rig.settle();
+            if rig.down.outbound.is_empty() && !self.tls.wants_write() {
+                return;
+            }
+        }
+    }
+}
+
+/// A client and its connection, with the handshake done and the upstream connected.
+pub(super) fn established(policy: ListenerPolicy, client: Client) -> (Rig, Client) {
+    let (mut rig, mut client) = (Rig::new(policy), client);
+    client.run(&mut rig);
+    rig.connected();
+    client.run(&mut rig);
+    rig.connected();
+    assert_eq!(client.error, None);
+    assert!(!client.tls.is_handshaking());
+    assert!(rig.up.open && rig.finished.is_none());
+    (rig, client)
+}

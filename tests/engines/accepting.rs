@@ -1,0 +1,121 @@
+//! Listeners.
+
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
+
+use tlsgate::engine::{Event, ListenerId};
+
+use crate::rig::{Kernel, Rig, down};
+
+pub(crate) fn accepts_and_names_the_peer<E: Kernel>() {
+    let mut rig = Rig::<E>::new();
+    let address = rig.listen(0);
+    for slot in 0..5 {
+        let peer = TcpStream::connect(address).unwrap();
+        let (listener, stream, name) = rig.accepted();
+        assert_eq!(listener, ListenerId(0));
+        assert_eq!(name, Some(peer.local_addr().unwrap()));
+        rig.engine.adopt(down(slot), stream).unwrap();
+    }
+}
+
+pub(crate) fn accepts_on_unix_sockets<E: Kernel>() {
+    let mut rig = Rig::<E>::new();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    rig.engine.listen(ListenerId(3), listener.into()).unwrap();
+    let _peer = UnixStream::connect(&path).unwrap();
+    let (listener, _stream, name) = rig.accepted();
+    assert_eq!((listener, name), (ListenerId(3), None));
+}
+
+pub(crate) fn pauses_and_resumes<E: Kernel>() {
+    let mut rig = Rig::<E>::new();
+    let address = rig.listen(0);
+    for _ in 0..3 {
+        rig.engine.pause_accept(ListenerId(0));
+        rig.quiet();
+        let _waiting = TcpStream::connect(address).unwrap();
+        let _waiting_too = TcpStream::connect(address).unwrap();
+        rig.quiet();
+        rig.engine.resume_accept(ListenerId(0));
+        rig.accepted();
+        rig.accepted();
+        // To and fro without a turn between.
+        rig.engine.pause_accept(ListenerId(0));
+        rig.engine.resume_accept(ListenerId(0));
+        let _third = TcpStream::connect(address).unwrap();
+        rig.accepted();
+        rig.quiet();
+    }
+}
+
+fn serves_its_queue<E: Kernel>(paused: bool) {
+    let mut rig = Rig::<E>::new();
+    let address = rig.listen(0);
+    if paused {
+        rig.engine.pause_accept(ListenerId(0));
+        rig.quiet();
+    }
+    let peers: Vec<_> = (0..5).map(|_| TcpStream::connect(address).unwrap()).collect();
+    rig.engine.close_listener(ListenerId(0));
+    let mut names = Vec::new();
+    let mut streams = Vec::new();
+    loop {
+        match rig.next() {
+            Event::Accepted { stream, peer, .. } => {
+                names.push(peer.unwrap());
+                streams.push(stream);
+            }
+            Event::ListenerClosed { listener: ListenerId(0) } => break,
+            event => panic!("unexpected {event:?}"),
+        }
+    }
+    names.sort();
+    let mut expected: Vec<_> = peers.iter().map(|peer| peer.local_addr().unwrap()).collect();
+    expected.sort();
+    assert_eq!(names, expected);
+    rig.quiet();
+    TcpStream::connect_timeout(&address, Duration::from_secs(1)).expect_err("is closed");
+}
+
+pub(crate) fn a_closing_listener_serves_its_queue<E: Kernel>() {
+    serves_its_queue::<E>(false);
+}
+
+pub(crate) fn a_paused_listener_that_closes_serves_its_queue<E: Kernel>() {
+    serves_its_queue::<E>(true);
+}
+
+/// A parent process that keeps an inherited socket gives it to the next process.
+pub(crate) fn a_listener_that_others_share_keeps_working_for_them<E: Kernel>() {
+    let mut rig = Rig::<E>::new();
+    let kept = TcpListener::bind("127.0.0.1:0").unwrap();
+    rig.engine.listen(ListenerId(0), kept.try_clone().unwrap().into()).unwrap();
+    rig.quiet();
+    rig.engine.close_listener(ListenerId(0));
+    let event = rig.next();
+    assert!(matches!(event, Event::ListenerClosed { .. }), "{event:?}");
+    let address = kept.local_addr().unwrap();
+    let mut peer = TcpStream::connect_timeout(&address, Duration::from_secs(2)).unwrap();
+    kept.set_nonblocking(false).unwrap();
+    let (served, _) = kept.accept().unwrap();
+    drop(served);
+    assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+}
+
+pub(crate) fn many_listeners_at_once<E: Kernel>() {
+    let mut rig = Rig::<E>::new();
+    let addresses: Vec<_> = (0..4).map(|id| rig.listen(id)).collect();
+    let peers: Vec<_> = (0..40).map(|n| TcpStream::connect(addresses[n % 4]).unwrap()).collect();
+    let mut counts = [0; 4];
+    for _ in &peers {
+        let (listener, _, _) = rig.accepted();
+        counts[usize::try_from(listener.0).unwrap()] += 1;
+    }
+    assert_eq!(counts, [10; 4]);
+    rig.quiet();
+}

@@ -1,0 +1,70 @@
+//! The contract of `Engine`, kept by both engines over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where something is not as it should be")]
+
+mod accepting;
+mod closing;
+mod limits;
+mod moving;
+mod rig;
+
+/// Makes a test per engine of every case.
+macro_rules! contract {
+    ($($module:ident: $($case:ident)*;)*) => {
+        mod epoll {
+            $($(#[test] fn $case() {
+                let _guard = crate::rig::guard(stringify!($case));
+                crate::$module::$case::<tlsgate::engine::epoll::EpollEngine>();
+            })*)*
+        }
+        mod uring {
+            $($(#[test] fn $case() {
+                let _guard = crate::rig::guard(stringify!($case));
+                if crate::rig::uring_works() {
+                    crate::$module::$case::<tlsgate::engine::uring::UringEngine>();
+                }
+            })*)*
+        }
+    };
+}
+
+contract! {
+    accepting:
+        accepts_and_names_the_peer
+        accepts_on_unix_sockets
+        pauses_and_resumes
+        a_closing_listener_serves_its_queue
+        a_paused_listener_that_closes_serves_its_queue
+        a_listener_that_others_share_keeps_working_for_them
+        many_listeners_at_once;
+    moving:
+        receives_what_was_there_before_and_comes_after
+        receives_up_to_what_the_class_holds
+        end_behind_data
+        end_after_a_receive_was_armed
+        reset_fails_the_receive
+        reset_fails_the_send
+        no_receive_is_backpressure
+        sends_more_than_the_socket_holds
+        both_ways_at_once
+        shutdown_leaves_receiving
+        connects_and_relays
+        data_and_end_right_after_connecting
+        connect_refused
+        connect_to_unix_sockets;
+    closing:
+        closed_is_the_last_event
+        closing_while_connecting
+        closing_right_after_a_failed_connect
+        reset_and_fin_look_different
+        an_id_is_free_after_closed
+        streams_that_nobody_adopts_are_reset
+        descriptors_come_back;
+    limits:
+        starved_receives_complete_when_buffers_come_back
+        bulk_is_not_starved_by_messages
+        a_starved_socket_can_close
+        a_waker_ends_a_wait
+        a_deadline_ends_a_wait
+        thousands_of_sockets;
+}
