@@ -114,12 +114,9 @@ pub(crate) fn drain_accept_queue(
         match rustix::net::accept_with(&listener.socket, accept_flags) {
             Ok(socket) => streams.push(Stream::new(socket)),
             Err(rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {}
-            Err(_empty_or_exhausted) => break,
+            Err(_empty_or_exhausted) => return streams,
         }
     }
-    // An inherited socket lives on in the process that it came from.
-    let _unfiltered = SockRef::from(listener).detach_filter();
-    streams
 }
 
 /// `BPF_RET | BPF_K` with k = 0: let no byte of any packet through (linux/filter.h).

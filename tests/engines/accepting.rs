@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
+use tlsgate::engine::socket::Listener;
 use tlsgate::engine::{Event, ListenerId};
 
 use crate::rig::{Kernel, Rig, down};
@@ -26,7 +27,7 @@ pub(crate) fn accepts_on_unix_sockets<E: Kernel>() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
-    rig.engine.listen(ListenerId(3), listener.into()).unwrap();
+    rig.engine.listen(ListenerId(3), Listener { socket: listener.into(), shared: false }).unwrap();
     let _peer = UnixStream::connect(&path).unwrap();
     let (listener, _stream, name) = rig.accepted();
     assert_eq!((listener, name), (ListenerId(3), None));
@@ -94,7 +95,9 @@ pub(crate) fn a_paused_listener_that_closes_serves_its_queue<E: Kernel>() {
 pub(crate) fn a_listener_that_others_share_keeps_working_for_them<E: Kernel>() {
     let mut rig = Rig::<E>::new();
     let kept = TcpListener::bind("127.0.0.1:0").unwrap();
-    rig.engine.listen(ListenerId(0), kept.try_clone().unwrap().into()).unwrap();
+    rig.engine
+        .listen(ListenerId(0), Listener { socket: kept.try_clone().unwrap().into(), shared: true })
+        .unwrap();
     rig.quiet();
     rig.engine.close_listener(ListenerId(0));
     let event = rig.next();

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use tlsgate::buf::{Buf, BufClass};
 use tlsgate::config::model::Keepalive;
 use tlsgate::engine::epoll::EpollEngine;
-use tlsgate::engine::socket::Stream;
+use tlsgate::engine::socket::{Listener, Stream};
 use tlsgate::engine::uring::UringEngine;
 use tlsgate::engine::{Engine, EngineLimits, Event, ListenerId, Side, SocketId};
 
 /// An engine that takes real sockets.
-pub(crate) trait Kernel: Engine<Listener = OwnedFd, Stream = Stream> + Sized {
+pub(crate) trait Kernel: Engine<Listener = Listener, Stream = Stream> + Sized {
     fn make(limits: EngineLimits) -> io::Result<Self>;
 }
 
@@ -111,7 +111,9 @@ impl<E: Kernel> Rig<E> {
     pub(crate) fn listen(&mut self, id: u32) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        self.engine.listen(ListenerId(id), listener.into()).unwrap();
+        self.engine
+            .listen(ListenerId(id), Listener { socket: listener.into(), shared: false })
+            .unwrap();
         address
     }
 
@@ -145,7 +147,7 @@ impl<E: Kernel> Rig<E> {
 
     fn adopt(&mut self, socket: SocketId, listener: OwnedFd) {
         let id = ListenerId(7);
-        self.engine.listen(id, listener).unwrap();
+        self.engine.listen(id, Listener { socket: listener, shared: true }).unwrap();
         let (_, stream, _) = self.accepted();
         self.engine.adopt(socket, stream).unwrap();
         self.engine.close_listener(id);
