@@ -150,6 +150,7 @@ fn connections_beyond_the_limit_are_closed_and_counted() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "it measures how long a peer is kept")]
 fn slow_headers_and_idle_connections_are_closed() {
     let limits = Limits { header: Duration::from_millis(100), ..LIMITS };
     let admin = start(&fake(Snapshot::default()), limits);

@@ -90,6 +90,7 @@ fn bind_tcp(listener: &Listener, address: SocketAddr, workers: usize) -> io::Res
 ///
 /// A predecessor that was killed keeps its port for some milliseconds, until the kernel has torn
 /// its ring down: hence a few tries.
+#[expect(clippy::disallowed_methods, reason = "an edge: before the first shard runs, nobody waits")]
 fn free_port(address: SocketAddr) -> io::Result<()> {
     let mut tries = 0;
     loop {

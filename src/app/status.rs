@@ -38,6 +38,7 @@ pub(super) struct Status {
 }
 
 impl Status {
+    #[expect(clippy::disallowed_methods, reason = "an edge: the start of the process")]
     pub(super) fn new(parts: StatusParts) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {

@@ -157,6 +157,7 @@ impl Task {
 }
 
 /// Writes the access log.
+#[expect(clippy::disallowed_methods, reason = "an edge: the time of a log line")]
 fn on_finish(access: Option<AccessSender>) -> Box<dyn FnMut(Finished)> {
     Box::new(move |finished| {
         let Some(access) = &access else { return };

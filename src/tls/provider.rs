@@ -146,6 +146,7 @@ mod tests {
     }
 
     /// Time that a server spends on one handshake, from its making to its last record.
+    #[expect(clippy::disallowed_methods, reason = "it measures")]
     fn server_time(
         client: &Arc<rustls::ClientConfig>,
         server: &Arc<rustls::ServerConfig>,

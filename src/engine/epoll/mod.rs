@@ -69,6 +69,7 @@ impl EpollEngine {
     ///
     /// # Errors
     /// When there are no descriptors left for it.
+    #[expect(clippy::disallowed_methods, reason = "an edge: the origin of the shard's clock")]
     pub fn new(limits: EngineLimits) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);

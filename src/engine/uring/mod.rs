@@ -91,6 +91,7 @@ impl UringEngine {
     ///
     /// # Errors
     /// What the kernel said to the ring or its buffers; `probe` turns it into a sentence.
+    #[expect(clippy::disallowed_methods, reason = "an edge: the origin of the shard's clock")]
     pub fn new(limits: EngineLimits) -> io::Result<Self> {
         let ring = Ring::new()?;
         let retained = usize::from(BUFFERS[BufClass::Message.index()]);

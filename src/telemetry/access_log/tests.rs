@@ -135,6 +135,7 @@ fn connections(path: &std::path::Path) -> Vec<u64> {
     text.lines().map(number).collect()
 }
 
+#[expect(clippy::disallowed_methods, reason = "a file has no event to wait for")]
 fn wait_for(path: &std::path::Path, lines: usize) {
     for _ in 0..500 {
         if std::fs::read_to_string(path).is_ok_and(|text| text.lines().count() == lines) {
