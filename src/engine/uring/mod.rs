@@ -542,6 +542,12 @@ impl Engine for UringEngine {
 impl Drop for UringEngine {
     fn drop(&mut self) {
         self.ring.quiesce(&mut self.completions);
+        for completion in self.completions.drain(..) {
+            if completion.token.work() == Work::Accept && completion.result >= 0 {
+                // SAFETY: as in `accepted`; nobody has looked at this completion.
+                drop(socket::Stream::new(unsafe { OwnedFd::from_raw_fd(completion.result) }));
+            }
+        }
     }
 }
 
