@@ -488,6 +488,9 @@ impl Engine for UringEngine {
     fn close(&mut self, socket: SocketId, how: CloseMode) {
         let entry = self.entry(socket);
         entry.closing = Some(how);
+        // Only a dialling that failed at once leaves an event here.
+        self.events
+            .retain(|event| !matches!(event, Event::Failed { socket: of, .. } if *of == socket));
         for starved in &mut self.starved {
             starved.retain(|starved| *starved != socket);
         }
