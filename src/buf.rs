@@ -94,6 +94,11 @@ impl Pool {
         Buf { chunk, class, range: 0..0, pool: Rc::clone(&self.inner) }
     }
 
+    /// Bytes that [`Pool::try_take`] can still give.
+    pub fn room(&self) -> usize {
+        self.inner.limit.saturating_sub(self.inner.in_use.get())
+    }
+
     /// True when more than half of the limit is in use: time to hold back.
     pub fn is_tight(&self) -> bool {
         self.inner.in_use.get() > self.inner.limit / 2

@@ -1,5 +1,6 @@
 //! The contract of `Engine`, kept by both engines over real sockets.
 
+#![allow(clippy::disallowed_methods, reason = "tests watch real processes on the real clock")]
 #![expect(clippy::unwrap_used, reason = "a test fails where something is not as it should be")]
 
 mod accepting;

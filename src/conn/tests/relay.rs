@@ -11,7 +11,7 @@ use crate::conn::outcome::{Cause, Reason, Stage};
 use crate::engine::{CloseMode, Operation};
 
 fn pattern(len: usize, seed: u8) -> Vec<u8> {
-    (0..len).map(|i| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0] ^ seed).collect()
+    (0u32..).take(len).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0] ^ seed).collect()
 }
 
 #[test]

@@ -41,8 +41,8 @@ pub struct EpollEngine {
     ready: VecDeque<SocketId>,
     /// How many of `ready` this turn may still attempt.
     attempts: usize,
-    /// Sockets whose receive found no buffer.
-    starved: Vec<SocketId>,
+    /// Sockets whose receive found no buffer, per class.
+    starved: [VecDeque<SocketId>; BufClass::COUNT],
     waker: Arc<Waker>,
     origin: Instant,
     stats: EngineStats,
@@ -60,6 +60,8 @@ struct SocketEntry {
     sending: Option<Buf>,
     /// In `ready`.
     queued: bool,
+    /// In `starved`.
+    starved: bool,
     /// Closed, which the shard does not know before it has taken [`Event::Closed`].
     closed: bool,
 }
@@ -82,7 +84,7 @@ impl EpollEngine {
             events: VecDeque::with_capacity(1024),
             ready: VecDeque::with_capacity(1024),
             attempts: 0,
-            starved: Vec::new(),
+            starved: [VecDeque::new(), VecDeque::new()],
             waker,
             origin: Instant::now(),
             stats: EngineStats::default(),
@@ -176,12 +178,13 @@ impl EpollEngine {
         let entry = &mut self.sockets[socket.index()];
         let fd = entry.fd.as_ref()?;
         let class = entry.receiving?;
-        if !entry.readable {
+        if !entry.readable || entry.starved {
             return None;
         }
         let Some(mut buf) = self.pool.try_take(class) else {
             self.stats.starvations += 1;
-            self.starved.push(socket);
+            entry.starved = true;
+            self.starved[class.index()].push_back(socket);
             return None;
         };
         let room = &mut buf.chunk_mut()[..class.plaintext_max()];
@@ -228,9 +231,15 @@ impl EpollEngine {
         }
     }
 
+    /// Lets as many starved sockets try again as there are buffers for.
     fn feed_starved(&mut self) {
-        if !self.starved.is_empty() && self.pool.try_take(BufClass::Bulk).is_some() {
-            for socket in std::mem::take(&mut self.starved) {
+        for class in BufClass::ALL {
+            let mut room = self.pool.room() / class.capacity();
+            while room > 0
+                && let Some(socket) = self.starved[class.index()].pop_front()
+            {
+                room -= 1;
+                self.sockets[socket.index()].starved = false;
                 self.enqueue(socket);
             }
         }
@@ -356,8 +365,11 @@ impl Engine for EpollEngine {
         if let (Some(fd), CloseMode::Reset) = (&entry.fd, how) {
             socket::reset_on_close(fd);
         }
+        let was_starved = entry.starved;
         *entry = SocketEntry { queued: entry.queued, closed: true, ..SocketEntry::default() };
-        self.starved.retain(|starved| *starved != socket);
+        if was_starved {
+            self.starved.iter_mut().for_each(|starved| starved.retain(|of| *of != socket));
+        }
         self.events.push_back(Event::Closed { socket });
     }
 

@@ -23,9 +23,11 @@ pub(super) struct BufRing {
 }
 
 impl BufRing {
-    /// An empty ring of `len` entries (a power of two up to 32,768).
-    pub(super) fn new(class: BufClass, len: u16) -> io::Result<Self> {
+    /// An empty ring of `len` entries (a power of two up to 32,768) that holds no more than
+    /// `memory` bytes, yet one buffer at least.
+    pub(super) fn new(class: BufClass, len: u16, memory: usize) -> io::Result<Self> {
         debug_assert!(len.is_power_of_two());
+        let most = u16::try_from(memory / class.capacity()).unwrap_or(len).clamp(1, len);
         let size = usize::from(len) * size_of::<BufRingEntry>();
         // The kernel maps whole pages (io_uring_register_buf_ring(3)).
         let layout = Layout::from_size_align(size, rustix::param::page_size())
@@ -35,8 +37,8 @@ impl BufRing {
         let Some(entries) = NonNull::new(memory.cast::<BufRingEntry>()) else {
             handle_alloc_error(layout)
         };
-        let free_ids = (0..len).rev().collect();
-        let provided = (0..len).map(|_| None).collect();
+        let free_ids = (0..most).rev().collect();
+        let provided = (0..most).map(|_| None).collect();
         Ok(Self { entries, layout, class, len, tail: 0, provided, free_ids })
     }
 
@@ -55,7 +57,7 @@ impl BufRing {
     /// Buffers the kernel can fill now.
     pub(super) fn available(&self) -> u16 {
         // At most `len` ids exist.
-        self.len - u16::try_from(self.free_ids.len()).unwrap_or(self.len)
+        u16::try_from(self.provided.len() - self.free_ids.len()).unwrap_or(self.len)
     }
 
     /// Provides a buffer for every free id, as far as the pool allows.

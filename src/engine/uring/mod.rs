@@ -58,6 +58,9 @@ const COMPLETIONS_PER_TURN: usize = 4096;
 
 /// Provided buffers per class: enough for every connection that becomes readable in one turn.
 const BUFFERS: [u16; BufClass::COUNT] = [512, 64];
+/// The part of all buffer memory that one class may hold provided: where memory is short, neither
+/// class takes the other's, and half is left for what is on its way.
+const BUFFERS_SHARE: usize = 4;
 
 #[derive(Default)]
 struct SocketEntry {
@@ -96,8 +99,9 @@ impl UringEngine {
         let ring = Ring::new()?;
         let retained = usize::from(BUFFERS[BufClass::Message.index()]);
         let pool = Pool::new(limits.buffer_memory, retained / 4);
-        let mut message = BufRing::new(BufClass::Message, BUFFERS[0])?;
-        let mut bulk = BufRing::new(BufClass::Bulk, BUFFERS[1])?;
+        let share = limits.buffer_memory / BUFFERS_SHARE;
+        let mut message = BufRing::new(BufClass::Message, BUFFERS[0], share)?;
+        let mut bulk = BufRing::new(BufClass::Bulk, BUFFERS[1], share)?;
         for buf_ring in [&mut message, &mut bulk] {
             ring.register(buf_ring)?;
             buf_ring.refill(&pool);
@@ -191,12 +195,8 @@ impl UringEngine {
             if self.starved[class.index()].is_empty() {
                 continue;
             }
-            // Starting again at once would spin on an empty ring; a quarter full is worth a turn.
-            let available = buf_ring.available();
-            if available < buf_ring.len() / 4 {
-                continue;
-            }
-            for _ in 0..available {
+            // No more than there are buffers for: starting again on an empty ring would spin.
+            for _ in 0..buf_ring.available() {
                 let Some(socket) = self.starved[class.index()].pop_front() else { break };
                 self.arm_receive(socket, class);
             }
@@ -492,6 +492,9 @@ impl Engine for UringEngine {
     fn close(&mut self, socket: SocketId, how: CloseMode) {
         let entry = self.entry(socket);
         entry.closing = Some(how);
+        // Only a dialling that failed at once leaves an event here.
+        self.events
+            .retain(|event| !matches!(event, Event::Failed { socket: of, .. } if *of == socket));
         for starved in &mut self.starved {
             starved.retain(|starved| *starved != socket);
         }
