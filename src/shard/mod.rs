@@ -7,6 +7,8 @@
 mod accept;
 pub mod mailbox;
 pub mod slots;
+#[cfg(test)]
+mod tests;
 pub mod wheel;
 
 use std::io;
