@@ -55,9 +55,15 @@ impl Accepting {
         self.resume_at
     }
 
-    pub(super) fn resume_when_due<E: Engine>(&mut self, now: Time, engine: &mut E) {
+    /// Accepts again when it is time to try and there is `room` in this shard and in all.
+    pub(super) fn resume_when_due<E: Engine>(&mut self, now: Time, room: bool, engine: &mut E) {
         if self.resume_at.is_some_and(|at| at <= now) {
-            self.resume(engine);
+            if room && !self.is_full() {
+                self.resume(engine);
+            } else {
+                // Accepting now would only be to turn away who can wait.
+                self.resume_at = Some(now + RETRY);
+            }
         }
     }
 

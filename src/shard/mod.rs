@@ -157,7 +157,7 @@ impl<E: Engine> Shard<E> {
                 self.drive(slot, Input::Deadline);
             }
         }
-        self.accepting.resume_when_due(self.now, &mut self.engine);
+        self.accepting.resume_when_due(self.now, !self.slots.is_full(), &mut self.engine);
         if self.drain_until.is_some_and(|until| until <= self.now) {
             self.drain_until = None;
             self.connections_cut = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
