@@ -132,6 +132,10 @@ impl<E: Engine> Shard<E> {
             Err(error) => Input::Failed(Side::Downstream, Operation::Receive, error),
         };
         self.drive(slot, first);
+        if let Some(reason) = self.stopped {
+            // It was in the queue of a listener that closed after the others were stopped.
+            self.stop(slot, reason);
+        }
         if self.slots.is_full() || self.accepting.is_full() {
             self.accepting.pause(self.now, &mut self.engine);
         }

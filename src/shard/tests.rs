@@ -171,8 +171,7 @@ fn a_full_shard_lets_peers_wait<E: Kernel>() {
     drop(first);
     assert_eq!(running.outcome().reason, Reason::Truncated);
     second.sock.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    let mut answer = [0; 4];
-    second.read_exact(&mut answer).expect("served when there is room");
+    echo(&mut second).expect("served when there is room");
     running.mailbox.send(Command::Stop);
     running.end(PROMPT);
 }
@@ -227,8 +226,7 @@ fn a_stop_ends_what_is_open<E: Kernel>() {
 fn what_waits_when_the_stop_comes_ends_too<E: Kernel>(command: Command, reason: Reason) {
     let listener = listener();
     let address = listener.local_addr().expect("bound");
-    let peers: Vec<_> =
-        (0..100).map(|_| TcpStream::connect(address).expect("queued")).collect();
+    let peers: Vec<_> = (0..100).map(|_| TcpStream::connect(address).expect("queued")).collect();
     let running = start::<E>(listener, 200, Some(command));
     let (cut, outcomes) = running.end(PROMPT);
     assert_eq!(outcomes.len(), peers.len());
