@@ -68,3 +68,10 @@ contract! {
         a_deadline_ends_a_wait
         thousands_of_sockets;
 }
+
+#[test]
+fn a_storm_on_one_listener_leaves_room_for_another() {
+    let _guard = rig::guard("");
+    accepting::a_storm_on_one_listener_leaves_room_for_another::<tlsgate::engine::epoll::EpollEngine>(
+    );
+}
