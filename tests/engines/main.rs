@@ -51,7 +51,8 @@ contract! {
         connects_and_relays
         data_and_end_right_after_connecting
         connect_refused
-        connect_to_unix_sockets;
+        connect_to_unix_sockets
+        urgent_data_does_not_hold_up_the_rest;
     closing:
         closed_is_the_last_event
         closing_while_connecting
