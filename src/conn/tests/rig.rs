@@ -34,7 +34,7 @@ pub(super) const DOWN: Side = Side::Downstream;
 pub(super) const UP: Side = Side::Upstream;
 
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
-pub(super) const CONNECT: Duration = Duration::from_secs(2);
+pub(crate) const CONNECT: Duration = Duration::from_secs(2);
 pub(super) const HALF_CLOSE: Duration = Duration::from_secs(60);
 pub(super) const IDLE: Duration = Duration::from_secs(300);
 /// Bytes of unfinished hellos for all sources together, and for one.
