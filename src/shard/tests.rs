@@ -162,18 +162,29 @@ fn a_full_shard_lets_peers_wait<E: Kernel>() {
     let running = start::<E>(listener(), 1, None);
     let mut first = client(running.address);
     echo(&mut first).expect("served");
-    let mut second = client(running.address);
-    // Longer than a shard waits before it looks again whether there is room.
-    second.sock.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
-    let error = echo(&mut second).expect_err("there is no room");
-    assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
-    echo(&mut first).expect("still served");
-    drop(first);
-    assert_eq!(running.outcome().reason, Reason::Truncated);
-    second.sock.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    echo(&mut second).expect("served when there is room");
+    let mut waiting: Vec<_> = (0..5).map(|_| client(running.address)).collect();
+    while !waiting.is_empty() {
+        // Longer than a shard waits before it looks again whether there is room.
+        for client in &mut waiting {
+            assert_waits(client, Duration::from_millis(60));
+        }
+        echo(&mut first).expect("still served");
+        drop(first);
+        assert_eq!(running.outcome().reason, Reason::Truncated);
+        // The queue is in order.
+        first = waiting.remove(0);
+        first.sock.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        echo(&mut first).expect("served when there is room");
+    }
     running.mailbox.send(Command::Stop);
     running.end(PROMPT);
+}
+
+/// Neither served nor turned away.
+fn assert_waits(client: &mut Tls, time: Duration) {
+    client.sock.set_read_timeout(Some(time)).expect("a timeout");
+    let error = echo(client).expect_err("there is no room");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
 }
 
 fn a_drain_waits_for_what_is_open<E: Kernel>() {

@@ -76,7 +76,13 @@ struct ListenerEntry {
     fd: OwnedFd,
     armed: bool,
     state: Accepting,
+    /// Accepts to arm one by one before the kernel may again take all that waits.
+    singly: u8,
 }
+
+/// After a pause there may be little room: a connection is taken only when the shard has dealt with
+/// the one before, so that the rest waits in the queue and is not turned away.
+const SINGLY_AFTER_PAUSE: u8 = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Accepting {
@@ -173,9 +179,22 @@ impl UringEngine {
             return;
         }
         entry.armed = true;
-        let accept =
-            opcode::AcceptMulti::new(types::Fd(entry.fd.as_raw_fd())).flags(libc::SOCK_CLOEXEC);
-        self.ring.push(accept.build(), Token::new(Work::Accept, listener.0 as usize));
+        let fd = types::Fd(entry.fd.as_raw_fd());
+        let accept = if entry.singly > 0 {
+            entry.singly -= 1;
+            let null = std::ptr::null_mut();
+            opcode::Accept::new(fd, null, null.cast()).flags(libc::SOCK_CLOEXEC).build()
+        } else {
+            opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build()
+        };
+        self.ring.push(accept, Token::new(Work::Accept, listener.0 as usize));
+    }
+
+    /// Arms what has ended. Once a turn, after the shard has said whether there is room.
+    fn rearm_accepts(&mut self) {
+        for index in 0..self.listeners.len() {
+            self.arm_accept(ListenerId(u32::try_from(index).expect("added by a u32")));
+        }
     }
 
     fn cancel(&mut self, fd: RawFd, token: Token) {
@@ -307,9 +326,6 @@ impl UringEngine {
         let entry = self.listeners.get_mut(index)?.as_mut()?;
         entry.armed = more;
         let closing = entry.state == Accepting::Closing;
-        if !more && entry.state == Accepting::On && completion.result >= 0 {
-            self.arm_accept(listener);
-        }
         if closing && !more {
             self.finish_listener(listener);
         }
@@ -319,12 +335,7 @@ impl UringEngine {
             let peer = socket::peer_of(&fd);
             return Some(Event::Accepted { listener, stream: socket::Stream::new(fd), peer });
         }
-        if completion.result == -libc::ECANCELED {
-            // Resumed before the cancellation was through.
-            self.arm_accept(listener);
-            return None;
-        }
-        if closing {
+        if closing || completion.result == -libc::ECANCELED {
             return None;
         }
         let error = io::Error::from_raw_os_error(-completion.result);
@@ -403,7 +414,7 @@ impl Engine for UringEngine {
             self.listeners.resize_with(index + 1, || None);
         }
         self.listeners[index] =
-            Some(ListenerEntry { fd: socket, armed: false, state: Accepting::On });
+            Some(ListenerEntry { fd: socket, armed: false, state: Accepting::On, singly: 0 });
         self.arm_accept(listener);
         Ok(())
     }
@@ -424,7 +435,7 @@ impl Engine for UringEngine {
         let Some(Some(entry)) = self.listeners.get_mut(listener.0 as usize) else { return };
         if entry.state == Accepting::Paused {
             entry.state = Accepting::On;
-            self.arm_accept(listener);
+            entry.singly = SINGLY_AFTER_PAUSE;
         }
     }
 
@@ -507,6 +518,7 @@ impl Engine for UringEngine {
 
     fn wait(&mut self, deadline: Option<Time>) -> io::Result<()> {
         self.feed_starved();
+        self.rearm_accepts();
         let idle = self.events.is_empty() && self.completions.is_empty();
         let timeout = deadline.map(|deadline| deadline.since(self.now()));
         self.ring.submit_and_wait(idle, timeout)?;
