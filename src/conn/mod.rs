@@ -15,7 +15,7 @@ pub mod outcome;
 mod relay;
 mod side;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 use std::net::SocketAddr;

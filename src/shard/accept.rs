@@ -22,21 +22,12 @@ pub(super) struct Accepting {
     /// Set while accepting is paused: when to try again.
     resume_at: Option<Time>,
     closing: bool,
-    /// What still comes out of the accept queue is turned away.
-    refusing: bool,
 }
 
 impl Accepting {
     pub(super) fn new(admitted: Arc<AtomicU32>, max_connections: u32) -> Self {
         let listeners = Vec::new();
-        Self {
-            listeners,
-            admitted,
-            max_connections,
-            resume_at: None,
-            closing: false,
-            refusing: false,
-        }
+        Self { listeners, admitted, max_connections, resume_at: None, closing: false }
     }
 
     pub(super) fn add(&mut self, listener: ListenerId) {
@@ -60,19 +51,19 @@ impl Accepting {
         }
     }
 
-    /// As [`Accepting::close_all`], without serving what is in the accept queue.
-    pub(super) fn refuse_all<E: Engine>(&mut self, engine: &mut E) {
-        self.refusing = true;
-        self.close_all(engine);
-    }
-
     pub(super) fn next_deadline(&self) -> Option<Time> {
         self.resume_at
     }
 
-    pub(super) fn resume_when_due<E: Engine>(&mut self, now: Time, engine: &mut E) {
+    /// Accepts again when it is time to try and there is `room` in this shard and in all.
+    pub(super) fn resume_when_due<E: Engine>(&mut self, now: Time, room: bool, engine: &mut E) {
         if self.resume_at.is_some_and(|at| at <= now) {
-            self.resume(engine);
+            if room && !self.is_full() {
+                self.resume(engine);
+            } else {
+                // Accepting now would only be to turn away who can wait.
+                self.resume_at = Some(now + RETRY);
+            }
         }
     }
 
@@ -124,9 +115,6 @@ impl<E: Engine> Shard<E> {
         stream: E::Stream,
         peer: Option<SocketAddr>,
     ) {
-        if self.accepting.refusing {
-            return self.telemetry.on_refused(Refusal::Draining);
-        }
         if self.slots.is_full() || !self.accepting.enter() {
             // Dropping the stream resets it: it was already accepted when the limit was reached.
             self.telemetry.on_refused(Refusal::ConnectionLimit);
@@ -144,6 +132,10 @@ impl<E: Engine> Shard<E> {
             Err(error) => Input::Failed(Side::Downstream, Operation::Receive, error),
         };
         self.drive(slot, first);
+        if let Some(reason) = self.stopped {
+            // It was in the queue of a listener that closed after the others were stopped.
+            self.stop(slot, reason);
+        }
         if self.slots.is_full() || self.accepting.is_full() {
             self.accepting.pause(self.now, &mut self.engine);
         }

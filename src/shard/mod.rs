@@ -7,6 +7,8 @@
 mod accept;
 pub mod mailbox;
 pub mod slots;
+#[cfg(test)]
+mod tests;
 pub mod wheel;
 
 use std::io;
@@ -74,6 +76,8 @@ pub struct Shard<E: Engine> {
     connections_seen: u64,
     /// When the drain ends, once it has begun.
     drain_until: Option<Time>,
+    /// Why nothing is served any more.
+    stopped: Option<Reason>,
     connections_cut: u32,
     now: Time,
 }
@@ -109,6 +113,7 @@ impl<E: Engine> Shard<E> {
             on_finish: parts.on_finish,
             connections_seen: 0,
             drain_until: None,
+            stopped: None,
             connections_cut: 0,
             now,
         }
@@ -155,10 +160,9 @@ impl<E: Engine> Shard<E> {
                 self.drive(slot, Input::Deadline);
             }
         }
-        self.accepting.resume_when_due(self.now, &mut self.engine);
+        self.accepting.resume_when_due(self.now, !self.slots.is_full(), &mut self.engine);
         if self.drain_until.is_some_and(|until| until <= self.now) {
             self.drain_until = None;
-            self.connections_cut = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
             self.stop_all(Reason::Drained);
         }
         Ok(())
@@ -263,7 +267,7 @@ impl<E: Engine> Shard<E> {
                 }
                 Command::Drain { patience } => self.drain(patience),
                 Command::Stop => {
-                    self.accepting.refuse_all(&mut self.engine);
+                    self.accepting.close_all(&mut self.engine);
                     self.drain_until = None;
                     self.stop_all(Reason::Stopped);
                 }
@@ -276,11 +280,20 @@ impl<E: Engine> Shard<E> {
         self.drain_until = Some(self.now + patience);
     }
 
+    /// Ends what is open, and what still comes out of the accept queues.
     fn stop_all(&mut self, reason: Reason) {
+        self.stopped = Some(reason);
         let open: Vec<SlotId> = self.slots.iter().map(|(slot, _)| slot).collect();
         for slot in open {
-            self.drive(slot, Input::Stop(reason));
+            self.stop(slot, reason);
         }
+    }
+
+    fn stop(&mut self, slot: SlotId, reason: Reason) {
+        if reason == Reason::Drained {
+            self.connections_cut += 1;
+        }
+        self.drive(slot, Input::Stop(reason));
     }
 
     fn collect(&mut self) {

@@ -72,3 +72,72 @@ impl Endpoints {
 const DOWN_FOR: Duration = Duration::from_secs(10);
 /// Known to be down, an upstream must look down within a second.
 const TIMEOUT_WHEN_DOWN: Duration = Duration::from_millis(900);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conn::tests::rig::{CONNECT, policy};
+    use crate::engine::Address;
+
+    fn listener(upstreams: usize) -> Arc<ListenerPolicy> {
+        let upstreams = vec![Address::Tcp(([192, 0, 2, 1], 5060).into()); upstreams];
+        Arc::new(ListenerPolicy { upstreams, ..policy() })
+    }
+
+    fn endpoints(upstreams: &mut Upstreams, listener: &ListenerPolicy, now: Time) -> [usize; 6] {
+        [(); 6].map(|()| upstreams.choose(listener, now).endpoint)
+    }
+
+    #[test]
+    fn endpoints_take_turns() {
+        let listener = listener(3);
+        let mut upstreams = Upstreams::new(&[Arc::clone(&listener)]);
+        assert_eq!(endpoints(&mut upstreams, &listener, Time::ZERO), [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn one_that_failed_is_passed_over_for_a_while() {
+        let listener = listener(3);
+        let mut upstreams = Upstreams::new(&[Arc::clone(&listener)]);
+        let now = Time::from_nanos(77);
+        upstreams.report(&listener, 1, false, now);
+        assert_eq!(endpoints(&mut upstreams, &listener, now), [0, 2, 0, 2, 0, 2]);
+        let later = now + (DOWN_FOR - Duration::from_nanos(1));
+        assert_eq!(endpoints(&mut upstreams, &listener, later), [0, 2, 0, 2, 0, 2]);
+        assert_eq!(endpoints(&mut upstreams, &listener, now + DOWN_FOR), [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn one_that_connects_is_up_again() {
+        let listener = listener(2);
+        let mut upstreams = Upstreams::new(&[Arc::clone(&listener)]);
+        upstreams.report(&listener, 0, false, Time::ZERO);
+        upstreams.report(&listener, 0, true, Time::ZERO);
+        assert_eq!(endpoints(&mut upstreams, &listener, Time::ZERO), [0, 1, 0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn with_all_down_each_is_tried_and_given_less_time() {
+        let listener = listener(2);
+        let mut upstreams = Upstreams::new(&[Arc::clone(&listener)]);
+        assert_eq!(upstreams.choose(&listener, Time::ZERO).timeout, CONNECT);
+        for endpoint in [0, 1] {
+            upstreams.report(&listener, endpoint, false, Time::ZERO);
+        }
+        let choice = upstreams.choose(&listener, Time::ZERO);
+        assert_eq!(choice, Choice { endpoint: 1, timeout: TIMEOUT_WHEN_DOWN });
+        assert_eq!(endpoints(&mut upstreams, &listener, Time::ZERO), [0, 1, 0, 1, 0, 1]);
+        let choice = upstreams.choose(&listener, Time::ZERO + DOWN_FOR);
+        assert_eq!(choice.timeout, CONNECT);
+    }
+
+    #[test]
+    fn listeners_do_not_share_what_they_learn() {
+        let first = listener(2);
+        let second = Arc::new(ListenerPolicy { index: 1, ..policy() });
+        let mut upstreams = Upstreams::new(&[Arc::clone(&first), Arc::clone(&second)]);
+        upstreams.report(&first, 0, false, Time::ZERO);
+        assert_eq!(upstreams.choose(&second, Time::ZERO).timeout, CONNECT);
+        assert_eq!(upstreams.choose(&first, Time::ZERO).endpoint, 1);
+    }
+}

@@ -122,3 +122,17 @@ pub(crate) fn many_listeners_at_once<E: Kernel>() {
     assert_eq!(counts, [10; 4]);
     rig.quiet();
 }
+
+/// Only where connections are accepted one by one can the order be chosen.
+pub(crate) fn a_storm_on_one_listener_leaves_room_for_another<E: Kernel>() {
+    let mut rig = Rig::<E>::new();
+    let storm = TcpListener::bind("127.0.0.1:0").unwrap();
+    socket2::SockRef::from(&storm).listen(1024).unwrap();
+    let address = storm.local_addr().unwrap();
+    let _storm: Vec<_> = (0..500).map(|_| TcpStream::connect(address).unwrap()).collect();
+    rig.engine.listen(ListenerId(0), Listener { socket: storm.into(), shared: false }).unwrap();
+    let _calm = TcpStream::connect(rig.listen(1)).unwrap();
+    let accepted = (0..500).map(|_| rig.accepted().0);
+    let before = accepted.take_while(|listener| *listener == ListenerId(0)).count();
+    assert!(before <= 200, "{before} connections came first");
+}

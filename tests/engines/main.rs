@@ -52,7 +52,8 @@ contract! {
         connects_and_relays
         data_and_end_right_after_connecting
         connect_refused
-        connect_to_unix_sockets;
+        connect_to_unix_sockets
+        urgent_data_does_not_hold_up_the_rest;
     closing:
         closed_is_the_last_event
         closing_while_connecting
@@ -68,4 +69,11 @@ contract! {
         a_waker_ends_a_wait
         a_deadline_ends_a_wait
         thousands_of_sockets;
+}
+
+#[test]
+fn a_storm_on_one_listener_leaves_room_for_another() {
+    let _guard = rig::guard("");
+    accepting::a_storm_on_one_listener_leaves_room_for_another::<tlsgate::engine::epoll::EpollEngine>(
+    );
 }

@@ -316,3 +316,14 @@ pub(crate) fn connect_to_unix_sockets<E: Kernel>() {
     let long = Address::Unix("/".repeat(200).into());
     assert_eq!(refused::<E>(&long), ErrorKind::InvalidInput);
 }
+
+/// A receive stops at the mark of urgent data, though more is there.
+pub(crate) fn urgent_data_does_not_hold_up_the_rest<E: Kernel>() {
+    let mut rig = Rig::<E>::new();
+    let mut peer = rig.tcp(down(0));
+    peer.write_all(b"before").unwrap();
+    socket2::SockRef::from(&peer).send_out_of_band(b"!").unwrap();
+    peer.write_all(b"after").unwrap();
+    rig.quiet();
+    assert_eq!(rig.receive_all(down(0), BufClass::Message, 11), b"beforeafter");
+}

@@ -284,3 +284,43 @@ fn a_certificate_in_many_records_is_put_together() {
         }
     }
 }
+
+#[test]
+fn a_client_that_does_not_trust_us_says_so() {
+    for version in rustls::ALL_VERSIONS {
+        let config = rustls::ClientConfig::builder_with_provider(crate::tls::provider::provider())
+            .with_protocol_versions(&[version])
+            .expect("a version of the provider")
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let (mut rig, mut client) = (Rig::new(policy()), Client::of(&config));
+        client.run(&mut rig);
+        rig.connected();
+        client.run(&mut rig);
+        assert!(matches!(client.error, Some(rustls::Error::InvalidCertificate(_))));
+        rig.down.inbound_fin = true;
+        let outcome = rig.outcome();
+        assert_eq!((outcome.reason, outcome.cause), (Reason::AlertReceived, Cause::Downstream));
+        // unknown_ca
+        assert_eq!((outcome.alert_received, outcome.alert_sent), (Some(48), None));
+    }
+}
+
+/// A message in records that are mostly overhead: what it may take up is bounded.
+#[test]
+fn a_message_in_too_many_records_ends_the_session() {
+    let (mut rig, mut client) = (Rig::new(mutual()), Client::version(&rustls::version::TLS12));
+    client.run(&mut rig);
+    rig.connected();
+    rig.settle();
+    // A certificate message of 65,535 bytes, one byte a record.
+    let header = [11, 0, 0xff, 0xff];
+    let body = header.into_iter().chain(std::iter::repeat(0)).take(40_000);
+    rig.down.inbound = body.flat_map(|byte| [22, 3, 3, 0, 1, byte]).collect();
+    rig.settle();
+    assert!(rig.down.inbound.len() < 40_000 * 6 - 100_000);
+    rig.down.inbound.clear();
+    rig.down.inbound_fin = true;
+    let outcome = rig.outcome();
+    assert_eq!((outcome.reason, outcome.cause), (Reason::ProtocolViolation, Cause::Downstream));
+}

@@ -91,6 +91,17 @@ fn a_name_that_is_not_ours_is_refused_when_strict() {
 }
 
 #[test]
+fn no_name_is_refused_when_strict() {
+    let config = ca().client((*crate::tls::provider::provider()).clone());
+    let mut client = Client::named(&config, "192.0.2.9");
+    let mut rig = Rig::new(strict());
+    client.run(&mut rig);
+    rig.down.inbound_fin = true;
+    let outcome = rig.outcome();
+    assert_eq!((outcome.reason, outcome.sni), (Reason::UnrecognizedName, None));
+}
+
+#[test]
 fn a_name_that_is_ours_is_admitted_when_strict() {
     established(strict(), Client::new());
 }

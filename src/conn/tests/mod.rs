@@ -5,4 +5,4 @@ mod handshake;
 mod hello;
 mod random;
 mod relay;
-mod rig;
+pub(crate) mod rig;

@@ -34,7 +34,7 @@ pub(super) const DOWN: Side = Side::Downstream;
 pub(super) const UP: Side = Side::Upstream;
 
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
-pub(super) const CONNECT: Duration = Duration::from_secs(2);
+pub(crate) const CONNECT: Duration = Duration::from_secs(2);
 pub(super) const HALF_CLOSE: Duration = Duration::from_secs(60);
 pub(super) const IDLE: Duration = Duration::from_secs(300);
 /// Bytes of unfinished hellos for all sources together, and for one.
@@ -67,7 +67,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     World { ca, plain, strict, mutual }
 });
 
-pub(super) fn policy() -> ListenerPolicy {
+pub(crate) fn policy() -> ListenerPolicy {
     ListenerPolicy {
         index: 0,
         name: "test".into(),
@@ -359,8 +359,8 @@ impl Rig {
 }
 
 /// The TLS client.
-pub(super) struct Client {
-    pub(super) tls: ClientConnection,
+pub(crate) struct Client {
+    pub(crate) tls: ClientConnection,
     /// Plaintext that came.
     pub(super) received: Vec<u8>,
     pub(super) peer_closed: bool,
@@ -368,7 +368,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(&WORLD.ca.client((*provider()).clone()))
     }
 
@@ -392,7 +392,7 @@ impl Client {
     }
 
     /// Queues plaintext; nothing once the session has failed.
-    pub(super) fn write(&mut self, data: &[u8]) {
+    pub(crate) fn write(&mut self, data: &[u8]) {
         if self.error.is_some() {
             return;
         }
@@ -400,7 +400,7 @@ impl Client {
         self.tls.writer().write_all(data).expect("without a limit");
     }
 
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.tls.send_close_notify();
     }
 

@@ -17,6 +17,8 @@ pub(super) struct Listeners {
     entries: Vec<Option<Entry>>,
     /// Accepts left in this turn.
     budget: usize,
+    /// The listener that comes first in this turn: the next one in the next.
+    first: usize,
 }
 
 struct Entry {
@@ -85,12 +87,14 @@ impl Listeners {
 
     pub(super) fn start_turn(&mut self) {
         self.budget = ACCEPTS_PER_TURN;
+        self.first = self.first.wrapping_add(1);
     }
 
     /// The next connection of this turn.
     pub(super) fn accept(&mut self) -> Option<Event<socket::Stream>> {
-        for (index, entry) in self.entries.iter_mut().enumerate() {
-            let Some(entry) = entry else { continue };
+        let count = self.entries.len();
+        for index in (0..count).map(|step| self.first.wrapping_add(step) % count) {
+            let Some(entry) = &mut self.entries[index] else { continue };
             if !entry.ready || entry.paused {
                 continue;
             }

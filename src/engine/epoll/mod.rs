@@ -54,7 +54,8 @@ struct SocketEntry {
     connecting: bool,
     /// Bytes may be there: set by the kernel's edge, cleared by a receive that drained it.
     readable: bool,
-    /// The kernel has said FIN: a short receive does not mean drained.
+    /// The kernel has said FIN, or urgent data, at whose mark a receive stops: a short receive does
+    /// not mean drained.
     ending: bool,
     receiving: Option<BufClass>,
     sending: Option<Buf>,
@@ -100,7 +101,7 @@ impl EpollEngine {
     }
 
     fn watch(&mut self, socket: SocketId, fd: &OwnedFd) -> io::Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         let token = Token(socket.index());
         self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, interest)
     }
@@ -255,7 +256,8 @@ impl EpollEngine {
                     let socket = SocketId::from_index(index);
                     let Some(entry) = self.sockets.get_mut(index) else { continue };
                     entry.readable |= event.is_readable() || event.is_read_closed();
-                    entry.ending |= event.is_read_closed() || event.is_error();
+                    entry.ending |=
+                        event.is_read_closed() || event.is_error() || event.is_priority();
                     if !entry.queued {
                         entry.queued = true;
                         self.ready.push_back(socket);

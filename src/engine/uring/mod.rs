@@ -11,13 +11,14 @@
 //!   after [`Event::Closed`], so a completion always finds the socket it belongs to;
 //! - dropping the engine cancels everything and waits for the completions before memory is freed.
 
+mod accept;
 mod bufring;
 mod ring;
 mod waker;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,6 +32,7 @@ use super::{
 use crate::buf::{Buf, BufClass, Pool};
 use crate::config::model::Keepalive;
 use crate::time::Time;
+use accept::{ListenerEntry, close_accepted};
 use bufring::BufRing;
 use ring::{Completion, Ring, Token, Work};
 use waker::Waker;
@@ -73,20 +75,6 @@ struct SocketEntry {
     readable: bool,
     class: Option<BufClass>,
     closing: Option<CloseMode>,
-}
-
-struct ListenerEntry {
-    listener: socket::Listener,
-    armed: bool,
-    state: Accepting,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Accepting {
-    On,
-    Paused,
-    /// Closing once the armed accept has ended.
-    Closing,
 }
 
 impl UringEngine {
@@ -169,17 +157,6 @@ impl UringEngine {
         self.start(socket, Work::Send, |fd| {
             opcode::Send::new(fd, data, len).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build()
         });
-    }
-
-    fn arm_accept(&mut self, listener: ListenerId) {
-        let Some(Some(entry)) = self.listeners.get_mut(listener.0 as usize) else { return };
-        if entry.armed || entry.state != Accepting::On {
-            return;
-        }
-        entry.armed = true;
-        let accept = opcode::AcceptMulti::new(types::Fd(entry.listener.socket.as_raw_fd()))
-            .flags(libc::SOCK_CLOEXEC);
-        self.ring.push(accept.build(), Token::new(Work::Accept, listener.0 as usize));
     }
 
     fn cancel(&mut self, fd: RawFd, token: Token) {
@@ -305,54 +282,6 @@ impl UringEngine {
         None
     }
 
-    fn accepted(&mut self, index: usize, completion: Completion) -> Option<Event<socket::Stream>> {
-        let listener = ListenerId(u32::try_from(index).expect("made from a u32"));
-        let more = cqueue::more(completion.flags);
-        let entry = self.listeners.get_mut(index)?.as_mut()?;
-        entry.armed = more;
-        let closing = entry.state == Accepting::Closing;
-        if !more && entry.state == Accepting::On && completion.result >= 0 {
-            self.arm_accept(listener);
-        }
-        if closing && !more {
-            self.finish_listener(listener);
-        }
-        if completion.result >= 0 {
-            // SAFETY: a non-negative result of accept is a new descriptor that nobody else owns.
-            let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
-            let peer = socket::peer_of(&fd);
-            return Some(Event::Accepted { listener, stream: socket::Stream::new(fd), peer });
-        }
-        if completion.result == -libc::ECANCELED {
-            // Resumed before the cancellation was through.
-            self.arm_accept(listener);
-            return None;
-        }
-        if closing {
-            return None;
-        }
-        let error = io::Error::from_raw_os_error(-completion.result);
-        if let Some(Some(entry)) = self.listeners.get_mut(index) {
-            entry.state = Accepting::Paused;
-        }
-        Some(Event::AcceptFailed { listener, error })
-    }
-
-    fn finish_listener(&mut self, listener: ListenerId) {
-        let Some(entry) = self.listeners.get_mut(listener.0 as usize).and_then(Option::take) else {
-            return;
-        };
-        // The queue is read by plain calls, which must not block on it when it is empty.
-        if rustix::io::ioctl_fionbio(&entry.listener.socket, true).is_ok() {
-            let flags = rustix::net::SocketFlags::CLOEXEC;
-            for stream in socket::drain_accept_queue(&entry.listener, flags) {
-                let peer = stream.peer();
-                self.events.push_back(Event::Accepted { listener, stream, peer });
-            }
-        }
-        self.events.push_back(Event::ListenerClosed { listener });
-    }
-
     /// Closes a socket that is to be closed, once nothing is in flight on it.
     fn finish_close(&mut self, socket: SocketId) {
         let entry = &mut self.sockets[socket.index()];
@@ -400,47 +329,19 @@ impl Engine for UringEngine {
     }
 
     fn listen(&mut self, id: ListenerId, listener: socket::Listener) -> io::Result<()> {
-        // A non-blocking socket would make the armed accept fail instead of waiting.
-        rustix::io::ioctl_fionbio(&listener.socket, false)?;
-        let index = id.0 as usize;
-        if self.listeners.len() <= index {
-            self.listeners.resize_with(index + 1, || None);
-        }
-        self.listeners[index] =
-            Some(ListenerEntry { listener, armed: false, state: Accepting::On });
-        self.arm_accept(id);
-        Ok(())
+        self.add_listener(id, listener)
     }
 
     fn pause_accept(&mut self, listener: ListenerId) {
-        let Some(Some(entry)) = self.listeners.get_mut(listener.0 as usize) else { return };
-        if entry.state != Accepting::On {
-            return;
-        }
-        entry.state = Accepting::Paused;
-        if entry.armed {
-            let fd = entry.listener.socket.as_raw_fd();
-            self.cancel(fd, Token::new(Work::CancelAccept, listener.0 as usize));
-        }
+        self.pause_listener(listener);
     }
 
     fn resume_accept(&mut self, listener: ListenerId) {
-        let Some(Some(entry)) = self.listeners.get_mut(listener.0 as usize) else { return };
-        if entry.state == Accepting::Paused {
-            entry.state = Accepting::On;
-            self.arm_accept(listener);
-        }
+        self.resume_listener(listener);
     }
 
     fn close_listener(&mut self, listener: ListenerId) {
-        let Some(Some(entry)) = self.listeners.get_mut(listener.0 as usize) else { return };
-        entry.state = Accepting::Closing;
-        if entry.armed {
-            let fd = entry.listener.socket.as_raw_fd();
-            self.cancel(fd, Token::new(Work::CancelAccept, listener.0 as usize));
-        } else {
-            self.finish_listener(listener);
-        }
+        self.end_listener(listener);
     }
 
     fn adopt(&mut self, socket: SocketId, stream: socket::Stream) -> io::Result<()> {
@@ -511,6 +412,7 @@ impl Engine for UringEngine {
 
     fn wait(&mut self, deadline: Option<Time>) -> io::Result<()> {
         self.feed_starved();
+        self.rearm_accepts();
         let idle = self.events.is_empty() && self.completions.is_empty();
         let timeout = deadline.map(|deadline| deadline.since(self.now()));
         self.ring.submit_and_wait(idle, timeout)?;
@@ -551,14 +453,6 @@ impl Drop for UringEngine {
         let unhandled = std::mem::take(&mut self.completions);
         unhandled.into_iter().for_each(close_accepted);
         self.ring.quiesce(close_accepted);
-    }
-}
-
-/// Closes the descriptor of a connection that nobody will serve.
-fn close_accepted(completion: Completion) {
-    if completion.token.work() == Work::Accept && completion.result >= 0 {
-        // SAFETY: as in `accepted`: the descriptor is new and nobody else owns it.
-        drop(socket::Stream::new(unsafe { OwnedFd::from_raw_fd(completion.result) }));
     }
 }
 
