@@ -174,10 +174,11 @@ pub static OPTIONS: &[OptionDoc] = &[
         table: "resumption",
         key: "lifetime",
         kind: Kind::Duration { min: SECOND, max: Duration::from_secs(7 * 86_400), step: SECOND },
-        presence: Presence::Default("\"12h\""),
+        presence: Presence::Default("\"6h\""),
         reload: true,
-        doc: "How long after its full handshake a session may be resumed. RFC 8446 section \
-              4.6.1 allows 7 days.",
+        doc: "How long after it was made a session may be resumed; in TLS 1.3 a resumption makes \
+              a new one. Tickets live for 6 hours at most, because their keys do. RFC 8446 \
+              section 4.6.1 allows 7 days.",
     },
     OptionDoc {
         table: "listener",

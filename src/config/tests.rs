@@ -179,7 +179,7 @@ fn absent_options_have_their_defaults() {
     assert_eq!(config.admin.listen, Some("127.0.0.1:9440".parse().expect("an address")));
     let log = Log { level: LogLevel::Info, format: LogFormat::Text, access: AccessLog::Stdout };
     assert_eq!(config.log, log);
-    let lifetime = Duration::from_secs(12 * 3600);
+    let lifetime = Duration::from_secs(6 * 3600);
     let resumption = Resumption { max_entries: 100_000, max_bytes: 64 << 20, lifetime };
     assert_eq!(config.resumption, resumption);
     let listener = &config.listeners[0];

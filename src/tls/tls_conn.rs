@@ -20,6 +20,8 @@ pub struct TlsConn {
     session: UnbufferedServerConnection,
     carry: Carry,
     peer_closed: bool,
+    /// close_notify was sent: nothing may follow it, not even an alert.
+    closed: bool,
 }
 
 /// The start of an incomplete record, behind whole records that hold the start of an incomplete
@@ -51,7 +53,7 @@ impl TlsConn {
     /// When the configuration itself is unusable.
     pub fn new(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
         let session = UnbufferedServerConnection::new(config).map_err(TlsError::local)?;
-        Ok(Self { session, carry: Carry::default(), peer_closed: false })
+        Ok(Self { session, carry: Carry::default(), peer_closed: false, closed: false })
     }
 
     /// Takes the (re-framed) ClientHello.
@@ -108,6 +110,7 @@ impl TlsConn {
         pool: &Pool,
         records: &mut VecDeque<Buf>,
     ) -> Result<(), TlsError> {
+        self.closed = true;
         self.write(0, pool, records, |traffic, out| traffic.queue_close_notify(out))
     }
 
@@ -208,6 +211,10 @@ impl TlsConn {
         rest: &mut [u8],
         output: &mut Output<'_>,
     ) -> TlsError {
+        if self.closed {
+            error.alert_sent = None;
+            return error;
+        }
         // Only as long as something is queued: a call more would look at the bad record again.
         while self.session.wants_write()
             && let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
