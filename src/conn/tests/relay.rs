@@ -11,7 +11,8 @@ use crate::conn::outcome::{Cause, Reason, Stage};
 use crate::engine::{CloseMode, Operation};
 
 fn pattern(len: usize, seed: u8) -> Vec<u8> {
-    (0..len).map(|i| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0] ^ seed).collect()
+    let numbers = 0..u32::try_from(len).expect("a few megabytes");
+    numbers.map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0] ^ seed).collect()
 }
 
 #[test]
@@ -123,6 +124,23 @@ fn a_bad_record_is_answered_by_an_alert() {
         rig.down.inbound_fin = true;
         let outcome = rig.outcome();
         assert_eq!((outcome.reason, outcome.cause), (Reason::BadRecord, Cause::Downstream));
+    }
+}
+
+/// There is no saying what is wrong behind a close_notify and a FIN.
+#[test]
+fn garbage_after_our_close_notify_ends_in_silence() {
+    for version in rustls::ALL_VERSIONS {
+        let (mut rig, mut client) = established(policy(), Client::version(version));
+        rig.up.inbound_fin = true;
+        client.run(&mut rig);
+        assert!(client.peer_closed && rig.down.shut);
+        rig.down.inbound = vec![25; 100];
+        rig.settle();
+        assert!(rig.down.outbound.is_empty());
+        rig.down.inbound_fin = true;
+        let outcome = rig.outcome();
+        assert_eq!((outcome.reason, outcome.cause), (Reason::ProtocolViolation, Cause::Downstream));
     }
 }
 
