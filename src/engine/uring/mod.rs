@@ -11,6 +11,7 @@
 //!   after [`Event::Closed`], so a completion always finds the socket it belongs to;
 //! - dropping the engine cancels everything and waits for the completions before memory is freed.
 
+mod accepting;
 mod bufring;
 mod ring;
 mod waker;
@@ -31,6 +32,7 @@ use super::{
 use crate::buf::{Buf, BufClass, Pool};
 use crate::config::model::Keepalive;
 use crate::time::Time;
+use accepting::{Accepting, ListenerEntry, SINGLY_AFTER_PAUSE};
 use bufring::BufRing;
 use ring::{Completion, Ring, Token, Work};
 use waker::Waker;
@@ -70,26 +72,6 @@ struct SocketEntry {
     readable: bool,
     class: Option<BufClass>,
     closing: Option<CloseMode>,
-}
-
-struct ListenerEntry {
-    fd: OwnedFd,
-    armed: bool,
-    state: Accepting,
-    /// Accepts to arm one by one before the kernel may again take all that waits.
-    singly: u8,
-}
-
-/// After a pause there may be little room: a connection is taken only when the shard has dealt with
-/// the one before, so that the rest waits in the queue and is not turned away.
-const SINGLY_AFTER_PAUSE: u8 = 64;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Accepting {
-    On,
-    Paused,
-    /// Closing once the armed accept has ended.
-    Closing,
 }
 
 impl UringEngine {
@@ -171,30 +153,6 @@ impl UringEngine {
         self.start(socket, Work::Send, |fd| {
             opcode::Send::new(fd, data, len).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build()
         });
-    }
-
-    fn arm_accept(&mut self, listener: ListenerId) {
-        let Some(Some(entry)) = self.listeners.get_mut(listener.0 as usize) else { return };
-        if entry.armed || entry.state != Accepting::On {
-            return;
-        }
-        entry.armed = true;
-        let fd = types::Fd(entry.fd.as_raw_fd());
-        let accept = if entry.singly > 0 {
-            entry.singly -= 1;
-            let null = std::ptr::null_mut();
-            opcode::Accept::new(fd, null, null.cast()).flags(libc::SOCK_CLOEXEC).build()
-        } else {
-            opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build()
-        };
-        self.ring.push(accept, Token::new(Work::Accept, listener.0 as usize));
-    }
-
-    /// Arms what has ended. Once a turn, after the shard has said whether there is room.
-    fn rearm_accepts(&mut self) {
-        for index in 0..self.listeners.len() {
-            self.arm_accept(ListenerId(u32::try_from(index).expect("added by a u32")));
-        }
     }
 
     fn cancel(&mut self, fd: RawFd, token: Token) {
@@ -318,46 +276,6 @@ impl UringEngine {
             self.arm_send(socket);
         }
         None
-    }
-
-    fn accepted(&mut self, index: usize, completion: Completion) -> Option<Event<socket::Stream>> {
-        let listener = ListenerId(u32::try_from(index).expect("made from a u32"));
-        let more = cqueue::more(completion.flags);
-        let entry = self.listeners.get_mut(index)?.as_mut()?;
-        entry.armed = more;
-        let closing = entry.state == Accepting::Closing;
-        if closing && !more {
-            self.finish_listener(listener);
-        }
-        if completion.result >= 0 {
-            // SAFETY: a non-negative result of accept is a new descriptor that nobody else owns.
-            let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
-            let peer = socket::peer_of(&fd);
-            return Some(Event::Accepted { listener, stream: socket::Stream::new(fd), peer });
-        }
-        if closing || completion.result == -libc::ECANCELED {
-            return None;
-        }
-        let error = io::Error::from_raw_os_error(-completion.result);
-        if let Some(Some(entry)) = self.listeners.get_mut(index) {
-            entry.state = Accepting::Paused;
-        }
-        Some(Event::AcceptFailed { listener, error })
-    }
-
-    fn finish_listener(&mut self, listener: ListenerId) {
-        let Some(entry) = self.listeners.get_mut(listener.0 as usize).and_then(Option::take) else {
-            return;
-        };
-        // The queue is read by plain calls, which must not block on it when it is empty.
-        if rustix::io::ioctl_fionbio(&entry.fd, true).is_ok() {
-            let flags = rustix::net::SocketFlags::CLOEXEC;
-            for stream in socket::drain_accept_queue(&entry.fd, flags) {
-                let peer = stream.peer();
-                self.events.push_back(Event::Accepted { listener, stream, peer });
-            }
-        }
-        self.events.push_back(Event::ListenerClosed { listener });
     }
 
     /// Closes a socket that is to be closed, once nothing is in flight on it.

@@ -1,0 +1,101 @@
+//! Accepting: multishot as long as there is room, one by one after a pause.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use io_uring::{cqueue, opcode, types};
+
+use super::ring::{Completion, Token, Work};
+use super::{UringEngine, socket};
+use crate::engine::{Event, ListenerId};
+
+/// A listener and what is armed on it.
+pub(super) struct ListenerEntry {
+    pub(super) fd: OwnedFd,
+    pub(super) armed: bool,
+    pub(super) state: Accepting,
+    /// Accepts to arm one by one before the kernel may again take all that waits.
+    pub(super) singly: u8,
+}
+
+/// After a pause there may be little room: a connection is taken only when the shard has dealt with
+/// the one before, so that the rest waits in the queue and is not turned away.
+pub(super) const SINGLY_AFTER_PAUSE: u8 = 64;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Accepting {
+    On,
+    Paused,
+    /// Closing once the armed accept has ended.
+    Closing,
+}
+
+impl UringEngine {
+    pub(super) fn arm_accept(&mut self, listener: ListenerId) {
+        let Some(Some(entry)) = self.listeners.get_mut(listener.0 as usize) else { return };
+        if entry.armed || entry.state != Accepting::On {
+            return;
+        }
+        entry.armed = true;
+        let fd = types::Fd(entry.fd.as_raw_fd());
+        let accept = if entry.singly > 0 {
+            entry.singly -= 1;
+            let null = std::ptr::null_mut();
+            opcode::Accept::new(fd, null, null.cast()).flags(libc::SOCK_CLOEXEC).build()
+        } else {
+            opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build()
+        };
+        self.ring.push(accept, Token::new(Work::Accept, listener.0 as usize));
+    }
+
+    /// Arms what has ended. Once a turn, after the shard has said whether there is room.
+    pub(super) fn rearm_accepts(&mut self) {
+        for index in 0..self.listeners.len() {
+            self.arm_accept(ListenerId(u32::try_from(index).expect("added by a u32")));
+        }
+    }
+
+    pub(super) fn accepted(
+        &mut self,
+        index: usize,
+        completion: Completion,
+    ) -> Option<Event<socket::Stream>> {
+        let listener = ListenerId(u32::try_from(index).expect("made from a u32"));
+        let more = cqueue::more(completion.flags);
+        let entry = self.listeners.get_mut(index)?.as_mut()?;
+        entry.armed = more;
+        let closing = entry.state == Accepting::Closing;
+        if closing && !more {
+            self.finish_listener(listener);
+        }
+        if completion.result >= 0 {
+            // SAFETY: a non-negative result of accept is a new descriptor that nobody else owns.
+            let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
+            let peer = socket::peer_of(&fd);
+            return Some(Event::Accepted { listener, stream: socket::Stream::new(fd), peer });
+        }
+        if closing || completion.result == -libc::ECANCELED {
+            return None;
+        }
+        let error = io::Error::from_raw_os_error(-completion.result);
+        if let Some(Some(entry)) = self.listeners.get_mut(index) {
+            entry.state = Accepting::Paused;
+        }
+        Some(Event::AcceptFailed { listener, error })
+    }
+
+    pub(super) fn finish_listener(&mut self, listener: ListenerId) {
+        let Some(entry) = self.listeners.get_mut(listener.0 as usize).and_then(Option::take) else {
+            return;
+        };
+        // The queue is read by plain calls, which must not block on it when it is empty.
+        if rustix::io::ioctl_fionbio(&entry.fd, true).is_ok() {
+            let flags = rustix::net::SocketFlags::CLOEXEC;
+            for stream in socket::drain_accept_queue(&entry.fd, flags) {
+                let peer = stream.peer();
+                self.events.push_back(Event::Accepted { listener, stream, peer });
+            }
+        }
+        self.events.push_back(Event::ListenerClosed { listener });
+    }
+}
