@@ -234,6 +234,20 @@ fn idle_ends_in_order_and_traffic_moves_the_deadline() {
 }
 
 #[test]
+fn idle_while_the_upstream_is_still_dialled_is_told_as_that() {
+    let mut policy = after_handshake();
+    policy.timeouts.connect = IDLE * 2;
+    let (mut rig, mut client) = (Rig::new(policy), Client::new());
+    client.run(&mut rig);
+    assert_eq!(rig.dialled, [0]);
+    rig.pass(IDLE);
+    client.run(&mut rig);
+    rig.down.inbound_fin = true;
+    let outcome = rig.outcome();
+    assert_eq!((outcome.reason, outcome.stage), (Reason::IdleTimeout, Stage::Connecting));
+}
+
+#[test]
 fn a_stalled_send_stops_the_other_side_at_the_high_water_mark() {
     let (mut rig, mut client) = established(policy(), Client::new());
     rig.up.inbound = pattern(4 << 20, 4);
