@@ -51,6 +51,10 @@ impl Connection {
         let plaintext = (self.upstream.queued() - before) as u64;
         self.bytes.received += plaintext;
         cx.telemetry.on_received(self.policy.index, plaintext);
+        if self.downstream.output.is_ended() {
+            // Whatever TLS would still say, such as an alert, FIN has gone out.
+            self.downstream.queue.clear();
+        }
         if let Err(error) = received {
             return self.tls_failed(error, cx);
         }

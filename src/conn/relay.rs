@@ -100,9 +100,10 @@ impl Connection {
         if self.relay_deadline().is_none_or(|deadline| deadline > cx.now) {
             return;
         }
+        let stage = self.stage();
         if self.downstream.ended || self.upstream.ended {
             let cause = if self.downstream.ended { Cause::Upstream } else { Cause::Downstream };
-            let ending = self.end(Stage::Relay, Reason::HalfCloseTimeout, cause, cx);
+            let ending = self.end(stage, Reason::HalfCloseTimeout, cause, cx);
             ending.reset_upstream().close_downstream(CloseMode::Reset);
             return;
         }
@@ -111,7 +112,7 @@ impl Connection {
             // leaves a plain FIN.
             let _unsaid = tls.close_notify(cx.pool, &mut self.downstream.queue);
         }
-        self.end(Stage::Relay, Reason::IdleTimeout, Cause::Policy, cx).flush_downstream(cx.now);
+        self.end(stage, Reason::IdleTimeout, Cause::Policy, cx).flush_downstream(cx.now);
     }
 
     /// Backpressure: a side is read only while the other keeps up.

@@ -11,7 +11,8 @@ use crate::conn::outcome::{Cause, Reason, Stage};
 use crate::engine::{CloseMode, Operation};
 
 fn pattern(len: usize, seed: u8) -> Vec<u8> {
-    (0u32..).take(len).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0] ^ seed).collect()
+    let numbers = 0..u32::try_from(len).expect("a few megabytes");
+    numbers.map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0] ^ seed).collect()
 }
 
 #[test]
@@ -126,6 +127,23 @@ fn a_bad_record_is_answered_by_an_alert() {
     }
 }
 
+/// There is no saying what is wrong behind a close_notify and a FIN.
+#[test]
+fn garbage_after_our_close_notify_ends_in_silence() {
+    for version in rustls::ALL_VERSIONS {
+        let (mut rig, mut client) = established(policy(), Client::version(version));
+        rig.up.inbound_fin = true;
+        client.run(&mut rig);
+        assert!(client.peer_closed && rig.down.shut);
+        rig.down.inbound = vec![25; 100];
+        rig.settle();
+        assert!(rig.down.outbound.is_empty());
+        rig.down.inbound_fin = true;
+        let outcome = rig.outcome();
+        assert_eq!((outcome.reason, outcome.cause), (Reason::ProtocolViolation, Cause::Downstream));
+    }
+}
+
 #[test]
 fn resets_of_either_side() {
     for operation in [Operation::Receive, Operation::Send] {
@@ -213,6 +231,20 @@ fn idle_ends_in_order_and_traffic_moves_the_deadline() {
     rig.down.inbound_fin = true;
     let outcome = rig.outcome();
     assert_eq!((outcome.reason, outcome.cause), (Reason::IdleTimeout, Cause::Policy));
+}
+
+#[test]
+fn idle_while_the_upstream_is_still_dialled_is_told_as_that() {
+    let mut policy = after_handshake();
+    policy.timeouts.connect = IDLE * 2;
+    let (mut rig, mut client) = (Rig::new(policy), Client::new());
+    client.run(&mut rig);
+    assert_eq!(rig.dialled, [0]);
+    rig.pass(IDLE);
+    client.run(&mut rig);
+    rig.down.inbound_fin = true;
+    let outcome = rig.outcome();
+    assert_eq!((outcome.reason, outcome.stage), (Reason::IdleTimeout, Stage::Connecting));
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl BufRing {
     }
 
     pub(super) fn group(&self) -> u16 {
-        super::group_of(self.class)
+        group_of(self.class)
     }
 
     /// Buffers the kernel can fill now.
@@ -112,5 +112,13 @@ impl Drop for BufRing {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout in `new`; the ring that knew it is gone (see Ring).
         unsafe { dealloc(self.entries.as_ptr().cast(), self.layout) };
+    }
+}
+
+/// Buffer group id of a class.
+pub(super) fn group_of(class: BufClass) -> u16 {
+    match class {
+        BufClass::Message => 0,
+        BufClass::Bulk => 1,
     }
 }

@@ -33,7 +33,7 @@ use crate::buf::{Buf, BufClass, Pool};
 use crate::config::model::Keepalive;
 use crate::time::Time;
 use accept::{ListenerEntry, close_accepted};
-use bufring::BufRing;
+use bufring::{BufRing, group_of};
 use ring::{Completion, Ring, Token, Work};
 use waker::Waker;
 
@@ -458,14 +458,6 @@ impl Drop for UringEngine {
 
 fn failed(socket: SocketId, operation: Operation, errno: i32) -> Event<socket::Stream> {
     Event::Failed { socket, operation, error: io::Error::from_raw_os_error(-errno) }
-}
-
-/// Buffer group id of a class.
-fn group_of(class: BufClass) -> u16 {
-    match class {
-        BufClass::Message => 0,
-        BufClass::Bulk => 1,
-    }
 }
 
 /// IORING_RECVSEND_POLL_FIRST (linux/io_uring.h, 5.19).
