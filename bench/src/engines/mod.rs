@@ -50,7 +50,7 @@ const NO_WORK: &str = "no work was done in the time of a sample";
 /// When others use more of the servers' CPU than this during a sample, it is taken again.
 const TOO_MUCH_FOREIGN: f64 = 0.15;
 /// Times that a sample is taken at most; the one with the least use by others counts.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: u32 = 2;
 
 /// What to measure, and with how much patience.
 #[derive(Clone, Debug, Serialize)]
