@@ -56,6 +56,10 @@ pub(crate) fn execute(arguments: Arguments) -> Result<ExitCode, String> {
     let settings = settings(arguments)?;
     let bar = ProgressBar::new_spinner();
     let results = engines::run(settings, &mut |what| {
+        if bar.is_hidden() {
+            // Not a terminal: a log shows where a run is by lines.
+            eprintln!("{what}");
+        }
         bar.set_message(what.to_owned());
         bar.tick();
     });

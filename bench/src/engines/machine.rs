@@ -140,8 +140,7 @@ mod tests {
         let line = command_line(line.into_iter().map(str::to_owned));
         assert_eq!(line, "tlsgate-bench engines --out bench/runs");
         let machine = Machine::look(Path::new("/does/not/exist"));
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        assert!(!machine.slug().split('-').any(|word| word == host), "{}", machine.slug());
+        assert!(machine.slug().ends_with("-cpus"), "{}", machine.slug());
         assert!(machine.cpus > 0 && machine.kernel.starts_with("Linux"), "{machine:?}");
     }
 }

@@ -155,6 +155,12 @@ fn remarks(results: &Results) -> Vec<String> {
             "Others used {:.1} % [{:.1}–{:.1}] of the servers' CPU.",
             percent[1], percent[0], percent[2]
         ));
+        if foreign.median > super::TOO_MUCH_FOREIGN {
+            lines.push(
+                "The machine was busy: costs are too high, and ratios are rough. Run it again."
+                    .to_owned(),
+            );
+        }
     }
     lines.extend(results.left_out.iter().map(|reason| format!("Not measured: {reason}")));
     lines.extend(results.failures.iter().map(|failure| format!("FAILED: {failure}")));

@@ -11,6 +11,7 @@ use tlsgate_bench::procstat;
 
 use super::affinity;
 use super::scratch::Scratch;
+use super::target::find_program;
 
 /// How long a server may take to listen, and to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,7 +31,7 @@ impl Process {
     /// What the process said when it ended instead.
     pub(crate) fn serve(
         name: &str,
-        mut command: Command,
+        command: Command,
         cpu: usize,
         address: SocketAddr,
         scratch: &Scratch,
@@ -38,6 +39,7 @@ impl Process {
         let log = scratch.path(&format!("{name}.log"));
         let said = |error: io::Error| format!("cannot start {name}: {error}");
         let output = File::create(&log).map_err(said)?;
+        let mut command = bound_to_this(&command);
         command.stdin(Stdio::null()).stdout(output.try_clone().map_err(said)?).stderr(output);
         let mut process = Self { child: affinity::spawn_on(cpu, &mut command).map_err(said)? };
         let deadline = Instant::now() + PATIENCE;
@@ -72,6 +74,22 @@ impl Process {
             std::thread::sleep(TICK);
         }
     }
+}
+
+/// The same command, which also ends when this program is killed and cannot end it, where
+/// util-linux has setpriv(1).
+fn bound_to_this(command: &Command) -> Command {
+    let (program, arguments) = (command.get_program(), command.get_args());
+    let mut bound = match find_program("setpriv") {
+        Some(setpriv) => {
+            let mut bound = Command::new(setpriv);
+            bound.args(["--pdeathsig", "TERM"]).arg(program);
+            bound
+        }
+        None => Command::new(program),
+    };
+    bound.args(arguments);
+    bound
 }
 
 impl Drop for Process {
