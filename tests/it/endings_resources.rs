@@ -164,7 +164,9 @@ fn endings_no_descriptor_for_upstream() {
         gateway.next_line();
         gateway.wait_until_idle();
         // Room for the downstream socket alone.
-        limit_descriptors(&gateway, next_free_descriptor(&gateway) + 1);
+        let calm = Duration::from_millis(300);
+        let free = settled("descriptors", calm, SOON, || next_free_descriptor(&gateway));
+        limit_descriptors(&gateway, free + 1);
         let failed = try_connect(gateway.address(), &config(Version::V13), NAME);
         assert!(failed.is_err(), "{engine:?}");
         let line = gateway.next_line();

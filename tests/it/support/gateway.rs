@@ -302,11 +302,8 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         let Some(process) = self.process.take() else { return };
         if std::thread::panicking() {
-            let first = |lines: Vec<String>| {
-                lines.into_iter().rev().take(40).rev().collect::<Vec<_>>().join("\n")
-            };
-            eprintln!("--- last lines of the access log:\n{}", first(process.stdout()));
-            eprintln!("--- last lines of the log:\n{}", first(process.stderr()));
+            eprintln!("--- access log:\n{}", both_ends(&process.stdout()));
+            eprintln!("--- log:\n{}", both_ends(&process.stderr()));
             return;
         }
         process.signal(Signal::TERM);
@@ -314,6 +311,16 @@ impl Drop for Gateway {
         assert_eq!(ended.code(), 0, "exit code after TERM:\n{}", ended.stderr);
         assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
     }
+}
+
+/// The first and the last lines.
+fn both_ends(lines: &[String]) -> String {
+    const EACH: usize = 20;
+    if lines.len() <= 2 * EACH {
+        return lines.join("\n");
+    }
+    let (first, last) = (&lines[..EACH], &lines[lines.len() - EACH..]);
+    format!("{}\n... {} lines\n{}", first.join("\n"), lines.len() - 2 * EACH, last.join("\n"))
 }
 
 /// A port that nobody listens on, below those that the kernel hands out to clients.
