@@ -183,6 +183,7 @@ pub(crate) fn sends_more_than_the_socket_holds<E: Kernel>() {
 }
 
 pub(crate) fn both_ways_at_once<E: Kernel>() {
+    let data = pattern(20 << 20);
     for unix in KINDS {
         let mut rig = Rig::<E>::new();
         let mut peer = rig.any(down(0), unix);
@@ -196,7 +197,6 @@ pub(crate) fn both_ways_at_once<E: Kernel>() {
                 }
             }
         });
-        let data = pattern(20 << 20);
         let mut parts = data.chunks(BufClass::Bulk.plaintext_max());
         let mut back = Vec::new();
         let first = rig.buf(parts.next().unwrap());

@@ -66,7 +66,7 @@ pub(crate) fn guard(
 }
 
 /// Long enough for a slow machine, short enough to tell which test hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Rig<E: Kernel> {
     pub(crate) engine: E,
