@@ -82,7 +82,12 @@ impl Pool {
     /// A buffer, or `None` when the pool's limit is reached. For memory that can wait: receiving.
     pub fn try_take(&self, class: BufClass) -> Option<Buf> {
         let after = self.inner.in_use.get() + class.capacity();
-        (after <= self.inner.limit).then(|| self.take(class))
+        let limit = match class {
+            BufClass::Message => self.inner.limit,
+            // Peers that do not read must not keep others from handshakes and messages.
+            BufClass::Bulk => self.inner.limit - self.inner.limit / 8,
+        };
+        (after <= limit).then(|| self.take(class))
     }
 
     /// A buffer, even above the limit. For memory that is already owed: bytes that were received
@@ -221,12 +226,20 @@ mod tests {
 
     #[test]
     fn the_limit_stops_receiving_but_not_passing_on() {
-        let pool = Pool::new(BufClass::Bulk.capacity(), 0);
-        let held = pool.try_take(BufClass::Bulk).expect("the first fits");
+        let pool = Pool::new(2 * BufClass::Message.capacity(), 0);
+        let held = [BufClass::Message; 2].map(|class| pool.try_take(class).expect("two fit"));
         assert!(pool.try_take(BufClass::Message).is_none());
         drop(pool.take(BufClass::Message));
         drop(held);
         assert_eq!(pool.bytes_in_use(), 0);
+        assert!(pool.try_take(BufClass::Message).is_some());
+    }
+
+    #[test]
+    fn bulk_leaves_room_for_messages() {
+        let pool = Pool::new(8 * BufClass::Bulk.capacity(), 0);
+        let bulk: Vec<_> = std::iter::from_fn(|| pool.try_take(BufClass::Bulk)).collect();
+        assert_eq!(bulk.len(), 7);
         assert!(pool.try_take(BufClass::Message).is_some());
     }
 

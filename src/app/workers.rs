@@ -52,8 +52,7 @@ pub fn default_count() -> usize {
 /// Starts one worker per entry of `sockets`, each with its listeners in the policy's order.
 ///
 /// # Errors
-/// When a thread or its engine cannot be made; those already started end by themselves, because
-/// their mailboxes are gone.
+/// When a thread or its engine cannot be made; those already started are stopped.
 pub(super) fn start(plan: &Plan, sockets: Vec<Vec<Listener>>) -> io::Result<Vec<Worker>> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let admitted = Arc::new(AtomicU32::new(0));
@@ -73,11 +72,16 @@ pub(super) fn start(plan: &Plan, sockets: Vec<Vec<Listener>>) -> io::Result<Vec<
         let thread = Builder::new().name(format!("shard-{id}")).spawn(move || task.run())?;
         starting.push((thread, commands, waker));
     }
-    let mut workers = Vec::with_capacity(starting.len());
+    let mut workers: Vec<Worker> = Vec::with_capacity(starting.len());
     for (thread, commands, waker) in starting {
         workers.push(match waker.recv() {
             Ok(waker) => Worker { address: address(commands, waker), thread },
-            Err(_never_ready) => return Err(failure(thread)),
+            Err(_never_ready) => {
+                for worker in &workers {
+                    worker.address.send(Command::Stop);
+                }
+                return Err(failure(thread));
+            }
         });
     }
     Ok(workers)

@@ -201,7 +201,7 @@ pub struct Timeouts {
     pub handshake: Duration,
     /// From dialling the upstream to its SYN-ACK.
     pub connect: Duration,
-    /// From the end of one direction to the end of the other.
+    /// Without a byte, from the end of one direction on.
     pub half_close: Duration,
     /// Without a byte either way.
     pub idle: Option<Duration>,

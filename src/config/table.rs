@@ -366,7 +366,7 @@ pub static OPTIONS: &[OptionDoc] = &[
         kind: Kind::Duration { min: MILLISECOND, max: DAY, step: MILLISECOND },
         presence: Presence::Default("\"60s\""),
         reload: true,
-        doc: "From the end of one direction to the end of the other.",
+        doc: "Without a byte, once one direction has ended.",
     },
     OptionDoc {
         table: "listener.timeouts",

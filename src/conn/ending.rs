@@ -41,7 +41,7 @@ enum Leave {
 impl Ending {
     pub(super) fn deadline(&self) -> Option<Time> {
         match self.downstream {
-            Leave::Flushed { deadline } => Some(deadline),
+            Leave::Flushed { deadline } | Leave::FlushedThenReset { deadline } => Some(deadline),
             Leave::Now(_) => None,
         }
     }
@@ -77,6 +77,10 @@ impl Ending {
 
     pub(super) fn flush_downstream(&mut self, now: Time) {
         self.downstream = Leave::Flushed { deadline: now + LINGER };
+    }
+
+    pub(super) fn flush_downstream_then_reset(&mut self, now: Time) {
+        self.downstream = Leave::FlushedThenReset { deadline: now + LINGER };
     }
 }
 
@@ -158,9 +162,9 @@ impl Connection {
             _ => {}
         }
         let owed = self.downstream.backlog() > 0;
-        let Some(Leave::Flushed { deadline }) = self.ending.as_mut().map(|e| &mut e.downstream)
-        else {
-            return;
+        let deadline = match self.ending.as_mut().map(|ending| &mut ending.downstream) {
+            Some(Leave::Flushed { deadline } | Leave::FlushedThenReset { deadline }) => deadline,
+            _ => return,
         };
         match input {
             // Progress earns more time.
@@ -199,6 +203,7 @@ impl Connection {
             return match leave {
                 Leave::Now(mode) => Some(self.close_downstream(mode)),
                 Leave::Flushed { .. } => self.poll_flush(),
+                Leave::FlushedThenReset { .. } => self.poll_flush_then_reset(),
             };
         }
         if self.upstream.is_gone() && self.downstream.is_gone() && !ending.finished {
@@ -228,6 +233,16 @@ impl Connection {
             return Some(Action::Receive(Side::Downstream, BufClass::Message));
         }
         None
+    }
+
+    fn poll_flush_then_reset(&mut self) -> Option<Action> {
+        if self.downstream.sending > 0 {
+            return None;
+        }
+        Some(match self.downstream.next_to_send() {
+            Some(buf) => Action::Send(Side::Downstream, buf),
+            None => self.close_downstream(CloseMode::Reset),
+        })
     }
 
     fn close_downstream(&mut self, mode: CloseMode) -> Action {

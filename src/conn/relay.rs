@@ -72,8 +72,9 @@ impl Connection {
                 ending.detail(error).flush_downstream(cx.now);
             }
             Side::Upstream => {
+                // What it had said before, such as an early refusal, is still delivered.
                 let ending = self.end(stage, reason, Cause::Upstream, cx);
-                ending.detail(error).close_downstream(CloseMode::Reset);
+                ending.detail(error).flush_downstream_then_reset(cx.now);
             }
         }
     }

@@ -8,6 +8,7 @@ mod accept;
 pub mod mailbox;
 pub mod slots;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "these tests watch a thread on the real clock")]
 mod tests;
 pub mod wheel;
 
