@@ -69,14 +69,20 @@ pub struct Pool {
 
 impl Pool {
     /// A pool that keeps at most `limit` bytes in use and `retained` free buffers of each class.
-    ///
-    /// The free buffers are allocated here, so that live memory at rest is the same before and
-    /// after a load.
     pub fn new(limit: usize, retained: usize) -> Self {
-        let free = BufClass::ALL
-            .map(|class| RefCell::new((0..retained).map(|_| class.allocate()).collect::<Vec<_>>()));
+        let free = BufClass::ALL.map(|_| RefCell::new(Vec::with_capacity(retained)));
         let inner = PoolInner { free, retained, limit, in_use: Cell::new(0) };
         Self { inner: Rc::new(inner) }
+    }
+
+    /// Allocates the free buffers, so that live memory at rest is the same before a load and after.
+    pub fn stock(&self) {
+        for class in BufClass::ALL {
+            let mut free = self.inner.free[class.index()].borrow_mut();
+            while free.len() < self.inner.retained {
+                free.push(class.allocate());
+            }
+        }
     }
 
     /// A buffer, or `None` when the pool's limit is reached. For memory that can wait: receiving.

@@ -117,7 +117,7 @@ impl Compiler<'_> {
             Ok((config, domain)) => {
                 self.domains.push(domain);
                 let resolver = Arc::clone(&identities.resolver);
-                Some(ServerProfile::new(config, resolver, listener.tls.strict_sni))
+                Some(ServerProfile::new(config, resolver, &listener.tls))
             }
             Err(error) => {
                 self.report(listener, "tls", "cannot be used", &error.to_string(), "");

@@ -21,6 +21,7 @@ use crate::shard::mailbox::{self, Command, Mailbox};
 use crate::shard::{Finished, Parts, Shard};
 use crate::telemetry::access_log::{AccessRecord, AccessSender};
 use crate::telemetry::{AnswerSender, ListenerNames, ShardTelemetry};
+use crate::tls::provider;
 
 /// What every worker is started with.
 #[derive(Clone)]
@@ -120,6 +121,7 @@ impl Task {
             connections: self.plan.max_connections,
             buffer_memory: self.plan.gateway.buffer_memory,
         };
+        provider::warm_up();
         match self.plan.engine {
             EngineKind::Uring => self.serve(UringEngine::new(limits)?),
             EngineKind::Epoll => self.serve(EpollEngine::new(limits)?),

@@ -36,6 +36,10 @@ enum Leave {
     Flushed {
         deadline: Time,
     },
+    /// After the queue: RST, as it came from the upstream.
+    FlushedThenReset {
+        deadline: Time,
+    },
 }
 
 impl Ending {

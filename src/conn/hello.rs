@@ -54,17 +54,27 @@ impl Connection {
             Err(error) => return self.hello_failed(error, cx),
         };
         self.sni = hello.sni.map(|sni| sni.bytes.escape_ascii().to_string().into());
-        let facts = Facts { server_name: hello.sni.and_then(|sni| sni.dns_name()) };
+        let facts = Facts {
+            server_name: hello.sni.and_then(|sni| sni.dns_name()),
+            tls12: hello.offers_tls12(),
+            tls13: hello.offers_tls13(),
+        };
         let verdict = self.policy.lookup(&facts);
         self.release_hello(cx);
         self.phase = Phase::Handshake;
         self.times.hello = Some(cx.now - self.phase_since);
         self.phase_since = cx.now;
-        if verdict == Verdict::UnrecognizedName {
-            let reason = Reason::UnrecognizedName;
-            return self.end_with_alert(reason, Cause::Policy, alert::UNRECOGNIZED_NAME, cx);
+        match verdict {
+            Verdict::Admit => self.start_handshake(message, rest, cx),
+            Verdict::VersionMismatch => {
+                let reason = Reason::VersionMismatch;
+                self.end_with_alert(reason, Cause::Downstream, alert::PROTOCOL_VERSION, cx);
+            }
+            Verdict::UnrecognizedName => {
+                let reason = Reason::UnrecognizedName;
+                self.end_with_alert(reason, Cause::Policy, alert::UNRECOGNIZED_NAME, cx);
+            }
         }
-        self.start_handshake(message, rest, cx);
     }
 
     fn start_handshake(&mut self, message: &mut [u8], rest: Buf, cx: &mut Context<'_>) {

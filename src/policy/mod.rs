@@ -37,12 +37,17 @@ pub struct ListenerPolicy {
 pub struct Facts<'a> {
     /// SNI, when it is a DNS name.
     pub server_name: Option<&'a str>,
+    /// Versions that the peer offers.
+    pub tls12: bool,
+    pub tls13: bool,
 }
 
 /// What to do with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Admit,
+    /// None of the offered versions is enabled here.
+    VersionMismatch,
     /// The name is none of ours and `strict_sni` is on.
     UnrecognizedName,
 }
@@ -50,6 +55,9 @@ pub enum Verdict {
 impl ListenerPolicy {
     /// The verdict over one connection.
     pub fn lookup(&self, facts: &Facts<'_>) -> Verdict {
+        if !self.tls.speaks(facts.tls12, facts.tls13) {
+            return Verdict::VersionMismatch;
+        }
         match facts.server_name {
             Some(name) if self.tls.strict_sni() && !self.tls.covers(name) => {
                 Verdict::UnrecognizedName

@@ -247,6 +247,8 @@ impl PhaseState {
         self.total.get_or_insert_with(|| PhaseHistogram::new(phase)).add(histogram);
         for window in &mut self.windows {
             window.current.get_or_insert_with(|| PhaseHistogram::new(phase)).add(histogram);
+            // Made with the first, so that memory at rest is the same from then on.
+            window.previous.get_or_insert_with(|| PhaseHistogram::new(phase));
         }
     }
 }

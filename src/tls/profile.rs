@@ -7,6 +7,7 @@ use rustls::ServerConfig;
 use super::error::TlsError;
 use super::identity::SniResolver;
 use super::tls_conn::TlsConn;
+use crate::config::model::{DownstreamTls, TlsVersion};
 
 /// Certificates, versions and resumption of one listener, compiled once and shared.
 #[derive(Clone, Debug)]
@@ -14,12 +15,26 @@ pub struct ServerProfile {
     config: Arc<ServerConfig>,
     resolver: Arc<SniResolver>,
     strict_sni: bool,
+    tls12: bool,
+    tls13: bool,
 }
 
 impl ServerProfile {
-    /// A profile that answers names `resolver` does not know only when `strict_sni` is off.
-    pub fn new(config: Arc<ServerConfig>, resolver: Arc<SniResolver>, strict_sni: bool) -> Self {
-        Self { config, resolver, strict_sni }
+    /// The profile of a listener whose TLS section is `tls`, from what was made of it.
+    pub fn new(config: Arc<ServerConfig>, resolver: Arc<SniResolver>, tls: &DownstreamTls) -> Self {
+        let versions = tls.min_version..=tls.max_version;
+        Self {
+            config,
+            resolver,
+            strict_sni: tls.strict_sni,
+            tls12: versions.contains(&TlsVersion::V1_2),
+            tls13: versions.contains(&TlsVersion::V1_3),
+        }
+    }
+
+    /// Whether a peer that offers these versions can be spoken to.
+    pub fn speaks(&self, tls12: bool, tls13: bool) -> bool {
+        self.tls12 && tls12 || self.tls13 && tls13
     }
 
     /// A session for a new connection.

@@ -39,6 +39,17 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 
+/// Makes one key share of each group on the calling thread.
+///
+/// The first use of aws-lc-rs on a thread gathers jitter entropy, which takes tens of
+/// milliseconds; better before the first peer waits than while it does.
+pub fn warm_up() {
+    for group in &provider().kx_groups {
+        // A group that cannot make a share says so in the first handshake that asks for it.
+        drop(group.start());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};

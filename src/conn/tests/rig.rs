@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection, SupportedProtocolVersion};
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
 use crate::config::model::{
-    ClientCert, ConnectWhen, Keepalive, Resumption, ResumptionMode, Timeouts,
+    ClientCert, ConnectWhen, DownstreamTls, Keepalive, Resumption, ResumptionMode, Timeouts,
 };
 use crate::conn::outcome::Outcome;
 use crate::conn::{Action, Connection, Context, Input};
@@ -54,16 +54,17 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let lifetime = Duration::from_secs(3600);
     let store = Resumption { max_entries: 8, max_bytes: 1 << 16, lifetime };
     let store = SessionStore::new(&store, Clock::system());
-    let profile = |tls: &_, strict| {
+    let profile = |tls: &DownstreamTls| {
         let identities = load(tls, &provider()).expect("files of our own");
         let domain = Domain::new(ResumptionMode::Off, &store, 0).expect("nothing to make");
         let config = server_config(tls, &identities, &domain, &provider()).expect("versions");
-        ServerProfile::new(config, identities.resolver, strict)
+        ServerProfile::new(config, identities.resolver, tls)
     };
-    let (plain, strict) = (profile(&tls, false), profile(&tls, true));
+    let plain = profile(&tls);
+    let strict = profile(&DownstreamTls { strict_sni: true, ..tls.clone() });
     tls.client_cert = ClientCert::Required;
     tls.trusted_ca = Some(files.write("ca.pem", &ca.certificate.pem(), 0o644));
-    let mutual = profile(&tls, false);
+    let mutual = profile(&tls);
     World { ca, plain, strict, mutual }
 });
 

@@ -76,10 +76,12 @@ impl EpollEngine {
     pub fn new(limits: EngineLimits) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let pool = Pool::new(limits.buffer_memory, RETAINED_BUFFERS);
+        pool.stock();
         Ok(Self {
             poll,
             poll_events: Events::with_capacity(1024),
-            pool: Pool::new(limits.buffer_memory, RETAINED_BUFFERS),
+            pool,
             sockets: Vec::with_capacity(limits.connections as usize * 2),
             listeners: Listeners::default(),
             events: VecDeque::with_capacity(1024),

@@ -94,6 +94,7 @@ impl UringEngine {
             ring.register(buf_ring)?;
             buf_ring.refill(&pool);
         }
+        pool.stock();
         let mut engine = Self {
             ring,
             pool,

@@ -129,6 +129,12 @@ impl<'a> Hello<'a> {
         Ok(hello)
     }
 
+    /// Whether TLS 1.2 (0x0303) is among the versions offered. A legacy version above it, without
+    /// the extension, offers everything up to it (RFC 5246 appendix E.1).
+    pub fn offers_tls12(&self) -> bool {
+        self.versions.iter().any(|version| version == 0x0303 || (0x0305..0x0400).contains(&version))
+    }
+
     /// Whether TLS 1.3 (0x0304) is among the versions offered.
     pub fn offers_tls13(&self) -> bool {
         self.versions.contains(0x0304)
