@@ -87,13 +87,7 @@ impl Pool {
 
     /// A buffer, or `None` when the pool's limit is reached. For memory that can wait: receiving.
     pub fn try_take(&self, class: BufClass) -> Option<Buf> {
-        let after = self.inner.in_use.get() + class.capacity();
-        let limit = match class {
-            BufClass::Message => self.inner.limit,
-            // Peers that do not read must not keep others from handshakes and messages.
-            BufClass::Bulk => self.inner.limit - self.inner.limit / 8,
-        };
-        (after <= limit).then(|| self.take(class))
+        (self.room(class) > 0).then(|| self.take(class))
     }
 
     /// A buffer, even above the limit. For memory that is already owed: bytes that were received
@@ -105,9 +99,14 @@ impl Pool {
         Buf { chunk, class, range: 0..0, pool: Rc::clone(&self.inner) }
     }
 
-    /// Bytes that [`Pool::try_take`] can still give.
-    pub fn room(&self) -> usize {
-        self.inner.limit.saturating_sub(self.inner.in_use.get())
+    /// How many buffers of `class` [`Pool::try_take`] can still give.
+    pub fn room(&self, class: BufClass) -> usize {
+        let limit = match class {
+            BufClass::Message => self.inner.limit,
+            // Peers that do not read must not keep others from handshakes and messages.
+            BufClass::Bulk => self.inner.limit - self.inner.limit / 8,
+        };
+        limit.saturating_sub(self.inner.in_use.get()) / class.capacity()
     }
 
     /// True when more than half of the limit is in use: time to hold back.

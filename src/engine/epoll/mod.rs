@@ -237,7 +237,7 @@ impl EpollEngine {
     /// Lets as many starved sockets try again as there are buffers for.
     fn feed_starved(&mut self) {
         for class in BufClass::ALL {
-            let mut room = self.pool.room() / class.capacity();
+            let mut room = self.pool.room(class);
             while room > 0
                 && let Some(socket) = self.starved[class.index()].pop_front()
             {
