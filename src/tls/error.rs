@@ -81,6 +81,7 @@ fn is_version(why: &PeerIncompatible) -> bool {
 fn implied_alert(error: &Error) -> Option<u8> {
     let description = match error {
         Error::NoCertificatesPresented => AlertDescription::CertificateRequired,
+        Error::NoApplicationProtocol => AlertDescription::NoApplicationProtocol,
         Error::InvalidCertificate(why) => certificate_alert(why),
         _ => return None,
     };
