@@ -4,7 +4,6 @@
 //! lines and writes them. A record that finds the queue full is dropped and counted, and so is a
 //! line that the target does not take: the log never slows a connection down.
 
-mod alert;
 mod line;
 mod rfc3339;
 

@@ -79,7 +79,8 @@ impl TlsConn {
         let whole = whole_records(&input);
         let consumed = self.process(&mut input, output)?;
         if !self.peer_closed {
-            self.carry = Carry { bytes: input[consumed..].to_vec(), whole: whole - consumed };
+            self.carry =
+                Carry { bytes: input[consumed..].to_vec(), whole: whole.saturating_sub(consumed) };
         }
         Ok(())
     }
@@ -162,7 +163,7 @@ impl TlsConn {
                 let whole = carry.bytes.len();
                 let consumed = self.process(&mut carry.bytes, output)?;
                 // A handshake message goes on in the next record: rustls wants to see it whole.
-                carry.whole = whole - consumed;
+                carry.whole = whole.saturating_sub(consumed);
                 carry.bytes.drain(..consumed);
             }
             self.carry = carry;

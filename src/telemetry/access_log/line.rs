@@ -12,8 +12,9 @@ use std::time::Duration;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::super::counters::is_handshake_stage;
-use super::{AccessRecord, alert, rfc3339};
+use super::{AccessRecord, rfc3339};
 use crate::config::model::LogFormat;
+use crate::tls::alert::alert_name;
 
 /// Longest text of one key, in bytes before escaping: twice what a host name can have.
 pub(super) const MAX_TEXT: usize = 512;
@@ -99,7 +100,7 @@ impl<'a> Fields<'a> {
 
     fn alert(&mut self, key: &'static str, number_key: &'static str, alert: Option<u8>) {
         if let Some(number) = alert {
-            self.text(key, alert::name(number));
+            self.text(key, alert_name(number));
             self.number(number_key, u64::from(number));
         }
     }
