@@ -145,7 +145,8 @@ fn exchange(
             trailer.extend_from_slice(&buffer[rest..length]);
             come += rest as u64;
         }
-        if !arrived {
+        // With room in the socket and more to send there is nothing to wait for.
+        if !arrived && (is_closed || stream.conn.wants_write()) {
             wait(stream)?;
         }
     }
