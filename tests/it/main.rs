@@ -18,6 +18,7 @@ mod endings;
 mod endings_network;
 mod endings_resources;
 mod hello;
+mod listeners;
 mod scale;
 mod selection;
 mod stop;

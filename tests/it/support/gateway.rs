@@ -36,6 +36,8 @@ pub(crate) struct Setup {
     certificates: Vec<Files>,
     timeouts: String,
     keepalive: String,
+    /// Name, address and upstream of further listeners.
+    others: Vec<[String; 3]>,
     counts_heap: bool,
 }
 
@@ -54,6 +56,7 @@ impl Setup {
             certificates: Vec::new(),
             timeouts: String::new(),
             keepalive: String::new(),
+            others: Vec::new(),
             counts_heap: false,
         }
     }
@@ -91,6 +94,17 @@ impl Setup {
     pub(crate) fn keepalive(mut self, line: &str) -> Self {
         writeln!(self.keepalive, "{line}").expect("a String");
         self
+    }
+
+    /// Adds a listener with the same certificates and everything else as by default.
+    pub(crate) fn another(mut self, name: &str, listen: &str, upstream: &str) -> Self {
+        self.others.push([name, listen, upstream].map(str::to_owned));
+        self
+    }
+
+    /// Where the configuration will be.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Makes the heap's figures exact: glibc counts what its threads keep for the next allocation
@@ -147,6 +161,13 @@ impl Setup {
         let engine = self.engine.name();
         let certificates: Vec<String> = self.certificates.iter().map(table).collect();
         let certificates = certificates.join(",\n");
+        let other = |[name, listen, upstream]: &[String; 3]| {
+            format!(
+                "[[listener]]\nname = \"{name}\"\nlisten = \"{listen}\"\n\
+                 upstream = \"{upstream}\"\n[listener.tls]\ncertificates = [{certificates}]\n"
+            )
+        };
+        let others: String = self.others.iter().map(other).collect();
         format!(
             r#"[gateway]
 workers = {workers}
@@ -171,7 +192,7 @@ certificates = [
 {timeouts}
 [listener.keepalive]
 {keepalive}
-"#
+{others}"#
         )
     }
 }
