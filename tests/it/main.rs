@@ -10,6 +10,7 @@
 //! A check that cannot run prints a line that starts with `SKIPPED` and says why.
 
 #![allow(clippy::disallowed_methods, reason = "tests watch real processes on the real clock")]
+
 mod bulk;
 mod clients;
 mod command_line;
