@@ -100,14 +100,19 @@ impl Connection {
             Reason::UpstreamResources => Cause::Local,
             _ => Cause::Upstream,
         };
-        let stage = self.stage();
-        if self.holds_flight() {
+        let holds_flight = self.holds_flight();
+        if holds_flight {
             // Nothing was sent yet, so the peer still reads plaintext alerts.
             self.queue_alert(alert::INTERNAL_ERROR, cx);
-            let ending = self.end(stage, reason, cause, cx);
-            ending.details(error).alert_sent(Some(alert::INTERNAL_ERROR)).flush_downstream(cx.now);
+        }
+        let ending = self.end(reason, cause, cx);
+        if let Some(error) = error {
+            ending.detail(error);
+        }
+        if holds_flight {
+            ending.alert_sent(Some(alert::INTERNAL_ERROR)).flush_downstream(cx.now);
         } else {
-            self.end(stage, reason, cause, cx).details(error).close_downstream(CloseMode::Reset);
+            ending.close_downstream(CloseMode::Reset);
         }
     }
 

@@ -30,33 +30,25 @@ pub(super) struct Ending {
 #[derive(Clone, Copy, Debug)]
 enum Leave {
     Now(CloseMode),
-    /// After the queue: FIN, then read and drop until the peer's FIN. Closing with bytes unread
-    /// would send RST, which can destroy what the peer has not read yet (RFC 9293 §3.10.4), such
-    /// as an alert.
+    /// After the queue: RST, as it came from the upstream; or FIN, then read and drop until the
+    /// peer's FIN, because closing with bytes unread would send RST, which can destroy what the
+    /// peer has not read yet (RFC 9293 §3.10.4), such as an alert.
     Flushed {
         deadline: Time,
-    },
-    /// After the queue: RST, as it came from the upstream.
-    FlushedThenReset {
-        deadline: Time,
+        then: CloseMode,
     },
 }
 
 impl Ending {
     pub(super) fn deadline(&self) -> Option<Time> {
         match self.downstream {
-            Leave::Flushed { deadline } | Leave::FlushedThenReset { deadline } => Some(deadline),
+            Leave::Flushed { deadline, .. } => Some(deadline),
             Leave::Now(_) => None,
         }
     }
 
     pub(super) fn detail(&mut self, detail: &dyn Display) -> &mut Self {
         self.detail = Some(detail.to_string().into());
-        self
-    }
-
-    pub(super) fn details<T: Display>(&mut self, detail: Option<&T>) -> &mut Self {
-        self.detail = detail.map(|detail| detail.to_string().into());
         self
     }
 
@@ -80,11 +72,11 @@ impl Ending {
     }
 
     pub(super) fn flush_downstream(&mut self, now: Time) {
-        self.downstream = Leave::Flushed { deadline: now + LINGER };
+        self.downstream = Leave::Flushed { deadline: now + LINGER, then: CloseMode::Fin };
     }
 
     pub(super) fn flush_downstream_then_reset(&mut self, now: Time) {
-        self.downstream = Leave::FlushedThenReset { deadline: now + LINGER };
+        self.downstream = Leave::Flushed { deadline: now + LINGER, then: CloseMode::Reset };
     }
 }
 
@@ -93,12 +85,12 @@ impl Connection {
     /// otherwise.
     pub(super) fn end(
         &mut self,
-        stage: Stage,
         reason: Reason,
         cause: Cause,
         cx: &mut Context<'_>,
     ) -> &mut Ending {
         debug_assert!(self.ending.is_none(), "a connection ends once");
+        let stage = self.stage();
         self.release_hello(cx);
         self.times.lifetime = cx.now - self.accepted_at;
         self.upstream.queue.clear();
@@ -123,8 +115,7 @@ impl Connection {
         downstream: CloseMode,
         cx: &mut Context<'_>,
     ) {
-        let stage = self.stage();
-        self.end(stage, reason, cause, cx).reset_upstream().close_downstream(downstream);
+        self.end(reason, cause, cx).reset_upstream().close_downstream(downstream);
     }
 
     /// Ends with a plaintext alert, before there are keys.
@@ -136,8 +127,7 @@ impl Connection {
         cx: &mut Context<'_>,
     ) {
         self.queue_alert(description, cx);
-        let stage = self.stage();
-        let ending = self.end(stage, reason, cause, cx);
+        let ending = self.end(reason, cause, cx);
         ending.alert_sent(Some(description)).flush_downstream(cx.now);
     }
 
@@ -166,10 +156,8 @@ impl Connection {
             _ => {}
         }
         let owed = self.downstream.backlog() > 0;
-        let deadline = match self.ending.as_mut().map(|ending| &mut ending.downstream) {
-            Some(Leave::Flushed { deadline } | Leave::FlushedThenReset { deadline }) => deadline,
-            _ => return,
-        };
+        let leave = self.ending.as_mut().map(|ending| &mut ending.downstream);
+        let Some(Leave::Flushed { deadline, .. }) = leave else { return };
         match input {
             // Progress earns more time.
             Input::Sent(Side::Downstream) => *deadline = cx.now + LINGER,
@@ -206,8 +194,7 @@ impl Connection {
         if self.downstream.is_open() {
             return match leave {
                 Leave::Now(mode) => Some(self.close_downstream(mode)),
-                Leave::Flushed { .. } => self.poll_flush(),
-                Leave::FlushedThenReset { .. } => self.poll_flush_then_reset(),
+                Leave::Flushed { then, .. } => self.poll_flush(then),
             };
         }
         if self.upstream.is_gone() && self.downstream.is_gone() && !ending.finished {
@@ -217,7 +204,7 @@ impl Connection {
         None
     }
 
-    fn poll_flush(&mut self) -> Option<Action> {
+    fn poll_flush(&mut self, then: CloseMode) -> Option<Action> {
         let state = &mut self.downstream;
         if state.sending > 0 {
             return None;
@@ -225,8 +212,8 @@ impl Connection {
         if let Some(buf) = state.next_to_send() {
             return Some(Action::Send(Side::Downstream, buf));
         }
-        if state.ended {
-            return Some(self.close_downstream(CloseMode::Fin));
+        if state.ended || then == CloseMode::Reset {
+            return Some(self.close_downstream(then));
         }
         if !state.output.is_ended() {
             state.output.end();
@@ -237,16 +224,6 @@ impl Connection {
             return Some(Action::Receive(Side::Downstream, BufClass::Message));
         }
         None
-    }
-
-    fn poll_flush_then_reset(&mut self) -> Option<Action> {
-        if self.downstream.sending > 0 {
-            return None;
-        }
-        Some(match self.downstream.next_to_send() {
-            Some(buf) => Action::Send(Side::Downstream, buf),
-            None => self.close_downstream(CloseMode::Reset),
-        })
     }
 
     fn close_downstream(&mut self, mode: CloseMode) -> Action {

@@ -69,8 +69,7 @@ impl Connection {
             Reason::Internal => Cause::Local,
             _ => Cause::Downstream,
         };
-        let stage = self.stage();
-        self.end(stage, error.reason, cause, cx)
+        self.end(error.reason, cause, cx)
             .detail(&error.detail)
             .alert_sent(error.alert_sent)
             .alert_received(error.alert_received)

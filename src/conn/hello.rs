@@ -1,6 +1,6 @@
 //! Until the ClientHello is complete: little memory, no TLS work.
 
-use super::outcome::{Cause, Reason, Stage};
+use super::outcome::{Cause, Reason};
 use super::{Connection, Context, Phase};
 use crate::buf::{Buf, BufClass};
 use crate::engine::CloseMode;
@@ -109,7 +109,7 @@ impl Connection {
         if let Some(description) = alert {
             self.queue_alert(description, cx);
         }
-        self.end(Stage::Hello, reason, Cause::Downstream, cx)
+        self.end(reason, Cause::Downstream, cx)
             .detail(&error)
             .alert_sent(alert)
             .flush_downstream(cx.now);

@@ -146,8 +146,9 @@ impl Connection {
     /// Takes one event.
     pub fn handle(&mut self, input: Input, cx: &mut Context<'_>) {
         match &input {
-            Input::Received(side, _) => self.side_mut(*side).receiving = false,
-            Input::ReceiveClosed(side) | Input::Failed(side, Operation::Receive, _) => {
+            Input::Received(side, _)
+            | Input::ReceiveClosed(side)
+            | Input::Failed(side, Operation::Receive, _) => {
                 self.side_mut(*side).receiving = false;
             }
             Input::Sent(side) => {
@@ -213,7 +214,7 @@ impl Connection {
             (Side::Upstream, _) => self.relay_from_upstream(&buf, cx),
             (Side::Downstream, Phase::Hello { .. }) => self.on_hello_bytes(buf, cx),
             (Side::Downstream, Phase::Handshake) => self.on_handshake_bytes(buf, cx),
-            (Side::Downstream, Phase::Relay) => self.relay_from_downstream(buf, cx),
+            (Side::Downstream, Phase::Relay) => self.receive_tls(buf, cx),
         }
     }
 

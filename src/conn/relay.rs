@@ -2,17 +2,13 @@
 
 use std::io;
 
-use super::outcome::{Cause, Reason, Stage};
+use super::outcome::{Cause, Reason};
 use super::{Connection, Context, Phase};
 use crate::buf::Buf;
 use crate::engine::{CloseMode, Side};
 use crate::time::Time;
 
 impl Connection {
-    pub(super) fn relay_from_downstream(&mut self, buf: Buf, cx: &mut Context<'_>) {
-        self.receive_tls(buf, cx);
-    }
-
     pub(super) fn relay_from_upstream(&mut self, buf: &Buf, cx: &mut Context<'_>) {
         let Some(tls) = &mut self.tls else { return };
         let sealed = tls.seal(buf, cx.pool, &mut self.downstream.queue);
@@ -55,25 +51,25 @@ impl Connection {
 
     /// A socket error, which goes on to the other side as RST.
     pub(super) fn on_failed(&mut self, side: Side, error: &io::Error, cx: &mut Context<'_>) {
-        let (reason, stage) = (reset_reason(error), self.stage());
+        let reason = reset_reason(error);
         match side {
             Side::Downstream if self.downstream.ended && !self.truncated => {
                 // It had said close_notify and did not stay for the rest: its right.
-                let ending = self.end(stage, Reason::Finished, Cause::Downstream, cx);
+                let ending = self.end(Reason::Finished, Cause::Downstream, cx);
                 ending.detail(error).reset_upstream().close_downstream(CloseMode::Reset);
             }
             Side::Downstream => {
-                let ending = self.end(stage, reason, Cause::Downstream, cx);
+                let ending = self.end(reason, Cause::Downstream, cx);
                 ending.detail(error).reset_upstream().close_downstream(CloseMode::Reset);
             }
             Side::Upstream if self.upstream.ended => {
                 // It had sent everything; only what it should still receive is lost.
-                let ending = self.end(stage, reason, Cause::Upstream, cx);
+                let ending = self.end(reason, Cause::Upstream, cx);
                 ending.detail(error).flush_downstream(cx.now);
             }
             Side::Upstream => {
                 // What it had said before, such as an early refusal, is still delivered.
-                let ending = self.end(stage, reason, Cause::Upstream, cx);
+                let ending = self.end(reason, Cause::Upstream, cx);
                 ending.detail(error).flush_downstream_then_reset(cx.now);
             }
         }
@@ -86,7 +82,7 @@ impl Connection {
             Some(Side::Upstream) if !self.truncated => Cause::Upstream,
             _ => Cause::Downstream,
         };
-        self.end(Stage::Relay, reason, cause, cx).close_downstream(CloseMode::Fin);
+        self.end(reason, cause, cx).close_downstream(CloseMode::Fin);
     }
 
     pub(super) fn relay_deadline(&self) -> Option<Time> {
@@ -101,10 +97,9 @@ impl Connection {
         if self.relay_deadline().is_none_or(|deadline| deadline > cx.now) {
             return;
         }
-        let stage = self.stage();
         if self.downstream.ended || self.upstream.ended {
             let cause = if self.downstream.ended { Cause::Upstream } else { Cause::Downstream };
-            let ending = self.end(stage, Reason::HalfCloseTimeout, cause, cx);
+            let ending = self.end(Reason::HalfCloseTimeout, cause, cx);
             ending.reset_upstream().close_downstream(CloseMode::Reset);
             return;
         }
@@ -113,7 +108,7 @@ impl Connection {
             // leaves a plain FIN.
             let _unsaid = tls.close_notify(cx.pool, &mut self.downstream.queue);
         }
-        self.end(stage, Reason::IdleTimeout, Cause::Policy, cx).flush_downstream(cx.now);
+        self.end(Reason::IdleTimeout, Cause::Policy, cx).flush_downstream(cx.now);
     }
 
     /// Backpressure: a side is read only while the other keeps up.

@@ -125,11 +125,6 @@ impl TlsConn {
         self.peer_closed
     }
 
-    /// True while part of a record or message waits for the rest.
-    pub fn holds_partial_record(&self) -> bool {
-        !self.carry.bytes.is_empty()
-    }
-
     /// What the handshake agreed on; meaningful once it is done.
     pub fn facts(&self) -> TlsFacts {
         let session = &self.session;
