@@ -224,7 +224,8 @@ impl<'a> Sni<'a> {
         Self { bytes, form }
     }
 
-    /// RFC 6066 §3: a list that has one name, since one type of names is defined.
+    /// RFC 6066 §3: a list that has one name of each type. Behind a name of a type that is not
+    /// defined, nothing can be read.
     fn host_name(extension: &'a [u8]) -> Result<&'a [u8], HelloError> {
         let mut reader = Reader(extension);
         let mut list = Reader(reader.list16("server names")?);
@@ -232,7 +233,9 @@ impl<'a> Sni<'a> {
             return Err(HelloError::Malformed("name type"));
         }
         let name = list.list16("host name")?;
-        list.end("bytes after the host name")?;
+        if list.0.first() == Some(&0) {
+            return Err(HelloError::Malformed("two host names"));
+        }
         reader.end("bytes after the server names")?;
         Ok(name)
     }

@@ -142,11 +142,16 @@ fn odd_server_names_are_reported_and_not_refused() {
         assert_eq!(sni.bytes, name);
         assert_eq!(sni.dns_name().is_some(), sni.form == SniForm::DnsName);
     }
-    for list in [&b""[..], &[0, 1], &[0, 4, 1, 0, 1, b'a'], &[0, 9, 0, 0, 1, b'a']] {
+    let twice = [0, 8, 0, 0, 1, b'a', 0, 0, 1, b'b'];
+    for list in [&b""[..], &[0, 1], &[0, 4, 1, 0, 1, b'a'], &[0, 9, 0, 0, 1, b'a'], &twice] {
         let message = message(&[(0, list)]);
         let sni = Hello::parse(&message).expect("not refused").sni.expect("present");
         assert_eq!((sni.form, sni.bytes, sni.dns_name()), (SniForm::BadList, list, None));
     }
+    // A name of another type behind the host name.
+    let message = message(&[(0, &[0, 7, 0, 0, 1, b'a', 9, 9, 9])]);
+    let sni = Hello::parse(&message).expect("not refused").sni.expect("present");
+    assert_eq!(sni.dns_name(), Some("a"));
 }
 
 #[test]

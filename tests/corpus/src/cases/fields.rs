@@ -193,6 +193,8 @@ fn names(cases: &mut Cases) {
         ("of_two_names", &[0, 8, 0, 0, 1, b'a', 0, 0, 1, b'b']),
     ];
     cases.with("name_list_of_other_type", VIOLATION, SERVER_NAME, &[0, 4, 1, 0, 1, b'a']);
+    let and_other = [0, 11, 0, 0, 4, b'h', b'o', b's', b't', 7, 7, 7, 7];
+    cases.with("name_list_with_other_type", ANSWERED, SERVER_NAME, &and_other);
     for (name, list) in lists {
         cases.with(format!("name_list_{name}"), NOT_DECODED, SERVER_NAME, list);
     }
