@@ -394,8 +394,8 @@ mod tests {
             // A share of floating point may round to the rank below.
             let below = micros(kept[rank.saturating_sub(2)]);
             prop_assert!(read >= exact || read >= below && permille < 1000, "{read:?} for {exact:?}");
-            let up_to = histogram.counts_up_to(&[exact])[0] as usize;
-            prop_assert!(up_to >= rank, "{up_to} values up to the one of rank {rank}");
+            let up_to = histogram.counts_up_to(&[exact])[0];
+            prop_assert!(up_to >= rank as u64, "{up_to} values up to the one of rank {rank}");
         }
     }
 }
