@@ -41,7 +41,7 @@ pub fn outcome_of(stream: &[u8]) -> Outcome {
     downstream.inbound_fin = true;
     kernel.settle();
     kernel.connected();
-    kernel.outcome()
+    kernel.finish().0
 }
 
 fn run(program: &[u8]) {
@@ -53,8 +53,7 @@ fn run(program: &[u8]) {
         }
         world.step(&mut program);
     }
-    world.check_streams();
-    world.kernel.outcome();
+    world.end();
 }
 
 /// What is left of the input; zeroes behind its end.
@@ -86,13 +85,19 @@ impl<'a> Program<'a> {
 /// A connection, the TLS client at one side of it, and the component at the other.
 struct Peers {
     kernel: Kernel,
-    client: ClientConnection,
-    failed: bool,
-    /// Bytes of plaintext that each has said and heard.
-    client_said: usize,
-    client_heard: usize,
+    client: Client,
+    /// Bytes.
     component_said: usize,
-    component_heard: usize,
+}
+
+struct Client {
+    tls: ClientConnection,
+    failed: bool,
+    /// It said close_notify.
+    closed: bool,
+    /// Bytes of plaintext.
+    said: usize,
+    heard: usize,
 }
 
 impl Peers {
@@ -100,15 +105,10 @@ impl Peers {
         let listener = usize::from(head & 7) % world::listeners().len();
         // The smaller memory is tight most of the time.
         let memory = if head & 0x20 == 0 { 64 << 20 } else { 128 << 10 };
-        let mut peers = Self {
-            kernel: Kernel::new(listener, memory),
-            client: world::client(head & 0x10 != 0),
-            failed: false,
-            client_said: 0,
-            client_heard: 0,
-            component_said: 0,
-            component_heard: 0,
-        };
+        let tls = world::client(head & 0x10 != 0);
+        let client = Client { tls, failed: false, closed: false, said: 0, heard: 0 };
+        let kernel = Kernel::new(listener, memory);
+        let mut peers = Self { kernel, client, component_said: 0 };
         if head & 0x40 != 0 {
             for _ in 0..3 {
                 peers.exchange();
@@ -132,9 +132,12 @@ impl Peers {
                 let errno = ERRORS[usize::from(program.byte()) % ERRORS.len()];
                 kernel.fail(Side::Upstream, Operation::Connect, errno);
             }
-            20 | 21 => self.client_says(program.number()),
-            22 => drop(self.client.refresh_traffic_keys()),
-            23 => self.client.send_close_notify(),
+            20 | 21 => self.client.says(program.number()),
+            22 => drop(self.client.tls.refresh_traffic_keys()),
+            23 => {
+                self.client.tls.send_close_notify();
+                self.client.closed = true;
+            }
             24 | 25 => self.component_says(4 * program.number()),
             26 => kernel.socket(program.side()).inbound_fin = true,
             27 => {
@@ -168,16 +171,6 @@ impl Peers {
         }
     }
 
-    fn client_says(&mut self, length: usize) {
-        if self.failed || self.client_said + length > MAX_SAID {
-            return;
-        }
-        self.client.set_buffer_limit(None);
-        let data = counting(self.client_said, length);
-        self.client.writer().write_all(&data).expect("without a limit");
-        self.client_said += length;
-    }
-
     fn component_says(&mut self, length: usize) {
         let socket = self.kernel.socket(Side::Upstream);
         if !socket.inbound_fin && self.component_said + length <= MAX_SAID {
@@ -188,41 +181,60 @@ impl Peers {
 
     /// Moves bytes both ways between the client and the kernel.
     fn exchange(&mut self) {
-        let bytes = std::mem::take(&mut self.kernel.socket(Side::Downstream).outbound);
-        let mut unread = bytes.as_slice();
-        let mut closed = false;
-        while !unread.is_empty() && !self.failed && !closed {
-            self.client.read_tls(&mut unread).expect("in memory");
-            let Ok(state) = self.client.process_new_packets() else {
-                self.failed = true;
-                break;
-            };
-            closed = state.peer_has_closed();
-            let mut plaintext = vec![0; state.plaintext_bytes_to_read()];
-            self.client.reader().read_exact(&mut plaintext).expect("as announced");
-            let expected = counting(self.client_heard, plaintext.len());
-            assert!(plaintext == expected, "the client gets something else");
-            self.client_heard += plaintext.len();
-        }
         let socket = self.kernel.socket(Side::Downstream);
-        while self.client.wants_write() {
+        self.client.hears(&std::mem::take(&mut socket.outbound));
+        while self.client.tls.wants_write() {
             let mut records = Vec::new();
-            self.client.write_tls(&mut records).expect("in memory");
+            self.client.tls.write_tls(&mut records).expect("in memory");
             if !socket.inbound_fin {
                 socket.inbound.extend(records);
             }
         }
     }
 
-    /// What arrived is a beginning of what was said.
-    fn check_streams(&mut self) {
+    /// Ends, and checks that what arrived is a beginning of what was said, or all of it.
+    fn end(mut self) {
         self.exchange();
-        let heard = std::mem::take(&mut self.kernel.socket(Side::Upstream).outbound);
-        let expected = counting(self.component_heard, heard.len());
-        assert!(heard == expected, "the component gets something else");
-        self.component_heard += heard.len();
-        assert!(self.component_heard <= self.client_said, "the component gets more");
-        assert!(self.client_heard <= self.component_said, "the client gets more");
+        let Self { kernel, mut client, component_said } = self;
+        let (outcome, [records, heard]) = kernel.finish();
+        client.hears(&records);
+        assert!(heard == counting(0, heard.len()), "the component gets something else");
+        assert!(heard.len() <= client.said, "the component gets more");
+        assert!(client.heard <= component_said, "the client gets more");
+        // With a detail, one side was gone before the other had said everything.
+        if outcome.reason == Reason::Finished && outcome.detail.is_none() {
+            assert_eq!(heard.len(), client.said, "the component misses something");
+            assert_eq!(client.heard, component_said, "the client misses something");
+        }
+    }
+}
+
+impl Client {
+    fn says(&mut self, length: usize) {
+        if self.failed || self.closed || self.said + length > MAX_SAID {
+            return;
+        }
+        self.tls.set_buffer_limit(None);
+        let data = counting(self.said, length);
+        self.tls.writer().write_all(&data).expect("without a limit");
+        self.said += length;
+    }
+
+    fn hears(&mut self, mut records: &[u8]) {
+        let mut ended = false;
+        while !records.is_empty() && !self.failed && !ended {
+            self.tls.read_tls(&mut records).expect("in memory");
+            let Ok(state) = self.tls.process_new_packets() else {
+                self.failed = true;
+                break;
+            };
+            ended = state.peer_has_closed();
+            let mut plaintext = vec![0; state.plaintext_bytes_to_read()];
+            self.tls.reader().read_exact(&mut plaintext).expect("as announced");
+            let expected = counting(self.heard, plaintext.len());
+            assert!(plaintext == expected, "the client gets something else");
+            self.heard += plaintext.len();
+        }
     }
 }
 
