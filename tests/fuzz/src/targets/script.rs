@@ -328,13 +328,23 @@ fn generate(rng: &mut Rng) -> Vec<u8> {
     if rng.one_in(2) {
         // Tame, with the handshake done.
         program[0] |= 0x40;
-        for _ in 0..rng.below(MAX_STEPS) {
-            program.push(rng.byte() % (LAST_TAME + 1));
-            let operands = rng.bytes(3);
-            program.extend(operands.iter().map(|byte| byte & !7));
-        }
+        (0..rng.below(MAX_STEPS / 2)).for_each(|_| program.extend(tame_step(rng)));
     } else {
         (0..rng.below(MAX_STEPS)).for_each(|_| program.push(rng.byte()));
     }
     program
+}
+
+/// A step with the bytes that it takes.
+fn tame_step(rng: &mut Rng) -> Vec<u8> {
+    let step = rng.byte() % (LAST_TAME + 1);
+    let length = [rng.byte() >> rng.below(8), rng.byte()];
+    match step {
+        5..=9 => vec![step, rng.byte(), length[0], length[1]],
+        10 | 11 => vec![step, rng.byte(), rng.byte()],
+        12..=16 => vec![step, rng.byte()],
+        19 | 20 | 23 | 24 => vec![step, length[0], length[1]],
+        LAST_TAME => vec![step, rng.byte()],
+        _ => vec![step],
+    }
 }
