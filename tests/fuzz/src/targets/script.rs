@@ -101,9 +101,13 @@ struct Client {
     failed: bool,
     /// It said close_notify.
     closed: bool,
+    /// It did so in the handshake.
+    closed_early: bool,
     /// Bytes of plaintext.
     said: usize,
     heard: usize,
+    /// Requests to change keys.
+    updates: usize,
 }
 
 impl Peers {
@@ -112,7 +116,15 @@ impl Peers {
         // The smaller memory is tight most of the time.
         let memory = if head & 0x20 == 0 { 64 << 20 } else { 128 << 10 };
         let tls = world::client(head & 0x10 != 0, head & 0x08 != 0);
-        let client = Client { tls, failed: false, closed: false, said: 0, heard: 0 };
+        let client = Client {
+            tls,
+            failed: false,
+            closed: false,
+            closed_early: false,
+            said: 0,
+            heard: 0,
+            updates: 0,
+        };
         let kernel = Kernel::new(listener, memory);
         // A client without a certificate is shown the door there.
         let tame = !world::wants_certificate(listener);
@@ -146,10 +158,19 @@ impl Peers {
             16 => drop(kernel.closed(program.side())),
             17 | 18 => drop(kernel.connected()),
             19 | 20 => self.client.says(program.number()),
-            21 => drop(self.client.tls.refresh_traffic_keys()),
+            21 => {
+                // The server puts up with 32 in a row.
+                self.tame &= self.client.updates < 32;
+                self.client.updates += 1;
+                // TLS 1.2 has none, and nobody has in the handshake.
+                let _refused = self.client.tls.refresh_traffic_keys();
+            }
             22 => {
-                // In the handshake, it is the end.
-                self.tame &= !self.client.tls.is_handshaking();
+                if self.client.tls.is_handshaking() {
+                    // It is the end; what waits for the handshake may never be sent.
+                    self.tame = false;
+                    self.client.closed_early = true;
+                }
                 self.client.tls.send_close_notify();
                 self.client.closed = true;
             }
@@ -228,7 +249,8 @@ impl Peers {
         assert!(!is_tame || outcome.reason == Reason::Finished, "{outcome:?}");
         // With a detail, one side was gone before the other had said everything.
         if outcome.reason == Reason::Finished && outcome.detail.is_none() {
-            assert_eq!(heard.len(), client.said, "the component misses something");
+            let whole = heard.len() == client.said || client.closed_early;
+            assert!(whole, "the component misses something");
             assert_eq!(client.heard, component_said, "the client misses something");
         }
     }
