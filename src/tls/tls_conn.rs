@@ -246,6 +246,15 @@ impl TlsConn {
             debug_assert!(discard == 0, "an incomplete record yields nothing");
             match state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    // Behind what waits, if it fits: a peer that does not read must not hold a
+                    // buffer for every small message.
+                    if let Some(last) = records.back_mut()
+                        && last.tail_mut().len() > payload
+                        && let Ok(written) = write(&mut traffic, last.tail_mut())
+                    {
+                        last.extend(written);
+                        return Ok(());
+                    }
                     let class = BufClass::ALL
                         .into_iter()
                         .find(|class| class.plaintext_max() >= payload)

@@ -15,6 +15,26 @@ fn pattern(len: usize, seed: u8) -> Vec<u8> {
     numbers.map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0] ^ seed).collect()
 }
 
+/// What waits for a side is bounded in memory, not only in bytes: small messages share buffers.
+#[test]
+fn small_messages_to_a_peer_that_does_not_read_take_little_memory() {
+    const MESSAGES: usize = 2_000;
+    let (mut rig, mut client) = established(policy(), Client::new());
+    let mut most = 0;
+    for number in 0..MESSAGES {
+        rig.up.inbound = vec![u8::try_from(number % 251).expect("below 251")];
+        assert!(rig.deliver(UP, 1), "message {number} is taken");
+        most = most.max(rig.pool.bytes_in_use());
+    }
+    // Each is a record of some 23 bytes.
+    assert!(most < 100 * 1024, "{most} bytes of buffers");
+    client.run(&mut rig);
+    let sent: Vec<u8> = (0..MESSAGES).map(|number| (number % 251).to_le_bytes()[0]).collect();
+    assert_eq!(client.received, sent);
+    rig.input(Input::Stop(Reason::Stopped));
+    rig.outcome();
+}
+
 #[test]
 fn close_notify_first_then_the_upstream_goes_on_then_fin() {
     let (mut rig, mut client) = established(policy(), Client::new());
