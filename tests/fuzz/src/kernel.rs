@@ -21,6 +21,10 @@ use crate::world;
 /// Actions that one input may lead to; the most seen are far fewer.
 const MAX_ACTIONS: usize = 100;
 
+/// Buffers that one connection may hold: for each side 128 KiB that wait, what one receive makes
+/// of them on top, what is being sent, and the rounding up to whole buffers.
+const MAX_HELD: usize = 512 * 1024;
+
 /// The kernel's idea of one socket.
 #[derive(Default)]
 pub struct Socket {
@@ -107,6 +111,8 @@ impl Kernel {
         for action in actions {
             self.act(action);
         }
+        let held = self.pool.bytes_in_use();
+        assert!(held <= MAX_HELD, "{held} bytes of buffers");
     }
 
     fn act(&mut self, action: Action) {
