@@ -102,6 +102,14 @@ impl Listening {
         Assignment { open: change.open, serves: serves.into(), facts }
     }
 
+    /// Lets go of sockets that no worker has.
+    pub(super) fn close(&mut self, sockets: &[BoundId]) {
+        for address in &mut self.addresses {
+            address.sockets.retain(|socket| !sockets.contains(&socket.id));
+        }
+        self.addresses.retain(|address| !address.sockets.is_empty());
+    }
+
     fn has(&self, address: &ListenAddress) -> bool {
         self.find(address).is_some()
     }
