@@ -1,11 +1,5 @@
-//! Whole files: what they mean, and what the gateway says about mistakes.
-//!
-//! `mistakes/*.txt` hold the golden messages: `=== title`, the file, `---`, the diagnostics. A line
-//! `$listener` stands for a listener without mistakes. `TLSGATE_UPDATE_GOLDEN=1` writes the
-//! diagnostics anew; read the difference before committing it.
+//! Whole files: what they mean. What the gateway says about mistakes is in `tests/mistakes`.
 
-use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -341,46 +335,6 @@ fn every_default_and_example_is_an_allowed_value() {
         let checked = value::check(&option.kind, &parsed, std::path::Path::new(""));
         assert!(checked.is_ok(), "{}: {checked:?}", option.path());
     }
-}
-
-#[test]
-fn mistakes_in_values() {
-    golden("values.txt", 20);
-}
-
-#[test]
-fn mistakes_in_listeners() {
-    golden("listeners.txt", 20);
-}
-
-#[test]
-fn mistakes_in_tls() {
-    golden("tls.txt", 20);
-}
-
-/// Compares each case of the file; `least` guards against a file that lost its cases.
-fn golden(name: &str, least: usize) {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "src/config/mistakes", name].iter().collect();
-    let golden = std::fs::read_to_string(&path).expect("the golden file is part of the source");
-    let mut actual = String::new();
-    let mut cases = 0;
-    for case in golden.split("=== ").skip(1) {
-        let (title, rest) = case.split_once('\n').expect("a title");
-        let (text, _) = rest.split_once("---\n").expect("a line of three dashes");
-        let full = text.replace("$listener\n", LISTENER);
-        let found = match parse("tlsgate.toml", &full) {
-            Ok(_) => "no mistake\n".to_owned(),
-            Err(diagnostics) => diagnostics.to_string(),
-        };
-        writeln!(actual, "=== {title}\n{text}---\n{found}").expect("a string takes everything");
-        cases += 1;
-    }
-    assert!(cases >= least, "{cases} cases");
-    if std::env::var_os("TLSGATE_UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, &actual).expect("the source can be written");
-        return;
-    }
-    assert_eq!(actual, golden, "messages changed: see the header of this file");
 }
 
 proptest! {
