@@ -11,6 +11,7 @@ pub mod model;
 pub mod options;
 mod read;
 pub mod reference;
+pub mod schema;
 mod suggest;
 mod table;
 pub mod units;

@@ -1,5 +1,6 @@
 //! Whole files: what they mean. What the gateway says about mistakes is in `tests/mistakes`.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -77,7 +78,22 @@ tls = { certificate = "a.pem", certificate_key = "a.key", resumption = "off" }
 "#;
 
 fn valid(text: &str) -> Config {
-    parse("conf/tlsgate.toml", text).unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
+    let config = parse("conf/tlsgate.toml", text);
+    let config = config.unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+    assert_eq!(refused_by_the_schema(text), [""; 0], "{text}");
+    config
+}
+
+/// What the JSON Schema says against a file; nothing, where the gateway accepts the file.
+fn refused_by_the_schema(text: &str) -> Vec<String> {
+    static VALIDATOR: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+        let schema = serde_json::from_str(&schema::file()).expect("JSON");
+        jsonschema::draft7::new(&schema).expect("a schema of draft 7")
+    });
+    let table: toml::Table = text.parse().expect("TOML");
+    let value = serde_json::to_value(table).expect("TOML is JSON with dates");
+    let all = VALIDATOR.iter_errors(&value);
+    all.map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
 #[test]
@@ -278,7 +294,7 @@ fn every_extreme_of_every_option_is_understood() {
             };
             // One source may not use more than all: a contradiction, not a wrong value.
             match parse("tlsgate.toml", &text) {
-                Ok(_) => {}
+                Ok(_) => drop(valid(&text)),
                 Err(found) => assert!(option.key == "hello_memory_per_source", "{line}{found}"),
             }
         }
@@ -382,7 +398,10 @@ proptest! {
 }
 
 fn check_answer(text: &str) -> Result<(), TestCaseError> {
-    let Err(diagnostics) = parse("a.toml", text) else { return Ok(()) };
+    let Err(diagnostics) = parse("a.toml", text) else {
+        prop_assert_eq!(refused_by_the_schema(text), [""; 0]);
+        return Ok(());
+    };
     prop_assert!(!diagnostics.is_empty());
     let lines = text.split('\n').count();
     let mut last = 0;
