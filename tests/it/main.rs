@@ -14,6 +14,7 @@
 mod bulk;
 mod clients;
 mod command_line;
+mod completions;
 mod demo;
 mod endings;
 mod endings_network;
