@@ -19,6 +19,7 @@ mod demo;
 mod endings;
 mod endings_network;
 mod endings_resources;
+mod engine_fallback;
 mod hello;
 mod listeners;
 mod scale;
