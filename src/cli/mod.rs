@@ -1,12 +1,15 @@
 //! The command line: what was said, and the exit code it ends with.
 
 mod check;
+mod completions;
+mod config;
 mod demo;
 mod process_log;
 mod reload;
 mod run;
 mod version;
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -38,6 +41,10 @@ enum Command {
     Reload(reload::Options),
     /// Show the version; -v also what this build and this machine can do
     Version(version::Options),
+    /// Print what there is to configure
+    Config(config::Options),
+    /// Print completions for a shell
+    Completions(completions::Options),
     /// Run a gateway on an embedded CA, certificate and backend, and drive it
     Demo(demo::Options),
 }
@@ -67,12 +74,25 @@ pub fn main() -> ExitCode {
         (Some(Command::Check(options)), ..) => check::check(&options),
         (Some(Command::Reload(options)), ..) => reload::reload(&options),
         (Some(Command::Version(options)), ..) => version::version(&options),
+        (Some(Command::Config(options)), ..) => config::config(&options),
+        (Some(Command::Completions(options)), ..) => completions::completions(&options),
         (Some(Command::Demo(options)), ..) => demo::demo(&options),
         (None, true, Some(config)) => check::check(&check::Options { config, json: false }),
         (None, false, Some(config)) => run::run(&config),
         (None, ..) => Exit::Failure,
     };
     ExitCode::from(exit as u8)
+}
+
+/// Prints a whole file. A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Exit {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("cannot print: {error}");
+            Exit::Failure
+        }
+        _ => Exit::Success,
+    }
 }
 
 impl From<&StartError> for Exit {

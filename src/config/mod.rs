@@ -12,6 +12,7 @@ pub mod options;
 mod read;
 pub mod reference;
 mod restart;
+pub mod schema;
 mod suggest;
 mod table;
 pub mod units;

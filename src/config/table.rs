@@ -1,6 +1,7 @@
 //! Every table and option of the file: name, kind, default, meaning. Data only.
 //!
-//! Change it here, and reading, messages and the reference follow (`reference.rs`).
+//! Change it here, and reading, messages, the reference (`reference.rs`) and the JSON Schema for
+//! editors (`schema.rs`) follow.
 
 use std::time::Duration;
 

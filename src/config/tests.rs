@@ -1,11 +1,6 @@
-//! Whole files: what they mean, and what the gateway says about mistakes.
-//!
-//! `mistakes/*.txt` hold the golden messages: `=== title`, the file, `---`, the diagnostics. A line
-//! `$listener` stands for a listener without mistakes. `TLSGATE_UPDATE_GOLDEN=1` writes the
-//! diagnostics anew; read the difference before committing it.
+//! Whole files: what they mean. What the gateway says about mistakes is in `tests/mistakes`.
 
-use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -83,7 +78,22 @@ tls = { certificate = "a.pem", certificate_key = "a.key", resumption = "off" }
 "#;
 
 fn valid(text: &str) -> Config {
-    parse("conf/tlsgate.toml", text).unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
+    let config = parse("conf/tlsgate.toml", text);
+    let config = config.unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+    assert_eq!(refused_by_the_schema(text), [""; 0], "{text}");
+    config
+}
+
+/// What the JSON Schema says against a file; nothing, where the gateway accepts the file.
+fn refused_by_the_schema(text: &str) -> Vec<String> {
+    static VALIDATOR: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+        let schema = serde_json::from_str(&schema::file()).expect("JSON");
+        jsonschema::draft7::new(&schema).expect("a schema of draft 7")
+    });
+    let table: toml::Table = text.parse().expect("TOML");
+    let value = serde_json::to_value(table).expect("TOML is JSON with dates");
+    let all = VALIDATOR.iter_errors(&value);
+    all.map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
 #[test]
@@ -286,7 +296,7 @@ fn every_extreme_of_every_option_is_understood() {
             };
             // One source may not use more than all: a contradiction, not a wrong value.
             match parse("tlsgate.toml", &text) {
-                Ok(_) => {}
+                Ok(_) => drop(valid(&text)),
                 Err(found) => assert!(option.key == "hello_memory_per_source", "{line}{found}"),
             }
         }
@@ -345,46 +355,6 @@ fn every_default_and_example_is_an_allowed_value() {
     }
 }
 
-#[test]
-fn mistakes_in_values() {
-    golden("values.txt", 20);
-}
-
-#[test]
-fn mistakes_in_listeners() {
-    golden("listeners.txt", 20);
-}
-
-#[test]
-fn mistakes_in_tls() {
-    golden("tls.txt", 20);
-}
-
-/// Compares each case of the file; `least` guards against a file that lost its cases.
-fn golden(name: &str, least: usize) {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "src/config/mistakes", name].iter().collect();
-    let golden = std::fs::read_to_string(&path).expect("the golden file is part of the source");
-    let mut actual = String::new();
-    let mut cases = 0;
-    for case in golden.split("=== ").skip(1) {
-        let (title, rest) = case.split_once('\n').expect("a title");
-        let (text, _) = rest.split_once("---\n").expect("a line of three dashes");
-        let full = text.replace("$listener\n", LISTENER);
-        let found = match parse("tlsgate.toml", &full) {
-            Ok(_) => "no mistake\n".to_owned(),
-            Err(diagnostics) => diagnostics.to_string(),
-        };
-        writeln!(actual, "=== {title}\n{text}---\n{found}").expect("a string takes everything");
-        cases += 1;
-    }
-    assert!(cases >= least, "{cases} cases");
-    if std::env::var_os("TLSGATE_UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, &actual).expect("the source can be written");
-        return;
-    }
-    assert_eq!(actual, golden, "messages changed: see the header of this file");
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -430,7 +400,10 @@ proptest! {
 }
 
 fn check_answer(text: &str) -> Result<(), TestCaseError> {
-    let Err(diagnostics) = parse("a.toml", text) else { return Ok(()) };
+    let Err(diagnostics) = parse("a.toml", text) else {
+        prop_assert_eq!(refused_by_the_schema(text), [""; 0]);
+        return Ok(());
+    };
     prop_assert!(!diagnostics.is_empty());
     let lines = text.split('\n').count();
     let mut last = 0;

@@ -126,8 +126,8 @@ fn load_identity(
     };
     let certified = CertifiedKey::new(chain, signing_key);
     let identity = describe(&certificate, &certified).map_err(|problem| vec![problem])?;
-    certified.keys_match().map_err(|error| {
-        let found = format!("the key of another certificate ({error})");
+    certified.keys_match().map_err(|_| {
+        let found = "the key of another certificate";
         let hint = format!(
             "Compare `openssl x509 -pubkey -noout -in {}` with `openssl pkey -pubout -in {}`.",
             certificate.file.display(),
@@ -144,8 +144,8 @@ fn describe(
     certified: &CertifiedKey,
 ) -> Result<impl FnOnce(Arc<CertifiedKey>) -> Identity + use<>, IdentityProblem> {
     let first = certified.cert.first().map_or(&[][..], |certificate| certificate);
-    let (_, parsed) = X509Certificate::from_der(first).map_err(|error| {
-        let found = format!("a certificate that cannot be read ({error})");
+    let (_, parsed) = X509Certificate::from_der(first).map_err(|_| {
+        let found = "a certificate that cannot be read";
         named.problem(found, "X.509 certificates in PEM", "Ask for the certificate again.")
     })?;
     let names = names(&parsed);
@@ -205,10 +205,10 @@ fn load_key(
     let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         let encrypted = bytes.windows(9).any(|word| word == b"ENCRYPTED");
         let found = match error {
-            pem::Error::NoItemsFound if encrypted => "an encrypted private key".to_owned(),
-            pem::Error::NoItemsFound => "no private key".to_owned(),
+            _ if encrypted => "an encrypted private key",
+            pem::Error::NoItemsFound => "no private key",
             // The text of other errors may quote the file, which is secret.
-            _ => "damaged PEM".to_owned(),
+            _ => "damaged PEM",
         };
         let hint = if encrypted {
             format!("Decrypt it: `openssl pkey -in {} -out <file>`.", named.file.display())
@@ -264,7 +264,9 @@ impl Named<'_> {
 
     fn unreadable(&self, error: &io::Error) -> IdentityProblem {
         let hint = match error.kind() {
-            io::ErrorKind::NotFound => "Check the path; relative ones start where tlsgate does.",
+            io::ErrorKind::NotFound => {
+                "Check the path; relative ones start at the directory of the configuration."
+            }
             io::ErrorKind::PermissionDenied => "Let the user that tlsgate runs as read it.",
             _ => "Check the file.",
         };
@@ -298,6 +300,9 @@ impl Named<'_> {
         match chain {
             Ok(chain) if chain.is_empty() => Err(self.problem("no certificate", allowed, hint)),
             Ok(chain) => Ok(chain),
+            Err(pem::Error::MissingSectionEnd { .. }) => {
+                Err(self.problem("damaged PEM: the line -----END is missing", allowed, hint))
+            }
             Err(error) => Err(self.problem(format!("damaged PEM: {error}"), allowed, hint)),
         }
     }
