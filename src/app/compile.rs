@@ -9,7 +9,8 @@ use crate::engine::Address;
 use crate::policy::{ListenerPolicy, Policy};
 use crate::telemetry::CertificateFacts;
 use crate::tls::ServerProfile;
-use crate::tls::identity::{self, Identities, IdentityProblem};
+use crate::tls::file::FileProblem;
+use crate::tls::identity::{self, Identities};
 use crate::tls::provider::provider;
 use crate::tls::resumption::{Clock, Domain, SessionStore};
 use crate::tls::server_config::server_config;
@@ -180,7 +181,7 @@ impl Compiler<'_> {
     }
 }
 
-fn diagnostic(file_name: &str, listener: &str, problem: IdentityProblem) -> Diagnostic {
+fn diagnostic(file_name: &str, listener: &str, problem: FileProblem) -> Diagnostic {
     Diagnostic {
         file: file_name.to_owned(),
         line: problem.line,
