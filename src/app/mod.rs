@@ -20,6 +20,7 @@ use crate::telemetry::aggregator::answer_channel;
 use crate::telemetry::{
     Aggregator, AggregatorHandle, ListenerFacts, ListenerNames, ShardPort, SharedCounters,
 };
+use crate::tls::resumption::{Clock, Resumption};
 pub use bind::BindError;
 pub use compile::{Compiled, compile};
 use status::{Status, StatusParts};
@@ -66,11 +67,14 @@ pub enum StartError {
     AdminBind(std::net::SocketAddr, io::Error),
     #[error("log.access: {0}")]
     AccessLog(io::Error),
+    #[error("cannot make ticket keys: {0}")]
+    TicketKeys(#[from] rustls::Error),
     #[error("cannot start: {0}")]
     Other(#[from] io::Error),
 }
 
-/// Reads and checks a configuration file and everything it names.
+/// Reads and checks a configuration file and everything it names, for a process that has not
+/// started: with a session store and ticket keys of its own.
 ///
 /// # Errors
 /// Every mistake at once.
@@ -82,10 +86,12 @@ pub fn load(file: &Path) -> Result<(Config, Compiled), StartError> {
     };
     let mut reading = config::read(&name, &text);
     let Some(config) = reading.config else {
-        compile::check_files(&name, &reading.tls, &mut reading.diagnostics);
+        let (resumption, tls) = (reading.resumption.as_ref(), &reading.tls);
+        compile::check_files(&name, resumption, tls, &mut reading.diagnostics);
         return Err(StartError::Config(reading.diagnostics));
     };
-    let compiled = compile(&name, &config, unix_now()).map_err(StartError::Config)?;
+    let resumption = Resumption::new(&config.resumption, Clock::system())?;
+    let compiled = compile(&name, &config, unix_now(), &resumption).map_err(StartError::Config)?;
     Ok((config, compiled))
 }
 
@@ -97,6 +103,7 @@ impl Gateway {
     pub fn start(config: &Config, compiled: Compiled) -> Result<Self, StartError> {
         let chosen = probe::choose(config.gateway.engine).map_err(StartError::Engine)?;
         let count = config.gateway.workers.map_or_else(default_count, usize::from);
+        compiled.resumption.set(compiled.secrets.clone(), config.resumption.lifetime)?;
         let limits = limits::raise(config.gateway.max_connections, count, config.listeners.len());
         let mut listeners = Vec::new();
         let mut sockets: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
@@ -278,14 +285,15 @@ mod tests {
     fn mistakes_in_values_do_not_hide_mistakes_in_files() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("tlsgate.toml");
-        let text = "[gateway]\nworkers = 0\n[[listener]]\nname = \"a\"\nlisten = \"127.0.0.1:0\"\n\
+        let text = "[gateway]\nworkers = 0\n[resumption]\nticket_secret = \"none.secret\"\n\
+                    [[listener]]\nname = \"a\"\nlisten = \"127.0.0.1:0\"\n\
                     upstream = \"127.0.0.1:1\"\n[listener.tls]\ncertificate = \"none.pem\"\n\
                     certificate_key = \"none.key\"\n";
         std::fs::write(&file, text).expect("a writable directory");
         let Err(StartError::Config(diagnostics)) = load(&file) else {
-            panic!("three mistakes must not pass")
+            panic!("four mistakes must not pass")
         };
         let lines: Vec<_> = diagnostics.as_slice().iter().map(|found| found.line).collect();
-        assert_eq!(lines, [2, 8, 9], "{diagnostics}");
+        assert_eq!(lines, [2, 4, 10, 11], "{diagnostics}");
     }
 }

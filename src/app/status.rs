@@ -12,7 +12,7 @@ use crate::telemetry::{
     AggregatorHandle, CertificateFacts, Facts, ListenerFacts, ProcessFigures, ReadError,
     SharedCounters, Snapshot,
 };
-use crate::tls::resumption::{Domain, SessionStore};
+use crate::tls::resumption::Resumption;
 
 /// What a [`Status`] is made of.
 pub(super) struct StatusParts {
@@ -30,8 +30,7 @@ pub(super) struct Status {
     reason: Arc<str>,
     listeners: Vec<ListenerFacts>,
     certificates: Vec<CertificateFacts>,
-    store: Arc<SessionStore>,
-    domains: Vec<Domain>,
+    resumption: Resumption,
     shared: Arc<SharedCounters>,
     lifecycle: AtomicU8,
     aggregator: OnceLock<AggregatorHandle>,
@@ -47,8 +46,7 @@ impl Status {
             engine: parts.engine,
             listeners: parts.listeners,
             certificates: parts.compiled.certificates,
-            store: parts.compiled.store,
-            domains: parts.compiled.domains,
+            resumption: parts.compiled.resumption,
             shared: parts.shared,
             lifecycle: AtomicU8::new(Lifecycle::Starting as u8),
             aggregator: OnceLock::new(),
@@ -75,22 +73,18 @@ impl Status {
             started_unix_ms: self.started_unix_ms,
             listeners: self.listeners.clone(),
             certificates: self.certificates.clone(),
+            tickets: self.resumption.keys.stats(),
             process: ProcessFigures::read(heap::live_bytes()),
         }
     }
 
     fn refresh_shared(&self) {
-        let store = self.store.stats();
+        let store = self.resumption.store.stats();
         self.shared.session_hits.set(store.hits);
         self.shared.session_misses.set(store.misses);
         self.shared.session_evictions.set(store.evicted);
         self.shared.session_entries.set(store.entries);
         self.shared.session_bytes.set(store.bytes);
-        let tickets = || self.domains.iter().filter_map(Domain::ticket_stats);
-        self.shared.tickets_issued.set(tickets().map(|stats| stats.issued).sum());
-        self.shared.tickets_accepted.set(tickets().map(|stats| stats.accepted).sum());
-        let refused = tickets().map(|stats| stats.rejected + stats.expired).sum();
-        self.shared.tickets_rejected.set(refused);
     }
 }
 

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod run;
+mod secret;
 mod version;
 
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ enum Command {
     Run(ConfigFile),
     /// Check a configuration and everything it names
     Check(check::Options),
+    /// Print a fresh secret for the file that `ticket_secret` names
+    Secret,
     /// Show the version; -v also what this build and this machine can do
     Version(version::Options),
     /// Run a gateway on an embedded CA, certificate and backend, and drive it
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
     let exit = match (arguments.command, arguments.test, arguments.config) {
         (Some(Command::Run(file)), ..) => run::run(&file.config),
         (Some(Command::Check(options)), ..) => check::check(&options),
+        (Some(Command::Secret), ..) => secret::secret(),
         (Some(Command::Version(options)), ..) => version::version(&options),
         (Some(Command::Demo(options)), ..) => demo::demo(&options),
         (None, true, Some(config)) => check::check(&check::Options { config, json: false }),
@@ -75,9 +79,10 @@ impl From<&StartError> for Exit {
         match error {
             StartError::Config(_) | StartError::Unreadable(..) => Self::BadConfig,
             StartError::Bind(_) | StartError::AdminBind(..) => Self::CannotBind,
-            StartError::Engine(_) | StartError::AccessLog(_) | StartError::Other(_) => {
-                Self::Failure
-            }
+            StartError::Engine(_)
+            | StartError::AccessLog(_)
+            | StartError::TicketKeys(_)
+            | StartError::Other(_) => Self::Failure,
         }
     }
 }

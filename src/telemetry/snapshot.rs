@@ -11,6 +11,7 @@ use super::histograms::{Kind, Phase, PhaseHistogram};
 use super::process::ProcessFigures;
 use super::shard::ShardGauges;
 use super::shared::SharedValues;
+use crate::tls::resumption::TicketStats;
 
 /// The quantiles that digests hold, with their names.
 pub const QUANTILES: [(f64, &str); 5] =
@@ -52,6 +53,7 @@ pub struct Facts {
     pub started_unix_ms: u64,
     pub listeners: Vec<ListenerFacts>,
     pub certificates: Vec<CertificateFacts>,
+    pub tickets: TicketStats,
     pub process: ProcessFigures,
 }
 

@@ -23,6 +23,7 @@ use super::{Exit, run};
 use crate::app::{self, Gateway, StartError};
 use crate::config;
 use crate::telemetry::ReadError;
+use crate::tls::resumption::{Clock, Resumption};
 use certificates::Certificates;
 use setup::Setup;
 use summary::Summary;
@@ -124,6 +125,9 @@ fn start(setup: &Setup) -> Result<Gateway, Failure> {
     let name = name.display().to_string();
     let config = config::parse(&name, &text).map_err(StartError::Config)?;
     run::start_log(&config.log);
-    let compiled = app::compile(&name, &config, app::unix_now()).map_err(StartError::Config)?;
+    let resumption =
+        Resumption::new(&config.resumption, Clock::system()).map_err(StartError::TicketKeys)?;
+    let compiled =
+        app::compile(&name, &config, app::unix_now(), &resumption).map_err(StartError::Config)?;
     Ok(Gateway::start(&config, compiled)?)
 }
