@@ -7,11 +7,11 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::corpus;
 use crate::support::SOON;
 use crate::support::backend::dead_address;
 use crate::support::ca::{KeyKind, NAME, ca};
 use crate::support::gateway::free_port;
-use crate::support::mistakes;
 use crate::support::process::{Ended, gateway_program, run};
 
 const USAGE: i32 = 2;
@@ -111,7 +111,7 @@ fn command_line_bad_files() {
 #[test]
 #[ignore = "run by tests/run"]
 fn command_line_every_mistake() {
-    let mistakes = mistakes::all();
+    let mistakes = corpus::all();
     let refused = mistakes.iter().filter(|mistake| mistake.is_refused());
     assert!(refused.clone().count() >= 60);
     for mistake in refused {

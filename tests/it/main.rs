@@ -15,6 +15,8 @@ mod bulk;
 mod clients;
 mod command_line;
 mod completions;
+#[path = "../mistakes/corpus.rs"]
+mod corpus;
 mod demo;
 mod endings;
 mod endings_network;
@@ -22,6 +24,7 @@ mod endings_resources;
 mod engine_fallback;
 mod hello;
 mod listeners;
+mod reload;
 mod scale;
 mod selection;
 mod stop;

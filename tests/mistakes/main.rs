@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use corpus::{FILE, Mistake};
 use tempfile::TempDir;
+use tlsgate::app::Loaded;
 
 /// Fewest kinds of mistakes, [`kind`] by [`kind`].
 const LEAST_KINDS: usize = 60;
@@ -56,7 +57,7 @@ fn said_about(mistake: &Mistake) -> String {
     let directory = TempDir::new().expect("a temporary directory");
     let file = mistake.write(directory.path());
     let said = match tlsgate::app::load(&file) {
-        Ok((_, compiled)) => {
+        Ok(Loaded { compiled, .. }) => {
             assert!(!compiled.warnings.is_empty(), "no mistake: {}", mistake.title);
             compiled.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect()
         }

@@ -7,9 +7,6 @@ pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod metrics;
-#[path = "../../mistakes/corpus.rs"]
-#[allow(dead_code, reason = "shared with tests/mistakes, which looks at more of it")]
-pub(crate) mod mistakes;
 pub(crate) mod network;
 pub(crate) mod process;
 
