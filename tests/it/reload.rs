@@ -20,7 +20,7 @@ use crate::support::client::{
 };
 use crate::support::gateway::{Gateway, Setup, free_port};
 use crate::support::process::{gateway_program, run};
-use crate::support::{Engine, SOON, engines, sized, wait_until};
+use crate::support::{SOON, engines, sized, wait_until};
 
 const BAD_CONFIG: i32 = 3;
 
@@ -318,26 +318,29 @@ fn reload_of_watched_certificates() {
 #[ignore = "run by tests/run"]
 fn reload_changes_the_logs() {
     let backend = Backend::echo();
-    let setup = Setup::new(Engine::Epoll, backend.address());
-    let file = setup.directory().join("access.log");
-    let gateway = setup.start();
-    let config = config(Version::V13);
-    let first = connect(gateway.address(), &config);
-    let peer = local(&first);
-    close(first);
-    gateway.line_of(peer);
-    gateway.rewrite(|text| {
-        let target = format!("access = {:?}", format!("file:{}", file.display()));
-        text.replace("access = \"stdout\"", &target).replace("[log]", "[log]\nlevel = \"error\"")
-    });
-    assert!(gateway.reload());
-    let second = connect(gateway.address(), &config);
-    let peer = local(&second).to_string();
-    close(second);
-    let written = || fs::read_to_string(&file).is_ok_and(|text| text.contains(&peer));
-    wait_until("the line is in the file", SOON, written);
-    assert_eq!(gateway.lines().len(), 1, "and not where they went before");
-    let before = gateway.stderr();
-    assert!(gateway.reload());
-    assert_eq!(gateway.stderr(), before, "messages below the new level are not written");
+    for engine in engines() {
+        let setup = Setup::new(engine, backend.address());
+        let file = setup.directory().join("access.log");
+        let gateway = setup.start();
+        let config = config(Version::V13);
+        let first = connect(gateway.address(), &config);
+        let peer = local(&first);
+        close(first);
+        gateway.line_of(peer);
+        gateway.rewrite(|text| {
+            let target = format!("access = {:?}", format!("file:{}", file.display()));
+            text.replace("access = \"stdout\"", &target)
+                .replace("[log]", "[log]\nlevel = \"error\"")
+        });
+        assert!(gateway.reload());
+        let second = connect(gateway.address(), &config);
+        let peer = local(&second).to_string();
+        close(second);
+        let written = || fs::read_to_string(&file).is_ok_and(|text| text.contains(&peer));
+        wait_until("the line is in the file", SOON, written);
+        assert_eq!(gateway.lines().len(), 1, "and not where they went before");
+        let before = gateway.stderr();
+        assert!(gateway.reload());
+        assert_eq!(gateway.stderr(), before, "messages below the new level are not written");
+    }
 }
