@@ -31,6 +31,7 @@ pub(crate) struct Setup {
     upstream: String,
     listen_ip: String,
     gateway: String,
+    resumption: String,
     listener: String,
     tls: String,
     certificates: Vec<Files>,
@@ -38,7 +39,7 @@ pub(crate) struct Setup {
     keepalive: String,
     /// Name, address and upstream of further listeners.
     others: Vec<[String; 3]>,
-    counts_heap: bool,
+    environment: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -51,13 +52,14 @@ impl Setup {
             upstream: format!("{:?}", upstream.to_string()),
             listen_ip: "127.0.0.1".to_owned(),
             gateway: String::new(),
+            resumption: String::new(),
             listener: String::new(),
             tls: String::new(),
             certificates: Vec::new(),
             timeouts: String::new(),
             keepalive: String::new(),
             others: Vec::new(),
-            counts_heap: false,
+            environment: Vec::new(),
         }
     }
 
@@ -73,6 +75,11 @@ impl Setup {
 
     pub(crate) fn gateway(mut self, line: &str) -> Self {
         writeln!(self.gateway, "{line}").expect("a String");
+        self
+    }
+
+    pub(crate) fn resumption(mut self, line: &str) -> Self {
+        writeln!(self.resumption, "{line}").expect("a String");
         self
     }
 
@@ -109,8 +116,13 @@ impl Setup {
 
     /// Makes the heap's figures exact: glibc counts what its threads keep for the next allocation
     /// as in use, so they are told to keep nothing.
-    pub(crate) fn counts_heap(mut self) -> Self {
-        self.counts_heap = true;
+    pub(crate) fn counts_heap(self) -> Self {
+        self.environment("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
+    }
+
+    /// Sets a variable of the gateway's environment.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -139,12 +151,11 @@ impl Setup {
         let file = self.directory.path().join("tlsgate.toml");
         fs::write(&file, self.text(address, admin)).expect("a writable directory");
         let mut command = Command::new(gateway_program());
-        if self.counts_heap {
-            command.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
-        }
-        let process = Process::start(command.args(["run", "-c"]).arg(&file));
+        command.args(["run", "-c"]).arg(&file).envs(self.environment);
+        let process = Process::start(&mut command);
         let mut gateway = Gateway {
             process: Some(process),
+            command,
             address,
             admin,
             ca_file,
@@ -157,7 +168,8 @@ impl Setup {
     }
 
     fn text(&self, address: SocketAddr, admin: SocketAddr) -> String {
-        let Self { workers, upstream, gateway, listener, tls, timeouts, keepalive, .. } = self;
+        let Self { workers, upstream, gateway, resumption, listener, tls, .. } = self;
+        let Self { timeouts, keepalive, .. } = self;
         let engine = self.engine.name();
         let certificates: Vec<String> = self.certificates.iter().map(table).collect();
         let certificates = certificates.join(",\n");
@@ -178,6 +190,8 @@ listen = "{admin}"
 [log]
 format = "json"
 access = "stdout"
+[resumption]
+{resumption}
 [[listener]]
 name = "{LISTENER}"
 listen = "{address}"
@@ -205,6 +219,7 @@ fn table(files: &Files) -> String {
 /// A running gateway. Dropping it tells it to stop and demands that it does, with status 0.
 pub(crate) struct Gateway {
     process: Option<Process>,
+    command: Command,
     address: SocketAddr,
     admin: SocketAddr,
     ca_file: PathBuf,
@@ -296,6 +311,19 @@ impl Gateway {
         line
     }
 
+    /// Stops it, demands that it ends with status 0, and starts it anew on the same addresses,
+    /// with what its files say now. It counts from zero again.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub(crate) fn restart(&mut self) {
+        let process = self.process.take().expect("present until the end");
+        stop(process);
+        self.process = Some(Process::start(&mut self.command));
+        self.taken = 0;
+        self.wait_until_ready();
+    }
+
     /// Waits for the end without telling it to stop; nothing is demanded of the exit code.
     pub(crate) fn wait(mut self, limit: Duration) -> Ended {
         let ended = self.process.take().expect("present until the end").wait(limit);
@@ -327,11 +355,15 @@ impl Drop for Gateway {
             eprintln!("--- log:\n{}", both_ends(&process.stderr()));
             return;
         }
-        process.signal(Signal::TERM);
-        let ended = process.wait(STOP);
-        assert_eq!(ended.code(), 0, "exit code after TERM:\n{}", ended.stderr);
-        assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
+        stop(process);
     }
+}
+
+fn stop(process: Process) {
+    process.signal(Signal::TERM);
+    let ended = process.wait(STOP);
+    assert_eq!(ended.code(), 0, "exit code after TERM:\n{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
 }
 
 /// The first and the last lines.
