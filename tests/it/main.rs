@@ -24,6 +24,7 @@ mod endings_resources;
 mod engine_fallback;
 mod hello;
 mod listeners;
+mod malformed;
 mod reload;
 mod scale;
 mod selection;
