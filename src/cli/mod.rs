@@ -7,6 +7,7 @@ mod demo;
 mod process_log;
 mod reload;
 mod run;
+mod secret;
 mod version;
 
 use std::io::{ErrorKind, Write};
@@ -39,6 +40,8 @@ enum Command {
     Check(check::Options),
     /// Make a running gateway load its configuration anew
     Reload(reload::Options),
+    /// Print a fresh secret for the file that `ticket_secret` names
+    Secret,
     /// Show the version; -v also what this build and this machine can do
     Version(version::Options),
     /// Print what there is to configure
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         (Some(Command::Run(file)), ..) => run::run(&file.config),
         (Some(Command::Check(options)), ..) => check::check(&options),
         (Some(Command::Reload(options)), ..) => reload::reload(&options),
+        (Some(Command::Secret), ..) => secret::secret(),
         (Some(Command::Version(options)), ..) => version::version(&options),
         (Some(Command::Config(options)), ..) => config::config(&options),
         (Some(Command::Completions(options)), ..) => completions::completions(&options),
@@ -102,9 +106,10 @@ impl From<&StartError> for Exit {
             StartError::Bind(_) | StartError::AdminBind(..) | StartError::Control(..) => {
                 Self::CannotBind
             }
-            StartError::Engine(_) | StartError::AccessLog(_) | StartError::Other(_) => {
-                Self::Failure
-            }
+            StartError::Engine(_)
+            | StartError::AccessLog(_)
+            | StartError::TicketKeys(_)
+            | StartError::Other(_) => Self::Failure,
         }
     }
 }

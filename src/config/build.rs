@@ -20,6 +20,11 @@ pub(super) fn config(root: &Section) -> Option<Config> {
     })
 }
 
+/// The resumption section, if it can be built.
+pub(super) fn resumption_section(root: &Section) -> Option<Resumption> {
+    resumption(root.child("resumption")?)
+}
+
 /// The TLS sections that can be built, with their listeners' names. One that asks for client
 /// certificates and names no CAs was told so, and there is no file to look into.
 pub(super) fn tls_sections(root: &Section) -> Vec<(String, DownstreamTls)> {
@@ -64,6 +69,8 @@ fn resumption(section: &Section) -> Option<Resumption> {
         max_entries: section.get("max_entries")?,
         max_bytes: section.get("max_bytes")?,
         lifetime: section.get("lifetime")?,
+        ticket_secret: section.get("ticket_secret"),
+        ticket_secret_line: line_of(section, "ticket_secret"),
     })
 }
 

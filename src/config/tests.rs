@@ -40,6 +40,7 @@ access = "file:log/access.log"
 max_entries = 10
 max_bytes = "1MiB"
 lifetime = "7d"
+ticket_secret = "ticket.secret"
 [[listener]]
 name = "sip"
 listen = "[::]:5061"
@@ -114,7 +115,14 @@ fn every_option_reaches_the_model() {
     let access = AccessLog::File("conf/log/access.log".into());
     assert_eq!(config.log, Log { level: LogLevel::Debug, format: LogFormat::Json, access });
     let lifetime = Duration::from_secs(604_800);
-    assert_eq!(config.resumption, Resumption { max_entries: 10, max_bytes: 1 << 20, lifetime });
+    let resumption = Resumption {
+        max_entries: 10,
+        max_bytes: 1 << 20,
+        lifetime,
+        ticket_secret: Some("conf/ticket.secret".into()),
+        ticket_secret_line: 20,
+    };
+    assert_eq!(config.resumption, resumption);
     let listener = Listener {
         name: "sip".to_owned(),
         listen: ListenAddress::Tcp("[::]:5061".parse().expect("an address")),
@@ -124,7 +132,7 @@ fn every_option_reaches_the_model() {
             Endpoint::Name("component.example".to_owned(), 5060),
             Endpoint::Unix("/run/component.sock".into()),
         ],
-        upstream_line: 24,
+        upstream_line: 25,
         connect: ConnectWhen::AfterHello,
         tls: everything_tls(),
         timeouts: Timeouts {
@@ -157,18 +165,18 @@ fn everything_tls() -> DownstreamTls {
     };
     DownstreamTls {
         certificates: vec![
-            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 28),
-            certificate("conf/rsa.pem", "conf/../rsa.key", 29),
+            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 29),
+            certificate("conf/rsa.pem", "conf/../rsa.key", 30),
         ],
         key_group: Some("tls-keys".to_owned()),
-        key_group_line: 31,
+        key_group_line: 32,
         strict_sni: true,
         alpn: vec!["sip/2".to_owned(), "h2".to_owned()],
         min_version: TlsVersion::V1_3,
         max_version: TlsVersion::V1_3,
         client_cert: ClientCert::Required,
         trusted_ca: Some("conf/ca.pem".into()),
-        trusted_ca_line: 37,
+        trusted_ca_line: 38,
         resumption: ResumptionMode::Store,
         tls13_tickets: 4,
     }
@@ -192,7 +200,13 @@ fn absent_options_have_their_defaults() {
     let log = Log { level: LogLevel::Info, format: LogFormat::Text, access: AccessLog::Stdout };
     assert_eq!(config.log, log);
     let lifetime = Duration::from_secs(6 * 3600);
-    let resumption = Resumption { max_entries: 100_000, max_bytes: 64 << 20, lifetime };
+    let resumption = Resumption {
+        max_entries: 100_000,
+        max_bytes: 64 << 20,
+        lifetime,
+        ticket_secret: None,
+        ticket_secret_line: 0,
+    };
     assert_eq!(config.resumption, resumption);
     let listener = &config.listeners[0];
     assert_eq!((listener.backlog, listener.connect), (4096, ConnectWhen::AfterHello));

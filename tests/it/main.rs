@@ -30,3 +30,4 @@ mod selection;
 mod stop;
 mod support;
 mod telemetry;
+mod ticket_keys;

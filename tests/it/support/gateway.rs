@@ -35,6 +35,7 @@ pub(crate) struct Setup {
     listen_ip: String,
     gateway: String,
     admin: String,
+    resumption: String,
     listener: String,
     tls: String,
     certificates: Vec<Files>,
@@ -42,7 +43,7 @@ pub(crate) struct Setup {
     keepalive: String,
     /// Name, address and upstream of further listeners.
     others: Vec<[String; 3]>,
-    counts_heap: bool,
+    environment: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -57,13 +58,14 @@ impl Setup {
             listen_ip: "127.0.0.1".to_owned(),
             gateway: String::new(),
             admin: String::new(),
+            resumption: String::new(),
             listener: String::new(),
             tls: String::new(),
             certificates: Vec::new(),
             timeouts: String::new(),
             keepalive: String::new(),
             others: Vec::new(),
-            counts_heap: false,
+            environment: Vec::new(),
         }
     }
 
@@ -96,6 +98,11 @@ impl Setup {
 
     pub(crate) fn admin(mut self, line: &str) -> Self {
         writeln!(self.admin, "{line}").expect("a String");
+        self
+    }
+
+    pub(crate) fn resumption(mut self, line: &str) -> Self {
+        writeln!(self.resumption, "{line}").expect("a String");
         self
     }
 
@@ -132,8 +139,13 @@ impl Setup {
 
     /// Makes the heap's figures exact: glibc counts what its threads keep for the next allocation
     /// as in use, so they are told to keep nothing.
-    pub(crate) fn counts_heap(mut self) -> Self {
-        self.counts_heap = true;
+    pub(crate) fn counts_heap(self) -> Self {
+        self.environment("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
+    }
+
+    /// Sets a variable of the gateway's environment.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -164,13 +176,11 @@ impl Setup {
         let mut words = self.launcher.iter().map(OsString::from).collect::<Vec<_>>();
         words.push(gateway_program().into());
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]);
-        if self.counts_heap {
-            command.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
-        }
-        let process = Process::start(command.args(["run", "-c"]).arg(&file));
+        command.args(&words[1..]).args(["run", "-c"]).arg(&file).envs(self.environment);
+        let process = Process::start(&mut command);
         let mut gateway = Gateway {
             process: Some(process),
+            command,
             address,
             admin,
             ca_file,
@@ -184,9 +194,8 @@ impl Setup {
     }
 
     fn text(&self, address: SocketAddr, admin: SocketAddr) -> String {
-        let Self { engine, workers, upstream, gateway, listener, tls, timeouts, keepalive, .. } =
-            self;
-        let more_admin = &self.admin;
+        let Self { engine, workers, upstream, gateway, resumption, listener, tls, .. } = self;
+        let Self { timeouts, keepalive, admin: more_admin, .. } = self;
         let certificates: Vec<String> = self.certificates.iter().map(table).collect();
         let certificates = certificates.join(",\n");
         let other = |[name, listen, upstream]: &[String; 3]| {
@@ -207,6 +216,8 @@ listen = "{admin}"
 [log]
 format = "json"
 access = "stdout"
+[resumption]
+{resumption}
 [[listener]]
 name = "{LISTENER}"
 listen = "{address}"
@@ -234,6 +245,7 @@ fn table(files: &Files) -> String {
 /// A running gateway. Dropping it tells it to stop and demands that it does, with status 0.
 pub(crate) struct Gateway {
     process: Option<Process>,
+    command: Command,
     address: SocketAddr,
     admin: SocketAddr,
     ca_file: PathBuf,
@@ -367,6 +379,19 @@ impl Gateway {
         line
     }
 
+    /// Stops it, demands that it ends with status 0, and starts it anew on the same addresses,
+    /// with what its files say now. It counts from zero again.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub(crate) fn restart(&mut self) {
+        let process = self.process.take().expect("present until the end");
+        stop(process);
+        self.process = Some(Process::start(&mut self.command));
+        self.taken = 0;
+        self.wait_until_ready();
+    }
+
     /// Waits for the end without telling it to stop; nothing is demanded of the exit code.
     pub(crate) fn wait(mut self, limit: Duration) -> Ended {
         let ended = self.process.take().expect("present until the end").wait(limit);
@@ -398,11 +423,15 @@ impl Drop for Gateway {
             eprintln!("--- log:\n{}", both_ends(&process.stderr()));
             return;
         }
-        process.signal(Signal::TERM);
-        let ended = process.wait(STOP);
-        assert_eq!(ended.code(), 0, "exit code after TERM:\n{}", ended.stderr);
-        assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
+        stop(process);
     }
+}
+
+fn stop(process: Process) {
+    process.signal(Signal::TERM);
+    let ended = process.wait(STOP);
+    assert_eq!(ended.code(), 0, "exit code after TERM:\n{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
 }
 
 /// The first and the last lines.
