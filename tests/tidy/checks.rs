@@ -51,13 +51,11 @@ fn declared_files(file: &File) -> Vec<String> {
 /// What cargo compiles by itself.
 fn is_root(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
-    matches!(
-        parts[..],
-        [.., "src", "lib.rs" | "main.rs"]
-            | ["tests", _]
-            | ["tests", _, "main.rs"]
-            | ["bench", "tests", _]
-    )
+    match parts[..] {
+        [.., "src", "lib.rs" | "main.rs"] | [.., "src", "bin", _] => true,
+        [.., "tests", _] | [.., "tests", _, "main.rs"] => !parts.contains(&"src"),
+        _ => false,
+    }
 }
 
 /// Every check runs on both engines, or stands among the exceptions.
