@@ -14,7 +14,8 @@ use crate::telemetry::counters::{AcceptError, Refusal};
 use crate::telemetry::shared::SharedValues;
 use crate::telemetry::snapshot::{ListenerView, PercentileRow, QUANTILES, Span};
 use crate::telemetry::{
-    CertificateFacts, EngineCounters, ListenerCounters, ProcessFigures, ShardGauges, Snapshot,
+    CertificateFacts, ConfigFacts, EngineCounters, ListenerCounters, ProcessFigures, ShardGauges,
+    Snapshot,
 };
 
 type Table = BTreeMap<&'static str, u64>;
@@ -37,6 +38,9 @@ struct Status<'a> {
     uptime_seconds: u64,
     workers: usize,
     process: ProcessFigures,
+    config: &'a ConfigFacts,
+    /// Open connections by generation of the configuration.
+    generations: BTreeMap<u64, u64>,
     connections: Connections,
     listeners: Vec<Listener<'a>>,
     percentiles: Vec<Percentiles>,
@@ -115,6 +119,8 @@ impl<'a> Status<'a> {
             uptime_seconds: snapshot.uptime().as_secs(),
             workers: snapshot.shards.len(),
             process: facts.process,
+            config: &facts.config,
+            generations: snapshot.generations.iter().copied().collect(),
             connections: Connections::of(snapshot),
             listeners: snapshot.listeners.iter().map(|view| Listener::of(view, snapshot)).collect(),
             percentiles: percentiles.map(|row| Percentiles::of(row, &snapshot.covers)).collect(),

@@ -1,23 +1,26 @@
 //! Configuration → policy: reads the files and looks up the names that the configuration mentions.
 
+use std::collections::HashMap;
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
+use super::standing::{MAX_NAMES, Standing};
 use crate::config::model::{Config, DownstreamTls, Endpoint, Listener};
 use crate::config::{Diagnostic, Diagnostics};
 use crate::engine::Address;
 use crate::policy::{ListenerPolicy, Policy};
-use crate::telemetry::CertificateFacts;
+use crate::telemetry::{CertificateFacts, ListenerNames};
 use crate::tls::ServerProfile;
 use crate::tls::identity::{self, Identities, IdentityProblem};
 use crate::tls::provider::provider;
-use crate::tls::resumption::{Clock, Domain, SessionStore};
+use crate::tls::resumption::Domain;
 use crate::tls::server_config::server_config;
 
 /// A configuration that can be run.
 pub struct Compiled {
     pub policy: Arc<Policy>,
-    pub store: Arc<SessionStore>,
+    /// As [`Standing::names`], with what is new.
+    pub names: ListenerNames,
     /// One per listener.
     pub domains: Vec<Domain>,
     pub certificates: Vec<CertificateFacts>,
@@ -25,30 +28,41 @@ pub struct Compiled {
     pub warnings: Vec<String>,
 }
 
-/// Compiles `config`, which was read from `file_name`. `now` is Unix time in seconds.
+/// Compiles `config`, which was read from `file_name`, to follow what `standing` ran before.
+/// `now` is Unix time in seconds.
 ///
 /// # Errors
 /// Everything that is wrong with certificates, keys and upstream names, at once.
-pub fn compile(file_name: &str, config: &Config, now: i64) -> Result<Compiled, Diagnostics> {
+pub fn compile(
+    file_name: &str,
+    config: &Config,
+    standing: &Standing,
+    now: i64,
+) -> Result<Compiled, Diagnostics> {
+    let Some((names, indexes)) = standing.names_with(&config.listeners) else {
+        return Err(too_many_names(file_name));
+    };
     let mut compiled = Compiler {
         file_name,
         now,
-        store: SessionStore::new(&config.resumption, Clock::system()),
+        generation: standing.generation + 1,
+        indexes,
+        standing,
         listeners: Vec::new(),
         domains: Vec::new(),
         certificates: Vec::new(),
         warnings: Vec::new(),
         diagnostics: Diagnostics::default(),
     };
-    for (index, listener) in config.listeners.iter().enumerate() {
-        compiled.listener(index, listener);
+    for (position, listener) in config.listeners.iter().enumerate() {
+        compiled.listener(position, listener);
     }
     if !compiled.diagnostics.is_empty() {
         return Err(compiled.diagnostics);
     }
     Ok(Compiled {
-        policy: Arc::new(Policy { listeners: compiled.listeners }),
-        store: compiled.store,
+        policy: Arc::new(Policy { generation: compiled.generation, listeners: compiled.listeners }),
+        names,
         domains: compiled.domains,
         certificates: compiled.certificates,
         warnings: compiled.warnings,
@@ -71,7 +85,10 @@ pub(super) fn check_files(
 struct Compiler<'a> {
     file_name: &'a str,
     now: i64,
-    store: Arc<SessionStore>,
+    generation: u64,
+    /// Of every listener in telemetry, by name.
+    indexes: HashMap<Arc<str>, usize>,
+    standing: &'a Standing,
     listeners: Vec<Arc<ListenerPolicy>>,
     domains: Vec<Domain>,
     certificates: Vec<CertificateFacts>,
@@ -80,11 +97,14 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn listener(&mut self, index: usize, listener: &Listener) {
+    fn listener(&mut self, position: usize, listener: &Listener) {
         let name: Arc<str> = listener.name.as_str().into();
+        let index = self.indexes[&name];
         let upstreams = self.upstreams(listener);
         let Some(tls) = self.tls(index, listener, &name) else { return };
         self.listeners.push(Arc::new(ListenerPolicy {
+            generation: self.generation,
+            position,
             index,
             name,
             tls,
@@ -108,7 +128,7 @@ impl Compiler<'_> {
             }
         };
         self.note_certificates(name, &identities);
-        let domain = Domain::new(listener.tls.resumption, &self.store, index as u64);
+        let domain = Domain::new(listener.tls.resumption, &self.standing.store, index as u64);
         let compiled = domain.and_then(|domain| {
             let config = server_config(&listener.tls, &identities, &domain, &provider)?;
             Ok((config, domain))
@@ -178,6 +198,22 @@ impl Compiler<'_> {
             hint: hint.to_owned(),
         });
     }
+}
+
+fn too_many_names(file_name: &str) -> Diagnostics {
+    let mut diagnostics = Diagnostics::default();
+    diagnostics.push(Diagnostic {
+        file: file_name.to_owned(),
+        line: 1,
+        column: 1,
+        key: "listener".to_owned(),
+        message: format!("has names that, with those used before, are over {MAX_NAMES}"),
+        found: String::new(),
+        allowed: String::new(),
+        hint: "Keep the names of listeners that stay, or restart: counters are kept by name."
+            .to_owned(),
+    });
+    diagnostics
 }
 
 fn diagnostic(file_name: &str, listener: &str, problem: IdentityProblem) -> Diagnostic {

@@ -2,6 +2,8 @@
 
 mod check;
 mod demo;
+mod process_log;
+mod reload;
 mod run;
 mod version;
 
@@ -32,6 +34,8 @@ enum Command {
     Run(ConfigFile),
     /// Check a configuration and everything it names
     Check(check::Options),
+    /// Make a running gateway load its configuration anew
+    Reload(reload::Options),
     /// Show the version; -v also what this build and this machine can do
     Version(version::Options),
     /// Run a gateway on an embedded CA, certificate and backend, and drive it
@@ -61,6 +65,7 @@ pub fn main() -> ExitCode {
     let exit = match (arguments.command, arguments.test, arguments.config) {
         (Some(Command::Run(file)), ..) => run::run(&file.config),
         (Some(Command::Check(options)), ..) => check::check(&options),
+        (Some(Command::Reload(options)), ..) => reload::reload(&options),
         (Some(Command::Version(options)), ..) => version::version(&options),
         (Some(Command::Demo(options)), ..) => demo::demo(&options),
         (None, true, Some(config)) => check::check(&check::Options { config, json: false }),
@@ -74,7 +79,9 @@ impl From<&StartError> for Exit {
     fn from(error: &StartError) -> Self {
         match error {
             StartError::Config(_) | StartError::Unreadable(..) => Self::BadConfig,
-            StartError::Bind(_) | StartError::AdminBind(..) => Self::CannotBind,
+            StartError::Bind(_) | StartError::AdminBind(..) | StartError::Control(..) => {
+                Self::CannotBind
+            }
             StartError::Engine(_) | StartError::AccessLog(_) | StartError::Other(_) => {
                 Self::Failure
             }

@@ -13,7 +13,7 @@ use super::value::{FromValue, Value};
 pub(super) fn config(root: &Section) -> Option<Config> {
     Some(Config {
         gateway: gateway(root.child("gateway")?)?,
-        admin: Admin { listen: root.child("admin")?.get("listen")? },
+        admin: admin(root.child("admin")?)?,
         log: log(root.child("log")?)?,
         resumption: resumption(root.child("resumption")?)?,
         listeners: root.children("listener").iter().map(listener).collect::<Option<_>>()?,
@@ -36,11 +36,16 @@ fn gateway(section: &Section) -> Option<Gateway> {
         engine: section.get("engine")?,
         max_connections: section.get("max_connections")?,
         drain_timeout: section.get("drain_timeout")?,
+        certificate_watch: section.get("certificate_watch")?,
         buffer_memory: section.get("buffer_memory")?,
         hello_memory,
         // Bites where the default meets a small hello_memory: the file cannot ask for more.
         hello_memory_per_source: per_source.min(hello_memory),
     })
+}
+
+fn admin(section: &Section) -> Option<Admin> {
+    Some(Admin { listen: section.get("listen")?, control: section.get("control")? })
 }
 
 fn log(section: &Section) -> Option<Log> {

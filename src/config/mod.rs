@@ -11,6 +11,7 @@ pub mod model;
 pub mod options;
 mod read;
 pub mod reference;
+mod restart;
 mod suggest;
 mod table;
 pub mod units;
@@ -26,6 +27,7 @@ pub use self::model::Config;
 use self::model::DownstreamTls;
 pub use self::options::OptionDoc;
 use self::read::{Finding, Reader};
+pub use self::restart::needs_restart;
 
 /// Every option of the file, in the order of the reference.
 pub fn reference() -> &'static [OptionDoc] {

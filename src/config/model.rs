@@ -24,6 +24,8 @@ pub struct Gateway {
     pub max_connections: Option<u32>,
     /// How long TERM waits for connections to end by themselves.
     pub drain_timeout: Duration,
+    /// How often certificates' files are looked at; `None` is never.
+    pub certificate_watch: Option<Duration>,
     /// Bytes of receive and send buffers in use per worker; receiving pauses above it.
     pub buffer_memory: usize,
     /// Bytes of unfinished ClientHellos per worker.
@@ -46,6 +48,8 @@ pub enum EngineChoice {
 pub struct Admin {
     /// `None` turns the admin port off (`listen = "off"`).
     pub listen: Option<SocketAddr>,
+    /// Path of the control socket; `None` is none (`control = "off"`).
+    pub control: Option<PathBuf>,
 }
 
 /// `[log]`.

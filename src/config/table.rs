@@ -97,6 +97,16 @@ pub static OPTIONS: &[OptionDoc] = &[
     },
     OptionDoc {
         table: "gateway",
+        key: "certificate_watch",
+        kind: Kind::Or("off", &Kind::Duration { min: SECOND, max: HOUR, step: MILLISECOND }),
+        presence: Presence::Default("\"off\""),
+        reload: true,
+        doc: "How often the files of certificates, keys and CAs are looked at. When one has \
+              changed, all are read again, as by a reload, and the rest of the configuration \
+              stays.",
+    },
+    OptionDoc {
+        table: "gateway",
         key: "buffer_memory",
         // io_uring alone holds 6.1 MiB of provided buffers ready.
         kind: Kind::Size { min: 16 * MIB, max: 1024 * GIB },
@@ -129,6 +139,15 @@ pub static OPTIONS: &[OptionDoc] = &[
         reload: false,
         doc: "Where the admin port listens. It asks for no password: keep it on a private \
               address.",
+    },
+    OptionDoc {
+        table: "admin",
+        key: "control",
+        kind: Kind::Or("off", &Kind::Path),
+        presence: Presence::Default("\"off\""),
+        reload: false,
+        doc: "Path of a unix socket for `tlsgate reload`. Only the user that the gateway runs as, \
+              and root, may use it.",
     },
     OptionDoc {
         table: "log",
@@ -185,18 +204,20 @@ pub static OPTIONS: &[OptionDoc] = &[
         key: "name",
         kind: Kind::Name,
         presence: Presence::Required { example: "\"sip\"" },
-        reload: false,
-        doc: "Names the listener in logs and metrics. Each name is used once.",
+        reload: true,
+        doc: "Names the listener in logs and metrics. Each name is used once. Sessions that peers \
+              may resume belong to the name.",
     },
     OptionDoc {
         table: "listener",
         key: "listen",
         kind: Kind::ListenAddress,
         presence: Presence::Required { example: "\"0.0.0.0:5061\"" },
-        reload: false,
+        reload: true,
         doc: "Where peers connect: an IP address and port, the path of a socket, or a listening \
               socket that was passed at start (\"fd:3\" is the first). Port 0 lets the kernel \
-              choose one. Each address is used once.",
+              choose one. Each address is used once. When the file is loaded anew, an address that \
+              stays is not closed.",
     },
     OptionDoc {
         table: "listener",

@@ -94,12 +94,13 @@ fn every_option_reaches_the_model() {
         engine: EngineChoice::Epoll,
         max_connections: Some(50_000),
         drain_timeout: Duration::ZERO,
+        certificate_watch: None,
         buffer_memory: 256 << 20,
         hello_memory: 128 << 10,
         hello_memory_per_source: 64 << 10,
     };
     assert_eq!(config.gateway, gateway);
-    assert_eq!(config.admin, Admin { listen: None });
+    assert_eq!(config.admin, Admin { listen: None, control: None });
     let access = AccessLog::File("conf/log/access.log".into());
     assert_eq!(config.log, Log { level: LogLevel::Debug, format: LogFormat::Json, access });
     let lifetime = Duration::from_secs(604_800);
@@ -171,6 +172,7 @@ fn absent_options_have_their_defaults() {
         engine: EngineChoice::Auto,
         max_connections: None,
         drain_timeout: Duration::from_secs(30),
+        certificate_watch: None,
         buffer_memory: 256 << 20,
         hello_memory: 16 << 20,
         hello_memory_per_source: 1 << 20,

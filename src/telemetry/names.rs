@@ -57,6 +57,11 @@ metrics! {
     PROCESS_RESIDENT = Gauge, "process_resident_memory_bytes", "Physical memory in use.";
     HEAP_LIVE = Gauge, "tlsgate_heap_live_bytes", "Heap bytes allocated and not freed.";
 
+    CONFIG_GENERATION = Gauge, "tlsgate_config_generation", "Generation of the configuration that runs; the first is 1.";
+    CONFIG_LOADED = Gauge, "tlsgate_config_loaded_timestamp_seconds", "When the configuration that runs was loaded, in seconds since 1970.";
+    CONFIG_RELOADS = Counter, "tlsgate_config_reloads_total", "Configurations loaded while running, by result; a refused one leaves the old one running.";
+    GENERATION_OPEN = Gauge, "tlsgate_generation_connections_open", "Open connections by the generation of the configuration that they were admitted under.";
+
     ACCEPTED = Counter, "tlsgate_connections_accepted_total", "Sockets that became connections.";
     OPEN = Gauge, "tlsgate_connections_open", "Connections that are open.";
     REFUSED = Counter, "tlsgate_connections_refused_total", "Sockets closed before they became connections, by cause.";

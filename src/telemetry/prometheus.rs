@@ -57,6 +57,7 @@ fn write_process(text: &mut String, snapshot: &Snapshot) {
             write_single(text, &metric, value);
         }
     }
+    write_config(text, snapshot);
     write_family(text, &names::CERTIFICATE_NOT_AFTER);
     // A listener may name the same certificate twice; a series may not be there twice.
     let certificates: BTreeSet<_> = facts.certificates.iter().collect();
@@ -68,6 +69,21 @@ fn write_process(text: &mut String, snapshot: &Snapshot) {
         ];
         let name = names::CERTIFICATE_NOT_AFTER.name;
         write_sample(text, name, &labels, certificate.not_after_unix);
+    }
+}
+
+fn write_config(text: &mut String, snapshot: &Snapshot) {
+    let config = &snapshot.facts.config;
+    write_single(text, &names::CONFIG_GENERATION, config.generation);
+    write_single(text, &names::CONFIG_LOADED, Milliseconds(config.loaded_unix_ms));
+    write_family(text, &names::CONFIG_RELOADS);
+    for (result, count) in [("taken", config.reloads), ("refused", config.reload_failures)] {
+        write_sample(text, names::CONFIG_RELOADS.name, &[("result", result)], count);
+    }
+    write_family(text, &names::GENERATION_OPEN);
+    for (generation, connections) in &snapshot.generations {
+        let labels = [("generation", &*generation.to_string())];
+        write_sample(text, names::GENERATION_OPEN.name, &labels, connections);
     }
 }
 

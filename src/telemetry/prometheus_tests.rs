@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::conn::outcome::{PhaseTimes, Stage};
+use crate::telemetry::ConfigFacts;
 use crate::telemetry::merge::Merge;
 use crate::telemetry::names::MetricType;
 use crate::telemetry::process::ProcessFigures;
@@ -132,6 +133,7 @@ fn example() -> Snapshot {
         engine: "epoll",
         engine_reason: Arc::from(UGLY),
         started_unix_ms: 1_700_000_000_123,
+        config: ConfigFacts { generation: 3, reloads: 2, ..ConfigFacts::default() },
         listeners: Vec::new(),
         certificates: vec![certificate.clone(), certificate],
         process: ProcessFigures { open_fds: Some(12), max_fds: Some(1_024), ..Default::default() },

@@ -70,6 +70,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 
 pub(crate) fn policy() -> ListenerPolicy {
     ListenerPolicy {
+        generation: 1,
+        position: 0,
         index: 0,
         name: "test".into(),
         tls: WORLD.plain.clone(),
