@@ -274,9 +274,12 @@ impl<E: Engine> Shard<E> {
                     self.answers.send(report);
                 }
                 Command::Reload(reload) => self.reload(*reload),
-                Command::Drain { patience } => self.drain(patience),
+                Command::Drain { patience, left } => {
+                    self.accepting.close_all(&left, &mut self.engine);
+                    self.drain_until = Some(self.now + patience);
+                }
                 Command::Stop => {
-                    self.accepting.close_all(&mut self.engine);
+                    self.accepting.close_all(&[], &mut self.engine);
                     self.drain_until = None;
                     self.stop_all(Reason::Stopped);
                 }
@@ -301,11 +304,6 @@ impl<E: Engine> Shard<E> {
         }
         // Fails only when nobody waits for it any more.
         let _nobody = done.try_send(failed);
-    }
-
-    fn drain(&mut self, patience: Duration) {
-        self.accepting.close_all(&mut self.engine);
-        self.drain_until = Some(self.now + patience);
     }
 
     /// Ends what is open, and what still comes out of the accept queues.
