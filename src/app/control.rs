@@ -130,3 +130,64 @@ const LONGEST_REQUEST: u64 = 4 * 1024;
 /// Bytes: a thousand mistakes in a configuration, with their hints.
 const LONGEST_ANSWER: u64 = 4 * 1024 * 1024;
 const BACKLOG: i32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::app::Reloaded;
+    use crate::app::orders::queue;
+
+    #[test]
+    fn what_is_asked_becomes_an_order_and_its_answer_comes_back() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("control");
+        let (orders, inbox) = queue();
+        let control = Control::start(&path, orders).expect("a free path");
+        assert_eq!(fs::metadata(&path).expect("bound").mode() & 0o777, 0o600);
+        let gateway = std::thread::spawn(move || {
+            let answers = [
+                Ok(Reloaded { generation: 2, warnings: vec!["hm".to_owned()] }),
+                Err("line 7".to_owned()),
+            ];
+            for answer in answers {
+                let Ok(Order::Reload(Some(asker))) = inbox.recv() else { panic!("another order") };
+                asker.send(answer).expect("it waits");
+            }
+        });
+        let warnings = vec!["hm".to_owned()];
+        let done = Response::Done { generation: 2, warnings };
+        assert_eq!(ask(&path, Request::Reload).expect("an answer"), done);
+        let refused = Response::Refused { error: "line 7".to_owned() };
+        assert_eq!(ask(&path, Request::Reload).expect("an answer"), refused);
+        gateway.join().expect("all was asked");
+        // The gateway has gone, and the thread of the socket has not noticed yet.
+        let Response::Refused { error } = ask(&path, Request::Reload).expect("an answer") else {
+            panic!("nobody is there to do it")
+        };
+        assert_eq!(error, "the gateway is going down");
+        drop(control);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_a_second_gateway_too() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("control");
+        let (orders, _inbox) = queue();
+        let _control = Control::start(&path, orders.clone()).expect("a free path");
+        let error = Control::start(&path, orders).expect_err("somebody is there");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        for nonsense in ["\n", "{}\n", "{\"verb\":\"stop\"}\n", "\u{0}", &"x".repeat(10_000)] {
+            let mut stream = UnixStream::connect(&path).expect("it listens");
+            // It may have answered and gone before all was written.
+            let _written = stream.write_all(nonsense.as_bytes());
+            let _closed = stream.shutdown(std::net::Shutdown::Write);
+            let mut answer = String::new();
+            // Bytes that were not read make the answer end in a reset.
+            let _reset = stream.read_to_string(&mut answer);
+            assert!(answer.starts_with("{\"result\":\"refused\""), "{nonsense:.20}: {answer}");
+        }
+    }
+}

@@ -102,6 +102,14 @@ impl Listening {
         Assignment { open: change.open, serves: serves.into(), facts }
     }
 
+    /// Lets go of sockets that no worker has.
+    pub(super) fn close(&mut self, sockets: &[BoundId]) {
+        for address in &mut self.addresses {
+            address.sockets.retain(|socket| !sockets.contains(&socket.id));
+        }
+        self.addresses.retain(|address| !address.sockets.is_empty());
+    }
+
     fn has(&self, address: &ListenAddress) -> bool {
         self.find(address).is_some()
     }
@@ -149,4 +157,95 @@ fn change_tcp_options(socket: &OwnedFd, keepalive: &Keepalive) -> io::Result<()>
     socket.set_keepalive(keepalive.idle.is_some())?;
     socket.set_tcp_user_timeout(None)?;
     set_tcp_options(&socket, keepalive)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Listeners on these addresses.
+    fn listeners(addresses: &[SocketAddr]) -> Vec<Listener> {
+        let one = |address: &SocketAddr| {
+            let name = address.port();
+            format!(
+                "[[listener]]\nname = \"{name}\"\nlisten = \"{address}\"\n\
+                 upstream = \"127.0.0.1:2\"\n[listener.tls]\ncertificate = \"a\"\n\
+                 certificate_key = \"b\"\n"
+            )
+        };
+        let text: String = addresses.iter().map(one).collect();
+        let config = crate::config::parse("a.toml", &text);
+        config.unwrap_or_else(|diagnostics| panic!("{diagnostics}")).listeners
+    }
+
+    fn free_addresses<const N: usize>() -> [SocketAddr; N] {
+        let sockets = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        sockets.map(|socket| socket.local_addr().expect("bound"))
+    }
+
+    fn is_open(address: SocketAddr) -> bool {
+        TcpStream::connect(address).is_ok()
+    }
+
+    #[test]
+    fn sockets_stay_as_long_as_their_address_stays() {
+        let [a, b, c] = free_addresses();
+        let mut listening = Listening::default();
+        let (before, after) = (listeners(&[a, b]), listeners(&[c, b]));
+        let change = listening.prepare(&before, 2).expect("free ports");
+        let first = listening.commit(change, &before);
+        assert_eq!(first.open.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
+        assert_eq!(first.serves.len(), 4);
+
+        let change = listening.prepare(&after, 2).expect("free ports");
+        let second = listening.commit(change, &after);
+        assert_eq!(second.open.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
+        let positions = |assignment: &Assignment, position| {
+            let serving = assignment.serves.iter().filter(|(_, at)| *at == position);
+            serving.map(|(id, _)| *id).collect::<Vec<_>>()
+        };
+        assert_eq!(positions(&first, 1), positions(&second, 1), "the same sockets");
+        let new: Vec<BoundId> = second.open.iter().flatten().map(|(id, _)| *id).collect();
+        assert_eq!(positions(&second, 0), new);
+        assert!(first.serves.iter().all(|(id, _)| !new.contains(id)), "no id is used again");
+        // What the gateway keeps does not hold open what the workers have closed.
+        drop(first.open);
+        assert!(!is_open(a) && is_open(b) && is_open(c));
+    }
+
+    #[test]
+    fn when_one_cannot_be_bound_none_is() {
+        let [a, b] = free_addresses();
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let taken = (taken.local_addr().expect("bound"), taken);
+        let mut listening = Listening::default();
+        let before = listeners(&[a]);
+        let change = listening.prepare(&before, 1).expect("a free port");
+        let assignment = listening.commit(change, &before);
+        let error = listening.prepare(&listeners(&[b, taken.0]), 1).expect_err("it is taken");
+        assert_eq!(error.error.kind(), io::ErrorKind::AddrInUse);
+        assert!(!is_open(b) && is_open(a));
+        drop(assignment);
+    }
+
+    #[test]
+    fn keepalive_changes_on_sockets_that_stay() {
+        let [a] = free_addresses();
+        let mut before = listeners(&[a]);
+        before[0].keepalive.idle = None;
+        let mut listening = Listening::default();
+        let change = listening.prepare(&before, 1).expect("a free port");
+        let assignment = listening.commit(change, &before);
+        let socket = SockRef::from(&assignment.open[0][0].1.socket);
+        assert!(!socket.keepalive().expect("an open socket"));
+        for seconds in [Some(77), None] {
+            let mut after = before.clone();
+            after[0].keepalive.idle = seconds.map(std::time::Duration::from_secs);
+            let change = listening.prepare(&after, 1).expect("nothing to bind");
+            listening.commit(change, &after);
+            assert_eq!(socket.keepalive().expect("an open socket"), seconds.is_some());
+        }
+    }
 }

@@ -82,7 +82,7 @@ impl Gateway {
     }
 
     /// Gives every worker the new policy and waits until all follow it.
-    fn swap(&self, compiled: &Compiled, assignment: &mut Assignment) -> Option<String> {
+    fn swap(&mut self, compiled: &Compiled, assignment: &mut Assignment) -> Option<String> {
         let (done, followed) = sync_channel(self.workers.len());
         for (worker, open) in self.workers.iter().zip(std::mem::take(&mut assignment.open)) {
             worker.send(Command::Reload(Box::new(Reload {
@@ -94,17 +94,20 @@ impl Gateway {
             })));
         }
         drop(done);
-        let mut failed = 0;
+        let mut failed = Vec::new();
         for answered in 0..self.workers.len() {
             match followed.recv_timeout(PATIENCE) {
-                Ok(sockets) => failed += sockets,
+                Ok(sockets) => failed.extend(sockets),
                 Err(_) => {
                     let late = self.workers.len() - answered;
                     return Some(format!("{late} worker(s) do not answer: see /healthz"));
                 }
             }
         }
-        (failed > 0).then(|| format!("{failed} listening socket(s) could not be watched"))
+        // Nobody would ever accept what the kernel puts into their queues.
+        self.listening.close(&failed);
+        let count = failed.len();
+        (count > 0).then(|| format!("{count} listening socket(s) could not be watched, and closed"))
     }
 
     fn tell(&self, result: &Result<Reloaded, ReloadError>) {

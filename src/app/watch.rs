@@ -53,3 +53,41 @@ impl Stamp {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_of_replacing_a_file_is_seen() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = |name: &str| directory.path().join(name);
+        let text = "[[listener]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\n\
+                    upstream = \"127.0.0.1:2\"\n[listener.tls]\ncertificate = \"cert\"\n\
+                    certificate_key = \"key\"\nclient_cert = \"required\"\ntrusted_ca = \"ca\"\n";
+        let name = path("tlsgate.toml").display().to_string();
+        let config = crate::config::parse(&name, text).unwrap_or_else(|found| panic!("{found}"));
+        for name in ["cert-1", "cert-2", "key", "ca"] {
+            fs::write(path(name), name).expect("a writable directory");
+        }
+        std::os::unix::fs::symlink(path("cert-1"), path("cert")).expect("a link");
+        let changes: [(&str, &dyn Fn()); 4] = [
+            ("key", &|| fs::write(path("key"), "longer than before").expect("written")),
+            ("ca", &|| {
+                fs::write(path("ca.new"), "ca").expect("written");
+                fs::rename(path("ca.new"), path("ca")).expect("replaced");
+            }),
+            ("cert", &|| {
+                std::os::unix::fs::symlink(path("cert-2"), path("link")).expect("a link");
+                fs::rename(path("link"), path("cert")).expect("turned");
+            }),
+            ("key", &|| fs::remove_file(path("key")).expect("removed")),
+        ];
+        for (file, change) in changes {
+            let before = Stamps::of(&config);
+            assert_eq!(before.changed(), None);
+            change();
+            assert_eq!(before.changed(), Some(path(file).as_path()));
+        }
+    }
+}

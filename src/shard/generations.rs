@@ -65,3 +65,29 @@ impl Generation {
         Rc::new(Self { policy, upstreams, connections: Cell::new(0) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(generation: u64) -> Arc<Policy> {
+        Arc::new(Policy { generation, listeners: Vec::new() })
+    }
+
+    #[test]
+    fn a_generation_lives_as_long_as_it_is_held_and_shows_as_long_as_it_has_connections() {
+        let mut generations = Generations::new(policy(1));
+        let first = Rc::clone(generations.current());
+        first.connections.set(2);
+        generations.advance(policy(2));
+        let second = Rc::clone(generations.current());
+        generations.advance(policy(3));
+        let shown = |generations: &mut Generations| generations.connections().collect::<Vec<_>>();
+        assert_eq!(shown(&mut generations), [(1, 2), (3, 0)], "2 has none, 3 is the newest");
+        assert_eq!(generations.living.len(), 3);
+        first.connections.set(0);
+        drop((first, second));
+        assert_eq!(shown(&mut generations), [(3, 0)]);
+        assert_eq!(generations.living.len(), 1);
+    }
+}

@@ -34,8 +34,8 @@ pub struct Reload<L> {
     /// Every socket that serves the policy, and the position of its listener there. Those that
     /// are not named accept what is in their queue, under the policy they had, and close.
     pub serves: Arc<[(BoundId, usize)]>,
-    /// Gets the number of sockets that the engine could not watch, once all the rest is done.
-    pub done: SyncSender<usize>,
+    /// Gets the sockets that could not be listened on, once all the rest is done.
+    pub done: SyncSender<Vec<BoundId>>,
 }
 
 /// Names a listening socket of one shard for the life of the process.

@@ -13,6 +13,7 @@ pub mod slots;
 mod tests;
 pub mod wheel;
 
+use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -293,14 +294,16 @@ impl<E: Engine> Shard<E> {
         self.generations.advance(policy);
         let generation = self.generations.current();
         self.accepting.reassign(&serves, generation, &mut self.engine);
-        let mut failed = 0;
+        let positions: HashMap<BoundId, usize> = serves.iter().copied().collect();
+        let mut failed = Vec::new();
         for (id, socket) in open {
-            let position = serves.iter().find(|(serving, _)| *serving == id);
-            let opened = position.is_some_and(|(_, position)| {
+            let opened = positions.get(&id).is_some_and(|position| {
                 let bound = (id, socket);
                 self.accepting.open(bound, *position, generation, &mut self.engine).is_ok()
             });
-            failed += usize::from(!opened);
+            if !opened {
+                failed.push(id);
+            }
         }
         // Fails only when nobody waits for it any more.
         let _nobody = done.try_send(failed);

@@ -20,6 +20,7 @@ mod endings_network;
 mod endings_resources;
 mod hello;
 mod listeners;
+mod reload;
 mod scale;
 mod selection;
 mod stop;

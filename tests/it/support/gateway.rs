@@ -31,6 +31,7 @@ pub(crate) struct Setup {
     upstream: String,
     listen_ip: String,
     gateway: String,
+    admin: String,
     listener: String,
     tls: String,
     certificates: Vec<Files>,
@@ -51,6 +52,7 @@ impl Setup {
             upstream: format!("{:?}", upstream.to_string()),
             listen_ip: "127.0.0.1".to_owned(),
             gateway: String::new(),
+            admin: String::new(),
             listener: String::new(),
             tls: String::new(),
             certificates: Vec::new(),
@@ -73,6 +75,11 @@ impl Setup {
 
     pub(crate) fn gateway(mut self, line: &str) -> Self {
         writeln!(self.gateway, "{line}").expect("a String");
+        self
+    }
+
+    pub(crate) fn admin(mut self, line: &str) -> Self {
+        writeln!(self.admin, "{line}").expect("a String");
         self
     }
 
@@ -148,9 +155,10 @@ impl Setup {
             address,
             admin,
             ca_file,
+            config_file: file,
             certificates: self.certificates,
             taken: 0,
-            _directory: self.directory,
+            directory: self.directory,
         };
         gateway.wait_until_ready();
         gateway
@@ -158,7 +166,7 @@ impl Setup {
 
     fn text(&self, address: SocketAddr, admin: SocketAddr) -> String {
         let Self { workers, upstream, gateway, listener, tls, timeouts, keepalive, .. } = self;
-        let engine = self.engine.name();
+        let (engine, more_admin) = (self.engine.name(), &self.admin);
         let certificates: Vec<String> = self.certificates.iter().map(table).collect();
         let certificates = certificates.join(",\n");
         let other = |[name, listen, upstream]: &[String; 3]| {
@@ -175,6 +183,7 @@ engine = "{engine}"
 {gateway}
 [admin]
 listen = "{admin}"
+{more_admin}
 [log]
 format = "json"
 access = "stdout"
@@ -208,10 +217,11 @@ pub(crate) struct Gateway {
     address: SocketAddr,
     admin: SocketAddr,
     ca_file: PathBuf,
+    config_file: PathBuf,
     certificates: Vec<Files>,
     /// Lines of the access log that were asked for in order.
     taken: usize,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Gateway {
@@ -235,6 +245,47 @@ impl Gateway {
     /// DER of the certificates in the order of the configuration.
     pub(crate) fn certificates(&self) -> Vec<&[u8]> {
         self.certificates.iter().map(|files| files.der.as_slice()).collect()
+    }
+
+    /// The file that it reads its configuration from.
+    pub(crate) fn config_file(&self) -> &Path {
+        &self.config_file
+    }
+
+    /// Where its configuration and its certificates are.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Writes another configuration for it to load.
+    pub(crate) fn rewrite(&self, change: impl FnOnce(String) -> String) {
+        let text = fs::read_to_string(&self.config_file).expect("written at the start");
+        fs::write(&self.config_file, change(text)).expect("a writable directory");
+    }
+
+    /// Puts another certificate for the same names in the place of the first one; returns its DER.
+    pub(crate) fn renew_certificate(&mut self) -> Vec<u8> {
+        let stem = self.certificates[0].certificate.file_stem().expect("it has a name");
+        let stem = stem.to_str().expect("an ASCII name").to_owned();
+        let names = [NAME, "127.0.0.1"];
+        self.certificates[0] = ca().issue(self.directory.path(), &stem, KeyKind::Ecdsa, &names);
+        self.certificates[0].der.clone()
+    }
+
+    /// Sends HUP and waits until it was followed. Returns whether the configuration was taken.
+    pub(crate) fn reload(&self) -> bool {
+        let count =
+            |result| self.metrics().count("tlsgate_config_reloads_total", &[("result", result)]);
+        let (taken, refused) = (count("taken"), count("refused"));
+        self.signal(Signal::HUP);
+        wait_for("the configuration is taken or refused", SOON, || {
+            match (count("taken") - taken, count("refused") - refused) {
+                (0, 0) => None,
+                (1, 0) => Some(true),
+                (0, 1) => Some(false),
+                more => panic!("taken and refused {more:?} times"),
+            }
+        })
     }
 
     pub(crate) fn id(&self) -> u32 {
