@@ -5,6 +5,7 @@ mod demo;
 mod process_log;
 mod reload;
 mod run;
+mod service;
 mod version;
 
 use std::path::PathBuf;

@@ -41,6 +41,7 @@ pub struct Successor {
     pub pid: u32,
     /// Which groups of the offer it has taken.
     pub taken: Vec<u32>,
+    child: Child,
     channel: Channel,
 }
 
@@ -51,13 +52,18 @@ impl Successor {
             tracing::warn!(%error, pid = self.pid, "the new process has gone");
         }
     }
+
+    /// Ends it, because it is not wanted any more.
+    pub fn end(mut self) {
+        end(&mut self.child);
+    }
 }
 
-/// A hand-over under way, on a thread of its own.
+/// A hand-over under way, on a thread of its own. It is given up when this is dropped.
 #[derive(Debug)]
 pub struct HandOver {
     channel: OwnedFd,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl HandOver {
@@ -77,14 +83,33 @@ impl HandOver {
         let thread = Builder::new().name("handover".to_owned()).spawn(move || {
             done(hand_over(&program, offer, channel, theirs, limit));
         })?;
-        Ok(Self { channel: handle, thread })
+        Ok(Self { channel: handle, thread: Some(thread) })
     }
 
-    /// Gives up: kills the successor and returns when it is gone. `done` is told.
-    pub fn abort(self) {
+    /// Gives up: the successor is killed, then `done` is told. Does not wait for that.
+    pub fn abort(&self) {
         interrupt(&self.channel);
-        if self.thread.join().is_err() {
+    }
+
+    /// Cleans up after `done` was told.
+    pub fn finish(mut self) {
+        self.join();
+    }
+
+    fn join(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
             tracing::error!("the thread that hands over panicked");
+        }
+    }
+}
+
+impl Drop for HandOver {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.abort();
+            self.join();
         }
     }
 }
@@ -106,7 +131,7 @@ fn hand_over(
     match converse(&mut channel, offer) {
         Ok(taken) => {
             channel.set_deadline(None);
-            Ok(Successor { pid, taken, channel })
+            Ok(Successor { pid, taken, child, channel })
         }
         Err(ended) => Err(explain(ended, &mut child, limit)),
     }

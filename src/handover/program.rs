@@ -3,7 +3,6 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,24 +17,20 @@ pub struct Program {
 impl Program {
     /// The program and arguments that this process was started with. To be asked at start, while
     /// the file is still the one that was started.
-    ///
-    /// # Errors
-    /// When /proc does not tell which file this process runs.
-    pub fn of_this_process() -> io::Result<Self> {
+    pub fn of_this_process() -> Self {
         let mut arguments = env::args_os();
-        let name = arguments.next();
-        let link = fs::read_link(EXE)?;
-        let file = fs::metadata(EXE)?;
-        let is_same = |path: &Path| {
-            fs::metadata(path).is_ok_and(|it| (it.dev(), it.ino()) == (file.dev(), file.ino()))
-        };
+        let name = arguments.next().unwrap_or_default();
+        let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+        let own = identity(Path::new(EXE));
         let candidates = candidates(
-            name.as_deref().unwrap_or_default(),
+            &name,
             &env::current_dir().unwrap_or_default(),
             &env::var_os("PATH").unwrap_or_default(),
         );
-        let path = candidates.into_iter().find(|path| is_same(path));
-        Ok(Self { path: path.unwrap_or_else(|| undeleted(link)), arguments: arguments.collect() })
+        let path = candidates.into_iter().find(|path| own.is_some() && identity(path) == own);
+        // Without /proc, the name is all there is.
+        let path = path.unwrap_or_else(|| undeleted(fs::read_link(EXE).unwrap_or(name.into())));
+        Self { path, arguments: arguments.collect() }
     }
 }
 
@@ -88,7 +83,7 @@ mod tests {
 
     #[test]
     fn this_process_is_the_program_that_cargo_started() {
-        let program = Program::of_this_process().expect("/proc is mounted");
+        let program = Program::of_this_process();
         let file = fs::metadata(&program.path).expect("it is there");
         let own = fs::metadata(EXE).expect("it is there");
         assert_eq!((file.dev(), file.ino()), (own.dev(), own.ino()));

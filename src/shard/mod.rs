@@ -18,7 +18,6 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Duration;
 
 use crate::admission::hello_budget::HelloBudget;
 use crate::conn::outcome::{Outcome, Reason};

@@ -1,7 +1,7 @@
 //! Sockets that the parent process opened (systemd, a shell, the process that this one follows).
 
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// A duplicate of listening socket `fd`, which stays open for the next configuration.
 ///
@@ -12,10 +12,17 @@ pub fn take_listener(fd: i32) -> io::Result<OwnedFd> {
     // SAFETY: the number is not -1. If it is not open, the first call on it says EBADF; it is
     // borrowed for this function only, so nothing is closed that somebody else owns.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    if !rustix::net::sockopt::socket_acceptconn(borrowed)? {
+    refuse_unless_listening(borrowed)?;
+    borrowed.try_clone_to_owned()
+}
+
+/// # Errors
+/// When `socket` is not a listening socket.
+pub fn refuse_unless_listening(socket: impl AsFd) -> io::Result<()> {
+    if !rustix::net::sockopt::socket_acceptconn(socket)? {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening socket"));
     }
-    borrowed.try_clone_to_owned()
+    Ok(())
 }
 
 /// The socket that a predecessor passed under number `fd`, for this process alone from now on.

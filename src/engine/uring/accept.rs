@@ -127,6 +127,7 @@ impl UringEngine {
         if completion.result == -libc::EAGAIN {
             // A kernel that does not wait on a non-blocking socket; 6.0 and newer do. The accept
             // is armed again in the next turn.
+            let entry = self.listeners.get(index)?.as_ref()?;
             let _stays = rustix::io::ioctl_fionbio(&entry.listener.socket, false);
             return None;
         }
