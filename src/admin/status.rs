@@ -17,6 +17,7 @@ use crate::telemetry::{
     CertificateFacts, ConfigFacts, EngineCounters, ListenerCounters, ProcessFigures, ShardGauges,
     Snapshot,
 };
+use crate::tls::resumption::{Epoch, Rank, TicketStats};
 
 type Table = BTreeMap<&'static str, u64>;
 
@@ -45,6 +46,7 @@ struct Status<'a> {
     listeners: Vec<Listener<'a>>,
     percentiles: Vec<Percentiles>,
     certificates: Vec<Certificate<'a>>,
+    tickets: Tickets,
     shared: SharedValues,
     shards: Vec<Shard>,
 }
@@ -98,6 +100,14 @@ struct Certificate<'a> {
 }
 
 #[derive(Serialize)]
+struct Tickets {
+    issued: u64,
+    /// By the epoch of the key, and by the secret that it was derived from.
+    accepted: BTreeMap<&'static str, Table>,
+    rejected: Table,
+}
+
+#[derive(Serialize)]
 struct Shard {
     answered_ms_ago: u64,
     missed_collections: u64,
@@ -129,6 +139,7 @@ impl<'a> Status<'a> {
                 .iter()
                 .map(|certificate| Certificate::of(certificate, snapshot.taken_unix_ms))
                 .collect(),
+            tickets: Tickets::of(&facts.tickets),
             shared: snapshot.shared,
             shards: snapshot
                 .shards
@@ -206,6 +217,25 @@ impl<'a> Certificate<'a> {
             serial: &facts.serial,
             not_after_unix: facts.not_after_unix,
             days_left: facts.not_after_unix.saturating_sub(now).div_euclid(86_400),
+        }
+    }
+}
+
+impl Tickets {
+    fn of(stats: &TicketStats) -> Self {
+        let of_epoch = |epoch: Epoch| {
+            let by_rank = stats.accepted[epoch as usize];
+            without_zeros(Rank::ALL.map(|rank| (rank.as_str(), by_rank[rank as usize])))
+        };
+        let accepted = Epoch::ALL.map(|epoch| (epoch.as_str(), of_epoch(epoch)));
+        let mut rejected = Table::new();
+        for (cause, _, value) in stats.rejected().filter(|(_, _, value)| *value > 0) {
+            *rejected.entry(cause).or_default() += value;
+        }
+        Self {
+            issued: stats.issued,
+            accepted: accepted.into_iter().filter(|(_, ranks)| !ranks.is_empty()).collect(),
+            rejected,
         }
     }
 }

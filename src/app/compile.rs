@@ -5,15 +5,16 @@ use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
 use super::standing::{MAX_NAMES, Standing};
-use crate::config::model::{Config, DownstreamTls, Endpoint, Listener};
+use crate::config::model::{self, Config, DownstreamTls, Endpoint, Listener};
 use crate::config::{Diagnostic, Diagnostics};
 use crate::engine::Address;
 use crate::policy::{ListenerPolicy, Policy};
 use crate::telemetry::{CertificateFacts, ListenerNames};
 use crate::tls::ServerProfile;
-use crate::tls::identity::{self, Identities, IdentityProblem};
+use crate::tls::file::FileProblem;
+use crate::tls::identity::{self, Identities};
 use crate::tls::provider::provider;
-use crate::tls::resumption::Domain;
+use crate::tls::resumption::{Domain, DomainId, Secrets};
 use crate::tls::server_config::server_config;
 
 /// A configuration that can be run.
@@ -21,8 +22,9 @@ pub struct Compiled {
     pub policy: Arc<Policy>,
     /// As [`Standing::names`], with what is new.
     pub names: ListenerNames,
-    /// One per listener.
-    pub domains: Vec<Domain>,
+    /// For [`Resumption::set`](crate::tls::resumption::Resumption::set), when the policy takes
+    /// effect.
+    pub secrets: Option<Secrets>,
     pub certificates: Vec<CertificateFacts>,
     /// Worth telling, and no reason not to start.
     pub warnings: Vec<String>,
@@ -32,7 +34,7 @@ pub struct Compiled {
 /// `now` is Unix time in seconds.
 ///
 /// # Errors
-/// Everything that is wrong with certificates, keys and upstream names, at once.
+/// Everything that is wrong with certificates, keys, secrets and upstream names, at once.
 pub fn compile(
     file_name: &str,
     config: &Config,
@@ -49,7 +51,6 @@ pub fn compile(
         indexes,
         standing,
         listeners: Vec::new(),
-        domains: Vec::new(),
         certificates: Vec::new(),
         warnings: Vec::new(),
         diagnostics: Diagnostics::default(),
@@ -57,29 +58,49 @@ pub fn compile(
     for (position, listener) in config.listeners.iter().enumerate() {
         compiled.listener(position, listener);
     }
+    let secrets = secrets(file_name, &config.resumption, &mut compiled.diagnostics);
     if !compiled.diagnostics.is_empty() {
         return Err(compiled.diagnostics);
     }
     Ok(Compiled {
         policy: Arc::new(Policy { generation: compiled.generation, listeners: compiled.listeners }),
         names,
-        domains: compiled.domains,
+        secrets,
         certificates: compiled.certificates,
         warnings: compiled.warnings,
     })
 }
 
-/// Checks the files that TLS sections name, for a configuration that is wrong elsewhere.
+/// Checks the files that these sections name, for a configuration that is wrong elsewhere.
 pub(super) fn check_files(
     file_name: &str,
+    resumption: Option<&model::Resumption>,
     sections: &[(String, DownstreamTls)],
     diagnostics: &mut Diagnostics,
 ) {
+    if let Some(resumption) = resumption {
+        // They are read again when the rest is right.
+        let _secrets = secrets(file_name, resumption, diagnostics);
+    }
     for (listener, tls) in sections {
         for problem in identity::load(tls, &provider()).err().unwrap_or_default() {
-            diagnostics.push(diagnostic(file_name, listener, problem));
+            diagnostics.push(tls_diagnostic(file_name, listener, problem));
         }
     }
+}
+
+/// The secrets of tickets, `None` where no file gives them or where it has problems.
+fn secrets(
+    file_name: &str,
+    resumption: &model::Resumption,
+    diagnostics: &mut Diagnostics,
+) -> Option<Secrets> {
+    Secrets::load(resumption).unwrap_or_else(|problems| {
+        for problem in problems {
+            diagnostics.push(diagnostic(file_name, "resumption", problem));
+        }
+        None
+    })
 }
 
 struct Compiler<'a> {
@@ -90,7 +111,6 @@ struct Compiler<'a> {
     indexes: HashMap<Arc<str>, usize>,
     standing: &'a Standing,
     listeners: Vec<Arc<ListenerPolicy>>,
-    domains: Vec<Domain>,
     certificates: Vec<CertificateFacts>,
     warnings: Vec<String>,
     diagnostics: Diagnostics,
@@ -101,7 +121,7 @@ impl Compiler<'_> {
         let name: Arc<str> = listener.name.as_str().into();
         let index = self.indexes[&name];
         let upstreams = self.upstreams(listener);
-        let Some(tls) = self.tls(index, listener, &name) else { return };
+        let Some(tls) = self.tls(listener, &name) else { return };
         self.listeners.push(Arc::new(ListenerPolicy {
             generation: self.generation,
             position,
@@ -116,26 +136,23 @@ impl Compiler<'_> {
         }));
     }
 
-    fn tls(&mut self, index: usize, listener: &Listener, name: &Arc<str>) -> Option<ServerProfile> {
+    fn tls(&mut self, listener: &Listener, name: &Arc<str>) -> Option<ServerProfile> {
         let provider = provider();
         let identities = match identity::load(&listener.tls, &provider) {
             Ok(identities) => identities,
             Err(problems) => {
                 for problem in problems {
-                    self.diagnostics.push(diagnostic(self.file_name, &listener.name, problem));
+                    self.diagnostics.push(tls_diagnostic(self.file_name, &listener.name, problem));
                 }
                 return None;
             }
         };
         self.note_certificates(name, &identities);
-        let domain = Domain::new(listener.tls.resumption, &self.standing.store, index as u64);
-        let compiled = domain.and_then(|domain| {
-            let config = server_config(&listener.tls, &identities, &domain, &provider)?;
-            Ok((config, domain))
-        });
-        match compiled {
-            Ok((config, domain)) => {
-                self.domains.push(domain);
+        let (mode, names) = (listener.tls.client_cert, identities.names());
+        let id = DomainId::new(name, mode, &identities.trusted, &names);
+        let domain = Domain::new(listener.tls.resumption, id, &self.standing.resumption);
+        match server_config(&listener.tls, &identities, &domain, &provider) {
+            Ok(config) => {
                 let resolver = Arc::clone(&identities.resolver);
                 Some(ServerProfile::new(config, resolver, &listener.tls))
             }
@@ -216,12 +233,16 @@ fn too_many_names(file_name: &str) -> Diagnostics {
     diagnostics
 }
 
-fn diagnostic(file_name: &str, listener: &str, problem: IdentityProblem) -> Diagnostic {
+fn tls_diagnostic(file_name: &str, listener: &str, problem: FileProblem) -> Diagnostic {
+    diagnostic(file_name, &format!("listener[{listener}].tls"), problem)
+}
+
+fn diagnostic(file_name: &str, table: &str, problem: FileProblem) -> Diagnostic {
     Diagnostic {
         file: file_name.to_owned(),
         line: problem.line,
         column: 1,
-        key: format!("listener[{listener}].tls.{}", problem.key),
+        key: format!("{table}.{}", problem.key),
         message: format!("{} cannot be used", problem.file.display()),
         found: problem.found,
         allowed: problem.allowed.to_owned(),

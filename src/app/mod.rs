@@ -98,17 +98,20 @@ pub enum StartError {
     Control(String, io::Error),
     #[error("log.access: {0}")]
     AccessLog(io::Error),
+    #[error("cannot make ticket keys: {0}")]
+    TicketKeys(#[from] rustls::Error),
     #[error("cannot start: {0}")]
     Other(#[from] io::Error),
 }
 
-/// Reads and checks a configuration file and everything it names.
+/// Reads and checks a configuration file and everything it names, for a process that has not
+/// started: with a session store and ticket keys of its own.
 ///
 /// # Errors
 /// Every mistake at once.
 pub fn load(file: &Path) -> Result<Loaded, StartError> {
     let (name, config) = read(file)?;
-    let standing = Standing::new(&config);
+    let standing = Standing::new(&config)?;
     let stamps = Stamps::of(&config);
     let compiled = compile(&name, &config, &standing, unix_now()).map_err(StartError::Config)?;
     Ok(Loaded { file: file.to_owned(), config, compiled, standing, stamps })
@@ -128,7 +131,8 @@ pub fn read(file: &Path) -> Result<(String, Config), StartError> {
     match reading.config {
         Some(config) => Ok((name, config)),
         None => {
-            compile::check_files(&name, &reading.tls, &mut reading.diagnostics);
+            let (resumption, tls) = (reading.resumption.as_ref(), &reading.tls);
+            compile::check_files(&name, resumption, tls, &mut reading.diagnostics);
             Err(StartError::Config(reading.diagnostics))
         }
     }
@@ -254,14 +258,15 @@ mod tests {
     fn mistakes_in_values_do_not_hide_mistakes_in_files() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("tlsgate.toml");
-        let text = "[gateway]\nworkers = 0\n[[listener]]\nname = \"a\"\nlisten = \"127.0.0.1:0\"\n\
+        let text = "[gateway]\nworkers = 0\n[resumption]\nticket_secret = \"none.secret\"\n\
+                    [[listener]]\nname = \"a\"\nlisten = \"127.0.0.1:0\"\n\
                     upstream = \"127.0.0.1:1\"\n[listener.tls]\ncertificate = \"none.pem\"\n\
                     certificate_key = \"none.key\"\n";
         std::fs::write(&file, text).expect("a writable directory");
         let Err(StartError::Config(diagnostics)) = load(&file) else {
-            panic!("three mistakes must not pass")
+            panic!("four mistakes must not pass")
         };
         let lines: Vec<_> = diagnostics.as_slice().iter().map(|found| found.line).collect();
-        assert_eq!(lines, [2, 8, 9], "{diagnostics}");
+        assert_eq!(lines, [2, 4, 10, 11], "{diagnostics}");
     }
 }

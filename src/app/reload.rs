@@ -45,11 +45,11 @@ impl Gateway {
         result
     }
 
-    /// When a file of certificates, keys or CAs has changed, reads all of them again; the rest of
-    /// the configuration stays. What cannot be used is told, and tried again after the next change.
+    /// When a file of certificates, keys, CAs or secrets has changed, reads all of them again; the
+    /// rest of the configuration stays. What cannot be used is told, and tried again after the next change.
     pub fn look_at_certificates(&mut self) {
         let Some(changed) = self.stamps.changed() else { return };
-        tracing::info!(file = %changed.display(), "a file has changed: reading certificates again");
+        tracing::info!(file = %changed.display(), "a file has changed: reading certificates and secrets again");
         self.stamps = Stamps::of(&self.config);
         let name = self.file.display().to_string();
         let result = self.take(&name, self.config.clone());
@@ -77,6 +77,8 @@ impl Gateway {
         if config.log.access != self.config.log.access {
             self.access.retarget(&config.log.access).map_err(StartError::AccessLog)?;
         }
+        let (secrets, lifetime) = (compiled.secrets.take(), config.resumption.lifetime);
+        self.standing.resumption.set(secrets, lifetime).map_err(StartError::TicketKeys)?;
         // Nothing can fail from here on.
         let mut assignment = self.listening.commit(change, listeners);
         let mut warnings = std::mem::take(&mut compiled.warnings);

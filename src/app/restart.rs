@@ -7,7 +7,9 @@ use super::Gateway;
 use super::orders::Order;
 use super::start::admin_key;
 use crate::admin::Admin;
-use crate::handover::{Group, HandOver, Offer, Program, Purpose, Successor};
+use crate::handover::wire::MAX_CHUNK;
+use crate::handover::{Group, HandOver, Offer, Opaque, Program, Purpose, Successor};
+use crate::tls::resumption::Resumption;
 
 impl Gateway {
     /// Starts `program` to take over from this process. How that went becomes an order:
@@ -41,7 +43,13 @@ impl Gateway {
             address: admin_key(address).into_bytes(),
             sockets: vec![socket],
         }));
-        Offer { groups, ticket_keys: Vec::new(), sessions: Box::new(|| None) }
+        let Resumption { store, keys } = &self.standing.resumption;
+        let mut sessions = store.export(MAX_CHUNK);
+        Offer {
+            groups,
+            ticket_keys: vec![keys.export().into()],
+            sessions: Box::new(move || sessions.next().map(Opaque::from)),
+        }
     }
 
     /// The end of what [`Gateway::restart`] began. When the new process serves, this one stops

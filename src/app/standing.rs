@@ -7,12 +7,12 @@ use super::compile::Compiled;
 use crate::config::Config;
 use crate::config::model::Listener;
 use crate::telemetry::ListenerNames;
-use crate::tls::resumption::{Clock, SessionStore};
+use crate::tls::resumption::{Clock, Resumption};
 
 /// Made at start, and handed from one configuration to the next.
 #[derive(Clone, Debug)]
 pub struct Standing {
-    pub store: Arc<SessionStore>,
+    pub resumption: Resumption,
     /// Every listener that there has been, by its index in telemetry.
     pub names: ListenerNames,
     /// Of the configuration that runs; 0 before the first.
@@ -21,12 +21,12 @@ pub struct Standing {
 
 impl Standing {
     /// For a process that has run no configuration yet.
-    pub fn new(config: &Config) -> Self {
-        Self {
-            store: SessionStore::new(&config.resumption, Clock::system()),
-            names: ListenerNames::default(),
-            generation: 0,
-        }
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn new(config: &Config) -> Result<Self, rustls::Error> {
+        let resumption = Resumption::new(&config.resumption, Clock::system())?;
+        Ok(Self { resumption, names: ListenerNames::default(), generation: 0 })
     }
 
     /// A configuration that was compiled to follow this runs now.
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_name_keeps_its_index_over_all_configurations() {
-        let mut standing = Standing::new(&named(&["a"]));
+        let mut standing = Standing::new(&named(&["a"])).expect("random numbers");
         for (names, expected) in
             [(&["a", "b"][..], [0, 1]), (&["c", "b"], [2, 1]), (&["a", "c"], [0, 2])]
         {
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn names_are_not_without_end() {
         let numbered = |from: usize| config((from..from + 4096).map(|number| format!("n{number}")));
-        let mut standing = Standing::new(&named(&["a"]));
+        let mut standing = Standing::new(&named(&["a"])).expect("random numbers");
         for from in [0, 4096] {
             standing.names = standing.names_with(&numbered(from).listeners).expect("room").0;
         }

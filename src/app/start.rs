@@ -16,12 +16,13 @@ use super::workers::{self, Plan};
 use super::{Gateway, Loaded, StartError, Threads, default_count};
 use crate::admin::{Admin, Lifecycle};
 use crate::engine::probe;
-use crate::handover::{Inheritance, InheritedGroup, Purpose};
+use crate::handover::{Inheritance, InheritedGroup, Opaque, Purpose};
 use crate::policy::Policy;
 use crate::systemd::Activation;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::aggregator::answer_channel;
 use crate::telemetry::{Aggregator, ListenerNames, ShardPort, SharedCounters};
+use crate::tls::resumption::TicketKeys;
 
 /// A gateway that has bound everything and whose workers run, but that accepts nothing yet.
 pub struct Prepared {
@@ -48,7 +49,9 @@ impl Prepared {
         let chosen = probe::choose(config.gateway.engine).map_err(StartError::Engine)?;
         let count = config.gateway.workers.map_or_else(default_count, usize::from);
         let limits = limits::raise(config.gateway.max_connections, count, config.listeners.len());
-        let mut groups = inheritance.map(|given| given.groups).unwrap_or_default();
+        standing.resumption.set(compiled.secrets.clone(), config.resumption.lifetime)?;
+        let Inheritance { mut groups, ticket_keys, .. } = inheritance.unwrap_or_default();
+        take_keys(&standing.resumption.keys, &ticket_keys);
         let admin = config.admin.listen.map(|address| bind_admin(address, &mut groups));
         let admin = admin.transpose()?;
         let passed = Activation::from_environment(is_successor).map_err(io::Error::other)?;
@@ -76,7 +79,7 @@ impl Prepared {
             engine: chosen.clone(),
             listeners: assignment.facts.clone(),
             compiled,
-            store: Arc::clone(&standing.store),
+            resumption: standing.resumption.clone(),
             shared: Arc::clone(&shared),
         }));
         let workers = workers::start(&plan, count)?;
@@ -125,6 +128,13 @@ impl Prepared {
         let failed = |error| StartError::Control(path.display().to_string(), error);
         gateway.control = Some(control.map_err(failed)?);
         Ok(())
+    }
+
+    /// Takes sessions of the predecessor over, a chunk of its store.
+    pub fn take_sessions(&self, chunk: &[u8]) {
+        if let Err(error) = self.gateway.standing.resumption.store.import(chunk) {
+            tracing::warn!(%error, "sessions of the old process are lost");
+        }
     }
 
     /// Numbers of the groups of the inheritance that are in use.
@@ -202,6 +212,18 @@ impl Gateway {
         }
         if let Some(address) = self.admin_address() {
             tracing::info!(%address, "admin port: /healthz /readyz /metrics /status");
+        }
+    }
+}
+
+/// Tickets of the predecessor stay good. Those that are not are no reason not to start: their
+/// owners make a full handshake.
+fn take_keys(keys: &TicketKeys, pieces: &[Opaque]) {
+    for piece in pieces {
+        match keys.import(piece.as_bytes()) {
+            Ok(true) => {}
+            Ok(false) => tracing::debug!("the ticket keys do not come from the old process"),
+            Err(error) => tracing::warn!(%error, "ticket keys of the old process are lost"),
         }
     }
 }

@@ -12,14 +12,14 @@ use crate::telemetry::{
     AggregatorHandle, CertificateFacts, ConfigFacts, Facts, ListenerFacts, ProcessFigures,
     ReadError, SharedCounters, Snapshot,
 };
-use crate::tls::resumption::{Domain, SessionStore};
+use crate::tls::resumption::Resumption;
 
 /// What a [`Status`] is made of.
 pub(super) struct StatusParts {
     pub(super) engine: Chosen,
     pub(super) listeners: Vec<ListenerFacts>,
     pub(super) compiled: Compiled,
-    pub(super) store: Arc<SessionStore>,
+    pub(super) resumption: Resumption,
     pub(super) shared: Arc<SharedCounters>,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Status {
     engine: Chosen,
     reason: Arc<str>,
     running: RwLock<Running>,
-    store: Arc<SessionStore>,
+    resumption: Resumption,
     shared: Arc<SharedCounters>,
     lifecycle: AtomicU8,
     aggregator: OnceLock<AggregatorHandle>,
@@ -42,25 +42,24 @@ struct Running {
     config: ConfigFacts,
     listeners: Vec<ListenerFacts>,
     certificates: Vec<CertificateFacts>,
-    domains: Vec<Domain>,
 }
 
 impl Status {
     pub(super) fn new(parts: StatusParts) -> Self {
-        let StatusParts { engine, listeners, compiled, store, shared } = parts;
+        let StatusParts { engine, listeners, compiled, resumption, shared } = parts;
         let started_unix_ms = unix_now_ms();
         let config = ConfigFacts {
             generation: compiled.policy.generation,
             loaded_unix_ms: started_unix_ms,
             ..ConfigFacts::default()
         };
-        let Compiled { certificates, domains, .. } = compiled;
+        let certificates = compiled.certificates;
         Self {
             started_unix_ms,
             reason: engine.reason.as_str().into(),
             engine,
-            running: RwLock::new(Running { config, listeners, certificates, domains }),
-            store,
+            running: RwLock::new(Running { config, listeners, certificates }),
+            resumption,
             shared,
             lifecycle: AtomicU8::new(Lifecycle::Starting as u8),
             aggregator: OnceLock::new(),
@@ -76,7 +75,6 @@ impl Status {
         running.config.last_failure = None;
         running.listeners = listeners;
         running.certificates = compiled.certificates;
-        running.domains = compiled.domains;
     }
 
     /// A new configuration was refused.
@@ -108,7 +106,7 @@ impl Status {
     /// Called by the aggregator, once per snapshot.
     pub(super) fn facts(&self) -> Facts {
         let running = self.running();
-        self.refresh_shared(&running.domains);
+        self.refresh_shared();
         Facts {
             version: env!("CARGO_PKG_VERSION"),
             engine: self.engine.engine.as_str(),
@@ -117,22 +115,18 @@ impl Status {
             config: running.config.clone(),
             listeners: running.listeners.clone(),
             certificates: running.certificates.clone(),
+            tickets: self.resumption.keys.stats(),
             process: ProcessFigures::read(heap::live_bytes()),
         }
     }
 
-    fn refresh_shared(&self, domains: &[Domain]) {
-        let store = self.store.stats();
+    fn refresh_shared(&self) {
+        let store = self.resumption.store.stats();
         self.shared.session_hits.set(store.hits);
         self.shared.session_misses.set(store.misses);
         self.shared.session_evictions.set(store.evicted);
         self.shared.session_entries.set(store.entries);
         self.shared.session_bytes.set(store.bytes);
-        let tickets = || domains.iter().filter_map(Domain::ticket_stats);
-        self.shared.tickets_issued.set(tickets().map(|stats| stats.issued).sum());
-        self.shared.tickets_accepted.set(tickets().map(|stats| stats.accepted).sum());
-        let refused = tickets().map(|stats| stats.rejected + stats.expired).sum();
-        self.shared.tickets_rejected.set(refused);
     }
 }
 

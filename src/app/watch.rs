@@ -1,4 +1,4 @@
-//! Whether the files of certificates, keys and CAs have changed since they were read.
+//! Whether the files that a configuration names have changed since they were read.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -22,7 +22,7 @@ struct Stamp {
 impl Stamps {
     /// The files as they are now. Taken before the files are read, so that no change is missed.
     pub(super) fn of(config: &Config) -> Self {
-        let mut files: Vec<&PathBuf> = Vec::new();
+        let mut files: Vec<&PathBuf> = config.resumption.ticket_secret.iter().collect();
         for listener in &config.listeners {
             for certificate in &listener.tls.certificates {
                 files.extend([&certificate.certificate, &certificate.certificate_key]);
@@ -64,14 +64,16 @@ mod tests {
         let path = |name: &str| directory.path().join(name);
         let text = "[[listener]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\n\
                     upstream = \"127.0.0.1:2\"\n[listener.tls]\ncertificate = \"cert\"\n\
-                    certificate_key = \"key\"\nclient_cert = \"required\"\ntrusted_ca = \"ca\"\n";
+                    certificate_key = \"key\"\nclient_cert = \"required\"\ntrusted_ca = \"ca\"\n\
+                    [resumption]\nticket_secret = \"secret\"\n";
         let name = path("tlsgate.toml").display().to_string();
         let config = crate::config::parse(&name, text).unwrap_or_else(|found| panic!("{found}"));
-        for name in ["cert-1", "cert-2", "key", "ca"] {
+        for name in ["cert-1", "cert-2", "key", "ca", "secret"] {
             fs::write(path(name), name).expect("a writable directory");
         }
         std::os::unix::fs::symlink(path("cert-1"), path("cert")).expect("a link");
-        let changes: [(&str, &dyn Fn()); 4] = [
+        let changes: [(&str, &dyn Fn()); 5] = [
+            ("secret", &|| fs::write(path("secret"), "another secret").expect("written")),
             ("key", &|| fs::write(path("key"), "longer than before").expect("written")),
             ("ca", &|| {
                 fs::write(path("ca.new"), "ca").expect("written");

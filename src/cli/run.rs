@@ -67,7 +67,7 @@ fn begin(
     let mut prepared = Prepared::new(load(file)?, inheritance)?;
     prepared.start_control(orders.clone())?;
     if let Some(predecessor) = predecessor {
-        predecessor.sessions(|_| ())?;
+        predecessor.sessions(|chunk| prepared.take_sessions(chunk))?;
     }
     let taken = prepared.taken();
     Ok((Service::new(prepared.open()?, orders, inbox, Some(program)), taken))

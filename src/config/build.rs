@@ -20,10 +20,18 @@ pub(super) fn config(root: &Section) -> Option<Config> {
     })
 }
 
-/// The TLS sections that can be built, with their listeners' names.
+/// The resumption section, if it can be built.
+pub(super) fn resumption_section(root: &Section) -> Option<Resumption> {
+    resumption(root.child("resumption")?)
+}
+
+/// The TLS sections that can be built, with their listeners' names. One that asks for client
+/// certificates and names no CAs was told so, and there is no file to look into.
 pub(super) fn tls_sections(root: &Section) -> Vec<(String, DownstreamTls)> {
     let section = |listener: &Section| {
-        Some((listener.get("name").unwrap_or_default(), tls(listener.child("tls")?)?))
+        let tls = tls(listener.child("tls")?)?;
+        let has_cas = tls.client_cert == ClientCert::None || tls.trusted_ca.is_some();
+        has_cas.then(|| (listener.get("name").unwrap_or_default(), tls))
     };
     root.children("listener").iter().filter_map(section).collect()
 }
@@ -62,6 +70,8 @@ fn resumption(section: &Section) -> Option<Resumption> {
         max_entries: section.get("max_entries")?,
         max_bytes: section.get("max_bytes")?,
         lifetime: section.get("lifetime")?,
+        ticket_secret: section.get("ticket_secret"),
+        ticket_secret_line: line_of(section, "ticket_secret"),
     })
 }
 

@@ -85,13 +85,17 @@ pub enum AccessLog {
     File(PathBuf),
 }
 
-/// `[resumption]`: the session store shared by all workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `[resumption]`: the session store and the ticket keys, shared by all workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resumption {
     pub max_entries: usize,
     pub max_bytes: usize,
     /// How long a session may be resumed after it was made.
     pub lifetime: Duration,
+    /// File of the secrets that ticket keys are derived from; `None` is random ones.
+    pub ticket_secret: Option<PathBuf>,
+    /// 1-based line that names it; 0 where there is none.
+    pub ticket_secret_line: usize,
 }
 
 /// One `[[listener]]`: an address, its TLS, and where its connections go.

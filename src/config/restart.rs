@@ -57,7 +57,11 @@ impl Config {
             },
             admin: self.admin.clone(),
             log: Log { level: wanted.log.level, access: wanted.log.access, ..self.log.clone() },
-            resumption: Resumption { lifetime: wanted.resumption.lifetime, ..self.resumption },
+            resumption: Resumption {
+                max_entries: self.resumption.max_entries,
+                max_bytes: self.resumption.max_bytes,
+                ..wanted.resumption
+            },
             listeners: wanted.listeners,
         }
     }

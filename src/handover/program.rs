@@ -41,7 +41,7 @@ fn candidates(name: &OsStr, directory: &Path, search: &OsStr) -> Vec<PathBuf> {
         return Vec::new();
     }
     if name.as_bytes().contains(&b'/') {
-        return vec![directory.join(name)];
+        return vec![directory.join(name).components().collect()];
     }
     env::split_paths(search).map(|folder| directory.join(folder).join(name)).collect()
 }

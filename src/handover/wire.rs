@@ -199,6 +199,12 @@ impl Opaque {
     }
 }
 
+impl From<Zeroizing<Vec<u8>>> for Opaque {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+}
+
 impl fmt::Debug for Opaque {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Opaque({} bytes)", self.0.len())

@@ -97,8 +97,8 @@ metrics! {
     SESSION_ENTRIES = Gauge, "tlsgate_session_store_entries", "Sessions in the session store.";
     SESSION_BYTES = Gauge, "tlsgate_session_store_bytes", "Memory of the sessions in the session store.";
     TICKETS_ISSUED = Counter, "tlsgate_tickets_issued_total", "Tickets sent.";
-    TICKETS_ACCEPTED = Counter, "tlsgate_tickets_accepted_total", "Tickets that a peer came back with and that were good.";
-    TICKETS_REJECTED = Counter, "tlsgate_tickets_rejected_total", "Tickets that a peer came back with and that were not good.";
+    TICKETS_ACCEPTED = Counter, "tlsgate_tickets_accepted_total", "Tickets that a peer came back with and that were good, by the epoch of their key and by the secret it was derived from: the first, which makes tickets, or an older one.";
+    TICKETS_REJECTED = Counter, "tlsgate_tickets_rejected_total", "Tickets that a peer came back with and that were not good, by cause and by the epoch of their key, if it is known.";
     CERTIFICATE_NOT_AFTER = Gauge, "tlsgate_certificate_not_after_seconds", "End of validity of a certificate, in seconds since 1970.";
     ACCESS_LOG_DROPPED = Counter, "tlsgate_access_log_dropped_lines_total", "Access-log lines lost because the queue was full or the target failed.";
     ADMIN_REFUSED = Counter, "tlsgate_admin_connections_refused_total", "Connections to the admin port closed at once because too many were open.";

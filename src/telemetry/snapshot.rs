@@ -13,6 +13,7 @@ use super::histograms::{Kind, Phase, PhaseHistogram};
 use super::process::ProcessFigures;
 use super::shard::ShardGauges;
 use super::shared::SharedValues;
+use crate::tls::resumption::TicketStats;
 
 /// The quantiles that digests hold, with their names.
 pub const QUANTILES: [(f64, &str); 5] =
@@ -58,6 +59,7 @@ pub struct Facts {
     pub config: ConfigFacts,
     pub listeners: Vec<ListenerFacts>,
     pub certificates: Vec<CertificateFacts>,
+    pub tickets: TicketStats,
     pub process: ProcessFigures,
 }
 

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::corpus;
 use crate::support::SOON;
 use crate::support::backend::dead_address;
 use crate::support::ca::{KeyKind, NAME, ca};
@@ -104,6 +105,29 @@ fn command_line_bad_files() {
     let ended = tlsgate(&["check", "-c", &file]);
     assert_eq!(ended.code(), BAD_CONFIG, "{}", ended.stderr);
     assert!(ended.stderr.contains("server.pem"), "{}", ended.stderr);
+}
+
+/// The messages themselves are compared in tests/mistakes.
+#[test]
+#[ignore = "run by tests/run"]
+fn command_line_every_mistake() {
+    let mistakes = corpus::all();
+    let refused = mistakes.iter().filter(|mistake| mistake.is_refused());
+    assert!(refused.clone().count() >= 60);
+    for mistake in refused {
+        let directory = TempDir::new().expect("a temporary directory");
+        let file = mistake.write(directory.path());
+        let name = file.to_str().expect("a temporary path is UTF-8");
+        for arguments in [&["check", "-c", name][..], &["run", "-c", name]] {
+            let ended = tlsgate(arguments);
+            assert_eq!(ended.code(), BAD_CONFIG, "{}: {}", mistake.title, ended.stderr);
+            assert!(ended.stderr.starts_with(name), "{}: {}", mistake.title, ended.stderr);
+        }
+        let json = tlsgate(&["check", "--json", "-c", name]);
+        let json: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+        let errors = json["errors"].as_array().expect("a list");
+        assert!(!errors.is_empty(), "{}: {json}", mistake.title);
+    }
 }
 
 #[test]

@@ -14,10 +14,14 @@
 mod bulk;
 mod clients;
 mod command_line;
+mod completions;
+#[path = "../mistakes/corpus.rs"]
+mod corpus;
 mod demo;
 mod endings;
 mod endings_network;
 mod endings_resources;
+mod engine_fallback;
 mod hello;
 mod listeners;
 mod reload;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tlsgate_bench::backend::{Address, Backend as Component, Mode};
 
+use crate::corpus::{self, Mistake};
 use crate::support::backend::Backend;
 use crate::support::ca::NAME;
 use crate::support::client::{
@@ -18,7 +20,7 @@ use crate::support::client::{
 };
 use crate::support::gateway::{Gateway, Setup, free_port};
 use crate::support::process::{gateway_program, run};
-use crate::support::{Engine, SOON, engines, sized, wait_until};
+use crate::support::{SOON, engines, sized, wait_until};
 
 const BAD_CONFIG: i32 = 3;
 
@@ -134,6 +136,46 @@ fn reload_memory() {
 
 fn gateway_heap(gateway: &Gateway) -> u64 {
     gateway.metrics().count("tlsgate_heap_live_bytes", &[])
+}
+
+/// Every configuration of the corpus of mistakes, put in the place of the one that runs.
+#[test]
+#[ignore = "run by tests/run"]
+fn reload_of_broken_configurations() {
+    let backend = Backend::echo();
+    let broken: Vec<Mistake> = corpus::all().into_iter().filter(Mistake::is_refused).collect();
+    for engine in engines() {
+        let gateway = Setup::new(engine, backend.address()).start();
+        let mut kept = connect(gateway.address(), &config(Version::V13));
+        let shown = shown_certificate(&gateway);
+        let place = format!("{}/", gateway.directory().display());
+        for mistake in &broken {
+            let what = format!("{engine:?}: {}: {}", mistake.source.display(), mistake.title);
+            mistake.write(gateway.directory());
+            assert!(!gateway.reload(), "taken, {what}");
+            let config = &gateway.status()["config"];
+            let told = config["last_failure"].as_str().expect("why").replace(&place, "");
+            assert_eq!(told.lines().next(), mistake.message.lines().next(), "{what}");
+            assert_eq!(config["generation"], 1, "{what}");
+            assert_echo(&mut kept, b"served");
+            assert_eq!(shown_certificate(&gateway), shown, "{what}");
+            clear(gateway.directory());
+        }
+        println!("{engine:?}: {} broken configurations, none taken", broken.len());
+        close(kept);
+    }
+}
+
+/// Removes what a mistake has left, but for the certificate that the gateway runs with.
+fn clear(directory: &Path) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            fs::remove_dir(&path).expect("an empty directory");
+        } else if path.file_stem().is_none_or(|stem| stem != "server") {
+            fs::remove_file(&path).expect("a writable directory");
+        }
+    }
 }
 
 #[test]
@@ -276,26 +318,29 @@ fn reload_of_watched_certificates() {
 #[ignore = "run by tests/run"]
 fn reload_changes_the_logs() {
     let backend = Backend::echo();
-    let setup = Setup::new(Engine::Epoll, backend.address());
-    let file = setup.directory().join("access.log");
-    let gateway = setup.start();
-    let config = config(Version::V13);
-    let first = connect(gateway.address(), &config);
-    let peer = local(&first);
-    close(first);
-    gateway.line_of(peer);
-    gateway.rewrite(|text| {
-        let target = format!("access = {:?}", format!("file:{}", file.display()));
-        text.replace("access = \"stdout\"", &target).replace("[log]", "[log]\nlevel = \"error\"")
-    });
-    assert!(gateway.reload());
-    let second = connect(gateway.address(), &config);
-    let peer = local(&second).to_string();
-    close(second);
-    let written = || fs::read_to_string(&file).is_ok_and(|text| text.contains(&peer));
-    wait_until("the line is in the file", SOON, written);
-    assert_eq!(gateway.lines().len(), 1, "and not where they went before");
-    let before = gateway.stderr();
-    assert!(gateway.reload());
-    assert_eq!(gateway.stderr(), before, "messages below the new level are not written");
+    for engine in engines() {
+        let setup = Setup::new(engine, backend.address());
+        let file = setup.directory().join("access.log");
+        let gateway = setup.start();
+        let config = config(Version::V13);
+        let first = connect(gateway.address(), &config);
+        let peer = local(&first);
+        close(first);
+        gateway.line_of(peer);
+        gateway.rewrite(|text| {
+            let target = format!("access = {:?}", format!("file:{}", file.display()));
+            text.replace("access = \"stdout\"", &target)
+                .replace("[log]", "[log]\nlevel = \"error\"")
+        });
+        assert!(gateway.reload());
+        let second = connect(gateway.address(), &config);
+        let peer = local(&second).to_string();
+        close(second);
+        let written = || fs::read_to_string(&file).is_ok_and(|text| text.contains(&peer));
+        wait_until("the line is in the file", SOON, written);
+        assert_eq!(gateway.lines().len(), 1, "and not where they went before");
+        let before = gateway.stderr();
+        assert!(gateway.reload());
+        assert_eq!(gateway.stderr(), before, "messages below the new level are not written");
+    }
 }

@@ -1,5 +1,6 @@
 //! The gateway as a process: configured, started, waited for, read, and stopped in order.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -26,7 +27,9 @@ pub(crate) const LISTENER: &str = "main";
 /// A configuration in the making. The texts are lines of TOML for the table of that name.
 pub(crate) struct Setup {
     directory: TempDir,
-    engine: Engine,
+    engine: String,
+    /// What stands in front of the gateway's program.
+    launcher: Vec<String>,
     workers: u16,
     upstream: String,
     listen_ip: String,
@@ -47,7 +50,8 @@ impl Setup {
     pub(crate) fn new(engine: Engine, upstream: SocketAddr) -> Self {
         Self {
             directory: TempDir::new().expect("a temporary directory"),
-            engine,
+            engine: engine.name().to_owned(),
+            launcher: Vec::new(),
             workers: 1,
             upstream: format!("{:?}", upstream.to_string()),
             listen_ip: "127.0.0.1".to_owned(),
@@ -61,6 +65,18 @@ impl Setup {
             others: Vec::new(),
             counts_heap: false,
         }
+    }
+
+    /// The engine as a word of the configuration, which may be "auto".
+    pub(crate) fn engine(mut self, word: &str) -> Self {
+        word.clone_into(&mut self.engine);
+        self
+    }
+
+    /// Lets another program start the gateway: its name, and what comes before the gateway's.
+    pub(crate) fn under(mut self, launcher: &[String]) -> Self {
+        launcher.clone_into(&mut self.launcher);
+        self
     }
 
     pub(crate) fn workers(mut self, workers: u16) -> Self {
@@ -145,7 +161,10 @@ impl Setup {
         let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let file = self.directory.path().join("tlsgate.toml");
         fs::write(&file, self.text(address, admin)).expect("a writable directory");
-        let mut command = Command::new(gateway_program());
+        let mut words = self.launcher.iter().map(OsString::from).collect::<Vec<_>>();
+        words.push(gateway_program().into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         if self.counts_heap {
             command.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
         }
@@ -165,8 +184,9 @@ impl Setup {
     }
 
     fn text(&self, address: SocketAddr, admin: SocketAddr) -> String {
-        let Self { workers, upstream, gateway, listener, tls, timeouts, keepalive, .. } = self;
-        let (engine, more_admin) = (self.engine.name(), &self.admin);
+        let Self { engine, workers, upstream, gateway, listener, tls, timeouts, keepalive, .. } =
+            self;
+        let more_admin = &self.admin;
         let certificates: Vec<String> = self.certificates.iter().map(table).collect();
         let certificates = certificates.join(",\n");
         let other = |[name, listen, upstream]: &[String; 3]| {
