@@ -40,11 +40,11 @@ fn fake(snapshot: Snapshot) -> Arc<Fake> {
 
 fn start(source: &Arc<Fake>, limits: Limits) -> Admin {
     let source = Arc::clone(source);
-    Admin::start_with(local(), source, limits).expect("a free port on loopback")
+    Admin::start_with(local(), source, limits).expect("a thread")
 }
 
-fn local() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
+fn local() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").expect("a free port on loopback")
 }
 
 fn connect(admin: &Admin) -> TcpStream {
@@ -248,7 +248,7 @@ fn status_and_metrics_show_what_shards_measured() {
     let aggregator = Aggregator::start(inbox, ports.collect(), Box::new(facts), Arc::default())
         .expect("thread starts");
     let source = Arc::new(Real(aggregator.handle()));
-    let admin = Admin::start(local(), source).expect("a free port on loopback");
+    let admin = Admin::start(local(), source).expect("a thread");
 
     let (code, head, body) = get(&admin, "/status");
     assert_eq!(code, 200);

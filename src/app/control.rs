@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -38,10 +39,15 @@ pub enum Response {
     Refused { error: String },
 }
 
-/// A running control socket; its file is removed when this is dropped.
+/// A running control socket; its file is removed when this is dropped, unless another process has
+/// put its own there.
 #[derive(Debug)]
 pub struct Control {
     path: PathBuf,
+    /// Where its file is until it appears at the path.
+    beside: Option<PathBuf>,
+    /// Device and inode of its file.
+    file: (u64, u64),
 }
 
 impl Control {
@@ -50,21 +56,57 @@ impl Control {
     /// # Errors
     /// When the socket cannot be bound, or somebody listens on it already.
     pub fn start(path: &Path, orders: SyncSender<Order>) -> io::Result<Self> {
-        let listener = bind(path)?;
+        Self::start_at(path, None, orders)
+    }
+
+    /// As [`Control::start`] while the process that is to be followed listens on `path`: the file
+    /// of this one stands beside it until [`Control::appear`].
+    ///
+    /// # Errors
+    /// When the socket cannot be bound.
+    pub fn start_beside(path: &Path, orders: SyncSender<Order>) -> io::Result<Self> {
+        let beside = path.with_file_name(format!(".{}", std::process::id()));
+        Self::start_at(path, Some(beside), orders)
+    }
+
+    /// Takes the path over; there is no moment without a file.
+    ///
+    /// # Errors
+    /// When the file cannot be renamed.
+    pub fn appear(&mut self) -> io::Result<()> {
+        match &self.beside {
+            Some(beside) => fs::rename(beside, &self.path)?,
+            None => return Ok(()),
+        }
+        self.beside = None;
+        Ok(())
+    }
+
+    fn start_at(
+        path: &Path,
+        beside: Option<PathBuf>,
+        orders: SyncSender<Order>,
+    ) -> io::Result<Self> {
+        let own = beside.as_deref().unwrap_or(path);
+        let listener = bind(own)?;
+        let file = identity(own)?;
         std::thread::Builder::new().name("control".to_owned()).spawn(move || {
             for stream in listener.incoming() {
                 // A peer that leaves or is too slow has nobody to be told but itself.
                 let _served = stream.and_then(|stream| serve(stream, &orders));
             }
         })?;
-        Ok(Self { path: path.to_owned() })
+        Ok(Self { path: path.to_owned(), beside, file })
     }
 }
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // The next start removes it, if this cannot.
-        let _left_behind = fs::remove_file(&self.path);
+        let own = self.beside.as_ref().unwrap_or(&self.path);
+        if identity(own).is_ok_and(|file| file == self.file) {
+            // The next start removes it, if this cannot.
+            let _left_behind = fs::remove_file(own);
+        }
     }
 }
 
@@ -81,6 +123,10 @@ pub fn ask(path: &Path, request: Request) -> io::Result<Response> {
     let mut answer = String::new();
     stream.take(LONGEST_ANSWER).read_to_string(&mut answer)?;
     Ok(serde_json::from_str(&answer)?)
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {

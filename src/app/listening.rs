@@ -2,19 +2,18 @@
 //!
 //! A listening socket stays as long as its address stays in the configuration: nobody who connects
 //! to it meanwhile is turned away. The gateway keeps a second descriptor of each, for options that
-//! a new configuration changes.
+//! a new configuration changes, and for the process that takes over at a restart.
 
 use std::collections::HashSet;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use socket2::SockRef;
-
-use super::bind::{self, BindError};
-use crate::config::model::{Keepalive, ListenAddress, Listener};
-use crate::engine::socket::{self, set_tcp_options};
+use super::bind::{self, BindError, Bound};
+use crate::config::model::{ListenAddress, Listener};
+use crate::engine::socket;
+use crate::handover::{Group, InheritedGroup, Purpose};
 use crate::shard::mailbox::BoundId;
+use crate::systemd::Activation;
 use crate::telemetry::ListenerFacts;
 
 /// Every address that is bound.
@@ -23,6 +22,8 @@ pub(super) struct Listening {
     addresses: Vec<BoundAddress>,
     /// Sockets bound since the start.
     count: u64,
+    /// What systemd passed.
+    passed: Activation,
 }
 
 /// One address of the configuration and its sockets.
@@ -36,8 +37,9 @@ struct BoundAddress {
 
 #[derive(Debug)]
 struct BoundSocket {
+    /// The same for every worker that has it.
     id: BoundId,
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
 }
 
 /// What a configuration needs that is not bound yet: bound, but not listened on by any worker.
@@ -47,6 +49,8 @@ pub(super) struct Change {
     /// By worker.
     open: Vec<Vec<(BoundId, socket::Listener)>>,
     count: u64,
+    /// Numbers of the groups of a predecessor's sockets that are among them.
+    pub(super) taken: Vec<u32>,
 }
 
 /// What workers are to be told about a change.
@@ -61,7 +65,13 @@ pub(super) struct Assignment {
 }
 
 impl Listening {
-    /// Binds the addresses of `listeners` that are not bound yet, a socket for each worker.
+    /// Nothing yet. `passed` is what systemd passed.
+    pub(super) fn new(passed: Activation) -> Self {
+        Self { passed, ..Self::default() }
+    }
+
+    /// Binds the addresses of `listeners` that are not bound yet, for so many workers; those that
+    /// are among `inherited` are taken from there, and the rest of that is closed.
     ///
     /// # Errors
     /// What the kernel said; nothing has changed.
@@ -69,14 +79,25 @@ impl Listening {
         &self,
         listeners: &[Listener],
         workers: usize,
+        mut inherited: Vec<InheritedGroup>,
     ) -> Result<Change, BindError> {
         let mut change = Change {
             added: Vec::new(),
             open: (0..workers).map(|_| Vec::new()).collect(),
             count: self.count,
+            taken: Vec::new(),
         };
         for listener in listeners.iter().filter(|listener| !self.has(&listener.listen)) {
-            change.bind(listener, workers)?;
+            let key = bind::key(&listener.listen);
+            let group = inherited.extract_if(.., |group| group.address == key).next();
+            let bound = match group {
+                Some(group) => {
+                    change.taken.push(group.number);
+                    bind::adopt(listener, workers, group.sockets)?
+                }
+                None => bind::bind(listener, workers, &self.passed)?,
+            };
+            change.add(listener, bound)?;
         }
         Ok(change)
     }
@@ -110,6 +131,43 @@ impl Listening {
         self.addresses.retain(|address| !address.sockets.is_empty());
     }
 
+    /// Makes all sockets listen: some of those that were taken from a predecessor may not do so yet,
+    /// and the others may have another backlog.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(super) fn listen(&self, listeners: &[Listener]) -> Result<(), BindError> {
+        for listener in listeners {
+            let bound = self.find(&listener.listen);
+            let sockets = bound.into_iter().flat_map(|bound| &bound.sockets);
+            bind::listen(listener, sockets.map(|socket| socket.socket.as_ref()))?;
+        }
+        Ok(())
+    }
+
+    /// What a successor gets: a group for each address.
+    pub(super) fn groups(&self) -> Vec<Group> {
+        let group = |bound: &BoundAddress| Group {
+            purpose: Purpose::Listener,
+            address: bind::key(&bound.listen),
+            sockets: bound.sockets.iter().map(|socket| Arc::clone(&socket.socket)).collect(),
+        };
+        self.addresses.iter().map(group).collect()
+    }
+
+    /// Every socket.
+    pub(super) fn sockets(&self) -> Arc<[BoundId]> {
+        let sockets = self.addresses.iter().flat_map(|bound| &bound.sockets);
+        sockets.map(|socket| socket.id).collect()
+    }
+
+    /// The sockets of the groups that a successor has taken.
+    pub(super) fn sockets_of(&self, taken: &[u32]) -> Arc<[BoundId]> {
+        let numbers = taken.iter().filter_map(|number| usize::try_from(*number).ok());
+        let taken = numbers.filter_map(|number| self.addresses.get(number));
+        taken.flat_map(|bound| &bound.sockets).map(|socket| socket.id).collect()
+    }
+
     fn has(&self, address: &ListenAddress) -> bool {
         self.find(address).is_some()
     }
@@ -122,7 +180,7 @@ impl Listening {
     fn set_options(&self, listener: &Listener) {
         let Some(bound) = self.find(&listener.listen) else { return };
         for BoundSocket { socket, .. } in &bound.sockets {
-            if let Err(error) = change_tcp_options(socket, &listener.keepalive) {
+            if let Err(error) = bind::change_tcp_options(socket, &listener.keepalive) {
                 let listener = &listener.name;
                 tracing::warn!(%listener, %error, "keepalive of the listening socket stays as it was");
             }
@@ -131,37 +189,33 @@ impl Listening {
 }
 
 impl Change {
-    fn bind(&mut self, listener: &Listener, workers: usize) -> Result<(), BindError> {
-        let bound = bind::bind(listener, workers)?;
-        let mut sockets = Vec::with_capacity(workers);
-        for (worker, socket) in bound.listeners.into_iter().enumerate() {
+    fn add(&mut self, listener: &Listener, bound: Bound) -> Result<(), BindError> {
+        let Bound { sockets, shared, address } = bound;
+        let mut kept = Vec::with_capacity(sockets.len());
+        for (number, socket) in sockets.into_iter().enumerate() {
             let id = BoundId(self.count);
             self.count += 1;
-            let second = socket.socket.try_clone();
-            let second = second.map_err(|error| bind::failure(listener, error))?;
-            sockets.push(BoundSocket { id, socket: second });
-            self.open[worker].push((id, socket));
+            let workers = self.open.len();
+            let for_worker = number % workers;
+            let whose = if shared { 0..workers } else { for_worker..for_worker + 1 };
+            for worker in &mut self.open[whose] {
+                let copy = socket.try_clone().map_err(|error| bind::failure(listener, error))?;
+                worker.push((id, socket::Listener { socket: copy, shared }));
+            }
+            kept.push(BoundSocket { id, socket: Arc::new(socket) });
         }
         let listen = listener.listen.clone();
-        self.added.push(BoundAddress { listen, actual: bound.address, sockets });
+        self.added.push(BoundAddress { listen, actual: address, sockets: kept });
         Ok(())
     }
 }
 
-/// As [`set_tcp_options`], on a socket that may have had others. Unix sockets have none.
-fn change_tcp_options(socket: &OwnedFd, keepalive: &Keepalive) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    if socket.local_addr()?.as_socket().is_none() {
-        return Ok(());
-    }
-    socket.set_keepalive(keepalive.idle.is_some())?;
-    socket.set_tcp_user_timeout(None)?;
-    set_tcp_options(&socket, keepalive)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::net::{SocketAddr, TcpListener, TcpStream};
+
+    use socket2::SockRef;
 
     use super::*;
 
@@ -194,12 +248,12 @@ mod tests {
         let [a, b, c] = free_addresses();
         let mut listening = Listening::default();
         let (before, after) = (listeners(&[a, b]), listeners(&[c, b]));
-        let change = listening.prepare(&before, 2).expect("free ports");
+        let change = listening.prepare(&before, 2, Vec::new()).expect("free ports");
         let first = listening.commit(change, &before);
         assert_eq!(first.open.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
         assert_eq!(first.serves.len(), 4);
 
-        let change = listening.prepare(&after, 2).expect("free ports");
+        let change = listening.prepare(&after, 2, Vec::new()).expect("free ports");
         let second = listening.commit(change, &after);
         assert_eq!(second.open.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
         let positions = |assignment: &Assignment, position| {
@@ -222,9 +276,10 @@ mod tests {
         let taken = (taken.local_addr().expect("bound"), taken);
         let mut listening = Listening::default();
         let before = listeners(&[a]);
-        let change = listening.prepare(&before, 1).expect("a free port");
+        let change = listening.prepare(&before, 1, Vec::new()).expect("a free port");
         let assignment = listening.commit(change, &before);
-        let error = listening.prepare(&listeners(&[b, taken.0]), 1).expect_err("it is taken");
+        let error =
+            listening.prepare(&listeners(&[b, taken.0]), 1, Vec::new()).expect_err("it is taken");
         assert_eq!(error.error.kind(), io::ErrorKind::AddrInUse);
         assert!(!is_open(b) && is_open(a));
         drop(assignment);
@@ -236,14 +291,14 @@ mod tests {
         let mut before = listeners(&[a]);
         before[0].keepalive.idle = None;
         let mut listening = Listening::default();
-        let change = listening.prepare(&before, 1).expect("a free port");
+        let change = listening.prepare(&before, 1, Vec::new()).expect("a free port");
         let assignment = listening.commit(change, &before);
         let socket = SockRef::from(&assignment.open[0][0].1.socket);
         assert!(!socket.keepalive().expect("an open socket"));
         for seconds in [Some(77), None] {
             let mut after = before.clone();
             after[0].keepalive.idle = seconds.map(std::time::Duration::from_secs);
-            let change = listening.prepare(&after, 1).expect("nothing to bind");
+            let change = listening.prepare(&after, 1, Vec::new()).expect("nothing to bind");
             listening.commit(change, &after);
             assert_eq!(socket.keepalive().expect("an open socket"), seconds.is_some());
         }

@@ -7,7 +7,9 @@ mod limits;
 mod listening;
 pub mod orders;
 mod reload;
+mod restart;
 mod standing;
+mod start;
 mod status;
 mod watch;
 mod workers;
@@ -15,27 +17,25 @@ mod workers;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::admin::{Admin, Lifecycle};
 use crate::config::model::LogLevel;
 use crate::config::{self, Config, Diagnostics};
-use crate::engine::probe::{self, Chosen};
-use crate::shard::mailbox::Command;
+use crate::engine::probe::Chosen;
+use crate::handover::HandOver;
+use crate::shard::mailbox::{BoundId, Command};
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::aggregator::answer_channel;
-use crate::telemetry::{Aggregator, AggregatorHandle, ListenerFacts, ShardPort, SharedCounters};
+use crate::telemetry::{Aggregator, AggregatorHandle, ListenerFacts};
 pub use bind::BindError;
 pub use compile::{Compiled, compile};
 use control::Control;
 use listening::Listening;
-use orders::Order;
 pub use reload::{ReloadError, Reloaded};
 pub use standing::Standing;
-use status::{Status, StatusParts};
+pub use start::Prepared;
+use status::Status;
 use watch::Stamps;
-use workers::Plan;
 pub use workers::default_count;
 
 /// A configuration that was read and compiled, with the file it came from.
@@ -62,6 +62,8 @@ pub struct Gateway {
     chosen: Chosen,
     draining: bool,
     control: Option<Control>,
+    /// A restart that is under way.
+    hand_over: Option<HandOver>,
     // Dropped in this order: readers before what they read.
     admin: Option<Admin>,
     aggregator: Aggregator,
@@ -142,108 +144,18 @@ impl Gateway {
     /// # Errors
     /// Nothing keeps running.
     pub fn start(loaded: Loaded) -> Result<Self, StartError> {
-        let Loaded { file, config, compiled, mut standing, stamps } = loaded;
-        let chosen = probe::choose(config.gateway.engine).map_err(StartError::Engine)?;
-        let count = config.gateway.workers.map_or_else(default_count, usize::from);
-        standing.resumption.set(compiled.secrets.clone(), config.resumption.lifetime)?;
-        let limits = limits::raise(config.gateway.max_connections, count, config.listeners.len());
-        let mut listening = Listening::default();
-        let change = listening.prepare(&config.listeners, count)?;
-        let assignment = listening.commit(change, &config.listeners);
-        let shared = Arc::new(SharedCounters::default());
-        let access = AccessLog::start(&config.log.access, config.log.format, Arc::clone(&shared))
-            .map_err(StartError::AccessLog)?;
-        let (answers, inbox) = answer_channel(count);
-        let plan = Plan {
-            engine: chosen.engine,
-            gateway: config.gateway.clone(),
-            policy: Arc::clone(&compiled.policy),
-            max_connections: limits.max_connections,
-            names: Arc::clone(&compiled.names),
-            answers,
-            access: access.sender(),
-        };
-        standing.follow(&compiled);
-        let status = Arc::new(Status::new(StatusParts {
-            engine: chosen.clone(),
-            listeners: assignment.facts.clone(),
-            compiled,
-            resumption: standing.resumption.clone(),
-            shared: Arc::clone(&shared),
-        }));
-        let workers = workers::start(&plan, assignment)?;
-        let (workers, threads): (Vec<_>, Vec<_>) =
-            workers.into_iter().map(|worker| (worker.address, worker.thread)).unzip();
-        let port = |address: &workers::Address| Box::new(address.clone()) as Box<dyn ShardPort>;
-        let ports = workers.iter().map(port).collect();
-        let facts = {
-            let status = Arc::clone(&status);
-            Box::new(move || status.facts())
-        };
-        let aggregator = Aggregator::start(inbox, ports, facts, shared)?;
-        status.set_aggregator(aggregator.handle());
-        let mut gateway = Self {
-            file,
-            config,
-            stamps,
-            standing,
-            listening,
-            workers,
-            threads: Threads(threads),
-            status,
-            chosen,
-            draining: false,
-            control: None,
-            admin: None,
-            aggregator,
-            access,
-        };
-        gateway.start_admin()?;
-        gateway.status.set_lifecycle(Lifecycle::Accepting);
-        gateway.announce(limits);
-        Ok(gateway)
-    }
-
-    fn start_admin(&mut self) -> Result<(), StartError> {
-        let Some(address) = self.config.admin.listen else { return Ok(()) };
-        match Admin::start(address, Arc::clone(&self.status) as _) {
-            Ok(admin) => {
-                self.admin = Some(admin);
-                Ok(())
-            }
-            Err(error) => {
-                self.stop();
-                self.take_threads().wait();
-                Err(StartError::AdminBind(address, error))
-            }
-        }
-    }
-
-    /// Opens the control socket, if the configuration has one. What is asked there becomes orders.
-    ///
-    /// # Errors
-    /// Nothing keeps running.
-    pub fn start_control(&mut self, orders: SyncSender<Order>) -> Result<(), StartError> {
-        let Some(path) = &self.config.admin.control else { return Ok(()) };
-        match Control::start(path, orders) {
-            Ok(control) => {
-                self.control = Some(control);
-                Ok(())
-            }
-            Err(error) => {
-                let error = StartError::Control(path.display().to_string(), error);
-                self.stop();
-                self.take_threads().wait();
-                Err(error)
-            }
-        }
+        Prepared::new(loaded, None)?.open()
     }
 
     /// Stops accepting; connections may end by themselves until the drain timeout.
     pub fn drain(&mut self) {
         self.close_listeners();
+        self.drain_workers(self.config.gateway.drain_timeout, &Arc::from([]));
+    }
+
+    fn drain_workers(&self, patience: Duration, left: &Arc<[BoundId]>) {
         for worker in &self.workers {
-            worker.send(Command::Drain { patience: self.config.gateway.drain_timeout });
+            worker.send(Command::Drain { patience, left: Arc::clone(left) });
         }
     }
 
@@ -257,6 +169,7 @@ impl Gateway {
 
     /// Lets go of the listening sockets, so that they close when the workers let go, too.
     fn close_listeners(&mut self) {
+        self.abort_restart();
         self.draining = true;
         self.status.set_lifecycle(Lifecycle::Draining);
         self.listening = Listening::default();
@@ -290,7 +203,8 @@ impl Gateway {
 
     /// How often to call [`Gateway::look_at_certificates`]; `None` is never.
     pub fn certificate_watch(&self) -> Option<Duration> {
-        self.config.gateway.certificate_watch.filter(|_| !self.draining)
+        let is_idle = !self.draining && self.hand_over.is_none();
+        self.config.gateway.certificate_watch.filter(|_| is_idle)
     }
 
     /// Every listener with the address it really got.
@@ -311,30 +225,6 @@ impl Gateway {
     /// For reading what was measured.
     pub fn telemetry(&self) -> AggregatorHandle {
         self.aggregator.handle()
-    }
-
-    fn announce(&self, limits: limits::Limits) {
-        tracing::info!(
-            engine = self.chosen.engine.as_str(),
-            reason = %self.chosen.reason,
-            workers = self.workers.len(),
-            max_connections = limits.max_connections,
-            descriptors = limits.descriptors,
-            "started"
-        );
-        if let Some(wanted) = limits.reduced_from {
-            tracing::warn!(
-                wanted,
-                possible = limits.max_connections,
-                "max_connections reduced: raise the descriptor limit (LimitNOFILE=, ulimit -Hn)"
-            );
-        }
-        for listener in self.listeners() {
-            tracing::info!(listener = %listener.name, address = %listener.address, "listening");
-        }
-        if let Some(address) = self.admin_address() {
-            tracing::info!(%address, "admin port: /healthz /readyz /metrics /status");
-        }
     }
 }
 

@@ -4,12 +4,17 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::{Ended, Reloaded};
+use crate::handover::Successor;
 
 /// What to do next.
 #[derive(Debug)]
 pub enum Order {
     /// Read the configuration file again; the answer goes to whoever asked.
     Reload(Option<SyncSender<Answer>>),
+    /// Start a new process and hand over to it.
+    Restart,
+    /// The new process serves, or does not and why.
+    HandedOver(Result<Successor, String>),
     /// Open the log files again.
     ReopenLogs,
     /// Stop accepting and let connections end; the second time, end them.

@@ -1,14 +1,17 @@
 //! A new configuration in a running gateway: checked as a whole, then swapped in every worker in
 //! one step each. Whatever goes wrong before that leaves everything as it was.
 
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use super::listening::Assignment;
 use super::watch::Stamps;
-use super::{Compiled, Gateway, StartError, compile, read, unix_now};
+use super::{Gateway, StartError, compile, read, unix_now};
 use crate::config::{Config, needs_restart};
+use crate::policy::Policy;
 use crate::shard::mailbox::{Command, Reload};
+use crate::telemetry::ListenerNames;
 
 /// What a new configuration changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub enum ReloadError {
     Start(#[from] StartError),
     #[error("the gateway is going down")]
     Draining,
+    #[error("a restart is under way: the new process has read the file already")]
+    Restarting,
 }
 
 impl Gateway {
@@ -60,11 +65,14 @@ impl Gateway {
         if self.draining {
             return Err(ReloadError::Draining);
         }
+        if self.hand_over.is_some() {
+            return Err(ReloadError::Restarting);
+        }
         let stamps = Stamps::of(&config);
         let mut compiled =
             compile(name, &config, &self.standing, unix_now()).map_err(StartError::Config)?;
         let listeners = &config.listeners;
-        let change = self.listening.prepare(listeners, self.workers.len());
+        let change = self.listening.prepare(listeners, self.workers.len(), Vec::new());
         let change = change.map_err(StartError::Bind)?;
         if config.log.access != self.config.log.access {
             self.access.retarget(&config.log.access).map_err(StartError::AccessLog)?;
@@ -75,7 +83,7 @@ impl Gateway {
         let mut assignment = self.listening.commit(change, listeners);
         let mut warnings = std::mem::take(&mut compiled.warnings);
         warnings.extend(needs_restart(&self.config, &config));
-        warnings.extend(self.swap(&compiled, &mut assignment));
+        warnings.extend(self.swap(&compiled.policy, &compiled.names, &mut assignment));
         self.standing.follow(&compiled);
         self.status.set_running(compiled, assignment.facts);
         self.config = self.config.with_reloadable(config);
@@ -84,12 +92,18 @@ impl Gateway {
     }
 
     /// Gives every worker the new policy and waits until all follow it.
-    fn swap(&mut self, compiled: &Compiled, assignment: &mut Assignment) -> Option<String> {
+    /// Returns what is wrong, if something is.
+    pub(super) fn swap(
+        &mut self,
+        policy: &Arc<Policy>,
+        names: &ListenerNames,
+        assignment: &mut Assignment,
+    ) -> Option<String> {
         let (done, followed) = sync_channel(self.workers.len());
         for (worker, open) in self.workers.iter().zip(std::mem::take(&mut assignment.open)) {
             worker.send(Command::Reload(Box::new(Reload {
-                policy: compiled.policy.clone(),
-                names: compiled.names.clone(),
+                policy: Arc::clone(policy),
+                names: Arc::clone(names),
                 open,
                 serves: assignment.serves.clone(),
                 done: done.clone(),

@@ -1,6 +1,5 @@
 //! The shards' threads: one per worker, pinned, each with an engine made on it.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -10,7 +9,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use core_affinity::CoreId;
 
-use super::listening::Assignment;
 use crate::admission::hello_budget::HelloBudget;
 use crate::config::model::Gateway;
 use crate::engine::epoll::EpollEngine;
@@ -19,7 +17,7 @@ use crate::engine::socket::{Listener, Stream};
 use crate::engine::uring::UringEngine;
 use crate::engine::{Engine, EngineLimits, Wake};
 use crate::policy::Policy;
-use crate::shard::mailbox::{self, BoundId, Command, Mailbox};
+use crate::shard::mailbox::{self, Command, Mailbox};
 use crate::shard::{Finished, Parts, Shard};
 use crate::telemetry::access_log::{AccessRecord, AccessSender};
 use crate::telemetry::{AnswerSender, ListenerNames, ShardTelemetry};
@@ -55,15 +53,15 @@ pub fn default_count() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Starts the workers, each with its sockets.
+/// Starts `count` workers. They listen nowhere yet.
 ///
 /// # Errors
 /// When a thread or its engine cannot be made; those already started are stopped.
-pub(super) fn start(plan: &Plan, assignment: Assignment) -> io::Result<Vec<Worker>> {
+pub(super) fn start(plan: &Plan, count: usize) -> io::Result<Vec<Worker>> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let admitted = Arc::new(AtomicU32::new(0));
     let mut starting = Vec::new();
-    for (id, sockets) in assignment.open.into_iter().enumerate() {
+    for id in 0..count {
         let (mailbox, commands) = mailbox::mailbox();
         let (ready, waker) = channel();
         let task = Task {
@@ -71,8 +69,6 @@ pub(super) fn start(plan: &Plan, assignment: Assignment) -> io::Result<Vec<Worke
             core: cores.get(id % cores.len().max(1)).copied(),
             plan: plan.clone(),
             admitted: Arc::clone(&admitted),
-            sockets,
-            serves: Arc::clone(&assignment.serves),
             mailbox,
             ready,
         };
@@ -107,8 +103,6 @@ struct Task {
     core: Option<CoreId>,
     plan: Plan,
     admitted: Arc<AtomicU32>,
-    sockets: Vec<(BoundId, Listener)>,
-    serves: Arc<[(BoundId, usize)]>,
     mailbox: Mailbox<Listener>,
     ready: Sender<Arc<dyn Wake>>,
 }
@@ -135,7 +129,7 @@ impl Task {
     where
         E: Engine<Listener = Listener, Stream = Stream>,
     {
-        let Self { id, plan, admitted, sockets, serves, mailbox, ready, .. } = self;
+        let Self { id, plan, admitted, mailbox, ready, .. } = self;
         let waker = engine.waker();
         let mut shard = Shard::new(Parts {
             id,
@@ -154,10 +148,6 @@ impl Task {
             mailbox,
             on_finish: on_finish(plan.access),
         });
-        let positions: HashMap<BoundId, usize> = serves.iter().copied().collect();
-        for (bound, socket) in sockets {
-            shard.listen(bound, socket, positions[&bound])?;
-        }
         // Fails only when the start was given up.
         let _abandoned = ready.send(waker);
         shard.run()?;

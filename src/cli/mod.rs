@@ -8,6 +8,7 @@ mod process_log;
 mod reload;
 mod run;
 mod secret;
+mod service;
 mod version;
 
 use std::io::{ErrorKind, Write};

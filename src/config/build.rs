@@ -45,6 +45,7 @@ fn gateway(section: &Section) -> Option<Gateway> {
         max_connections: section.get("max_connections")?,
         drain_timeout: section.get("drain_timeout")?,
         certificate_watch: section.get("certificate_watch")?,
+        restart_timeout: section.get("restart_timeout")?,
         buffer_memory: section.get("buffer_memory")?,
         hello_memory,
         // Bites where the default meets a small hello_memory: the file cannot ask for more.

@@ -26,6 +26,8 @@ pub struct Gateway {
     pub drain_timeout: Duration,
     /// How often certificates' files are looked at; `None` is never.
     pub certificate_watch: Option<Duration>,
+    /// How long a new process may take to be ready.
+    pub restart_timeout: Duration,
     /// Bytes of receive and send buffers in use per worker; receiving pauses above it.
     pub buffer_memory: usize,
     /// Bytes of unfinished ClientHellos per worker.
@@ -122,6 +124,8 @@ pub enum ListenAddress {
     Unix(PathBuf),
     /// `"fd:3"`: a listening socket inherited at start.
     Inherited(i32),
+    /// `"systemd:name"`: every listening socket that systemd passed under that name.
+    Activated(String),
 }
 
 /// Where a component listens.

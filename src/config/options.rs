@@ -173,7 +173,9 @@ impl Kind {
             Self::Name => "1 to 64 characters out of A-Z a-z 0-9 _ . -".to_owned(),
             Self::Path => "a path, absolute or relative to the directory of this file".to_owned(),
             Self::SocketAddress => "\"address:port\"".to_owned(),
-            Self::ListenAddress => "\"address:port\", \"unix:/path\" or \"fd:number\"".to_owned(),
+            Self::ListenAddress => {
+                "\"address:port\", \"unix:/path\", \"fd:number\" or \"systemd:name\"".to_owned()
+            }
             Self::Endpoint => "\"address:port\", \"host:port\" or \"unix:/path\"".to_owned(),
             Self::AccessLog => "\"off\", \"stdout\", \"stderr\" or \"file:/path\"".to_owned(),
             Self::Or(word, kind) => format!("\"{word}\" or {}", kind.allowed()),

@@ -108,6 +108,15 @@ pub static OPTIONS: &[OptionDoc] = &[
     },
     OptionDoc {
         table: "gateway",
+        key: "restart_timeout",
+        kind: Kind::Duration { min: SECOND, max: HOUR, step: MILLISECOND },
+        presence: Presence::Default("\"60s\""),
+        reload: true,
+        doc: "How long the new process of a restart (USR2) may take to be ready. After that it is \
+              killed, and the running one goes on.",
+    },
+    OptionDoc {
+        table: "gateway",
         key: "buffer_memory",
         // io_uring alone holds 6.1 MiB of provided buffers ready.
         kind: Kind::Size { min: 16 * MIB, max: 1024 * GIB },
@@ -228,9 +237,10 @@ pub static OPTIONS: &[OptionDoc] = &[
         kind: Kind::ListenAddress,
         presence: Presence::Required { example: "\"0.0.0.0:5061\"" },
         reload: true,
-        doc: "Where peers connect: an IP address and port, the path of a socket, or a listening \
-              socket that was passed at start (\"fd:3\" is the first). Port 0 lets the kernel \
-              choose one. Each address is used once. When the file is loaded anew, an address that \
+        doc: "Where peers connect: an IP address and port, the path of a socket, a listening \
+              socket that was passed at start (\"fd:3\" is the first), or all those that systemd \
+              passed under one name (\"systemd:sip\", FileDescriptorName= of the socket unit). Port \
+              0 lets the kernel choose one. Each address is used once. When the file is loaded anew, an address that \
               stays is not closed.",
     },
     OptionDoc {

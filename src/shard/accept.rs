@@ -1,6 +1,6 @@
 //! Taking connections in, within limits: what cannot be served waits in the accept queue.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -105,11 +105,18 @@ impl Accepting {
         self.closing && self.sockets.is_empty()
     }
 
-    pub(super) fn close_all<E: Engine>(&mut self, engine: &mut E) {
+    /// Closes every socket; those that are `left` have another process to go on with.
+    pub(super) fn close_all<E: Engine>(&mut self, left: &[BoundId], engine: &mut E) {
         self.closing = true;
+        let left: HashSet<BoundId> = left.iter().copied().collect();
         for (slot, bound) in self.sockets.iter_mut().filter(|(_, bound)| !bound.closing) {
             bound.closing = true;
-            engine.close_listener(ListenerId(slot.index));
+            let listener = ListenerId(slot.index);
+            if left.contains(&bound.id) {
+                engine.leave_listener(listener);
+            } else {
+                engine.close_listener(listener);
+            }
         }
     }
 

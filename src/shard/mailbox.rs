@@ -17,7 +17,8 @@ pub enum Command<L> {
     /// Serve new connections under another policy.
     Reload(Box<Reload<L>>),
     /// Accept what has come, nothing more, and end when all connections have, or after `patience`.
-    Drain { patience: Duration },
+    /// The sockets that are `left` have another process to accept what comes from now on.
+    Drain { patience: Duration, left: Arc<[BoundId]> },
     /// End all connections now.
     Stop,
 }

@@ -18,7 +18,6 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Duration;
 
 use crate::admission::hello_budget::HelloBudget;
 use crate::conn::outcome::{Outcome, Reason};
@@ -275,9 +274,12 @@ impl<E: Engine> Shard<E> {
                     self.answers.send(report);
                 }
                 Command::Reload(reload) => self.reload(*reload),
-                Command::Drain { patience } => self.drain(patience),
+                Command::Drain { patience, left } => {
+                    self.accepting.close_all(&left, &mut self.engine);
+                    self.drain_until = Some(self.now + patience);
+                }
                 Command::Stop => {
-                    self.accepting.close_all(&mut self.engine);
+                    self.accepting.close_all(&[], &mut self.engine);
                     self.drain_until = None;
                     self.stop_all(Reason::Stopped);
                 }
@@ -304,11 +306,6 @@ impl<E: Engine> Shard<E> {
         }
         // Fails only when nobody waits for it any more.
         let _nobody = done.try_send(failed);
-    }
-
-    fn drain(&mut self, patience: Duration) {
-        self.accepting.close_all(&mut self.engine);
-        self.drain_until = Some(self.now + patience);
     }
 
     /// Ends what is open, and what still comes out of the accept queues.

@@ -19,6 +19,9 @@ use crate::tls::resumption::TicketStats;
 pub const QUANTILES: [(f64, &str); 5] =
     [(0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"), (0.9999, "p99.99")];
 
+/// A shard that has not answered for this long is stuck: reason enough to restart the process.
+pub const STUCK: Duration = Duration::from_secs(5);
+
 /// Which samples a digest is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
