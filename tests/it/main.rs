@@ -25,6 +25,7 @@ mod engine_fallback;
 mod hello;
 mod listeners;
 mod reload;
+mod restart;
 mod scale;
 mod selection;
 mod stop;
