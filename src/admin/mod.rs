@@ -36,6 +36,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LAST_RESPONSE: Duration = Duration::from_secs(10);
 /// How long the end of the program waits for the last reads.
 const STOP: Duration = Duration::from_secs(1);
+/// How long a connection that was accepted before the port was retired may take to send a request.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
 /// Threads that wait for snapshots; the aggregator answers all of them together.
 const READERS: usize = 8;
 /// Longest request line and headers, in bytes.
@@ -132,11 +134,15 @@ impl Admin {
         let (retired, retirement) = watch::channel(false);
         let refused = Arc::new(AtomicU64::new(0));
         let router = routes::router(source, Arc::clone(&refused));
-        let accepting = accept(listener, Service { router, limits, retirement }, refused);
+        let places = Arc::new(Semaphore::new(limits.connections));
+        let last = last_connections(limits.connections, Arc::clone(&places), retirement.clone());
+        let service = Service { router, limits, retirement };
+        let accepting = accept(listener, service, places, refused);
         let accepting = runtime.spawn(accepting).abort_handle();
         let thread = Builder::new().name("admin".to_owned()).spawn(move || {
             // An error says that the owner is gone without a word: a reason to stop as well.
             drop(runtime.block_on(stopped));
+            runtime.block_on(last);
             runtime.shutdown_timeout(STOP);
         })?;
         let (stop, thread) = (Some(stop), Some(thread));
@@ -149,7 +155,7 @@ impl Admin {
     }
 
     /// Accepts nothing more and closes the listening socket. Connections end with the response
-    /// under way.
+    /// under way, or with that to a request that comes at once; the owner's end waits for that.
     pub fn retire(&mut self) {
         self.socket = None;
         self.accepting.abort();
@@ -182,8 +188,22 @@ struct Service {
     retirement: watch::Receiver<bool>,
 }
 
-async fn accept(listener: tokio::net::TcpListener, service: Service, refused: Arc<AtomicU64>) {
-    let places = Arc::new(Semaphore::new(service.limits.connections));
+/// Waits for the connections of a port that is retired.
+async fn last_connections(most: usize, places: Arc<Semaphore>, retirement: watch::Receiver<bool>) {
+    let is_retired = *retirement.borrow();
+    if is_retired {
+        let all = u32::try_from(most).unwrap_or(u32::MAX);
+        // Those that take longer are cut off.
+        let _in_time = timeout(2 * LAST_REQUEST, places.acquire_many(all)).await;
+    }
+}
+
+async fn accept(
+    listener: tokio::net::TcpListener,
+    service: Service,
+    places: Arc<Semaphore>,
+    refused: Arc<AtomicU64>,
+) {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -214,8 +234,7 @@ async fn serve(stream: TcpStream, service: Service) {
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     let end = {
-        let mut time_to_go =
-            pin!(timeout(limits.lifetime, retirement.wait_for(|retired| *retired)));
+        let mut time_to_go = pin!(timeout(limits.lifetime, retired(&mut retirement)));
         poll_fn(|context| match connection.as_mut().poll(context) {
             Poll::Ready(end) => Poll::Ready(Some(end)),
             Poll::Pending => time_to_go.as_mut().poll(context).map(|_| None),
@@ -233,6 +252,13 @@ async fn serve(stream: TcpStream, service: Service) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a connection to the admin port broke"),
         Err(_) => tracing::debug!("a connection to the admin port took too long"),
+    }
+}
+
+async fn retired(retirement: &mut watch::Receiver<bool>) {
+    // An error says that the owner is gone, which ends everything.
+    if retirement.wait_for(|retired| *retired).await.is_ok() {
+        sleep(LAST_REQUEST).await;
     }
 }
 

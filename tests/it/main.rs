@@ -26,6 +26,7 @@ mod hello;
 mod listeners;
 mod malformed;
 mod reload;
+mod restart;
 mod scale;
 mod selection;
 mod stop;

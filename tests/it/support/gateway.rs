@@ -17,6 +17,7 @@ use super::http;
 use super::log::Line;
 use super::metrics::Metrics;
 use super::process::{Ended, Process, gateway_program};
+use super::succession::Succession;
 use super::{Engine, SOON, wait_for, wait_until};
 
 /// Longest time for an orderly stop.
@@ -30,6 +31,8 @@ pub(crate) struct Setup {
     engine: String,
     /// What stands in front of the gateway's program.
     launcher: Vec<String>,
+    /// It is started from a file of its own.
+    is_apart: bool,
     workers: u16,
     upstream: String,
     listen_ip: String,
@@ -53,6 +56,7 @@ impl Setup {
             directory: TempDir::new().expect("a temporary directory"),
             engine: engine.name().to_owned(),
             launcher: Vec::new(),
+            is_apart: false,
             workers: 1,
             upstream: format!("{:?}", upstream.to_string()),
             listen_ip: "127.0.0.1".to_owned(),
@@ -78,6 +82,12 @@ impl Setup {
     /// Lets another program start the gateway: its name, and what comes before the gateway's.
     pub(crate) fn under(mut self, launcher: &[String]) -> Self {
         launcher.clone_into(&mut self.launcher);
+        self
+    }
+
+    /// Starts it from a file that nobody else uses: [`Gateway::program`].
+    pub(crate) fn apart(mut self) -> Self {
+        self.is_apart = true;
         self
     }
 
@@ -174,13 +184,16 @@ impl Setup {
         let file = self.directory.path().join("tlsgate.toml");
         fs::write(&file, self.text(address, admin)).expect("a writable directory");
         let mut words = self.launcher.iter().map(OsString::from).collect::<Vec<_>>();
-        words.push(gateway_program().into());
+        let program = if self.is_apart { self.own_program() } else { gateway_program() };
+        words.push(program.clone().into());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(["run", "-c"]).arg(&file).envs(self.environment);
         let process = Process::start(&mut command);
         let mut gateway = Gateway {
             process: Some(process),
             command,
+            succession: Succession::new(),
+            program,
             address,
             admin,
             ca_file,
@@ -191,6 +204,16 @@ impl Setup {
         };
         gateway.wait_until_ready();
         gateway
+    }
+
+    fn own_program(&self) -> PathBuf {
+        let path = self.directory.path().join("program");
+        let linked = fs::hard_link(gateway_program(), &path);
+        // Another file system.
+        linked
+            .or_else(|_| fs::copy(gateway_program(), &path).map(|_| ()))
+            .expect("a writable directory");
+        path
     }
 
     fn text(&self, address: SocketAddr, admin: SocketAddr) -> String {
@@ -246,6 +269,9 @@ fn table(files: &Files) -> String {
 pub(crate) struct Gateway {
     process: Option<Process>,
     command: Command,
+    /// The processes that have taken over.
+    succession: Succession,
+    program: PathBuf,
     address: SocketAddr,
     admin: SocketAddr,
     ca_file: PathBuf,
@@ -320,12 +346,44 @@ impl Gateway {
         })
     }
 
+    /// The file that it was started from.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Sends USR2 and waits until another process serves.
+    pub(crate) fn restart(&mut self) {
+        self.signal(Signal::USR2);
+        self.wait_for_successor();
+    }
+
+    /// Waits until one more process has taken over.
+    pub(crate) fn wait_for_successor(&mut self) {
+        let count = self.succession.len();
+        let pid = wait_for("the new process serves", SOON, || self.takeovers().nth(count));
+        self.succession.add(pid);
+    }
+
+    /// Processes that have taken over, by the log.
+    fn takeovers(&self) -> impl Iterator<Item = u32> {
+        let lines = self.process().stderr().into_iter();
+        lines.filter(|line| line.contains("the new process serves")).map(|line| {
+            let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
+            let pid = line["fields"]["pid"].as_u64().expect("which one");
+            u32::try_from(pid).expect("the number of a process")
+        })
+    }
+
+    /// The process that serves.
     pub(crate) fn id(&self) -> u32 {
-        self.process().id()
+        self.succession.last().unwrap_or_else(|| self.process().id())
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        self.process().signal(signal);
+        match self.succession.last() {
+            Some(_) => self.succession.signal_last(signal),
+            None => self.process().signal(signal),
+        }
     }
 
     pub(crate) fn stderr(&self) -> String {
@@ -384,9 +442,10 @@ impl Gateway {
     ///
     /// # Panics
     /// When it does not become ready.
-    pub(crate) fn restart(&mut self) {
+    pub(crate) fn stop_and_start(&mut self) {
         let process = self.process.take().expect("present until the end");
-        stop(process);
+        stop(process, &mut self.succession);
+        self.succession = Succession::new();
         self.process = Some(Process::start(&mut self.command));
         self.taken = 0;
         self.wait_until_ready();
@@ -394,7 +453,8 @@ impl Gateway {
 
     /// Waits for the end without telling it to stop; nothing is demanded of the exit code.
     pub(crate) fn wait(mut self, limit: Duration) -> Ended {
-        let ended = self.process.take().expect("present until the end").wait(limit);
+        let process = self.process.take().expect("present until the end");
+        let (ended, _) = end(process, &mut self.succession, limit);
         assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
         ended
     }
@@ -423,15 +483,28 @@ impl Drop for Gateway {
             eprintln!("--- log:\n{}", both_ends(&process.stderr()));
             return;
         }
-        stop(process);
+        stop(process, &mut self.succession);
     }
 }
 
-fn stop(process: Process) {
-    process.signal(Signal::TERM);
-    let ended = process.wait(STOP);
-    assert_eq!(ended.code(), 0, "exit code after TERM:\n{}", ended.stderr);
+/// Tells the process that serves to stop, and demands that it does, with status 0.
+fn stop(process: Process, succession: &mut Succession) {
+    match succession.last() {
+        Some(_) => succession.signal_last(Signal::TERM),
+        None => process.signal(Signal::TERM),
+    }
+    let (ended, codes) = end(process, succession, STOP);
+    let last = codes.last().copied().unwrap_or_else(|| ended.code());
+    assert_eq!(last, 0, "exit code after TERM:\n{}", ended.stderr);
     assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
+}
+
+/// Waits for a process and all that have taken over from it; returns the exit codes of these, too.
+fn end(mut process: Process, succession: &mut Succession, limit: Duration) -> (Ended, Vec<i32>) {
+    // What they write goes through the pipes of the first, which therefore end last.
+    wait_until("the first process ends", limit, || process.poll().is_some());
+    let codes = succession.wait(limit);
+    (process.wait(limit), codes)
 }
 
 /// The first and the last lines.
