@@ -76,7 +76,7 @@ impl Counts {
 impl Node {
     fn restart(&mut self) {
         self.before = self.before.plus(Counts::of(&self.gateway));
-        self.gateway.restart();
+        self.gateway.stop_and_start();
     }
 
     fn counts(&self) -> Counts {
