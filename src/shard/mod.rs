@@ -5,6 +5,7 @@
 //! the count of admitted connections, touched once when a connection comes and once when it goes.
 
 mod accept;
+mod inspect;
 pub mod mailbox;
 pub mod slots;
 #[cfg(test)]

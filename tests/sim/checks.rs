@@ -1,0 +1,173 @@
+//! What must hold after a run, whatever it was made of.
+
+use std::time::Duration;
+
+use tlsgate::conn::outcome::{Cause, Outcome, Reason};
+use tlsgate::engine::sim::trace::What;
+
+use crate::lives::{self, Life};
+use crate::outside::{World, client_at};
+use crate::plan::{Finish as ClientFinish, Order, Plan};
+use crate::run::{Books, Finish, Run};
+
+/// Adds to the findings of `run`.
+pub fn check(plan: &Plan, world: &World, books: &Books, run: &mut Run) {
+    let mut findings = std::mem::take(&mut run.findings);
+    // What follows from one that was found already is only noise.
+    if findings.is_empty() {
+        check_books(books, run, &mut findings);
+        let told = lives::tell(plan, run);
+        findings.extend(told.findings);
+        for (life, finish) in &told.lives {
+            check_bytes(world, finish, &mut findings);
+            check_end(plan, world, life, finish, &mut findings);
+        }
+    }
+    run.findings = findings;
+}
+
+/// Counters say what happened, each once.
+fn check_books(books: &Books, run: &Run, findings: &mut Vec<String>) {
+    let count =
+        |test: fn(&What) -> bool| run.trace.iter().filter(|entry| test(&entry.what)).count() as u64;
+    let accepted = count(|what| matches!(what, What::GotAccepted { .. }));
+    let adopted = count(|what| matches!(what, What::DoAdopt { .. }));
+    let failed = count(|what| matches!(what, What::GotAcceptFailed { .. }));
+    let sum = |value: fn(&Outcome) -> u64| {
+        run.finishes.iter().map(|finish| value(&finish.outcome)).sum::<u64>()
+    };
+    let counters = &books.counters;
+    let listeners = &counters.listeners;
+    let total = |value: fn(&tlsgate::telemetry::ListenerCounters) -> u64| {
+        listeners.iter().map(value).sum::<u64>()
+    };
+    let mut same = |name: &str, is: u64, should: u64| {
+        if is != should {
+            findings.push(format!("{name}: {is}, and should be {should}"));
+        }
+    };
+    same("connections that finished", run.finishes.len() as u64, adopted);
+    same("accepted", total(|of| of.accepted), adopted);
+    same("refused", counters.refused.iter().sum(), accepted - adopted);
+    same("accept errors", counters.accept_errors.iter().sum(), failed);
+    same("closed", total(|of| of.closed_total()), adopted);
+    same(
+        "handshakes",
+        total(|of| of.handshakes_full + of.handshakes_resumed),
+        sum(|outcome| u64::from(outcome.tls.is_some())),
+    );
+    same(
+        "resumed",
+        total(|of| of.handshakes_resumed),
+        sum(|outcome| u64::from(outcome.tls.as_ref().is_some_and(|tls| tls.resumed))),
+    );
+    same("bytes received", total(|of| of.bytes_received), sum(|outcome| outcome.bytes.received));
+    same("bytes sent", total(|of| of.bytes_sent), sum(|outcome| outcome.bytes.sent));
+    same("unattributed", counters.unattributed, 0);
+    same("open connections", books.gauges.open_connections, 0);
+    same("handshakes in flight", books.gauges.handshakes_in_flight, 0);
+    same("slots in use", books.open_connections as u64, 0);
+    same("bytes of unfinished hellos", books.hello_bytes as u64, 0);
+    for reason in Reason::ALL {
+        for cause in Cause::ALL {
+            let counted = listeners.iter().map(|of| of.closed(reason, cause)).sum();
+            let ended = run.finishes.iter().map(|finish| &finish.outcome);
+            let ended = ended.filter(|outcome| (outcome.reason, outcome.cause) == (reason, cause));
+            same(reason.as_str(), counted, ended.count() as u64);
+        }
+    }
+}
+
+/// Bytes in are bytes out. That each is the right one was seen when it came.
+fn check_bytes(world: &World, finish: &Finish, findings: &mut Vec<String>) {
+    let outcome = &finish.outcome;
+    let number = outcome.peer.map_or(0, |(_, port)| client_at(port));
+    let Some(client) = &world.clients[number] else {
+        return findings.push(format!("client {number} has an outcome and was never there"));
+    };
+    let mut must = |holds: bool, what: &str| {
+        if !holds {
+            findings.push(format!("client {number}: {what}: {:?} {outcome:?}", outcome.reason));
+        }
+    };
+    let (received, sent) = (outcome.bytes.received, outcome.bytes.sent);
+    must(received <= client.uploaded as u64, "more was received than was said");
+    must(client.received as u64 <= sent, "more arrived than was sent");
+    must(
+        !client.close_seen || client.received as u64 == sent,
+        "bytes are missing in front of close_notify",
+    );
+    let orderly = matches!(outcome.reason, Reason::Finished | Reason::Truncated);
+    must(
+        outcome.reason != Reason::Finished || client.close_sent,
+        "finished, and the client did not close",
+    );
+    must(
+        outcome.reason != Reason::Truncated || client.fin_sent,
+        "truncated, and the client sent no FIN",
+    );
+    match world.component_of(number) {
+        None => must(sent == 0, "bytes came from nowhere"),
+        Some(component) => {
+            must(component.received as u64 <= received, "the component got more than was received");
+            must(sent <= component.written as u64, "more was sent than the component said");
+            let all_up = orderly && component.fin_seen;
+            must(
+                !all_up || component.received as u64 == received,
+                "bytes are missing in front of FIN",
+            );
+            let whole = all_up && outcome.reason == Reason::Finished;
+            must(
+                !whole || received == client.uploaded as u64,
+                "what the client said is not all there",
+            );
+            let all_down =
+                outcome.reason == Reason::Finished && client.close_seen && component.fin_sent;
+            must(
+                !all_down || sent == component.written as u64,
+                "what the component said is not all there",
+            );
+        }
+    }
+}
+
+/// The outcome is one that could have come to pass, at the time that it did.
+fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings: &mut Vec<String>) {
+    let outcome = &finish.outcome;
+    let timeouts = &plan.listeners[outcome.listener].timeouts;
+    let ended = life.accepted + outcome.phases.lifetime;
+    let lifetime = outcome.phases.lifetime;
+    let quiet = ended.since(life.last_activity_before(ended));
+    let vanished = |notice: bool| {
+        let number = outcome.peer.map_or(0, |(_, port)| client_at(port));
+        let finish = plan.clients[number].finish;
+        !notice || matches!(finish, ClientFinish::Vanish { notice: Some(_) })
+    };
+    let possible = match outcome.reason {
+        Reason::HandshakeTimeout => lifetime >= timeouts.handshake,
+        Reason::IdleTimeout => timeouts.idle.is_some_and(|idle| quiet >= idle),
+        Reason::HalfCloseTimeout => quiet >= timeouts.half_close,
+        Reason::UpstreamTimeout => {
+            let patience = timeouts.connect.min(IMPATIENT);
+            life.dial_timed_out
+                || lifetime >= timeouts.handshake
+                || life.dialled.is_some_and(|at| ended.since(at) >= patience)
+        }
+        Reason::Drained => world.given.iter().any(|(at, order)| match order {
+            Order::Drain { patience } => ended >= *at + *patience,
+            _ => false,
+        }),
+        Reason::Stopped => {
+            world.given.iter().any(|(at, order)| matches!(order, Order::Stop) && *at <= ended)
+        }
+        Reason::Vanished => outcome.cause != Cause::Downstream || vanished(true),
+        Reason::Internal => life.adopt_failed,
+        _ => true,
+    };
+    if !possible {
+        findings.push(format!("came too early, or from nowhere, after {quiet:?}: {outcome:?}"));
+    }
+}
+
+/// What a dialling gets when all endpoints are known to be down (`TIMEOUT_WHEN_DOWN` in upstream).
+const IMPATIENT: Duration = Duration::from_millis(900);

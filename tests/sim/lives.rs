@@ -1,0 +1,233 @@
+//! A trace told connection by connection, and whether each deadline came in time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tlsgate::config::model::Timeouts;
+use tlsgate::conn::outcome::Stage;
+use tlsgate::engine::sim::LATE;
+use tlsgate::engine::sim::trace::What;
+use tlsgate::engine::{Operation, Side, SocketId};
+use tlsgate::shard::wheel::TICK;
+use tlsgate::time::Time;
+
+use crate::plan::Plan;
+use crate::run::{Finish, Run};
+
+/// What happened to one connection.
+#[derive(Clone, Debug)]
+pub struct Life {
+    pub accepted: Time,
+    pub adopt_failed: bool,
+    /// When bytes moved, or the upstream was connected.
+    activity: Vec<Time>,
+    /// When the gateway could first know that a direction had ended.
+    half_closed: Option<Time>,
+    /// When the last endpoint was dialled.
+    pub dialled: Option<Time>,
+    /// The dialling that is under way.
+    dialling: Option<Time>,
+    /// The kernel gave up on an endpoint.
+    pub dial_timed_out: bool,
+    /// When the downstream was asked to close, and the last send on it ended.
+    closed: Option<Time>,
+    last_sent: Option<Time>,
+}
+
+/// All lives and their ends.
+pub struct Told<'a> {
+    pub lives: Vec<(Life, &'a Finish)>,
+    pub findings: Vec<String>,
+}
+
+impl Life {
+    fn new(accepted: Time, adopt_failed: bool) -> Self {
+        Self {
+            accepted,
+            adopt_failed,
+            activity: vec![accepted],
+            half_closed: None,
+            dialled: None,
+            dialling: None,
+            dial_timed_out: false,
+            closed: None,
+            last_sent: None,
+        }
+    }
+
+    /// The last time that bytes moved before `time`.
+    pub fn last_activity_before(&self, time: Time) -> Time {
+        self.activity.iter().copied().filter(|at| *at < time).max().unwrap_or(self.accepted)
+    }
+
+    fn last_activity_until(&self, time: Time) -> Time {
+        self.activity.iter().copied().filter(|at| *at <= time).max().unwrap_or(self.accepted)
+    }
+}
+
+/// Reads the trace of a run.
+pub fn tell<'a>(plan: &Plan, run: &'a Run) -> Told<'a> {
+    let mut teller = Teller {
+        plan,
+        slack: TICK + LATE + longest_turn(run) * 2,
+        open: BTreeMap::new(),
+        accepted: Time::ZERO,
+        listeners: BTreeMap::new(),
+        findings: Vec::new(),
+    };
+    let mut lives = Vec::new();
+    let mut finishes = run.finishes.iter().peekable();
+    let mut closed_last = None;
+    for (position, entry) in run.trace.iter().enumerate() {
+        if let Some(finish) = finishes.next_if(|finish| finish.position == position) {
+            match closed_last.and_then(|slot| teller.open.remove(&slot)) {
+                Some(life) => {
+                    teller.check_deadlines(&life, finish);
+                    lives.push((life, finish));
+                }
+                None => teller.findings.push("a connection finished that was not open".to_owned()),
+            }
+        }
+        if let What::GotClosed { socket } = &entry.what {
+            closed_last = Some(socket.slot);
+        }
+        teller.read(entry.at, &entry.what);
+    }
+    if !teller.open.is_empty() {
+        teller.findings.push(format!("{} connections without an outcome", teller.open.len()));
+    }
+    Told { lives, findings: teller.findings }
+}
+
+struct Teller<'a> {
+    plan: &'a Plan,
+    /// How late a deadline may be: a tick of the wheel, the waking of a thread, the turn that was
+    /// under way and the one that it is found in.
+    slack: Duration,
+    /// By slot.
+    open: BTreeMap<u32, Life>,
+    accepted: Time,
+    /// Listener of each open slot.
+    listeners: BTreeMap<u32, usize>,
+    findings: Vec<String>,
+}
+
+impl Teller<'_> {
+    fn read(&mut self, at: Time, what: &What) {
+        match what {
+            What::GotAccepted { listener, .. } => {
+                self.accepted = at;
+                // The slot it gets is told by the entry behind this one.
+                self.listeners.insert(u32::MAX, listener.0 as usize);
+            }
+            What::DoAdopt { socket, ok, .. } => {
+                let listener = self.listeners.remove(&u32::MAX).unwrap_or(0);
+                self.listeners.insert(socket.slot, listener);
+                if self.open.insert(socket.slot, Life::new(self.accepted, !ok)).is_some() {
+                    self.findings.push(format!("slot {} is in use", socket.slot));
+                }
+            }
+            What::DoConnect { socket, .. } => {
+                self.with(*socket, |life| (life.dialled, life.dialling) = (Some(at), Some(at)));
+            }
+            What::GotConnected { socket } => {
+                self.end_dialling(*socket, at);
+                self.with(*socket, |life| life.activity.push(at));
+            }
+            What::GotFailed { socket, operation: Operation::Connect, errno } => {
+                self.end_dialling(*socket, at);
+                self.with(*socket, |life| life.dial_timed_out |= *errno == libc::ETIMEDOUT);
+            }
+            What::GotReceived { socket, .. } => self.with(*socket, |life| life.activity.push(at)),
+            What::GotSent { socket } => self.with(*socket, |life| {
+                life.activity.push(at);
+                if socket.side == Side::Downstream {
+                    life.last_sent = Some(at);
+                }
+            }),
+            What::GotReceiveClosed { socket } => self.with(*socket, |life| {
+                life.half_closed.get_or_insert(at);
+            }),
+            What::DoShutdown { socket } if socket.side == Side::Upstream => {
+                self.with(*socket, |life| {
+                    life.half_closed.get_or_insert(at);
+                });
+            }
+            What::DoClose { socket, .. } => match socket.side {
+                Side::Upstream => self.end_dialling(*socket, at),
+                Side::Downstream => self.with(*socket, |life| life.closed = Some(at)),
+            },
+            _ => {}
+        }
+    }
+
+    fn with(&mut self, socket: SocketId, tell: impl FnOnce(&mut Life)) {
+        match self.open.get_mut(&socket.slot) {
+            Some(life) => tell(life),
+            None => self.findings.push(format!("{socket:?} belongs to no connection")),
+        }
+    }
+
+    fn end_dialling(&mut self, socket: SocketId, at: Time) {
+        let patience = self.timeouts(socket.slot).connect + self.slack;
+        let Some(life) = self.open.get_mut(&socket.slot) else { return };
+        if let Some(began) = life.dialling.take()
+            && at > began + patience
+        {
+            self.findings.push(format!("dialled for {:?}, slack {:?}", at - began, self.slack));
+        }
+    }
+
+    fn timeouts(&self, slot: u32) -> Timeouts {
+        let listener = self.listeners.get(&slot).copied().unwrap_or(0);
+        self.plan.listeners[listener].timeouts
+    }
+
+    /// Nothing lived longer than its deadlines allow.
+    fn check_deadlines(&mut self, life: &Life, finish: &Finish) {
+        let outcome = &finish.outcome;
+        let timeouts = &self.plan.listeners[outcome.listener].timeouts;
+        let ended = life.accepted + outcome.phases.lifetime;
+        let mut limits = vec![];
+        if matches!(outcome.stage, Stage::Hello | Stage::Handshake) {
+            limits.push(("handshake", life.accepted + timeouts.handshake));
+        } else {
+            let phases = [outcome.phases.hello, outcome.phases.handshake];
+            let handshake: Duration = phases.into_iter().flatten().sum();
+            let quiet = life.last_activity_until(ended).max(life.accepted + handshake);
+            limits.extend(timeouts.idle.map(|idle| ("idle", quiet + idle)));
+            if let Some(half_closed) = life.half_closed.filter(|at| *at <= ended) {
+                limits.push(("half-close", quiet.max(half_closed) + timeouts.half_close));
+            }
+        }
+        for (name, limit) in limits {
+            if ended > limit + self.slack {
+                let late = ended - limit;
+                self.findings.push(format!("{name} deadline missed by {late:?}: {outcome:?}"));
+            }
+        }
+        let Some(closed) = life.closed else { return };
+        let since = life.last_sent.map_or(ended, |sent| sent.max(ended));
+        if closed > since + LINGER + self.slack {
+            let late = closed - since;
+            self.findings.push(format!("lingered for {late:?}: {outcome:?}"));
+        }
+    }
+}
+
+/// The longest time that the shard did not look at its timers.
+fn longest_turn(run: &Run) -> Duration {
+    let mut longest = Duration::ZERO;
+    let mut began = Time::ZERO;
+    for entry in &run.trace {
+        match &entry.what {
+            What::Turn { .. } => began = entry.at,
+            What::DoWait { .. } => longest = longest.max(entry.at - began),
+            _ => {}
+        }
+    }
+    longest
+}
+
+/// `LINGER` in conn/ending.
+const LINGER: Duration = Duration::from_secs(1);

@@ -1,0 +1,328 @@
+//! What is going to happen in a run, drawn from its seed before it begins.
+
+use std::time::Duration;
+
+use tlsgate::config::model::{ClientCert, ConnectWhen, ResumptionMode, Timeouts, TlsVersion};
+use tlsgate::engine::sim::rng::Rng;
+
+use crate::strays;
+use crate::tls::{ClientTls, ServerTls};
+
+/// All that a run is made of, but for what the kernel does.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub listeners: Vec<ListenerPlan>,
+    pub clients: Vec<ClientPlan>,
+    /// What the main thread says, and when; the last one is a drain.
+    pub orders: Vec<(Duration, Order)>,
+    /// Slots, and connections over all shards: the lower one is the limit.
+    pub capacity: u32,
+    pub max_connections: u32,
+    pub buffer_memory: usize,
+    /// Bytes of unfinished hellos: all together, and of one source.
+    pub hellos: (usize, usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Order {
+    Collect,
+    /// Wakes the shard for nothing.
+    Wake,
+    Drain {
+        patience: Duration,
+    },
+    Stop,
+}
+
+#[derive(Clone, Debug)]
+pub struct ListenerPlan {
+    pub tls: ServerTls,
+    pub connect: ConnectWhen,
+    pub timeouts: Timeouts,
+    pub endpoints: usize,
+}
+
+/// A peer, and the component that it is going to talk to.
+#[derive(Clone, Debug)]
+pub struct ClientPlan {
+    pub start: Duration,
+    pub listener: usize,
+    /// Last byte of its address: sources share a budget.
+    pub source: u8,
+    pub speech: Speech,
+    /// Plaintext bytes it says.
+    pub upload: usize,
+    pub manner: Manner,
+    pub finish: Finish,
+    /// `finish` comes after so many bytes on the wire, and not after the last one.
+    pub cut: Option<usize>,
+    /// Byte on the wire that arrives changed.
+    pub corrupt: Option<usize>,
+    pub updates_keys: bool,
+    /// Does not close its end when the gateway has.
+    pub stubborn: bool,
+    /// How each attempt to dial ends; the last one holds for those that follow.
+    pub dials: Vec<DialPlan>,
+    pub component: ComponentPlan,
+}
+
+/// How somebody reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Most bytes read, and written, before anybody else has a turn.
+    pub portion: usize,
+    /// Longest pause between two portions.
+    pub pace: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub enum Speech {
+    Tls {
+        tls: ClientTls,
+        name: &'static str,
+    },
+    /// TLS whose hello comes in records of this many bytes.
+    Fragments {
+        tls: ClientTls,
+        size: usize,
+    },
+    /// These bytes and nothing else.
+    Stray(Vec<u8>),
+}
+
+/// How a peer ends what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// close_notify, and reads on.
+    Close,
+    /// close_notify, and FIN behind it.
+    CloseAndFin,
+    /// close_notify, and is gone.
+    CloseAndLeave,
+    /// FIN without close_notify.
+    Truncate,
+    Reset,
+    /// Without a word; the kernel may notice after a while.
+    Vanish {
+        notice: Option<Duration>,
+    },
+    /// Says nothing more, and stays.
+    Stay,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum DialPlan {
+    Accepted(Duration),
+    Failed(i32, Duration),
+    Never,
+}
+
+#[derive(Clone, Debug)]
+pub struct ComponentPlan {
+    /// Says what it hears; otherwise `download` bytes of its own.
+    pub echo: bool,
+    pub download: usize,
+    /// Speaks before it has heard anything.
+    pub eager: bool,
+    pub manner: Manner,
+    pub end: ComponentEnd,
+    /// `end` comes after so many bytes, both ways together, and not after the last one.
+    pub cut: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ComponentEnd {
+    /// FIN, and reads on.
+    Fin,
+    /// FIN when it has heard the peer's.
+    FinAfterFin,
+    /// Closes both directions.
+    Close,
+    Reset,
+    Vanish {
+        notice: Option<Duration>,
+    },
+    /// Reads no more, and stays.
+    Stay,
+}
+
+impl Plan {
+    pub fn drawn(rng: &mut Rng) -> Self {
+        let listeners: Vec<ListenerPlan> = (0..rng.between(1, 3)).map(|_| listener(rng)).collect();
+        let span = *rng.pick(&[Duration::from_millis(5), Duration::from_secs(3)]);
+        let clients: Vec<ClientPlan> = (0..rng.between(1, 10))
+            .map(|_| {
+                let of = rng.below(listeners.len());
+                client(rng, of, &listeners[of], span)
+            })
+            .collect();
+        let most = u32::try_from(clients.len()).expect("ten");
+        let tight = rng.chance(30);
+        let limit = |rng: &mut Rng| match tight {
+            true => 1 + u32::try_from(rng.below(4)).expect("a few"),
+            false => most + 5,
+        };
+        Self {
+            listeners,
+            orders: orders(rng),
+            capacity: limit(rng),
+            max_connections: limit(rng),
+            clients,
+            buffer_memory: *rng.pick(&[256 << 10, 1 << 20, 16 << 20]),
+            hellos: *rng.pick(&[(1500, 600), (1 << 20, 64 << 10)]),
+        }
+    }
+}
+
+fn orders(rng: &mut Rng) -> Vec<(Duration, Order)> {
+    let mut orders = Vec::new();
+    let soon = Duration::from_secs(5);
+    for _ in 0..rng.below(4) {
+        let order = *rng.pick(&[Order::Collect, Order::Wake]);
+        orders.push((rng.time(soon), order));
+    }
+    if rng.chance(30) {
+        let patience = rng.time(soon);
+        orders.push((rng.time(soon), Order::Drain { patience }));
+    }
+    if rng.chance(15) {
+        orders.push((rng.time(soon), Order::Stop));
+    }
+    let patience = *rng.pick(&[Duration::ZERO, Duration::from_secs(30)]);
+    orders.push((Duration::from_secs(40), Order::Drain { patience }));
+    orders
+}
+
+fn listener(rng: &mut Rng) -> ListenerPlan {
+    let seconds = Duration::from_secs_f64;
+    let mut timeout = |choices: &[f64]| seconds(*rng.pick(choices));
+    let timeouts = Timeouts {
+        handshake: timeout(&[0.5, 2.0, 10.0]),
+        connect: timeout(&[0.2, 1.0, 3.0]),
+        half_close: timeout(&[0.3, 5.0, 60.0]),
+        idle: Some(timeout(&[0.4, 3.0, 300.0])).filter(|idle| *idle < seconds(100.0)),
+    };
+    let client_cert = rng.weighted(&[
+        (6, ClientCert::None),
+        (1, ClientCert::Optional),
+        (2, ClientCert::Required),
+    ]);
+    let (min_version, max_version) = rng.weighted(&[
+        (6, (TlsVersion::V1_2, TlsVersion::V1_3)),
+        (1, (TlsVersion::V1_3, TlsVersion::V1_3)),
+        (1, (TlsVersion::V1_2, TlsVersion::V1_2)),
+    ]);
+    ListenerPlan {
+        tls: ServerTls {
+            strict_sni: rng.chance(20),
+            client_cert,
+            resumption: *rng.pick(&[
+                ResumptionMode::Tickets,
+                ResumptionMode::Store,
+                ResumptionMode::Off,
+            ]),
+            min_version,
+            max_version,
+            one_group: rng.chance(30),
+        },
+        connect: *rng.pick(&[ConnectWhen::AfterHello, ConnectWhen::AfterHandshake]),
+        timeouts,
+        endpoints: rng.between(1, 3),
+    }
+}
+
+fn client(rng: &mut Rng, index: usize, listener: &ListenerPlan, span: Duration) -> ClientPlan {
+    let tls = ClientTls {
+        version: rng.weighted(&[
+            (2, None),
+            (2, Some(TlsVersion::V1_2)),
+            (2, Some(TlsVersion::V1_3)),
+        ]),
+        guesses_wrong: rng.chance(20),
+        certificate: listener.tls.client_cert != ClientCert::None && rng.chance(80),
+    };
+    let name = if rng.chance(90) { crate::tls::NAME } else { "stranger.example" };
+    let speech = match rng.below(100) {
+        0..8 => Speech::Stray(strays::drawn(rng)),
+        8..15 => Speech::Fragments { tls, size: *rng.pick(&[1, 50, 200]) },
+        _ => Speech::Tls { tls, name },
+    };
+    let notice = rng.chance(50).then(|| rng.time(Duration::from_secs(5)));
+    ClientPlan {
+        start: rng.time(span),
+        listener: index,
+        source: *rng.pick(&[1, 1, 2]),
+        speech,
+        upload: volume(rng),
+        manner: manner(rng),
+        finish: rng.weighted(&[
+            (8, Finish::Close),
+            (4, Finish::CloseAndFin),
+            (2, Finish::CloseAndLeave),
+            (3, Finish::Truncate),
+            (2, Finish::Reset),
+            (2, Finish::Vanish { notice }),
+            (2, Finish::Stay),
+        ]),
+        cut: rng.chance(20).then(|| rng.below(3000)),
+        corrupt: rng.chance(10).then(|| rng.below(2500)),
+        updates_keys: rng.chance(10),
+        stubborn: rng.chance(10),
+        dials: (0..rng.between(1, 3)).map(|_| dial(rng)).collect(),
+        component: component(rng),
+    }
+}
+
+fn dial(rng: &mut Rng) -> DialPlan {
+    let most = *rng.pick(&[20, 20, 20, 2000]);
+    let after = rng.time(Duration::from_millis(most));
+    let errnos = [
+        libc::ECONNREFUSED,
+        libc::ETIMEDOUT,
+        libc::EHOSTUNREACH,
+        libc::EADDRNOTAVAIL,
+        libc::ENOENT,
+    ];
+    let errno = *rng.pick(&errnos);
+    rng.weighted(&[
+        (16, DialPlan::Accepted(after)),
+        (3, DialPlan::Failed(errno, after)),
+        (1, DialPlan::Never),
+    ])
+}
+
+fn component(rng: &mut Rng) -> ComponentPlan {
+    let notice = rng.chance(50).then(|| rng.time(Duration::from_secs(5)));
+    ComponentPlan {
+        echo: rng.chance(50),
+        download: volume(rng),
+        eager: rng.chance(50),
+        manner: manner(rng),
+        end: rng.weighted(&[
+            (4, ComponentEnd::Fin),
+            (8, ComponentEnd::FinAfterFin),
+            (3, ComponentEnd::Close),
+            (2, ComponentEnd::Reset),
+            (1, ComponentEnd::Vanish { notice }),
+            (1, ComponentEnd::Stay),
+        ]),
+        cut: rng.chance(15).then(|| rng.below(8000)),
+    }
+}
+
+/// Mostly messages; sometimes enough to fill every buffer on the way.
+fn volume(rng: &mut Rng) -> usize {
+    let most = rng.weighted(&[(2, 0), (8, 300), (6, 6000), (3, 40_000), (1, 400_000)]);
+    rng.between(0, most)
+}
+
+fn manner(rng: &mut Rng) -> Manner {
+    Manner {
+        portion: rng.weighted(&[(1, 40), (2, 1000), (6, 20_000), (3, 200_000)]),
+        pace: rng.weighted(&[
+            (6, Duration::from_micros(100)),
+            (3, Duration::from_millis(5)),
+            (1, Duration::from_millis(200)),
+        ]),
+    }
+}
