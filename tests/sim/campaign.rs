@@ -92,6 +92,7 @@ impl Tally {
         self.see("seed", 1);
         self.see("entry", run.trace.len() as u64);
         self.see("starvation", run.starvations);
+        run.landmarks.iter().for_each(|landmark| self.see(landmark, 1));
         for finish in &run.finishes {
             self.see(finish.outcome.reason.as_str(), 1);
             self.see("byte", finish.outcome.bytes.sent + finish.outcome.bytes.received);

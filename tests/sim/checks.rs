@@ -1,13 +1,15 @@
 //! What must hold after a run, whatever it was made of.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tlsgate::conn::outcome::{Cause, Outcome, Reason};
+use tlsgate::conn::outcome::{Cause, Outcome, Reason, Stage};
 use tlsgate::engine::sim::trace::What;
 
 use crate::lives::{self, Life};
-use crate::outside::{World, client_at};
+use crate::outside::World;
 use crate::plan::{Finish as ClientFinish, Order, Plan};
+use crate::queue;
 use crate::run::{Books, Finish, Run};
 
 /// Adds to the findings of `run`.
@@ -16,12 +18,19 @@ pub fn check(plan: &Plan, world: &World, books: &Books, run: &mut Run) {
     // What follows from one that was found already is only noise.
     if findings.is_empty() {
         check_books(books, run, &mut findings);
-        let told = lives::tell(plan, run);
+        queue::check(plan, &world.given, run, &mut findings);
+        let told = lives::tell(plan, &world.given, run);
         findings.extend(told.findings);
+        let mut landmarks = BTreeSet::new();
         for (life, finish) in &told.lives {
-            check_bytes(world, finish, &mut findings);
+            check_bytes(world, life, finish, &mut findings);
             check_end(plan, world, life, finish, &mut findings);
+            check_idle(life, finish, &mut findings);
+            if finish.outcome.reason == Reason::IdleTimeout && life.half_closed.is_some() {
+                landmarks.insert(IDLE_WHILE_HALF_CLOSED);
+            }
         }
+        run.landmarks = landmarks;
     }
     run.findings = findings;
 }
@@ -79,12 +88,10 @@ fn check_books(books: &Books, run: &Run, findings: &mut Vec<String>) {
 }
 
 /// Bytes in are bytes out. That each is the right one was seen when it came.
-fn check_bytes(world: &World, finish: &Finish, findings: &mut Vec<String>) {
+fn check_bytes(world: &World, life: &Life, finish: &Finish, findings: &mut Vec<String>) {
     let outcome = &finish.outcome;
-    let number = outcome.peer.map_or(0, |(_, port)| client_at(port));
-    let Some(client) = &world.clients[number] else {
-        return findings.push(format!("client {number} has an outcome and was never there"));
-    };
+    let number = world.client_on(life.wire).expect("clients only are accepted");
+    let client = world.clients[number].as_ref().expect("it has a wire");
     let mut must = |holds: bool, what: &str| {
         if !holds {
             findings.push(format!("client {number}: {what}: {:?} {outcome:?}", outcome.reason));
@@ -138,11 +145,8 @@ fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings:
     let ended = life.accepted + outcome.phases.lifetime;
     let lifetime = outcome.phases.lifetime;
     let quiet = ended.since(life.last_activity_before(ended));
-    let vanished = |notice: bool| {
-        let number = outcome.peer.map_or(0, |(_, port)| client_at(port));
-        let finish = plan.clients[number].finish;
-        !notice || matches!(finish, ClientFinish::Vanish { notice: Some(_) })
-    };
+    let number = world.client_on(life.wire).expect("clients only are accepted");
+    let client = plan.clients[number].finish;
     let possible = match outcome.reason {
         Reason::HandshakeTimeout => lifetime >= timeouts.handshake,
         Reason::IdleTimeout => timeouts.idle.is_some_and(|idle| quiet >= idle),
@@ -160,14 +164,49 @@ fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings:
         Reason::Stopped => {
             world.given.iter().any(|(at, order)| matches!(order, Order::Stop) && *at <= ended)
         }
-        Reason::Vanished => outcome.cause != Cause::Downstream || vanished(true),
-        Reason::Internal => life.adopt_failed,
+        Reason::Vanished => {
+            let noticed = matches!(client, ClientFinish::Vanish { notice: Some(_) });
+            outcome.cause != Cause::Downstream || noticed
+        }
+        Reason::Internal => false,
         _ => true,
     };
     if !possible {
         findings.push(format!("came too early, or from nowhere, after {quiet:?}: {outcome:?}"));
     }
 }
+
+/// A connection that was idle had nothing to do.
+fn check_idle(life: &Life, finish: &Finish, findings: &mut Vec<String>) {
+    let outcome = &finish.outcome;
+    let [at_end, at_close] = [life.at_close[1], life.at_close[0]];
+    let mut idle = |holds: bool, what: &str| {
+        if !holds {
+            findings.push(format!("{what}: {outcome:?}"));
+        }
+    };
+    match (outcome.reason, at_end, at_close) {
+        (Reason::HandshakeTimeout, _, Some([down, _])) => {
+            idle(down.unread == 0 || down.receiving, "the rest of a handshake is not read");
+        }
+        // The upstream closes in the moment of the end; from a downstream that has ended nothing
+        // is read any more.
+        (Reason::IdleTimeout | Reason::HalfCloseTimeout, Some([down, up]), _)
+            if outcome.stage == Stage::Relay =>
+        {
+            idle(up.unread == 0 || up.receiving || down.sending, "upstream is not read");
+            let may_have_ended = life.half_closed.is_some();
+            let read = down.unread == 0 || down.receiving;
+            idle(read || up.sending || may_have_ended, "downstream is not read");
+            let all_sent = life.sent_up == outcome.bytes.received;
+            idle(all_sent || up.sending, "bytes for the upstream are kept");
+        }
+        _ => {}
+    }
+}
+
+/// A connection whose idle timeout is shorter than its half-close timeout.
+pub const IDLE_WHILE_HALF_CLOSED: &str = "idle while half-closed";
 
 /// What a dialling gets when all endpoints are known to be down (`TIMEOUT_WHEN_DOWN` in upstream).
 const IMPATIENT: Duration = Duration::from_millis(900);

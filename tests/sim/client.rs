@@ -259,6 +259,9 @@ impl Client {
             self.close_sent = true;
         }
         self.collect_records();
+        if self.plan.babbles {
+            self.pending.extend_from_slice(&[0x17; 50]);
+        }
         // What there is no room for now goes with the next turn.
         self.write(wire, network);
     }

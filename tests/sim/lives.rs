@@ -6,23 +6,24 @@ use std::time::Duration;
 use tlsgate::config::model::Timeouts;
 use tlsgate::conn::outcome::Stage;
 use tlsgate::engine::sim::LATE;
-use tlsgate::engine::sim::trace::What;
+use tlsgate::engine::sim::network::WireId;
+use tlsgate::engine::sim::trace::{Standing, What};
 use tlsgate::engine::{Operation, Side, SocketId};
 use tlsgate::shard::wheel::TICK;
 use tlsgate::time::Time;
 
-use crate::plan::Plan;
+use crate::plan::{Order, Plan};
 use crate::run::{Finish, Run};
 
 /// What happened to one connection.
 #[derive(Clone, Debug)]
 pub struct Life {
+    pub wire: WireId,
     pub accepted: Time,
-    pub adopt_failed: bool,
     /// When bytes moved, or the upstream was connected.
     activity: Vec<Time>,
     /// When the gateway could first know that a direction had ended.
-    half_closed: Option<Time>,
+    pub half_closed: Option<Time>,
     /// When the last endpoint was dialled.
     pub dialled: Option<Time>,
     /// The dialling that is under way.
@@ -32,6 +33,10 @@ pub struct Life {
     /// When the downstream was asked to close, and the last send on it ended.
     closed: Option<Time>,
     last_sent: Option<Time>,
+    /// What both sockets were at when each was asked to close.
+    pub at_close: [Option<[Standing; 2]>; 2],
+    /// Bytes that the upstream's socket was given to send.
+    pub sent_up: u64,
 }
 
 /// All lives and their ends.
@@ -41,10 +46,10 @@ pub struct Told<'a> {
 }
 
 impl Life {
-    fn new(accepted: Time, adopt_failed: bool) -> Self {
+    fn new(wire: WireId, accepted: Time) -> Self {
         Self {
+            wire,
             accepted,
-            adopt_failed,
             activity: vec![accepted],
             half_closed: None,
             dialled: None,
@@ -52,6 +57,8 @@ impl Life {
             dial_timed_out: false,
             closed: None,
             last_sent: None,
+            at_close: [None, None],
+            sent_up: 0,
         }
     }
 
@@ -66,10 +73,11 @@ impl Life {
 }
 
 /// Reads the trace of a run.
-pub fn tell<'a>(plan: &Plan, run: &'a Run) -> Told<'a> {
+pub fn tell<'a>(plan: &Plan, given: &[(Time, Order)], run: &'a Run) -> Told<'a> {
     let mut teller = Teller {
         plan,
         slack: TICK + LATE + longest_turn(run) * 2,
+        cut: cut(given, run),
         open: BTreeMap::new(),
         accepted: Time::ZERO,
         listeners: BTreeMap::new(),
@@ -104,6 +112,8 @@ struct Teller<'a> {
     /// How late a deadline may be: a tick of the wheel, the waking of a thread, the turn that was
     /// under way and the one that it is found in.
     slack: Duration,
+    /// When a drain ends, or a stop comes.
+    cut: Option<Time>,
     /// By slot.
     open: BTreeMap<u32, Life>,
     accepted: Time,
@@ -120,15 +130,17 @@ impl Teller<'_> {
                 // The slot it gets is told by the entry behind this one.
                 self.listeners.insert(u32::MAX, listener.0 as usize);
             }
-            What::DoAdopt { socket, ok, .. } => {
+            What::DoAdopt { socket, wire, .. } => {
                 let listener = self.listeners.remove(&u32::MAX).unwrap_or(0);
                 self.listeners.insert(socket.slot, listener);
-                if self.open.insert(socket.slot, Life::new(self.accepted, !ok)).is_some() {
+                if self.open.insert(socket.slot, Life::new(*wire, self.accepted)).is_some() {
                     self.findings.push(format!("slot {} is in use", socket.slot));
                 }
             }
             What::DoConnect { socket, .. } => {
-                self.with(*socket, |life| (life.dialled, life.dialling) = (Some(at), Some(at)));
+                self.with(*socket, |life| {
+                    (life.dialled, life.dialling, life.sent_up) = (Some(at), Some(at), 0);
+                });
             }
             What::GotConnected { socket } => {
                 self.end_dialling(*socket, at);
@@ -153,10 +165,20 @@ impl Teller<'_> {
                     life.half_closed.get_or_insert(at);
                 });
             }
-            What::DoClose { socket, .. } => match socket.side {
-                Side::Upstream => self.end_dialling(*socket, at),
-                Side::Downstream => self.with(*socket, |life| life.closed = Some(at)),
-            },
+            What::DoSend { socket, len } if socket.side == Side::Upstream => {
+                self.with(*socket, |life| life.sent_up += *len as u64);
+            }
+            What::DoClose { socket, standing, .. } => {
+                if socket.side == Side::Upstream {
+                    self.end_dialling(*socket, at);
+                }
+                self.with(*socket, |life| {
+                    life.at_close[usize::from(socket.side == Side::Upstream)] = Some(*standing);
+                    if socket.side == Side::Downstream {
+                        life.closed = Some(at);
+                    }
+                });
+            }
             _ => {}
         }
     }
@@ -200,6 +222,7 @@ impl Teller<'_> {
                 limits.push(("half-close", quiet.max(half_closed) + timeouts.half_close));
             }
         }
+        limits.extend(self.cut.map(|cut| ("drain", cut.max(life.accepted))));
         for (name, limit) in limits {
             if ended > limit + self.slack {
                 let late = ended - limit;
@@ -213,6 +236,29 @@ impl Teller<'_> {
             self.findings.push(format!("lingered for {late:?}: {outcome:?}"));
         }
     }
+}
+
+/// When everything is to end, as the shard was told: a later drain takes the place of an earlier
+/// one that has not ended.
+fn cut(given: &[(Time, Order)], run: &Run) -> Option<Time> {
+    let woken = |from: Time| {
+        let entries = run.trace.iter().filter(|entry| entry.at >= from);
+        entries.filter(|entry| entry.what == What::GotWoken).map(|entry| entry.at).next()
+    };
+    given.iter().fold(None, |cut, (at, order)| {
+        let woken = woken(*at);
+        let told = match order {
+            Order::Drain { patience } => woken.map(|at| at + *patience),
+            Order::Stop => woken,
+            _ => None,
+        };
+        match (cut, told) {
+            (Some(cut), Some(told)) if Some(cut) <= woken || matches!(order, Order::Stop) => {
+                Some(told.min(cut))
+            }
+            (cut, told) => told.or(cut),
+        }
+    })
 }
 
 /// The longest time that the shard did not look at its timers.

@@ -15,6 +15,7 @@ mod content;
 mod lives;
 mod outside;
 mod plan;
+mod queue;
 mod run;
 mod strays;
 mod tls;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ pub struct World {
     rng: Rng,
     pub maker: Maker,
     pub ports: Vec<Port>,
-    commands: SyncSender<Command>,
+    others: Others,
     /// Orders that were given.
     pub given: Vec<(Time, Order)>,
     /// By number; `None` before it comes and when it was refused.
@@ -36,6 +38,13 @@ pub struct World {
     ends: BTreeMap<WireId, End>,
 }
 
+/// What the shard shares with other threads.
+pub struct Others {
+    pub commands: SyncSender<Command>,
+    /// Connections of all shards.
+    pub admitted: Arc<AtomicU32>,
+}
+
 /// Who is at the far end of a wire.
 #[derive(Clone, Copy, Debug)]
 enum End {
@@ -44,13 +53,7 @@ enum End {
 }
 
 impl World {
-    pub fn new(
-        plan: &Plan,
-        rng: Rng,
-        maker: Maker,
-        commands: SyncSender<Command>,
-        network: &mut Network,
-    ) -> Self {
+    pub fn new(plan: &Plan, rng: Rng, maker: Maker, others: Others, network: &mut Network) -> Self {
         let starts = plan.clients.iter().map(|client| client.start);
         let times: Vec<Duration> = starts.chain(plan.orders.iter().map(|order| order.0)).collect();
         for (alarm, time) in times.into_iter().enumerate() {
@@ -63,10 +66,18 @@ impl World {
             plan: plan.clone(),
             rng,
             maker,
-            commands,
+            others,
             given: Vec::new(),
             components: Vec::new(),
             ends: BTreeMap::new(),
+        }
+    }
+
+    /// Number of the client whose connection this is.
+    pub fn client_on(&self, wire: WireId) -> Option<usize> {
+        match self.ends.get(&wire) {
+            Some(End::Client(number)) => Some(*number),
+            _ => None,
         }
     }
 
@@ -93,16 +104,23 @@ impl World {
     fn give(&mut self, order: Order, network: &mut Network) {
         network.note(format!("{order:?}"));
         self.given.push((network.now(), order));
+        let admitted = &self.others.admitted;
         let command = match order {
-            Order::Collect => Some(Command::Collect(Box::<ShardSnapshot>::default())),
-            Order::Wake => None,
-            Order::Drain { patience } => Some(Command::Drain { patience }),
-            Order::Stop => Some(Command::Stop),
+            Order::Collect => Command::Collect(Box::<ShardSnapshot>::default()),
+            Order::Wake => return network.waker().wake(),
+            Order::OthersCome(count) => {
+                admitted.fetch_add(count, Ordering::Relaxed);
+                return;
+            }
+            Order::OthersGo(count) => {
+                admitted.fetch_sub(count, Ordering::Relaxed);
+                return;
+            }
+            Order::Drain { patience } => Command::Drain { patience },
+            Order::Stop => Command::Stop,
         };
-        if let Some(command) = command {
-            // A shard that has ended takes no commands, and needs none.
-            let _ended = self.commands.try_send(command);
-        }
+        // A shard that has ended takes no commands, and needs none.
+        let _ended = self.others.commands.try_send(command);
         network.waker().wake();
     }
 }
@@ -154,15 +172,9 @@ impl Outside for World {
     }
 }
 
-/// Each client has a port of its own, which is how its outcome is known.
 fn address(source: u8, number: usize) -> SocketAddr {
     let port = FIRST_PORT + u16::try_from(number).expect("a few clients");
     ([198, 51, 100, source], port).into()
-}
-
-/// The number of the client that has this port.
-pub fn client_at(port: u16) -> usize {
-    usize::from(port - FIRST_PORT)
 }
 
 const FIRST_PORT: u16 = 20_000;

@@ -21,6 +21,8 @@ pub struct Plan {
     pub buffer_memory: usize,
     /// Bytes of unfinished hellos: all together, and of one source.
     pub hellos: (usize, usize),
+    /// How long sessions may be resumed.
+    pub session_lifetime: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +30,9 @@ pub enum Order {
     Collect,
     /// Wakes the shard for nothing.
     Wake,
+    /// So many connections come to other shards, or go from them.
+    OthersCome(u32),
+    OthersGo(u32),
     Drain {
         patience: Duration,
     },
@@ -59,6 +64,8 @@ pub struct ClientPlan {
     /// Byte on the wire that arrives changed.
     pub corrupt: Option<usize>,
     pub updates_keys: bool,
+    /// Goes on with nonsense after close_notify.
+    pub babbles: bool,
     /// Does not close its end when the gateway has.
     pub stubborn: bool,
     /// How each attempt to dial ends; the last one holds for those that follow.
@@ -149,11 +156,13 @@ pub enum ComponentEnd {
 impl Plan {
     pub fn drawn(rng: &mut Rng) -> Self {
         let listeners: Vec<ListenerPlan> = (0..rng.between(1, 3)).map(|_| listener(rng)).collect();
-        let span = *rng.pick(&[Duration::from_millis(5), Duration::from_secs(3)]);
-        let clients: Vec<ClientPlan> = (0..rng.between(1, 10))
+        let spans = [Duration::from_millis(5), Duration::from_secs(3), Duration::from_secs(3600)];
+        let span = *rng.pick(&spans);
+        let kinds = [kind(rng), kind(rng)];
+        let clients: Vec<ClientPlan> = (0..rng.between(1, 16))
             .map(|_| {
-                let of = rng.below(listeners.len());
-                client(rng, of, &listeners[of], span)
+                let (of, tls) = (rng.below(listeners.len()), *rng.pick(&kinds));
+                client(rng, of, tls, span)
             })
             .collect();
         let most = u32::try_from(clients.len()).expect("ten");
@@ -164,19 +173,35 @@ impl Plan {
         };
         Self {
             listeners,
-            orders: orders(rng),
+            orders: orders(rng, span),
             capacity: limit(rng),
             max_connections: limit(rng),
             clients,
             buffer_memory: *rng.pick(&[256 << 10, 1 << 20, 16 << 20]),
             hellos: *rng.pick(&[(1500, 600), (1 << 20, 64 << 10)]),
+            session_lifetime: *rng.pick(&[Duration::from_secs(10), Duration::from_secs(3600)]),
         }
     }
 }
 
-fn orders(rng: &mut Rng) -> Vec<(Duration, Order)> {
+/// What TLS peers speak; there are few kinds in a run, so that some come back and resume.
+fn kind(rng: &mut Rng) -> ClientTls {
+    ClientTls {
+        version: *rng.pick(&[None, Some(TlsVersion::V1_2), Some(TlsVersion::V1_3)]),
+        guesses_wrong: rng.chance(20),
+        certificate: rng.chance(60),
+    }
+}
+
+fn orders(rng: &mut Rng, span: Duration) -> Vec<(Duration, Order)> {
     let mut orders = Vec::new();
-    let soon = Duration::from_secs(5);
+    let soon = span + Duration::from_secs(2);
+    if rng.chance(20) {
+        let (come, go) = (rng.time(soon), rng.time(soon));
+        let others = 1 + u32::try_from(rng.below(10)).expect("a few");
+        orders.push((come.min(go), Order::OthersCome(others)));
+        orders.push((come.max(go), Order::OthersGo(others)));
+    }
     for _ in 0..rng.below(4) {
         let order = *rng.pick(&[Order::Collect, Order::Wake]);
         orders.push((rng.time(soon), order));
@@ -189,7 +214,7 @@ fn orders(rng: &mut Rng) -> Vec<(Duration, Order)> {
         orders.push((rng.time(soon), Order::Stop));
     }
     let patience = *rng.pick(&[Duration::ZERO, Duration::from_secs(30)]);
-    orders.push((Duration::from_secs(40), Order::Drain { patience }));
+    orders.push((soon + Duration::from_secs(40), Order::Drain { patience }));
     orders
 }
 
@@ -231,16 +256,7 @@ fn listener(rng: &mut Rng) -> ListenerPlan {
     }
 }
 
-fn client(rng: &mut Rng, index: usize, listener: &ListenerPlan, span: Duration) -> ClientPlan {
-    let tls = ClientTls {
-        version: rng.weighted(&[
-            (2, None),
-            (2, Some(TlsVersion::V1_2)),
-            (2, Some(TlsVersion::V1_3)),
-        ]),
-        guesses_wrong: rng.chance(20),
-        certificate: listener.tls.client_cert != ClientCert::None && rng.chance(80),
-    };
+fn client(rng: &mut Rng, listener: usize, tls: ClientTls, span: Duration) -> ClientPlan {
     let name = if rng.chance(90) { crate::tls::NAME } else { "stranger.example" };
     let speech = match rng.below(100) {
         0..8 => Speech::Stray(strays::drawn(rng)),
@@ -250,7 +266,7 @@ fn client(rng: &mut Rng, index: usize, listener: &ListenerPlan, span: Duration) 
     let notice = rng.chance(50).then(|| rng.time(Duration::from_secs(5)));
     ClientPlan {
         start: rng.time(span),
-        listener: index,
+        listener,
         source: *rng.pick(&[1, 1, 2]),
         speech,
         upload: volume(rng),
@@ -267,6 +283,7 @@ fn client(rng: &mut Rng, index: usize, listener: &ListenerPlan, span: Duration) 
         cut: rng.chance(20).then(|| rng.below(3000)),
         corrupt: rng.chance(10).then(|| rng.below(2500)),
         updates_keys: rng.chance(10),
+        babbles: rng.chance(5),
         stubborn: rng.chance(10),
         dials: (0..rng.between(1, 3)).map(|_| dial(rng)).collect(),
         component: component(rng),

@@ -1,6 +1,7 @@
 //! One run of one seed: the shard between a kernel, peers and components that are all made up.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::atomic::AtomicU32;
@@ -25,7 +26,7 @@ use tlsgate::time::Time;
 
 use crate::bug::{Bug, Buggy};
 use crate::checks;
-use crate::outside::World;
+use crate::outside::{Others, World};
 use crate::plan::{ListenerPlan, Plan};
 use crate::tls::Maker;
 
@@ -35,6 +36,8 @@ pub struct Run {
     pub findings: Vec<String>,
     pub finishes: Vec<Finish>,
     pub starvations: u64,
+    /// Situations that it came through.
+    pub landmarks: BTreeSet<&'static str>,
 }
 
 /// The end of a connection.
@@ -65,6 +68,7 @@ pub fn run(seed: u64, bug: Option<Bug>) -> Run {
         findings: Vec::new(),
         finishes: finishes.take(),
         starvations: 0,
+        landmarks: BTreeSet::new(),
     };
     match caught {
         Ok(Played { world, books, findings, starvations }) => {
@@ -95,11 +99,13 @@ struct Played {
 impl Stage {
     fn new(seed: u64, hostility: Hostility, plan: &Plan, bug: Option<Bug>, rng: &mut Rng) -> Self {
         let (mailbox, commands) = mailbox();
+        let admitted = Arc::new(AtomicU32::new(0));
+        let others = Others { commands, admitted: Arc::clone(&admitted) };
         let mut policy = None;
         let engine = SimEngine::new(rng.number(), hostility, plan.buffer_memory, |network| {
-            let mut maker = Maker::new(seed, network.clock());
+            let mut maker = Maker::new(seed, plan.session_lifetime, network.clock());
             policy = Some(policy_of(plan, &mut maker));
-            World::new(plan, rng.fork(), maker, commands, network)
+            World::new(plan, rng.fork(), maker, others, network)
         });
         let policy = Arc::new(policy.expect("made with the engine"));
         let (clock, trace) = (engine.network().clock(), engine.network().trace());
@@ -111,7 +117,7 @@ impl Stage {
             engine: Buggy::new(engine, bug, rng.fork()),
             policy,
             capacity: plan.capacity,
-            admitted: Arc::new(AtomicU32::new(0)),
+            admitted,
             max_connections: plan.max_connections,
             hellos: HelloBudget::new(plan.hellos.0, plan.hellos.1),
             telemetry: ShardTelemetry::new(0, names),
@@ -225,5 +231,5 @@ fn catch<T>(play: impl FnOnce() -> T) -> Result<T, String> {
 
 /// More than any run takes: about ten thousand.
 const MOST_TURNS: usize = 1_000_000;
-/// Virtual time that is more than any plan's timeouts together.
-const MOST_TIME: Duration = Duration::from_secs(600);
+/// Virtual time: more than the hour of the longest plan, and all timeouts.
+const MOST_TIME: Duration = Duration::from_secs(5000);

@@ -5,7 +5,7 @@ use tlsgate::engine::sim::rng::Rng;
 /// One of many kinds, with some bytes of it drawn.
 pub fn drawn(rng: &mut Rng) -> Vec<u8> {
     let noise: Vec<u8> = (0..rng.between(1, 400)).map(|_| low_byte(rng)).collect();
-    match rng.below(9) {
+    match rng.below(10) {
         0 => noise,
         1 => b"GET / HTTP/1.1\r\nHost: component.example\r\n\r\n".to_vec(),
         2 => b"SSH-2.0-OpenSSH_9.9\r\n".to_vec(),
@@ -19,6 +19,7 @@ pub fn drawn(rng: &mut Rng) -> Vec<u8> {
         6 => vec![22, 3, 1, 0xff, 0xff, 1],
         // A ClientHello that announces 16 MiB.
         7 => vec![22, 3, 1, 0, 4, 1, 0xff, 0xff, 0xff],
+        8 => Vec::new(),
         // The header of one that is as long as the noise, and noise.
         _ => hello_of(&noise),
     }

@@ -66,13 +66,9 @@ pub struct Maker {
 
 impl Maker {
     /// Also makes the random numbers of this thread start from `seed`.
-    pub fn new(seed: u64, clock: SimClock) -> Self {
+    pub fn new(seed: u64, lifetime: Duration, clock: SimClock) -> Self {
         RANDOM.with_borrow_mut(|random| *random = Rng::new(seed));
-        let limits = Resumption {
-            max_entries: 10_000,
-            max_bytes: 64 << 20,
-            lifetime: Duration::from_secs(3600),
-        };
+        let limits = Resumption { max_entries: 10_000, max_bytes: 64 << 20, lifetime };
         let time = SimTime(clock.clone());
         let store = SessionStore::new(&limits, Clock::new(move || time.seconds()));
         Self { clock, store, domains: 0, clients: Vec::new() }

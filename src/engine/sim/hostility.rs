@@ -13,6 +13,8 @@ pub struct Hostility {
     pub starvation: u32,
     /// An accept fails: EMFILE, ENFILE, ENOMEM, or ECONNABORTED.
     pub accept_failure: u32,
+    /// The address of a peer is not known: it has gone already, or is local.
+    pub nameless: u32,
     /// An accepted socket cannot be watched, or there is no descriptor to dial with.
     pub exhaustion: u32,
     /// A turn hands out only some of the completions that are there.
@@ -43,6 +45,7 @@ impl Hostility {
             short: 0,
             starvation: 0,
             accept_failure: 0,
+            nameless: 0,
             exhaustion: 0,
             pressure: 0,
             reorder: 0,
@@ -66,6 +69,7 @@ impl Hostility {
             short: level(90),
             starvation: level(40),
             accept_failure: level(30),
+            nameless: level(20),
             exhaustion: level(20),
             pressure: level(90),
             reorder: level(90),

@@ -125,7 +125,8 @@ impl<O: Outside> SimEngine<O> {
         };
         self.network.descriptors += 1;
         let stream = Stream { wire, dropped: Some(self.network.dropped.clone()) };
-        let peer = Some(peer);
+        let nameless = self.network.rng.chance(self.network.hostility.nameless);
+        let peer = (!nameless).then_some(peer);
         self.completions.push(Event::Accepted { listener: id(index), stream, peer });
     }
 

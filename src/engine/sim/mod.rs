@@ -160,7 +160,8 @@ impl<O: Outside> SimEngine<O> {
             Task::EndListener(index) => self.end_listener(index),
             Task::TimedOut(wire) => {
                 if !self.network.wires[wire.0].near_closed {
-                    self.network.break_near(wire, libc::ETIMEDOUT);
+                    let errno = *self.network.rng.pick(&VANISHED);
+                    self.network.break_near(wire, errno);
                 }
             }
             Task::Far(wire) => {
@@ -381,6 +382,8 @@ impl Drop for Stream {
     }
 }
 
+/// What TCP says when a peer does not answer any more (tcp(7), "Error handling").
+const VANISHED: [i32; 3] = [libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ENETUNREACH];
 /// How late a thread may wake up.
 pub const LATE: Duration = Duration::from_millis(1);
 /// Time that an event usually takes at most.

@@ -204,6 +204,7 @@ impl Network {
         queue.waiting.push_back((wire, from));
         let listener = queue.listener;
         self.wires.push(Wire::new());
+        self.trace.add(self.now(), What::Queued { wire });
         if let Some(listener) = listener {
             self.schedule(Task::Accept(listener));
         }

@@ -1,10 +1,11 @@
 //! Operations on simulated sockets: each ends once, in pieces, late, and in any order.
 
+use std::collections::VecDeque;
 use std::io;
 
 use super::agenda::Task;
 use super::network::{Wire, WireId};
-use super::trace::What;
+use super::trace::{Standing, What};
 use super::{Dial, Event, Outside, SimEngine, Stream};
 use crate::buf::{Buf, BufClass};
 use crate::engine::{Address, CloseMode, Operation, Side, SocketId};
@@ -155,8 +156,9 @@ impl<O: Outside> SimEngine<O> {
     }
 
     pub(super) fn start_close(&mut self, id: SocketId, how: CloseMode) {
-        self.did(What::DoClose { socket: id, how });
         let index = id.index();
+        let standing = [index & !1, index | 1].map(|index| self.standing(index));
+        self.did(What::DoClose { socket: id, how, standing });
         let prompt = self.network.rng.chance(self.network.hostility.prompt);
         let socket = &mut self.sockets[index];
         if !socket.open || socket.closing.is_some() {
@@ -325,6 +327,16 @@ impl<O: Outside> SimEngine<O> {
             self.network.close_near(wire, how == CloseMode::Reset);
         }
         self.completions.push(Event::Closed { socket: SocketId::from_index(index) });
+    }
+
+    fn standing(&self, index: usize) -> Standing {
+        let socket = &self.sockets[index];
+        let inbound = socket.wire.map(|wire| &self.network.wires[wire.0].inbound.bytes);
+        Standing {
+            unread: inbound.map_or(0, VecDeque::len),
+            receiving: socket.receive.is_some(),
+            sending: socket.send.is_some(),
+        }
     }
 
     fn open(&mut self, id: SocketId, wire: Option<WireId>) {

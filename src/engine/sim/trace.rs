@@ -61,6 +61,8 @@ pub enum What {
     DoClose {
         socket: SocketId,
         how: CloseMode,
+        /// Of its connection's downstream and upstream.
+        standing: [Standing; 2],
     },
     GotAccepted {
         listener: ListenerId,
@@ -95,8 +97,21 @@ pub enum What {
         socket: SocketId,
     },
     GotWoken,
+    /// A peer waits to be accepted.
+    Queued {
+        wire: WireId,
+    },
     /// What somebody outside the engine has to say.
     Note(String),
+}
+
+/// What a socket was at when its connection began to close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Bytes that have come and were not received.
+    pub unread: usize,
+    pub receiving: bool,
+    pub sending: bool,
 }
 
 /// A handle of one trace; clones write to the same.
