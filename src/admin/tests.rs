@@ -13,6 +13,7 @@ use crate::telemetry::{
     Aggregator, AggregatorHandle, AnswerSender, ListenerNames, ShardPort, ShardSnapshot,
     ShardTelemetry,
 };
+use crate::tls::resumption::TicketStats;
 
 /// A source whose answers the test sets.
 struct Fake {
@@ -220,6 +221,13 @@ fn facts() -> Facts {
             serial: "01".into(),
             not_after_unix: 86_400,
         }],
+        tickets: TicketStats {
+            issued: 3,
+            accepted: [[0, 1], [2, 0], [0, 0]],
+            expired: [1, 0, 1],
+            unknown_key: 4,
+            malformed: 0,
+        },
         ..Facts::default()
     }
 }
@@ -253,6 +261,12 @@ fn status_and_metrics_show_what_shards_measured() {
     assert_eq!(status["connections"]["open_connections"], 2);
     assert_eq!(status["listeners"][0]["address"], "127.0.0.1:5061");
     assert_eq!(status["listeners"][0]["handshakes_resumed"], 2);
+    let tickets = serde_json::json!({
+        "issued": 3,
+        "accepted": { "previous": { "older": 1 }, "current": { "first": 2 } },
+        "rejected": { "expired": 2, "unknown_key": 4 },
+    });
+    assert_eq!(status["tickets"], tickets);
     let expired = status["certificates"][0]["days_left"].as_i64().expect("is a number");
     assert!(expired < -10_000, "{expired}");
     let rows = status["percentiles"].as_array().expect("is a list");

@@ -45,12 +45,17 @@ pub(super) fn bind(listener: &Listener, workers: usize) -> Result<Bound, BindErr
         ListenAddress::Unix(path) => bind_unix(listener, path, workers),
         ListenAddress::Inherited(fd) => inherit(listener, *fd, workers),
     };
-    bound.map_err(|error| BindError {
+    bound.map_err(|error| failure(listener, error))
+}
+
+/// `error` as what happened to `listener`.
+pub(super) fn failure(listener: &Listener, error: io::Error) -> BindError {
+    BindError {
         listener: listener.name.clone(),
         address: describe(&listener.listen),
         hint: hint(&error),
         error,
-    })
+    }
 }
 
 /// A listen address as it stands in the configuration.
@@ -123,7 +128,7 @@ fn bind_unix(listener: &Listener, path: &Path, workers: usize) -> io::Result<Bou
 }
 
 /// Removes a socket file that nobody listens on any more.
-fn remove_stale(path: &Path) -> io::Result<()> {
+pub(super) fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     if !is_socket {
         return Ok(());

@@ -1,6 +1,7 @@
 //! How an option is described. The descriptions themselves are in `table.rs`.
 //!
-//! One description drives everything: reading and validating, messages, and the reference file.
+//! One description drives everything: reading and validating, messages, the reference file and the
+//! JSON Schema.
 
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ pub struct OptionDoc {
     pub doc: &'static str,
 }
 
-/// What an absent option means. All texts are TOML values.
+/// What an absent option means. All texts are values of both TOML and JSON.
 #[derive(Clone, Copy, Debug)]
 pub enum Presence {
     Default(&'static str),
@@ -49,7 +50,7 @@ pub enum Presence {
     Required {
         example: &'static str,
     },
-    /// Required unless another key of the same table stands for it.
+    /// Required unless another key of the same table stands for it; both together are refused.
     RequiredUnless {
         other: &'static str,
         example: &'static str,

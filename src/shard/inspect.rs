@@ -23,6 +23,11 @@ impl<E: Engine> Shard<E> {
         self.slots.len()
     }
 
+    /// The generations that live: number and open connections of each.
+    pub fn generations(&mut self) -> Vec<(u64, u64)> {
+        self.generations.connections().collect()
+    }
+
     /// Bytes that unfinished hellos are charged with.
     pub fn hello_bytes(&self) -> usize {
         self.hellos.total()

@@ -24,7 +24,7 @@ const LIMITS: EngineLimits = EngineLimits { connections: 500, buffer_memory: 16 
 /// A shard that runs.
 struct Running {
     address: SocketAddr,
-    mailbox: mailbox::Address,
+    mailbox: mailbox::Address<Listener>,
     finished: Receiver<Outcome>,
     /// Ends with the number of connections cut.
     thread: JoinHandle<u32>,
@@ -48,7 +48,7 @@ impl Kernel for UringEngine {
 
 /// Starts a shard that takes `max` connections on `listener`. `first` is in its mailbox before its
 /// first turn.
-fn start<E: Kernel>(listener: TcpListener, max: u32, first: Option<Command>) -> Running {
+fn start<E: Kernel>(listener: TcpListener, max: u32, first: Option<Command<Listener>>) -> Running {
     let address = listener.local_addr().expect("bound");
     let (mailbox, commands) = mailbox::mailbox();
     if let Some(first) = first {
@@ -67,7 +67,7 @@ fn start<E: Kernel>(listener: TcpListener, max: u32, first: Option<Command>) -> 
         };
         let mut shard = shard(engine, max, upstream, mailbox, Box::new(on_finish));
         shard
-            .listen(ListenerId(0), Listener { socket: listener.into(), shared: false })
+            .listen(BoundId(0), Listener { socket: listener.into(), shared: false }, 0)
             .expect("can be watched");
         ready.send(waker).expect("the test waits");
         shard.run().expect("the engine works");
@@ -81,7 +81,7 @@ fn shard<E: Kernel>(
     engine: E,
     max: u32,
     upstream: SocketAddr,
-    mailbox: Mailbox,
+    mailbox: Mailbox<Listener>,
     on_finish: OnFinish,
 ) -> Shard<E> {
     let upstreams = vec![Address::Tcp(upstream)];
@@ -91,7 +91,7 @@ fn shard<E: Kernel>(
     Shard::new(Parts {
         id: 0,
         engine,
-        policy: Arc::new(Policy { listeners: vec![Arc::new(policy)] }),
+        policy: Arc::new(Policy { generation: 1, listeners: vec![Arc::new(policy)] }),
         capacity: max,
         admitted: Arc::new(AtomicU32::new(0)),
         max_connections: max,
@@ -235,7 +235,7 @@ fn a_stop_ends_what_is_open<E: Kernel>() {
 }
 
 /// Closing a listener accepts what waits there, and that is after everything open was stopped.
-fn what_waits_when_the_stop_comes_ends_too<E: Kernel>(command: Command, reason: Reason) {
+fn what_waits_when_the_stop_comes_ends_too<E: Kernel>(command: Command<Listener>, reason: Reason) {
     let listener = listener();
     let address = listener.local_addr().expect("bound");
     let peers: Vec<_> = (0..100).map(|_| TcpStream::connect(address).expect("queued")).collect();

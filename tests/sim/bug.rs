@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tlsgate::buf::{Buf, BufClass, Pool};
 use tlsgate::config::model::Keepalive;
-use tlsgate::engine::sim::network::Port;
+use tlsgate::engine::sim::ports::Socket;
 use tlsgate::engine::sim::rng::Rng;
 use tlsgate::engine::sim::{Outside, SimEngine, Stream};
 use tlsgate::engine::{Address, CloseMode, Engine, EngineStats, Event, ListenerId, SocketId, Wake};
@@ -48,10 +48,6 @@ impl<O: Outside> Buggy<O> {
         Self { sim, bug, rng, closed: None, leaked: Vec::new() }
     }
 
-    pub fn sim(&self) -> &SimEngine<O> {
-        &self.sim
-    }
-
     pub fn into_sim(self) -> SimEngine<O> {
         self.sim
     }
@@ -71,7 +67,7 @@ impl<O: Outside> Buggy<O> {
 }
 
 impl<O: Outside> Engine for Buggy<O> {
-    type Listener = Port;
+    type Listener = Socket;
     type Stream = Stream;
 
     fn now(&self) -> Time {
@@ -82,7 +78,7 @@ impl<O: Outside> Engine for Buggy<O> {
         self.sim.pool()
     }
 
-    fn listen(&mut self, id: ListenerId, listener: Port) -> io::Result<()> {
+    fn listen(&mut self, id: ListenerId, listener: Socket) -> io::Result<()> {
         self.sim.listen(id, listener)
     }
 

@@ -1,11 +1,13 @@
 //! What must hold after a run, whatever it was made of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tlsgate::conn::outcome::{Cause, Outcome, Reason, Stage};
+use tlsgate::engine::sim::network::WireId;
 use tlsgate::engine::sim::trace::What;
 
+use crate::generations;
 use crate::lives::{self, Life};
 use crate::outside::World;
 use crate::plan::{Finish as ClientFinish, Order, Plan};
@@ -19,13 +21,15 @@ pub fn check(plan: &Plan, world: &World, books: &Books, run: &mut Run) {
     if findings.is_empty() {
         check_books(books, run, &mut findings);
         queue::check(plan, &world.given, run, &mut findings);
-        let told = lives::tell(plan, &world.given, run);
+        let told = lives::tell(&world.given, run);
         findings.extend(told.findings);
         let mut landmarks = BTreeSet::new();
+        let generations = generations::expected(&world.given, &run.trace);
         for (life, finish) in &told.lives {
             check_bytes(world, life, finish, &mut findings);
             check_end(plan, world, life, finish, &mut findings);
             check_idle(life, finish, &mut findings);
+            check_generation(plan, world, &generations, life, finish, &mut findings);
             if finish.outcome.reason == Reason::IdleTimeout && life.half_closed.is_some() {
                 landmarks.insert(IDLE_WHILE_HALF_CLOSED);
             }
@@ -77,6 +81,10 @@ fn check_books(books: &Books, run: &Run, findings: &mut Vec<String>) {
     same("handshakes in flight", books.gauges.handshakes_in_flight, 0);
     same("slots in use", books.open_connections as u64, 0);
     same("bytes of unfinished hellos", books.hello_bytes as u64, 0);
+    let [(_, left)] = books.generations[..] else {
+        return findings.push(format!("generations {:?} are left", books.generations));
+    };
+    same("connections of the last generation", left, 0);
     for reason in Reason::ALL {
         for cause in Cause::ALL {
             let counted = listeners.iter().map(|of| of.closed(reason, cause)).sum();
@@ -138,10 +146,35 @@ fn check_bytes(world: &World, life: &Life, finish: &Finish, findings: &mut Vec<S
     }
 }
 
+/// It was admitted under what held when it was accepted, and shown that certificate.
+fn check_generation(
+    plan: &Plan,
+    world: &World,
+    generations: &BTreeMap<WireId, u64>,
+    life: &Life,
+    finish: &Finish,
+    findings: &mut Vec<String>,
+) {
+    let policy = &finish.policy;
+    let generation = policy.generation;
+    if generations.get(&life.wire) != Some(&generation) {
+        let expected = generations.get(&life.wire);
+        findings.push(format!("{:?} has generation {generation}, not {expected:?}", life.wire));
+    }
+    let configuration = usize::try_from(generation).expect("a few") - 1;
+    let listener = &plan.configurations[configuration].listeners[policy.position];
+    let client = world.client_on(life.wire).and_then(|number| world.clients[number].as_ref());
+    let shown = client.and_then(|client| client.certificate);
+    let full = finish.outcome.tls.as_ref().is_some_and(|tls| !tls.resumed);
+    if full && shown.is_some_and(|shown| shown != listener.tls.certificate) {
+        findings.push(format!("{:?} was shown another generation's certificate", life.wire));
+    }
+}
+
 /// The outcome is one that could have come to pass, at the time that it did.
 fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings: &mut Vec<String>) {
     let outcome = &finish.outcome;
-    let timeouts = &plan.listeners[outcome.listener].timeouts;
+    let timeouts = &finish.policy.timeouts;
     let ended = life.accepted + outcome.phases.lifetime;
     let lifetime = outcome.phases.lifetime;
     let quiet = ended.since(life.last_activity_before(ended));
@@ -157,12 +190,13 @@ fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings:
                 || lifetime >= timeouts.handshake
                 || life.dialled.is_some_and(|at| ended.since(at) >= patience)
         }
-        Reason::Drained => world.given.iter().any(|(at, order)| match order {
-            Order::Drain { patience } => ended >= *at + *patience,
+        Reason::Drained => world.given.iter().any(|given| match given.order {
+            Order::Drain { patience } => ended >= given.at + patience,
             _ => false,
         }),
         Reason::Stopped => {
-            world.given.iter().any(|(at, order)| matches!(order, Order::Stop) && *at <= ended)
+            let mut stops = world.given.iter().filter(|given| matches!(given.order, Order::Stop));
+            stops.any(|stop| stop.at <= ended)
         }
         Reason::Vanished => {
             let noticed = matches!(client, ClientFinish::Vanish { notice: Some(_) });

@@ -8,7 +8,7 @@ use tlsgate::engine::sim::rng::Rng;
 
 use crate::content::Content;
 use crate::plan::{ClientPlan, Finish, Speech};
-use crate::tls::{Maker, NAME};
+use crate::tls::{Maker, NAME, certificate_number};
 
 /// One peer and what it has seen.
 pub struct Client {
@@ -28,6 +28,8 @@ pub struct Client {
     pub fin_sent: bool,
     pub close_seen: bool,
     pub fin_seen: bool,
+    /// Which certificate it was shown.
+    pub certificate: Option<usize>,
     /// Why TLS failed.
     pub error: Option<rustls::Error>,
     /// Has said all it is going to say.
@@ -50,6 +52,7 @@ impl Client {
             fin_sent: false,
             close_seen: false,
             fin_seen: false,
+            certificate: None,
             error: None,
             finished: false,
             over: false,
@@ -139,6 +142,8 @@ impl Client {
                 }
             }
         }
+        let shown = tls.peer_certificates().and_then(|chain| chain.first());
+        self.certificate = self.certificate.or_else(|| certificate_number(shown?));
         let content = match self.plan.component.echo {
             true => Content::upload(self.number),
             false => Content::download(self.number),

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tlsgate::config::model::Timeouts;
 use tlsgate::conn::outcome::Stage;
 use tlsgate::engine::sim::LATE;
 use tlsgate::engine::sim::network::WireId;
@@ -12,7 +11,8 @@ use tlsgate::engine::{Operation, Side, SocketId};
 use tlsgate::shard::wheel::TICK;
 use tlsgate::time::Time;
 
-use crate::plan::{Order, Plan};
+use crate::outside::Given;
+use crate::plan::Order;
 use crate::run::{Finish, Run};
 
 /// What happened to one connection.
@@ -26,8 +26,9 @@ pub struct Life {
     pub half_closed: Option<Time>,
     /// When the last endpoint was dialled.
     pub dialled: Option<Time>,
-    /// The dialling that is under way.
+    /// The dialling that is under way, and the longest there was.
     dialling: Option<Time>,
+    longest_dial: Duration,
     /// The kernel gave up on an endpoint.
     pub dial_timed_out: bool,
     /// When the downstream was asked to close, and the last send on it ended.
@@ -54,6 +55,7 @@ impl Life {
             half_closed: None,
             dialled: None,
             dialling: None,
+            longest_dial: Duration::ZERO,
             dial_timed_out: false,
             closed: None,
             last_sent: None,
@@ -73,14 +75,12 @@ impl Life {
 }
 
 /// Reads the trace of a run.
-pub fn tell<'a>(plan: &Plan, given: &[(Time, Order)], run: &'a Run) -> Told<'a> {
+pub fn tell<'a>(given: &[Given], run: &'a Run) -> Told<'a> {
     let mut teller = Teller {
-        plan,
         slack: TICK + LATE + longest_turn(run) * 2,
         cut: cut(given, run),
         open: BTreeMap::new(),
         accepted: Time::ZERO,
-        listeners: BTreeMap::new(),
         findings: Vec::new(),
     };
     let mut lives = Vec::new();
@@ -107,8 +107,7 @@ pub fn tell<'a>(plan: &Plan, given: &[(Time, Order)], run: &'a Run) -> Told<'a> 
     Told { lives, findings: teller.findings }
 }
 
-struct Teller<'a> {
-    plan: &'a Plan,
+struct Teller {
     /// How late a deadline may be: a tick of the wheel, the waking of a thread, the turn that was
     /// under way and the one that it is found in.
     slack: Duration,
@@ -117,22 +116,14 @@ struct Teller<'a> {
     /// By slot.
     open: BTreeMap<u32, Life>,
     accepted: Time,
-    /// Listener of each open slot.
-    listeners: BTreeMap<u32, usize>,
     findings: Vec<String>,
 }
 
-impl Teller<'_> {
+impl Teller {
     fn read(&mut self, at: Time, what: &What) {
         match what {
-            What::GotAccepted { listener, .. } => {
-                self.accepted = at;
-                // The slot it gets is told by the entry behind this one.
-                self.listeners.insert(u32::MAX, listener.0 as usize);
-            }
+            What::GotAccepted { .. } => self.accepted = at,
             What::DoAdopt { socket, wire, .. } => {
-                let listener = self.listeners.remove(&u32::MAX).unwrap_or(0);
-                self.listeners.insert(socket.slot, listener);
                 if self.open.insert(socket.slot, Life::new(*wire, self.accepted)).is_some() {
                     self.findings.push(format!("slot {} is in use", socket.slot));
                 }
@@ -191,24 +182,17 @@ impl Teller<'_> {
     }
 
     fn end_dialling(&mut self, socket: SocketId, at: Time) {
-        let patience = self.timeouts(socket.slot).connect + self.slack;
-        let Some(life) = self.open.get_mut(&socket.slot) else { return };
-        if let Some(began) = life.dialling.take()
-            && at > began + patience
+        if let Some(life) = self.open.get_mut(&socket.slot)
+            && let Some(began) = life.dialling.take()
         {
-            self.findings.push(format!("dialled for {:?}, slack {:?}", at - began, self.slack));
+            life.longest_dial = life.longest_dial.max(at - began);
         }
-    }
-
-    fn timeouts(&self, slot: u32) -> Timeouts {
-        let listener = self.listeners.get(&slot).copied().unwrap_or(0);
-        self.plan.listeners[listener].timeouts
     }
 
     /// Nothing lived longer than its deadlines allow.
     fn check_deadlines(&mut self, life: &Life, finish: &Finish) {
         let outcome = &finish.outcome;
-        let timeouts = &self.plan.listeners[outcome.listener].timeouts;
+        let timeouts = &finish.policy.timeouts;
         let ended = life.accepted + outcome.phases.lifetime;
         let mut limits = vec![];
         if matches!(outcome.stage, Stage::Hello | Stage::Handshake) {
@@ -229,6 +213,10 @@ impl Teller<'_> {
                 self.findings.push(format!("{name} deadline missed by {late:?}: {outcome:?}"));
             }
         }
+        let dialled = life.longest_dial;
+        if dialled > timeouts.connect + self.slack {
+            self.findings.push(format!("dialled for {dialled:?}: {outcome:?}"));
+        }
         let Some(closed) = life.closed else { return };
         let since = life.last_sent.map_or(ended, |sent| sent.max(ended));
         if closed > since + LINGER + self.slack {
@@ -240,15 +228,15 @@ impl Teller<'_> {
 
 /// When everything is to end, as the shard was told: a later drain takes the place of an earlier
 /// one that has not ended.
-fn cut(given: &[(Time, Order)], run: &Run) -> Option<Time> {
-    let woken = |from: Time| {
-        let entries = run.trace.iter().filter(|entry| entry.at >= from);
+fn cut(given: &[Given], run: &Run) -> Option<Time> {
+    let woken = |from: usize| {
+        let entries = run.trace[from..].iter();
         entries.filter(|entry| entry.what == What::GotWoken).map(|entry| entry.at).next()
     };
-    given.iter().fold(None, |cut, (at, order)| {
-        let woken = woken(*at);
+    given.iter().fold(None, |cut, given| {
+        let (woken, order) = (woken(given.position), given.order);
         let told = match order {
-            Order::Drain { patience } => woken.map(|at| at + *patience),
+            Order::Drain { patience } => woken.map(|at| at + patience),
             Order::Stop => woken,
             _ => None,
         };

@@ -11,7 +11,8 @@ use crate::tls::{ClientTls, ServerTls};
 /// All that a run is made of, but for what the kernel does.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub listeners: Vec<ListenerPlan>,
+    /// The first is there at the start.
+    pub configurations: Vec<Configuration>,
     pub clients: Vec<ClientPlan>,
     /// What the main thread says, and when; the last one is a drain.
     pub orders: Vec<(Duration, Order)>,
@@ -33,6 +34,8 @@ pub enum Order {
     /// So many connections come to other shards, or go from them.
     OthersCome(u32),
     OthersGo(u32),
+    /// Serve this configuration.
+    Reload(usize),
     Drain {
         patience: Duration,
     },
@@ -40,7 +43,14 @@ pub enum Order {
 }
 
 #[derive(Clone, Debug)]
+pub struct Configuration {
+    pub listeners: Vec<ListenerPlan>,
+}
+
+#[derive(Clone, Debug)]
 pub struct ListenerPlan {
+    /// What peers connect to, and what the listener is called by.
+    pub address: usize,
     pub tls: ServerTls,
     pub connect: ConnectWhen,
     pub timeouts: Timeouts,
@@ -51,7 +61,8 @@ pub struct ListenerPlan {
 #[derive(Clone, Debug)]
 pub struct ClientPlan {
     pub start: Duration,
-    pub listener: usize,
+    /// Where it connects to.
+    pub address: usize,
     /// Last byte of its address: sources share a budget.
     pub source: u8,
     pub speech: Speech,
@@ -155,13 +166,13 @@ pub enum ComponentEnd {
 
 impl Plan {
     pub fn drawn(rng: &mut Rng) -> Self {
-        let listeners: Vec<ListenerPlan> = (0..rng.between(1, 3)).map(|_| listener(rng)).collect();
+        let configurations = configurations(rng);
         let spans = [Duration::from_millis(5), Duration::from_secs(3), Duration::from_secs(3600)];
         let span = *rng.pick(&spans);
         let kinds = [kind(rng), kind(rng)];
         let clients: Vec<ClientPlan> = (0..rng.between(1, 16))
             .map(|_| {
-                let (of, tls) = (rng.below(listeners.len()), *rng.pick(&kinds));
+                let (of, tls) = (rng.below(ADDRESSES), *rng.pick(&kinds));
                 client(rng, of, tls, span)
             })
             .collect();
@@ -172,8 +183,8 @@ impl Plan {
             false => most + 5,
         };
         Self {
-            listeners,
-            orders: orders(rng, span),
+            orders: orders(rng, configurations.len(), span),
+            configurations,
             capacity: limit(rng),
             max_connections: limit(rng),
             clients,
@@ -193,7 +204,7 @@ fn kind(rng: &mut Rng) -> ClientTls {
     }
 }
 
-fn orders(rng: &mut Rng, span: Duration) -> Vec<(Duration, Order)> {
+fn orders(rng: &mut Rng, configurations: usize, span: Duration) -> Vec<(Duration, Order)> {
     let mut orders = Vec::new();
     let soon = span + Duration::from_secs(2);
     if rng.chance(20) {
@@ -202,6 +213,9 @@ fn orders(rng: &mut Rng, span: Duration) -> Vec<(Duration, Order)> {
         orders.push((come.min(go), Order::OthersCome(others)));
         orders.push((come.max(go), Order::OthersGo(others)));
     }
+    let mut reloads: Vec<Duration> = (1..configurations).map(|_| rng.time(soon)).collect();
+    reloads.sort();
+    orders.extend(reloads.into_iter().zip(1..).map(|(at, next)| (at, Order::Reload(next))));
     for _ in 0..rng.below(4) {
         let order = *rng.pick(&[Order::Collect, Order::Wake]);
         orders.push((rng.time(soon), order));
@@ -218,7 +232,33 @@ fn orders(rng: &mut Rng, span: Duration) -> Vec<(Duration, Order)> {
     orders
 }
 
-fn listener(rng: &mut Rng) -> ListenerPlan {
+/// One, or several that follow each other by reloads: listeners stay, change, come and go.
+fn configurations(rng: &mut Rng) -> Vec<Configuration> {
+    let mut all: Vec<Configuration> = Vec::new();
+    let count = rng.weighted(&[(4, 1), (2, 2), (2, 4)]);
+    for _ in 0..count {
+        let mut listeners = Vec::new();
+        for address in 0..ADDRESSES {
+            let known = all.last().and_then(|last| {
+                last.listeners.iter().find(|listener| listener.address == address)
+            });
+            if !rng.chance(if known.is_some() { 90 } else { 75 }) {
+                continue;
+            }
+            let same = known.filter(|_| rng.chance(40)).cloned();
+            listeners.push(same.unwrap_or_else(|| listener(rng, address)));
+        }
+        if listeners.is_empty() {
+            listeners.push(listener(rng, 0));
+        }
+        let first = rng.below(listeners.len());
+        listeners.rotate_left(first);
+        all.push(Configuration { listeners });
+    }
+    all
+}
+
+fn listener(rng: &mut Rng, address: usize) -> ListenerPlan {
     let seconds = Duration::from_secs_f64;
     let mut timeout = |choices: &[f64]| seconds(*rng.pick(choices));
     let timeouts = Timeouts {
@@ -238,7 +278,9 @@ fn listener(rng: &mut Rng) -> ListenerPlan {
         (1, (TlsVersion::V1_2, TlsVersion::V1_2)),
     ]);
     ListenerPlan {
+        address,
         tls: ServerTls {
+            certificate: rng.below(2),
             strict_sni: rng.chance(20),
             client_cert,
             resumption: *rng.pick(&[
@@ -256,7 +298,7 @@ fn listener(rng: &mut Rng) -> ListenerPlan {
     }
 }
 
-fn client(rng: &mut Rng, listener: usize, tls: ClientTls, span: Duration) -> ClientPlan {
+fn client(rng: &mut Rng, address: usize, tls: ClientTls, span: Duration) -> ClientPlan {
     let name = if rng.chance(90) { crate::tls::NAME } else { "stranger.example" };
     let speech = match rng.below(100) {
         0..8 => Speech::Stray(strays::drawn(rng)),
@@ -266,7 +308,7 @@ fn client(rng: &mut Rng, listener: usize, tls: ClientTls, span: Duration) -> Cli
     let notice = rng.chance(50).then(|| rng.time(Duration::from_secs(5)));
     ClientPlan {
         start: rng.time(span),
-        listener,
+        address,
         source: *rng.pick(&[1, 1, 2]),
         speech,
         upload: volume(rng),
@@ -343,3 +385,6 @@ fn manner(rng: &mut Rng) -> Manner {
         ]),
     }
 }
+
+/// Addresses that there may be listeners at.
+pub const ADDRESSES: usize = 3;

@@ -7,31 +7,37 @@ use tlsgate::engine::sim::network::WireId;
 use tlsgate::engine::sim::trace::What;
 use tlsgate::time::Time;
 
+use crate::outside::Given;
 use crate::plan::{Order, Plan};
 use crate::run::Run;
 
 /// Adds to `findings` what the trace of `run` shows. `given` are the orders that were given.
-pub fn check(plan: &Plan, given: &[(Time, Order)], run: &Run, findings: &mut Vec<String>) {
+pub fn check(plan: &Plan, given: &[Given], run: &Run, findings: &mut Vec<String>) {
     let mut given = given.iter().peekable();
     let mut finishes = run.finishes.iter().peekable();
     let mut waiting: BTreeMap<WireId, Time> = BTreeMap::new();
-    let (mut open, mut others) = (0, 0);
+    let (mut open, mut others, mut resumed) = (0, 0, false);
     // The last time that there was a reason to let peers wait.
     let mut full = Time::ZERO;
     for (position, entry) in run.trace.iter().enumerate() {
-        while let Some((_, order)) = given.next_if(|(at, _)| *at <= entry.at) {
-            match order {
+        while let Some(given) = given.next_if(|given| given.position <= position) {
+            match given.order {
                 Order::OthersCome(count) => others += count,
                 Order::OthersGo(count) => others -= count,
                 _ => {}
             }
         }
-        if open >= plan.capacity || open + others >= plan.max_connections {
+        let is_full = open >= plan.capacity || open + others >= plan.max_connections;
+        if is_full {
             full = entry.at;
         }
         if finishes.next_if(|finish| finish.position == position).is_some() {
             open -= 1;
+        } else if is_full && resumed && !matches!(entry.what, What::DoResume { .. }) {
+            findings.push(format!("accepts at {:?} though there is no room", entry.at));
         }
+        // What ends a connection also resumes, just before that is told.
+        resumed = matches!(entry.what, What::DoResume { .. });
         match &entry.what {
             What::Queued { wire } => drop(waiting.insert(*wire, entry.at)),
             What::DoAdopt { .. } => open += 1,

@@ -9,16 +9,15 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use tlsgate::admission::hello_budget::HelloBudget;
-use tlsgate::config::model::Keepalive;
 use tlsgate::conn::outcome::Outcome;
 use tlsgate::engine::sim::SimEngine;
 use tlsgate::engine::sim::hostility::Hostility;
 use tlsgate::engine::sim::network::SimClock;
+use tlsgate::engine::sim::ports::Socket;
 use tlsgate::engine::sim::rng::Rng;
 use tlsgate::engine::sim::trace::{Entry, Trace, What};
-use tlsgate::engine::{Address, ListenerId};
-use tlsgate::policy::{ListenerPolicy, Policy};
-use tlsgate::shard::mailbox::mailbox;
+use tlsgate::policy::ListenerPolicy;
+use tlsgate::shard::mailbox::{BoundId, mailbox};
 use tlsgate::shard::{Finished, Parts, Shard};
 use tlsgate::telemetry::aggregator::answer_channel;
 use tlsgate::telemetry::{ShardCounters, ShardGauges, ShardTelemetry};
@@ -27,7 +26,8 @@ use tlsgate::time::Time;
 use crate::bug::{Bug, Buggy};
 use crate::checks;
 use crate::outside::{Others, World};
-use crate::plan::{ListenerPlan, Plan};
+use crate::plan::Plan;
+use crate::policies::Policies;
 use crate::tls::Maker;
 
 /// What a run has shown.
@@ -45,6 +45,8 @@ pub struct Finish {
     /// Entries of the trace before it.
     pub position: usize,
     pub outcome: Outcome,
+    /// What it was admitted under.
+    pub policy: Arc<ListenerPolicy>,
 }
 
 /// What the shard said of itself when it was done.
@@ -53,6 +55,8 @@ pub struct Books {
     pub gauges: ShardGauges,
     pub hello_bytes: usize,
     pub open_connections: usize,
+    /// Number of each, and its connections.
+    pub generations: Vec<(u64, u64)>,
 }
 
 /// Runs `seed`, with `bug` built in.
@@ -84,6 +88,8 @@ pub fn run(seed: u64, bug: Option<Bug>) -> Run {
 /// Everything in its place before the first turn.
 struct Stage {
     shard: Shard<Buggy<World>>,
+    /// Sockets of the first configuration, with their listeners' positions.
+    first: Vec<(BoundId, Socket, usize)>,
     clock: SimClock,
     trace: Trace,
     finishes: Rc<RefCell<Vec<Finish>>>,
@@ -100,17 +106,22 @@ impl Stage {
     fn new(seed: u64, hostility: Hostility, plan: &Plan, bug: Option<Bug>, rng: &mut Rng) -> Self {
         let (mailbox, commands) = mailbox();
         let admitted = Arc::new(AtomicU32::new(0));
-        let others = Others { commands, admitted: Arc::clone(&admitted) };
-        let mut policy = None;
+        let max_connections = plan.max_connections;
+        let others =
+            Others { commands, admitted: Arc::clone(&admitted), max_connections, count: 0 };
+        let mut first = None;
         let engine = SimEngine::new(rng.number(), hostility, plan.buffer_memory, |network| {
-            let mut maker = Maker::new(seed, plan.session_lifetime, network.clock());
-            policy = Some(policy_of(plan, &mut maker));
-            World::new(plan, rng.fork(), maker, others, network)
+            let maker = Maker::new(seed, plan.session_lifetime, network.clock());
+            let mut policies = Policies::new(maker);
+            let policy = policies.next(&plan.configurations[0]);
+            let names = policies.names();
+            let mut world = World::new(plan, rng.fork(), policies, others, network);
+            first = Some((policy, names, world.bind(&plan.configurations[0], network)));
+            world
         });
-        let policy = Arc::new(policy.expect("made with the engine"));
+        let (policy, names, (open, serves)) = first.expect("made with the engine");
         let (clock, trace) = (engine.network().clock(), engine.network().trace());
         let finishes = Rc::new(RefCell::new(Vec::new()));
-        let names = policy.listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
         let (answers, _inbox) = answer_channel(1);
         let shard = Shard::new(Parts {
             id: 0,
@@ -118,23 +129,23 @@ impl Stage {
             policy,
             capacity: plan.capacity,
             admitted,
-            max_connections: plan.max_connections,
+            max_connections,
             hellos: HelloBudget::new(plan.hellos.0, plan.hellos.1),
             telemetry: ShardTelemetry::new(0, names),
             answers,
             mailbox,
             on_finish: recorder(&finishes, clock.clone(), trace.clone()),
         });
-        Self { shard, clock, trace, finishes }
+        let sockets = open.into_iter().zip(serves);
+        let first = sockets.map(|((id, socket), (_, position))| (id, socket, position)).collect();
+        Self { shard, first, clock, trace, finishes }
     }
 
     /// Takes turns until the shard is done.
     fn play(mut self) -> Played {
         let mut findings = Vec::new();
-        let ports = self.shard.engine().sim().outside().ports.clone();
-        for (index, port) in ports.into_iter().enumerate() {
-            let id = ListenerId(u32::try_from(index).expect("a few listeners"));
-            self.shard.listen(id, port).expect("nothing to fail");
+        for (id, socket, position) in self.first {
+            self.shard.listen(id, socket, position).expect("only reloads meet with failures");
         }
         let mut turns = 0;
         while !self.shard.is_done() {
@@ -154,6 +165,7 @@ impl Stage {
             gauges: self.shard.telemetry().gauges(),
             hello_bytes: self.shard.hello_bytes(),
             open_connections: self.shard.open_connections(),
+            generations: self.shard.generations(),
         };
         let stats = tlsgate::engine::Engine::stats(self.shard.engine());
         let (world, left) = self.shard.into_engine().into_sim().end();
@@ -174,33 +186,8 @@ fn recorder(
             clock.now(),
             What::Note(format!("#{} {:?}", finished.connection, finished.outcome)),
         );
-        finishes.borrow_mut().push(Finish { position, outcome: *finished.outcome });
-    })
-}
-
-fn policy_of(plan: &Plan, maker: &mut Maker) -> Policy {
-    let listeners = plan.listeners.iter().enumerate();
-    Policy { listeners: listeners.map(|(index, plan)| listener(index, plan, maker)).collect() }
-}
-
-fn listener(index: usize, plan: &ListenerPlan, maker: &mut Maker) -> Arc<ListenerPolicy> {
-    let upstreams: Vec<Address> = (1..=plan.endpoints)
-        .map(|last| Address::Tcp(([192, 0, 2, u8::try_from(last).expect("a few")], 5060).into()))
-        .collect();
-    Arc::new(ListenerPolicy {
-        index,
-        name: format!("listener {index}").into(),
-        tls: maker.server(&plan.tls),
-        connect: plan.connect,
-        timeouts: plan.timeouts,
-        keepalive: Keepalive {
-            idle: None,
-            interval: Duration::from_secs(1),
-            probes: 1,
-            user_timeout: Duration::ZERO,
-        },
-        upstream_names: upstreams.iter().map(|address| address.to_string().into()).collect(),
-        upstreams,
+        let Finished { outcome, policy, .. } = finished;
+        finishes.borrow_mut().push(Finish { position, outcome: *outcome, policy });
     })
 }
 

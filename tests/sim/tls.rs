@@ -22,13 +22,13 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
 use tlsgate::config::model::{
-    CertificateFiles, ClientCert, DownstreamTls, Resumption, ResumptionMode, TlsVersion,
+    self, CertificateFiles, ClientCert, DownstreamTls, ResumptionMode, TlsVersion,
 };
 use tlsgate::engine::sim::network::SimClock;
 use tlsgate::engine::sim::rng::Rng;
 use tlsgate::tls::ServerProfile;
 use tlsgate::tls::identity::{Identities, load};
-use tlsgate::tls::resumption::{Clock, Domain, SessionStore};
+use tlsgate::tls::resumption::{Clock, Domain, DomainId, Resumption};
 use tlsgate::tls::server_config::server_config;
 
 /// The name on the certificate.
@@ -37,6 +37,8 @@ pub const NAME: &str = "component.example";
 /// What one listener's TLS is like.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerTls {
+    /// Which of two certificates for the same name.
+    pub certificate: usize,
     pub strict_sni: bool,
     pub client_cert: ClientCert,
     pub resumption: ResumptionMode,
@@ -58,8 +60,7 @@ pub struct ClientTls {
 /// Makes the TLS of both sides for one run.
 pub struct Maker {
     clock: SimClock,
-    store: Arc<SessionStore>,
-    domains: u64,
+    resumption: Resumption,
     /// With a cache of sessions each.
     clients: Vec<(ClientTls, Arc<ClientConfig>)>,
 }
@@ -68,18 +69,26 @@ impl Maker {
     /// Also makes the random numbers of this thread start from `seed`.
     pub fn new(seed: u64, lifetime: Duration, clock: SimClock) -> Self {
         RANDOM.with_borrow_mut(|random| *random = Rng::new(seed));
-        let limits = Resumption { max_entries: 10_000, max_bytes: 64 << 20, lifetime };
+        let limits = model::Resumption {
+            max_entries: 10_000,
+            max_bytes: 64 << 20,
+            lifetime,
+            ticket_secret: None,
+            ticket_secret_line: 0,
+        };
         let time = SimTime(clock.clone());
-        let store = SessionStore::new(&limits, Clock::new(move || time.seconds()));
-        Self { clock, store, domains: 0, clients: Vec::new() }
+        let clock_of_sessions = Clock::new(move || time.seconds());
+        let resumption = Resumption::new(&limits, clock_of_sessions).expect("randomness");
+        Self { clock, resumption, clients: Vec::new() }
     }
 
-    pub fn server(&mut self, wanted: &ServerTls) -> ServerProfile {
+    pub fn server(&self, listener: &str, wanted: &ServerTls) -> ServerProfile {
         let tls = section(wanted);
         let identities = PKI.identities(wanted);
         let provider = provider(|group| !wanted.one_group || group == NamedGroup::X25519);
-        self.domains += 1;
-        let domain = Domain::new(wanted.resumption, &self.store, self.domains).expect("randomness");
+        let (trusted, names) = (&identities.trusted, identities.names());
+        let id = DomainId::new(listener, wanted.client_cert, trusted, &names);
+        let domain = Domain::new(wanted.resumption, id, &self.resumption);
         let config = server_config(&tls, identities, &domain, &provider).expect("versions");
         let mut config = Arc::unwrap_or_clone(config);
         config.time_provider = Arc::new(SimTime(self.clock.clone()));
@@ -180,8 +189,9 @@ struct Pki {
     ca: CertificateDer<'static>,
     client: CertificateDer<'static>,
     client_key: Vec<u8>,
-    /// By `strict_sni`, then by `client_cert`.
-    identities: Vec<(bool, ClientCert, Identities)>,
+    servers: [CertificateDer<'static>; 2],
+    /// With what of [`ServerTls`] they are for.
+    identities: Vec<((usize, bool, ClientCert), Identities)>,
 }
 
 static PKI: LazyLock<Pki> = LazyLock::new(|| {
@@ -195,27 +205,37 @@ static PKI: LazyLock<Pki> = LazyLock::new(|| {
         let certificate = self::params(number, &[name]).signed_by(&key, &issuer).expect("signed");
         (certificate, key)
     };
-    let (server, server_key) = issue(2, NAME);
-    let (client, client_key) = issue(3, "peer.example");
-    let files = Files::new(&ca, &server, &server_key);
-    let choices = [false, true].into_iter().flat_map(|strict| {
-        [ClientCert::None, ClientCert::Optional, ClientCert::Required].map(|cert| (strict, cert))
-    });
-    let identities =
-        choices.map(|(strict, cert)| (strict, cert, files.load(strict, cert))).collect();
+    let servers = [issue(2, NAME), issue(3, NAME)];
+    let (client, client_key) = issue(4, "peer.example");
+    let mut identities = Vec::new();
+    for (number, (server, key)) in servers.iter().enumerate() {
+        let files = Files::new(&ca, server, key);
+        for strict in [false, true] {
+            for client_cert in [ClientCert::None, ClientCert::Optional, ClientCert::Required] {
+                let key = (number, strict, client_cert);
+                identities.push((key, files.load(strict, client_cert)));
+            }
+        }
+    }
     Pki {
         ca: ca.der().clone(),
         client: client.der().clone(),
         client_key: client_key.serialize_der(),
+        servers: servers.map(|(certificate, _)| certificate.der().clone()),
         identities,
     }
 });
 
+/// Which of the two certificates this is.
+pub fn certificate_number(certificate: &CertificateDer<'_>) -> Option<usize> {
+    PKI.servers.iter().position(|server| server == certificate)
+}
+
 impl Pki {
     fn identities(&self, wanted: &ServerTls) -> &Identities {
-        let key = (wanted.strict_sni, wanted.client_cert);
-        let found = self.identities.iter().find(|(strict, cert, _)| (*strict, *cert) == key);
-        &found.expect("made for all").2
+        let key = (wanted.certificate, wanted.strict_sni, wanted.client_cert);
+        let found = self.identities.iter().find(|(of, _)| *of == key);
+        &found.expect("made for all").1
     }
 
     fn roots(&self) -> RootCertStore {
@@ -254,6 +274,7 @@ impl Files {
     fn load(&self, strict_sni: bool, client_cert: ClientCert) -> Identities {
         assert!(self.directory.path().exists());
         let mut tls = section(&ServerTls {
+            certificate: 0,
             strict_sni,
             client_cert,
             resumption: ResumptionMode::Off,

@@ -3,9 +3,10 @@
 use std::io;
 
 use super::agenda::Task;
-use super::network::Port;
+use super::ports::{Port, Socket};
 use super::trace::What;
 use super::{Event, ListenerId, Outside, SimEngine, Stream};
+use crate::time::Time;
 
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -21,8 +22,15 @@ enum State {
 }
 
 impl<O: Outside> SimEngine<O> {
-    pub(super) fn add_listener(&mut self, id: ListenerId, port: Port) {
-        self.did(What::DoListen { listener: id });
+    pub(super) fn add_listener(&mut self, id: ListenerId, mut socket: Socket) -> io::Result<()> {
+        let started = self.network.now() > Time::ZERO;
+        if started && self.network.rng.chance(self.network.hostility.exhaustion) {
+            // The socket goes with the error.
+            return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+        }
+        let port = socket.port;
+        socket.dropped = None;
+        self.did(What::DoListen { listener: id, port });
         let index = id.0 as usize;
         if self.listeners.len() <= index {
             self.listeners.resize_with(index + 1, || None);
@@ -33,6 +41,7 @@ impl<O: Outside> SimEngine<O> {
         self.listeners[index] = Some(Listener { port, state: State::On });
         self.network.ports[port.0].listener = Some(index);
         self.network.schedule(Task::Accept(index));
+        Ok(())
     }
 
     pub(super) fn pause_listener(&mut self, id: ListenerId) {
@@ -108,13 +117,8 @@ impl<O: Outside> SimEngine<O> {
             self.accept(index);
         }
         self.listeners[index] = None;
-        let queue = &mut self.network.ports[port.0];
-        (queue.open, queue.listener) = (false, None);
         // Without descriptors to accept them with, the rest goes with the socket.
-        for (wire, _) in std::mem::take(&mut queue.waiting) {
-            self.network.turn_away(wire);
-        }
-        self.network.descriptors -= 1;
+        self.network.close_port(port);
         self.completions.push(Event::ListenerClosed { listener: id(index) });
     }
 

@@ -14,6 +14,7 @@ mod agenda;
 pub mod hostility;
 mod listeners;
 pub mod network;
+pub mod ports;
 pub mod rng;
 mod sockets;
 pub mod trace;
@@ -30,9 +31,9 @@ use crate::time::Time;
 use agenda::Task;
 use hostility::Hostility;
 use listeners::Listener;
-use network::{Dropped, Network, Port, WireId};
+use network::{Dropped, Network, WireId};
 use rng::Rng;
-use sockets::Socket;
+use sockets::SocketEntry;
 use trace::What;
 
 /// Peers and components: everything beyond the gateway's sockets.
@@ -61,7 +62,7 @@ pub struct SimEngine<O> {
     network: Network,
     outside: O,
     pool: Pool,
-    sockets: Vec<Socket>,
+    sockets: Vec<SocketEntry>,
     listeners: Vec<Option<Listener>>,
     completions: Vec<Event<Stream>>,
     /// How many completions this turn may still hand out.
@@ -127,6 +128,8 @@ impl<O: Outside> SimEngine<O> {
         while let Some(next) = self.network.agenda.next_time() {
             self.network.clock.set(next.max(self.network.now()));
             self.run_due_task();
+            // A command that came too late took sockets with it.
+            self.reset_dropped();
         }
         let mut findings = std::mem::take(&mut self.network.findings);
         for (index, socket) in self.sockets.iter().enumerate() {
@@ -244,10 +247,13 @@ impl<O: Outside> SimEngine<O> {
         }
     }
 
-    /// Resets what the shard has turned away.
+    /// Resets and closes what the shard has dropped.
     fn reset_dropped(&mut self) {
         for wire in self.network.dropped.take() {
             self.network.close_near(wire, true);
+        }
+        for port in self.network.dropped_sockets.take() {
+            self.network.close_port(port);
         }
     }
 
@@ -276,7 +282,7 @@ impl<O: Outside> SimEngine<O> {
 }
 
 impl<O: Outside> Engine for SimEngine<O> {
-    type Listener = Port;
+    type Listener = ports::Socket;
     type Stream = Stream;
 
     fn now(&self) -> Time {
@@ -289,9 +295,8 @@ impl<O: Outside> Engine for SimEngine<O> {
         &self.pool
     }
 
-    fn listen(&mut self, id: ListenerId, port: Port) -> io::Result<()> {
-        self.add_listener(id, port);
-        Ok(())
+    fn listen(&mut self, id: ListenerId, socket: ports::Socket) -> io::Result<()> {
+        self.add_listener(id, socket)
     }
 
     fn pause_accept(&mut self, listener: ListenerId) {

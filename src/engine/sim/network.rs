@@ -6,7 +6,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +13,7 @@ use std::time::Duration;
 
 use super::agenda::{Agenda, Task};
 use super::hostility::Hostility;
+use super::ports::{AcceptQueue, DroppedSockets};
 use super::rng::Rng;
 use super::trace::{Trace, What};
 use crate::engine::Wake;
@@ -22,10 +22,6 @@ use crate::time::Time;
 /// Names a connection; counts from zero over a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WireId(pub usize);
-
-/// What can be listened on: a number is all that a simulated address is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Port(pub usize);
 
 /// The clock of a run. Only the engine moves it; TLS on both sides reads it.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +60,7 @@ pub struct Network {
     /// Descriptors of the gateway that are open.
     pub(super) descriptors: usize,
     pub(super) dropped: Dropped,
+    pub(super) dropped_sockets: DroppedSockets,
     pub(super) waker: Arc<Waker>,
     pub(super) findings: Vec<String>,
     pub(super) trace: Trace,
@@ -107,15 +104,6 @@ pub(super) struct Pipe {
     pub(super) fin: bool,
 }
 
-/// What waits to be accepted.
-#[derive(Debug, Default)]
-pub(super) struct AcceptQueue {
-    pub(super) waiting: VecDeque<(WireId, SocketAddr)>,
-    pub(super) open: bool,
-    /// Position of the listener that accepts from it.
-    pub(super) listener: Option<usize>,
-}
-
 /// Sets a flag that the engine looks at.
 #[derive(Debug, Default)]
 pub(super) struct Waker(AtomicBool);
@@ -144,6 +132,7 @@ impl Network {
             ports: Vec::new(),
             descriptors: 0,
             dropped: Dropped::default(),
+            dropped_sockets: DroppedSockets::default(),
             waker: Arc::default(),
             findings: Vec::new(),
             trace: Trace::default(),
@@ -184,31 +173,6 @@ impl Network {
     pub fn alarm(&mut self, time: Duration, alarm: usize) {
         let at = self.now() + time;
         self.agenda.add(at, Task::Alarm(alarm));
-    }
-
-    /// A port that can be connected to; what comes waits until somebody listens.
-    pub fn bind(&mut self) -> Port {
-        self.descriptors += 1;
-        self.ports.push(AcceptQueue { open: true, ..AcceptQueue::default() });
-        Port(self.ports.len() - 1)
-    }
-
-    /// Connects to the gateway; `None` when it refuses.
-    pub fn connect(&mut self, port: Port, from: SocketAddr) -> Option<WireId> {
-        let backlog = self.hostility.backlog;
-        let queue = &mut self.ports[port.0];
-        if !queue.open || queue.waiting.len() >= backlog {
-            return None;
-        }
-        let wire = WireId(self.wires.len());
-        queue.waiting.push_back((wire, from));
-        let listener = queue.listener;
-        self.wires.push(Wire::new());
-        self.trace.add(self.now(), What::Queued { wire });
-        if let Some(listener) = listener {
-            self.schedule(Task::Accept(listener));
-        }
-        Some(wire)
     }
 
     /// Reads at most `most` bytes at the far end.
@@ -396,7 +360,7 @@ impl Pipe {
 }
 
 impl Wire {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { established: true, ..Self::unconnected() }
     }
 

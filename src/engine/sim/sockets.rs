@@ -12,7 +12,7 @@ use crate::engine::{Address, CloseMode, Operation, Side, SocketId};
 
 /// One entry of the engine's table.
 #[derive(Default)]
-pub(super) struct Socket {
+pub(super) struct SocketEntry {
     /// From its opening to [`Event::Closed`].
     open: bool,
     /// Counts its uses, so that tasks of an earlier one are known.
@@ -44,7 +44,7 @@ struct Send {
     buf: Option<Buf>,
 }
 
-impl Socket {
+impl SocketEntry {
     /// What a socket that should not be there any more still has.
     pub(super) fn left(&self) -> Option<String> {
         let in_flight = self.in_flight();
@@ -191,7 +191,7 @@ impl<O: Outside> SimEngine<O> {
                 }
                 Event::Closed { .. } => {
                     let generation = socket.generation + 1;
-                    *socket = Socket { generation, ..Socket::default() };
+                    *socket = SocketEntry { generation, ..SocketEntry::default() };
                 }
                 _ => socket.dial = None,
             }
@@ -342,14 +342,14 @@ impl<O: Outside> SimEngine<O> {
     fn open(&mut self, id: SocketId, wire: Option<WireId>) {
         let index = id.index();
         if self.sockets.len() <= index {
-            self.sockets.resize_with((index | 1) + 1, Socket::default);
+            self.sockets.resize_with((index | 1) + 1, SocketEntry::default);
         }
         let socket = &mut self.sockets[index];
         let generation = socket.generation;
         if socket.open {
             return self.network.find(format!("{id:?} is in use"));
         }
-        *socket = Socket { open: true, generation, wire, ..Socket::default() };
+        *socket = SocketEntry { open: true, generation, wire, ..SocketEntry::default() };
         if id.side == Side::Downstream
             && let Some(wire) = wire
         {

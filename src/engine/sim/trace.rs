@@ -5,6 +5,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::network::WireId;
+use super::ports::Port;
 use crate::buf::BufClass;
 use crate::engine::{CloseMode, ListenerId, Operation, SocketId};
 use crate::time::Time;
@@ -28,6 +29,7 @@ pub enum What {
     },
     DoListen {
         listener: ListenerId,
+        port: Port,
     },
     DoPause {
         listener: ListenerId,
