@@ -189,7 +189,7 @@ impl World {
             Order::Reload(next) => {
                 Some(Command::Reload(Box::new(self.reload(next, &mut given, network))))
             }
-            Order::Drain { patience } => Some(Command::Drain { patience }),
+            Order::Drain { patience } => Some(Command::Drain { patience, left: [].into() }),
             Order::Stop => Some(Command::Stop),
         };
         self.given.push(given);
