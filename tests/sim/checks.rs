@@ -20,10 +20,12 @@ pub fn check(plan: &Plan, world: &World, books: &Books, run: &mut Run) {
     // What follows from one that was found already is only noise.
     if findings.is_empty() {
         check_books(books, run, &mut findings);
-        queue::check(plan, &world.given, run, &mut findings);
         let told = lives::tell(&world.given, run);
         findings.extend(told.findings);
         let mut landmarks = BTreeSet::new();
+        if queue::check(plan, &world.given, run, &mut findings) {
+            landmarks.insert(ABORTED_WHEN_FULL);
+        }
         let generations = generations::expected(&world.given, &run.trace);
         for (life, finish) in &told.lives {
             check_bytes(world, life, finish, &mut findings);
@@ -241,6 +243,9 @@ fn check_idle(life: &Life, finish: &Finish, findings: &mut Vec<String>) {
 
 /// A connection whose idle timeout is shorter than its half-close timeout.
 pub const IDLE_WHILE_HALF_CLOSED: &str = "idle while half-closed";
+
+/// A peer that had left before it was accepted, when nobody else could have been.
+pub const ABORTED_WHEN_FULL: &str = "aborted when full";
 
 /// What a dialling gets when all endpoints are known to be down (`TIMEOUT_WHEN_DOWN` in upstream).
 const IMPATIENT: Duration = Duration::from_millis(900);
