@@ -32,7 +32,9 @@ pub fn check(plan: &Plan, world: &World, books: &Books, run: &mut Run) {
             check_end(plan, world, life, finish, &mut findings);
             check_idle(life, finish, &mut findings);
             check_generation(plan, world, &generations, life, finish, &mut findings);
-            if finish.outcome.reason == Reason::IdleTimeout && life.half_closed.is_some() {
+            let ended = life.accepted + finish.outcome.phases.lifetime;
+            let half_closed = life.half_closed.is_some_and(|at| at < ended);
+            if finish.outcome.reason == Reason::IdleTimeout && half_closed {
                 landmarks.insert(IDLE_WHILE_HALF_CLOSED);
             }
         }
