@@ -17,6 +17,8 @@ use crate::run::{Run, run};
 pub struct Tally {
     /// How often each thing was seen, by its name.
     pub seen: BTreeMap<String, u64>,
+    /// The first seed that leads to each landmark.
+    pub landmarks: BTreeMap<&'static str, u64>,
     pub reports: Vec<String>,
 }
 
@@ -32,7 +34,7 @@ pub fn run_all(seeds: Range<u64>) -> Tally {
             }
             let (run, report) = prove(seed);
             let mut tally = tally.lock().expect("no panic inside");
-            tally.count(&run);
+            tally.count(seed, &run);
             tally.reports.extend(report);
         }
     };
@@ -88,21 +90,26 @@ impl Tally {
         self.reports.len() >= 3
     }
 
-    fn count(&mut self, run: &Run) {
+    fn count(&mut self, seed: u64, run: &Run) {
         self.see("seed", 1);
         self.see("entry", run.trace.len() as u64);
         self.see("starvation", run.starvations);
-        run.landmarks.iter().for_each(|landmark| self.see(landmark, 1));
+        self.see("refused", run.refused);
+        for landmark in &run.landmarks {
+            let first = self.landmarks.entry(landmark).or_insert(seed);
+            *first = seed.min(*first);
+        }
         for finish in &run.finishes {
             self.see(finish.outcome.reason.as_str(), 1);
             self.see("byte", finish.outcome.bytes.sent + finish.outcome.bytes.received);
+            if finish.policy.generation > 1 {
+                self.see("admitted after a reload", 1);
+            }
             if let Some(tls) = &finish.outcome.tls {
                 let kind = if tls.resumed { "resumed" } else { "full" };
                 self.see(&format!("{} {kind}", tls.version), 1);
             }
         }
-        let accepted = run.trace.iter().filter(|e| matches!(e.what, What::GotAccepted { .. }));
-        self.see("refused", (accepted.count() - run.finishes.len().min(run.trace.len())) as u64);
         for entry in &run.trace {
             match &entry.what {
                 What::GotAcceptFailed { errno, .. } => self.see(&format!("accept {errno}"), 1),
@@ -110,6 +117,9 @@ impl Tally {
                     self.see(&format!("{operation:?} {errno}"), 1);
                 }
                 What::DoAdopt { ok: false, .. } => self.see("adopt failed", 1),
+                What::GotReceiveClosed { .. } => self.see("FIN", 1),
+                What::Note(note) if note.starts_with("Reload") => self.see("reload", 1),
+                What::Note(note) if note.starts_with("OthersCome") => self.see("others", 1),
                 _ => {}
             }
         }

@@ -20,17 +20,21 @@ pub fn check(plan: &Plan, world: &World, books: &Books, run: &mut Run) {
     // What follows from one that was found already is only noise.
     if findings.is_empty() {
         check_books(books, run, &mut findings);
-        queue::check(plan, &world.given, run, &mut findings);
         let told = lives::tell(&world.given, run);
         findings.extend(told.findings);
         let mut landmarks = BTreeSet::new();
+        if queue::check(plan, &world.given, run, &mut findings) {
+            landmarks.insert(ABORTED_WHEN_FULL);
+        }
         let generations = generations::expected(&world.given, &run.trace);
         for (life, finish) in &told.lives {
             check_bytes(world, life, finish, &mut findings);
             check_end(plan, world, life, finish, &mut findings);
             check_idle(life, finish, &mut findings);
             check_generation(plan, world, &generations, life, finish, &mut findings);
-            if finish.outcome.reason == Reason::IdleTimeout && life.half_closed.is_some() {
+            let ended = life.accepted + finish.outcome.phases.lifetime;
+            let half_closed = life.half_closed.is_some_and(|at| at < ended);
+            if finish.outcome.reason == Reason::IdleTimeout && half_closed {
                 landmarks.insert(IDLE_WHILE_HALF_CLOSED);
             }
         }
@@ -241,6 +245,9 @@ fn check_idle(life: &Life, finish: &Finish, findings: &mut Vec<String>) {
 
 /// A connection whose idle timeout is shorter than its half-close timeout.
 pub const IDLE_WHILE_HALF_CLOSED: &str = "idle while half-closed";
+
+/// A peer that had left before it was accepted, when nobody else could have been.
+pub const ABORTED_WHEN_FULL: &str = "aborted when full";
 
 /// What a dialling gets when all endpoints are known to be down (`TIMEOUT_WHEN_DOWN` in upstream).
 const IMPATIENT: Duration = Duration::from_millis(900);

@@ -124,7 +124,8 @@ impl Teller {
         match what {
             What::GotAccepted { .. } => self.accepted = at,
             What::DoAdopt { socket, wire, .. } => {
-                if self.open.insert(socket.slot, Life::new(*wire, self.accepted)).is_some() {
+                let before = self.open.insert(socket.slot, Life::new(*wire, self.accepted));
+                if before.is_some() {
                     self.findings.push(format!("slot {} is in use", socket.slot));
                 }
             }

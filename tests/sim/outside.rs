@@ -61,6 +61,14 @@ struct Bound {
     port: Port,
 }
 
+/// What a configuration listens on.
+pub struct Bindings {
+    /// Sockets that were not there before.
+    pub open: Vec<(BoundId, Socket)>,
+    /// All sockets, and the positions of their listeners.
+    pub serves: Vec<(BoundId, usize)>,
+}
+
 /// What the shard shares with other threads.
 pub struct Others {
     pub commands: SyncSender<Command<Socket>>,
@@ -136,11 +144,7 @@ impl World {
     }
 
     /// Binds what a configuration needs and is not bound yet; the rest is given up.
-    pub fn bind(
-        &mut self,
-        configuration: &Configuration,
-        network: &mut Network,
-    ) -> (Vec<(BoundId, Socket)>, Vec<(BoundId, usize)>) {
+    pub fn bind(&mut self, configuration: &Configuration, network: &mut Network) -> Bindings {
         let before = std::mem::take(&mut self.bound);
         let (mut open, mut serves) = (Vec::new(), Vec::new());
         for (position, listener) in configuration.listeners.iter().enumerate() {
@@ -156,7 +160,7 @@ impl World {
             self.bound.push(bound);
             serves.push((bound.id, position));
         }
-        (open, serves)
+        Bindings { open, serves }
     }
 
     fn reload(&mut self, next: usize, given: &mut Given, network: &mut Network) -> Reload<Socket> {
@@ -168,7 +172,7 @@ impl World {
             }
         }
         let policy = self.policies.next(&configuration);
-        let (open, serves) = self.bind(&configuration, network);
+        let Bindings { open, serves } = self.bind(&configuration, network);
         given.serves = Some(self.bound.iter().map(|bound| bound.port).collect());
         let (done, answer) = sync_channel(1);
         given.done = Some(answer);

@@ -177,7 +177,7 @@ impl Plan {
             })
             .collect();
         let most = u32::try_from(clients.len()).expect("ten");
-        let tight = rng.chance(30);
+        let tight = rng.chance(40);
         let limit = |rng: &mut Rng| match tight {
             true => 1 + u32::try_from(rng.below(4)).expect("a few"),
             false => most + 5,

@@ -11,8 +11,10 @@ use crate::outside::Given;
 use crate::plan::{Order, Plan};
 use crate::run::Run;
 
-/// Adds to `findings` what the trace of `run` shows. `given` are the orders that were given.
-pub fn check(plan: &Plan, given: &[Given], run: &Run, findings: &mut Vec<String>) {
+/// Adds to `findings` what the trace of `run` shows; true when an accept failed because a peer had
+/// left, while there was no room for others. `given` are the orders that were given.
+pub fn check(plan: &Plan, given: &[Given], run: &Run, findings: &mut Vec<String>) -> bool {
+    let mut aborted_when_full = false;
     let mut given = given.iter().peekable();
     let mut finishes = run.finishes.iter().peekable();
     let mut waiting: BTreeMap<WireId, Time> = BTreeMap::new();
@@ -41,7 +43,10 @@ pub fn check(plan: &Plan, given: &[Given], run: &Run, findings: &mut Vec<String>
         match &entry.what {
             What::Queued { wire } => drop(waiting.insert(*wire, entry.at)),
             What::DoAdopt { .. } => open += 1,
-            What::GotAcceptFailed { .. } => full = entry.at,
+            What::GotAcceptFailed { errno, .. } => {
+                full = entry.at;
+                aborted_when_full |= is_full && *errno == libc::ECONNABORTED;
+            }
             What::GotAccepted { wire, .. } => {
                 let since = waiting.remove(wire).unwrap_or(entry.at).max(full);
                 if entry.at > since + LONG {
@@ -52,6 +57,7 @@ pub fn check(plan: &Plan, given: &[Given], run: &Run, findings: &mut Vec<String>
             _ => {}
         }
     }
+    aborted_when_full
 }
 
 /// More than accepting pauses, and than a slow kernel needs for all that wait.

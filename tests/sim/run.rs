@@ -36,6 +36,8 @@ pub struct Run {
     pub findings: Vec<String>,
     pub finishes: Vec<Finish>,
     pub starvations: u64,
+    /// Connections that were turned away.
+    pub refused: u64,
     /// Situations that it came through.
     pub landmarks: BTreeSet<&'static str>,
 }
@@ -72,12 +74,14 @@ pub fn run(seed: u64, bug: Option<Bug>) -> Run {
         findings: Vec::new(),
         finishes: finishes.take(),
         starvations: 0,
+        refused: 0,
         landmarks: BTreeSet::new(),
     };
     match caught {
         Ok(Played { world, books, findings, starvations }) => {
             run.findings = findings;
             run.starvations = starvations;
+            run.refused = books.counters.refused.iter().sum();
             checks::check(&plan, &world, &books, &mut run);
         }
         Err(panic) => run.findings.push(format!("panic: {panic}")),
@@ -119,7 +123,7 @@ impl Stage {
             first = Some((policy, names, world.bind(&plan.configurations[0], network)));
             world
         });
-        let (policy, names, (open, serves)) = first.expect("made with the engine");
+        let (policy, names, bindings) = first.expect("made with the engine");
         let (clock, trace) = (engine.network().clock(), engine.network().trace());
         let finishes = Rc::new(RefCell::new(Vec::new()));
         let (answers, _inbox) = answer_channel(1);
@@ -136,7 +140,7 @@ impl Stage {
             mailbox,
             on_finish: recorder(&finishes, clock.clone(), trace.clone()),
         });
-        let sockets = open.into_iter().zip(serves);
+        let sockets = bindings.open.into_iter().zip(bindings.serves);
         let first = sockets.map(|((id, socket), (_, position))| (id, socket, position)).collect();
         Self { shard, first, clock, trace, finishes }
     }

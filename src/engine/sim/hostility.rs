@@ -11,6 +11,8 @@ pub struct Hostility {
     pub short: u32,
     /// A receive finds no buffer though there are some.
     pub starvation: u32,
+    /// All that waits is accepted at once, as by a multishot accept.
+    pub burst: u32,
     /// An accept fails: EMFILE, ENFILE, ENOMEM, or ECONNABORTED.
     pub accept_failure: u32,
     /// The address of a peer is not known: it has gone already, or is local.
@@ -44,6 +46,7 @@ impl Hostility {
         Self {
             short: 0,
             starvation: 0,
+            burst: 0,
             accept_failure: 0,
             nameless: 0,
             exhaustion: 0,
@@ -68,6 +71,7 @@ impl Hostility {
         Self {
             short: level(90),
             starvation: level(40),
+            burst: level(100),
             accept_failure: level(30),
             nameless: level(20),
             exhaustion: level(20),

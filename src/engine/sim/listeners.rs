@@ -79,29 +79,36 @@ impl<O: Outside> SimEngine<O> {
     }
 
     pub(super) fn try_accept(&mut self, index: usize) {
-        let Some(Some(entry)) = self.listeners.get_mut(index) else { return };
-        let queue = &mut self.network.ports[entry.port.0];
-        if entry.state != State::On || queue.waiting.is_empty() {
+        let Some(Some(entry)) = self.listeners.get(index) else { return };
+        let port = entry.port;
+        if entry.state != State::On {
             return;
         }
-        let listener = id(index);
-        if self.network.rng.chance(self.network.hostility.accept_failure) {
-            entry.state = State::Paused;
-            let errno = *self.network.rng.pick(&ACCEPT_ERRORS);
-            if errno == libc::ECONNABORTED
-                && let Some((wire, _)) = queue.waiting.pop_front()
-            {
-                self.network.turn_away(wire);
+        let burst = self.network.rng.chance(self.network.hostility.burst);
+        while !self.network.ports[port.0].waiting.is_empty() {
+            if self.network.rng.chance(self.network.hostility.accept_failure) {
+                return self.fail_to_accept(index, port);
             }
-            let error = io::Error::from_raw_os_error(errno);
-            self.completions.push(Event::AcceptFailed { listener, error });
-            return;
+            self.accept(index);
+            if !burst {
+                return self.network.schedule(Task::Accept(index));
+            }
         }
-        let more = queue.waiting.len() > 1;
-        self.accept(index);
-        if more {
-            self.network.schedule(Task::Accept(index));
+    }
+
+    fn fail_to_accept(&mut self, index: usize, port: Port) {
+        if let Some(Some(entry)) = self.listeners.get_mut(index) {
+            entry.state = State::Paused;
         }
+        let errno = *self.network.rng.pick(&ACCEPT_ERRORS);
+        let queue = &mut self.network.ports[port.0];
+        if errno == libc::ECONNABORTED
+            && let Some((wire, _)) = queue.waiting.pop_front()
+        {
+            self.network.turn_away(wire);
+        }
+        let (listener, error) = (id(index), io::Error::from_raw_os_error(errno));
+        self.completions.push(Event::AcceptFailed { listener, error });
     }
 
     /// Takes what waits, lets nothing more in, and closes the socket.
