@@ -102,7 +102,7 @@ impl Kernel {
         let mut actions = Vec::new();
         while let Some(action) = self.connection.poll_action(&mut context) {
             actions.push(action);
-            assert!(actions.len() < MAX_ACTIONS, "actions without end: {actions:?}");
+            assert!(actions.len() < MAX_ACTIONS, "actions without end: {:?}", actions.last());
         }
         for action in actions {
             self.act(action);

@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use rustls::ClientConnection;
+use tlsgate::config::model::ConnectWhen;
 use tlsgate::conn::Input;
 use tlsgate::conn::outcome::{Outcome, Reason};
 use tlsgate::engine::{Operation, Side};
@@ -91,6 +92,8 @@ struct Peers {
     component_said: usize,
     /// Nothing has happened that ends the connection or loses data.
     tame: bool,
+    /// Endpoints that may still refuse before the last one has.
+    spare_endpoints: usize,
 }
 
 struct Client {
@@ -113,12 +116,18 @@ impl Peers {
         let kernel = Kernel::new(listener, memory);
         // A client without a certificate is shown the door there.
         let tame = !world::wants_certificate(listener);
-        let mut peers = Self { kernel, client, component_said: 0, tame };
+        let spare_endpoints = world::listeners()[listener].upstreams.len() - 1;
+        let mut peers = Self { kernel, client, component_said: 0, tame, spare_endpoints };
         if head & 0x40 != 0 {
+            // Where the component is dialled after the handshake, it may be left to the program.
+            let policy = &world::listeners()[listener];
+            let connects = head & 0x80 == 0 || policy.connect == ConnectWhen::AfterHello;
             for _ in 0..5 {
                 peers.exchange();
                 peers.kernel.settle();
-                peers.kernel.connected();
+                if connects {
+                    peers.kernel.connected();
+                }
             }
             assert!(!peers.tame || !peers.client.tls.is_handshaking(), "nothing was in the way");
         }
@@ -143,25 +152,35 @@ impl Peers {
                 self.client.closed = true;
             }
             23 | 24 => self.component_says(4 * program.number()),
-            LAST_TAME => kernel.settle(),
-            26 => kernel.socket(program.side()).inbound_fin = true,
-            27 => {
+            25 => kernel.settle(),
+            LAST_TAME => {
+                let errno = ERRORS[usize::from(program.byte()) % ERRORS.len()];
+                if kernel.fail(Side::Upstream, Operation::Connect, errno) {
+                    self.spare_endpoints =
+                        self.spare_endpoints.checked_sub(1).unwrap_or_else(|| {
+                            self.tame = false;
+                            0
+                        });
+                }
+            }
+            27 => kernel.socket(program.side()).inbound_fin = true,
+            28 => {
                 // Not TLS, or TLS of somebody else.
                 let socket = kernel.socket(Side::Downstream);
                 if !socket.inbound_fin {
                     socket.inbound.extend_from_slice(program.bytes());
                 }
             }
-            28 => {
+            29 => {
                 let errno = ERRORS[usize::from(program.byte()) % ERRORS.len()];
-                match program.byte() % 3 {
-                    0 => kernel.fail(program.side(), Operation::Send, errno),
-                    1 => kernel.fail(program.side(), Operation::Receive, errno),
-                    _ => kernel.fail(Side::Upstream, Operation::Connect, errno),
-                };
+                let send = program.byte().is_multiple_of(2);
+                let operation = if send { Operation::Send } else { Operation::Receive };
+                kernel.fail(program.side(), operation, errno);
             }
-            29 => kernel.pass(Duration::from_millis(u64::from(program.byte()))),
-            30 => kernel.pass(Duration::from_millis(8 * program.number() as u64)),
+            30 => {
+                let unit = if program.byte().is_multiple_of(2) { 1 } else { 500 };
+                kernel.pass(Duration::from_millis(unit * u64::from(program.byte())));
+            }
             _ => {
                 let reasons = [Reason::Stopped, Reason::Drained];
                 kernel.input(Input::Stop(reasons[usize::from(program.byte() % 2)]));
@@ -256,7 +275,7 @@ impl Client {
 }
 
 /// Steps up to this one lose nothing.
-const LAST_TAME: u8 = 25;
+const LAST_TAME: u8 = 26;
 
 /// Errors of sockets: those that have a word of their own, and one that has not.
 const ERRORS: [i32; 6] = [
@@ -281,14 +300,14 @@ fn seeds() -> Vec<Vec<u8>> {
             .to_vec(),
     ];
     // With the handshake done, on every listener, in both versions, with much memory and little.
-    for head in 0x40..0x80 {
+    for head in (0x40..0x80).chain(0xc0..=0xff) {
         seeds.push([&[head][..], b"\x13\x7f\0\0\x05\0\xff\xff\x17\x7f\0\x05\x01\xff\xff"].concat());
     }
     // Hellos as programs: their bytes as what the peer sends.
     for case in tlsgate_corpus::corpus() {
         let mut program = vec![0];
         for piece in case.stream.chunks(255).take(8) {
-            program.extend([27, u8::try_from(piece.len()).expect("a short piece")]);
+            program.extend([28, u8::try_from(piece.len()).expect("a short piece")]);
             program.extend_from_slice(piece);
             program.extend([5, 0, 0xff, 0xff]);
         }
@@ -301,21 +320,31 @@ fn generate(rng: &mut Rng) -> Vec<u8> {
     let mut program = vec![rng.byte()];
     if rng.one_in(4) {
         for piece in mutate::hello(rng).chunks(255).take(20) {
-            program.extend([27, u8::try_from(piece.len()).expect("a short piece")]);
+            program.extend([28, u8::try_from(piece.len()).expect("a short piece")]);
             program.extend_from_slice(piece);
             program.extend([5, 0, 0xff, 0xff]);
         }
     }
     if rng.one_in(2) {
-        // Tame, and with the handshake done.
+        // Tame, with the handshake done.
         program[0] |= 0x40;
-        for _ in 0..rng.below(MAX_STEPS) {
-            program.push(rng.byte() % (LAST_TAME + 1));
-            let operands = rng.bytes(3);
-            program.extend(operands.iter().map(|byte| byte & !7));
-        }
+        (0..rng.below(MAX_STEPS / 2)).for_each(|_| program.extend(tame_step(rng)));
     } else {
         (0..rng.below(MAX_STEPS)).for_each(|_| program.push(rng.byte()));
     }
     program
+}
+
+/// A step with the bytes that it takes.
+fn tame_step(rng: &mut Rng) -> Vec<u8> {
+    let step = rng.byte() % (LAST_TAME + 1);
+    let length = [rng.byte() >> rng.below(8), rng.byte()];
+    match step {
+        5..=9 => vec![step, rng.byte(), length[0], length[1]],
+        10 | 11 => vec![step, rng.byte(), rng.byte()],
+        12..=16 => vec![step, rng.byte()],
+        19 | 20 | 23 | 24 => vec![step, length[0], length[1]],
+        LAST_TAME => vec![step, rng.byte()],
+        _ => vec![step],
+    }
 }
