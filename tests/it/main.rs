@@ -30,4 +30,5 @@ mod scale;
 mod selection;
 mod stop;
 mod support;
+mod systemd;
 mod telemetry;
