@@ -1,8 +1,8 @@
 //! The JSON Schema for editors, `config/tlsgate.schema.json`, written from the table of options.
 //!
 //! Draft 7, which every editor knows (json-schema.org/draft-07). It refuses no file that the gateway
-//! accepts. What it cannot say is left to `tlsgate check`: ranges of durations and sizes, which are
-//! text, values that contradict each other, and what is in the files that are named.
+//! accepts. What it does not say is left to `tlsgate check`: ranges of durations and sizes, which
+//! are text, what two listeners may not share, and what is in the files that are named.
 
 use serde_json::{Map, Value, json};
 
@@ -12,6 +12,48 @@ use super::reference;
 /// IPv4 address, or IPv6 address in brackets with its zone.
 const IP: &str = r"([0-9.]+|\[[0-9A-Fa-f:.]+(%[0-9]+)?\])";
 const PATH: &str = r"[^\x00]+";
+
+/// A contradiction (`contradictions.rs`) that a schema can express.
+struct Contradiction {
+    table: &'static str,
+    /// A key, and the values of it that have a consequence.
+    key: &'static str,
+    values: fn() -> Value,
+    other: &'static str,
+    then: Then,
+}
+
+/// What follows for the other key.
+enum Then {
+    /// It must be there; with other values it must not.
+    Decides,
+    /// Where it is there, it has one of these values.
+    Leaves(fn() -> Value),
+}
+
+const CONTRADICTIONS: [Contradiction; 3] = [
+    Contradiction {
+        table: "listener.tls",
+        key: "client_cert",
+        values: || json!(["optional", "required"]),
+        other: "trusted_ca",
+        then: Then::Decides,
+    },
+    Contradiction {
+        table: "listener.tls",
+        key: "max_version",
+        values: || json!(["1.2", "TLSv1.2"]),
+        other: "min_version",
+        then: Then::Leaves(|| json!(["1.2", "TLSv1.2"])),
+    },
+    Contradiction {
+        table: "listener.tls",
+        key: "resumption",
+        values: || json!(["off"]),
+        other: "tls13_tickets",
+        then: Then::Leaves(|| json!([0])),
+    },
+];
 
 /// The whole file.
 pub fn file() -> String {
@@ -36,9 +78,9 @@ fn object(table: &TableDoc) -> Map<String, Value> {
     if !required.is_empty() {
         schema.insert("required".to_owned(), json!(required));
     }
-    let alternatives = alternatives(table);
-    if !alternatives.is_empty() {
-        schema.insert("allOf".to_owned(), json!(alternatives));
+    let conditions: Vec<Value> = alternatives(table).chain(contradictions(table)).collect();
+    if !conditions.is_empty() {
+        schema.insert("allOf".to_owned(), json!(conditions));
     }
     schema
 }
@@ -68,26 +110,39 @@ fn required(table: &TableDoc) -> Vec<&'static str> {
 fn must_be_there(table: &TableDoc) -> bool {
     match table.repeat {
         Some(repeat) => repeat.required,
-        None => !required(table).is_empty() || !alternatives(table).is_empty(),
+        None => !required(table).is_empty() || alternatives(table).next().is_some(),
     }
 }
 
 /// Either the one key or, without it, the others.
-fn alternatives(table: &TableDoc) -> Vec<Value> {
-    let pair = |option: &OptionDoc| match option.presence {
-        Presence::RequiredUnless { other, .. } => Some((option.key, other)),
+fn alternatives(table: &TableDoc) -> impl Iterator<Item = Value> + use<> {
+    table.options().filter_map(|option| match option.presence {
+        Presence::RequiredUnless { other, .. } => Some(json!({
+            "if": { "required": [other] },
+            "then": { "properties": { option.key: false } },
+            "else": { "required": [option.key] },
+        })),
         _ => None,
-    };
-    let pairs = table.options().filter_map(pair);
-    pairs
-        .map(|(key, other)| {
-            json!({
-                "if": { "required": [other] },
-                "then": { "properties": { key: false } },
-                "else": { "required": [key] },
-            })
-        })
-        .collect()
+    })
+}
+
+fn contradictions(table: &TableDoc) -> impl Iterator<Item = Value> + use<> {
+    let name = table.name;
+    CONTRADICTIONS.iter().filter(move |one| one.table == name).map(|one| {
+        let Contradiction { key, values, other, .. } = one;
+        let condition = json!({ "required": [key], "properties": { *key: { "enum": values() } } });
+        match one.then {
+            Then::Decides => json!({
+                "if": condition,
+                "then": { "required": [other] },
+                "else": { "properties": { *other: false } },
+            }),
+            Then::Leaves(values) => json!({
+                "if": condition,
+                "then": { "properties": { *other: { "enum": values() } } },
+            }),
+        }
+    })
 }
 
 fn property(option: &OptionDoc) -> Value {

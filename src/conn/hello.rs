@@ -96,7 +96,14 @@ impl Connection {
                     self.on_handshake_bytes(rest, cx);
                 }
             }
-            Err(error) => self.tls_failed(error, cx),
+            Err(mut error) => {
+                if error.reason == Reason::NoSharedParameters && error.alert_sent.is_none() {
+                    // rustls says nothing about a key that cannot sign for a TLS 1.2 peer.
+                    self.queue_alert(alert::HANDSHAKE_FAILURE, cx);
+                    error.alert_sent = Some(alert::HANDSHAKE_FAILURE);
+                }
+                self.tls_failed(error, cx);
+            }
         }
     }
 

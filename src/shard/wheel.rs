@@ -222,7 +222,7 @@ fn digit(ticks: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
@@ -337,10 +337,13 @@ mod tests {
                     Step::Advance(nanos) => now = now + Duration::from_nanos(nanos),
                     Step::Sleep => now = wheel.next_deadline().map_or(now, |next| next.max(now)),
                 }
-                let fired: BTreeSet<u32> = drain(&mut wheel, now).into_iter().collect();
-                for index in &fired {
-                    let deadline = model.remove(index).expect("fired what is not set");
+                let mut last = 0;
+                for index in drain(&mut wheel, now) {
+                    let deadline = model.remove(&index).expect("fired what is not set");
                     prop_assert!(deadline <= now, "{index} fired early");
+                    let tick = deadline.as_nanos().div_ceil(TICK_NANOS);
+                    prop_assert!(last <= tick, "{index} fired after a later one");
+                    last = tick;
                 }
                 for (index, deadline) in &model {
                     prop_assert!(wheel.is_set(*index));

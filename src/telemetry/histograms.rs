@@ -250,6 +250,8 @@ const fn sets_for(listeners: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn micros(value: u64) -> Duration {
@@ -328,5 +330,72 @@ mod tests {
         }
         let bounds = [100, 250, 10_000, 1_000_000].map(micros);
         assert_eq!(histogram.counts_up_to(&bounds), [2, 4, 5, 5]);
+    }
+
+    /// Times of every magnitude, beyond the bounds at both ends too, in microseconds.
+    fn times() -> impl Strategy<Value = Vec<u64>> {
+        let time = (0..64_u32, any::<u64>()).prop_map(|(magnitude, value)| value >> magnitude);
+        prop::collection::vec(time, 1..200)
+    }
+
+    /// Everything that a reader can see.
+    fn seen(histogram: &PhaseHistogram<u64>) -> (u64, Duration, Duration, Vec<Duration>, Vec<u64>) {
+        let quantiles = [0.0, 0.25, 0.5, 0.9, 0.99, 0.999, 1.0];
+        let bounds: Vec<Duration> = (0..40).map(|exponent| micros(1 << exponent)).collect();
+        (
+            histogram.count(),
+            histogram.sum(),
+            histogram.max(),
+            quantiles.map(|quantile| histogram.quantile(quantile)).to_vec(),
+            histogram.counts_up_to(&bounds),
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn intervals_added_in_any_order_are_as_recorded_in_one(
+            times in times(),
+            places in prop::collection::vec(0..5_usize, 200),
+            order in Just([0, 1, 2, 3, 4]).prop_shuffle(),
+            phase in prop::sample::select(&Phase::ALL),
+        ) {
+            let mut one = PhaseHistogram::<u64>::new(phase);
+            let mut intervals = [(); 5].map(|()| PhaseHistogram::<u32>::new(phase));
+            for (time, place) in times.iter().zip(places) {
+                one.record(micros(*time));
+                intervals[place].record(micros(*time));
+            }
+            let mut sum = PhaseHistogram::<u64>::new(phase);
+            for place in order {
+                sum.add(&intervals[place]);
+            }
+            prop_assert_eq!(seen(&sum), seen(&one));
+            // Emptied, an interval adds nothing more.
+            intervals[0].clear();
+            sum.add(&intervals[0]);
+            prop_assert_eq!(seen(&sum), seen(&one));
+        }
+
+        #[test]
+        fn a_quantile_is_the_value_of_its_rank_to_two_digits(
+            times in times(),
+            permille in 1..=1000_u32,
+            phase in prop::sample::select(&Phase::ALL),
+        ) {
+            let mut histogram = PhaseHistogram::<u64>::new(phase);
+            let mut kept: Vec<u64> = times.iter().map(|time| (*time).min(phase.high())).collect();
+            kept.sort_unstable();
+            times.iter().for_each(|time| histogram.record(micros(*time)));
+            let rank = (kept.len() * permille as usize).div_ceil(1000);
+            let exact = micros(kept[rank - 1]);
+            let read = histogram.quantile(f64::from(permille) / 1000.0);
+            prop_assert!(read <= exact + exact / 128, "{read:?} for {exact:?}");
+            // A share of floating point may round to the rank below.
+            let below = micros(kept[rank.saturating_sub(2)]);
+            prop_assert!(read >= exact || read >= below && permille < 1000, "{read:?} for {exact:?}");
+            let up_to = histogram.counts_up_to(&[exact])[0];
+            prop_assert!(up_to >= rank as u64, "{up_to} values up to the one of rank {rank}");
+        }
     }
 }

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::conn::outcome::{Cause, PhaseTimes, Reason, Stage};
 use crate::telemetry::counters::{AcceptError, Refusal};
@@ -176,4 +178,92 @@ fn silent_shards_are_seen() {
     assert_eq!(picture.shards[1].answered_ago, Duration::from_secs(6));
     assert_eq!((picture.shards[0].missed, picture.shards[1].missed), (0, 1));
     assert_eq!(picture.stuck(Duration::from_secs(5)), [1]);
+}
+
+/// What happens to a shard in the property below.
+#[derive(Clone, Debug)]
+enum Step {
+    Measures { shard: usize, listener: usize, resumed: bool, micros: u64 },
+    HandsOver(usize),
+    Passes(u64),
+}
+
+const SHARDS: usize = 3;
+const LISTENERS: [&str; 2] = ["a", "b"];
+
+fn step() -> impl Strategy<Value = Step> {
+    let measures = (0..SHARDS, 0..LISTENERS.len(), any::<bool>(), 0..30_u32, any::<u64>());
+    prop_oneof![
+        6 => measures.prop_map(|(shard, listener, resumed, magnitude, value)| {
+            Step::Measures { shard, listener, resumed, micros: value >> (34 + magnitude) }
+        }),
+        3 => (0..SHARDS).prop_map(Step::HandsOver),
+        2 => (1..8_u64).prop_map(Step::Passes),
+        1 => (8..200_u64).prop_map(Step::Passes),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    /// However shards take turns, all together is as recorded in one histogram, and a window
+    /// holds what came in the time that it says it covers.
+    #[test]
+    fn shards_in_any_order_are_as_one(steps in prop::collection::vec(step(), 1..150)) {
+        let mut merge = Merge::new(SHARDS, Time::ZERO);
+        let mut shards: Vec<_> =
+            (0..SHARDS).map(|shard| ShardTelemetry::new(shard, names(&LISTENERS))).collect();
+        // Measured and not handed over; then by time of arrival.
+        let mut waiting = vec![Vec::new(); SHARDS];
+        let mut arrived = Vec::new();
+        let mut now = 0;
+        for step in steps {
+            match step {
+                Step::Measures { shard, listener, resumed, micros: value } => {
+                    shards[shard].on_connect(listener, resumed, micros(value));
+                    waiting[shard].push((listener, resumed, value));
+                    continue;
+                }
+                Step::HandsOver(shard) => {
+                    hand_over(&mut merge, &mut shards[shard], at(now));
+                    arrived.extend(waiting[shard].drain(..).map(|value| (now, value)));
+                }
+                Step::Passes(seconds) => {
+                    now += seconds;
+                    continue;
+                }
+            }
+            let picture = snapshot(&mut merge, at(now));
+            for (span, cover) in Span::ALL.into_iter().zip(picture.covers) {
+                let since = at(now - cover.as_secs());
+                compare(&picture, span, |arrival| at(arrival) >= since, &arrived)?;
+            }
+        }
+    }
+}
+
+/// Each digest of the span against one histogram of the values that arrived in it.
+fn compare(
+    picture: &Snapshot,
+    span: Span,
+    is_in: impl Fn(u64) -> bool,
+    arrived: &[(u64, (usize, bool, u64))],
+) -> Result<(), TestCaseError> {
+    for (index, name) in LISTENERS.iter().enumerate() {
+        if !picture.latencies.iter().any(|latency| &*latency.listener == *name) {
+            prop_assert!(arrived.is_empty());
+            continue;
+        }
+        for kind in Kind::ALL {
+            let mut one = PhaseHistogram::<u64>::new(Phase::Connect);
+            let of_kind = |resumed: &bool| Kind::of(*resumed) == kind;
+            for (arrival, (listener, resumed, value)) in arrived {
+                if *listener == index && of_kind(resumed) && is_in(*arrival) {
+                    one.record(micros(*value));
+                }
+            }
+            let digest = digest(picture, name, kind, Phase::Connect, span);
+            prop_assert_eq!(digest, Digest::of(&one), "{} {:?} {:?}", name, kind, span);
+        }
+    }
+    Ok(())
 }

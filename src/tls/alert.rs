@@ -4,6 +4,8 @@
 pub const UNEXPECTED_MESSAGE: u8 = 10;
 /// `record_overflow`: a record longer than 2^14 bytes.
 pub const RECORD_OVERFLOW: u8 = 22;
+/// `handshake_failure`: nothing that both sides can do.
+pub const HANDSHAKE_FAILURE: u8 = 40;
 /// `illegal_parameter`: a field that is well-formed and wrong.
 pub const ILLEGAL_PARAMETER: u8 = 47;
 /// `decode_error`: a message that cannot be decoded.

@@ -22,6 +22,10 @@ impl TlsError {
             Error::AlertReceived(_) => Reason::AlertReceived,
             Error::PeerIncompatible(why) if is_version(why) => Reason::VersionMismatch,
             Error::PeerIncompatible(_) => Reason::NoSharedParameters,
+            // TLS 1.2, and no signature scheme of the peer's is one that our key makes.
+            Error::General(text) if text == "incompatible signing key" => {
+                Reason::NoSharedParameters
+            }
             Error::NoApplicationProtocol => Reason::NoSharedAlpn,
             Error::NoCertificatesPresented => Reason::ClientCertificateMissing,
             Error::InvalidCertificate(_) | Error::InvalidCertRevocationList(_) => {
@@ -77,9 +81,18 @@ fn is_version(why: &PeerIncompatible) -> bool {
     )
 }
 
-/// The alert that rustls sends, encrypted, with these errors.
+/// The alert that rustls sends with these errors, where it is encrypted and cannot be read.
 fn implied_alert(error: &Error) -> Option<u8> {
     let description = match error {
+        Error::DecryptError => AlertDescription::BadRecordMac,
+        Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
+        Error::InvalidMessage(_) => AlertDescription::DecodeError,
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            AlertDescription::UnexpectedMessage
+        }
+        Error::PeerIncompatible(PeerIncompatible::NoSignatureSchemesInCommon) => {
+            AlertDescription::HandshakeFailure
+        }
         Error::NoCertificatesPresented => AlertDescription::CertificateRequired,
         Error::NoApplicationProtocol => AlertDescription::NoApplicationProtocol,
         Error::InvalidCertificate(why) => certificate_alert(why),

@@ -160,6 +160,10 @@ impl TlsConn {
                 // A handshake message goes on in the next record: rustls wants to see it whole.
                 carry.whole = whole.saturating_sub(consumed);
                 carry.bytes.drain(..consumed);
+                if carry.bytes.is_empty() {
+                    // An idle connection keeps no memory for it.
+                    carry.bytes = Vec::new();
+                }
             }
             self.carry = carry;
         }
@@ -353,3 +357,7 @@ const HEADER: usize = 5;
 /// Room for the longest handshake message rustls takes, 64 KiB, in records of which half is
 /// overhead.
 const MAX_CARRY: usize = 128 * 1024;
+
+#[cfg(test)]
+#[path = "tls_conn_tests.rs"]
+mod tests;

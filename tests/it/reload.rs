@@ -5,10 +5,12 @@ use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use rustls::ClientConfig;
 use tlsgate_bench::backend::{Address, Backend as Component, Mode};
 
 use crate::corpus::{self, Mistake};
@@ -176,6 +178,39 @@ fn clear(directory: &Path) {
             fs::remove_file(&path).expect("a writable directory");
         }
     }
+}
+
+/// Neither a reload nor the renewal of a certificate makes peers shake hands in full again.
+#[test]
+#[ignore = "run by tests/run"]
+fn reload_keeps_sessions() {
+    let backend = Backend::echo();
+    for engine in engines() {
+        for mode in ["tickets", "store"] {
+            let setup = Setup::new(engine, backend.address());
+            let mut gateway = setup.tls(&format!("resumption = \"{mode}\"")).start();
+            for version in Version::BOTH {
+                let config = resuming_config(version);
+                let what = format!("{engine:?} {mode} {version:?}");
+                assert!(!is_resumed(&gateway, &config), "{what}: there is no session yet");
+                assert!(is_resumed(&gateway, &config), "{what}");
+                assert!(gateway.reload());
+                assert!(is_resumed(&gateway, &config), "{what}: after a reload");
+                gateway.renew_certificate();
+                assert!(gateway.reload());
+                assert!(is_resumed(&gateway, &config), "{what}: with another certificate");
+            }
+        }
+    }
+}
+
+fn is_resumed(gateway: &Gateway, config: &Arc<ClientConfig>) -> bool {
+    let mut stream = connect(gateway.address(), config);
+    // In TLS 1.3 a ticket comes behind the handshake.
+    assert_echo(&mut stream, b"hello");
+    let peer = local(&stream);
+    close(stream);
+    gateway.line_of(peer).is_resumed()
 }
 
 #[test]

@@ -17,51 +17,9 @@ use crate::support::client::{
     Version, assert_echo, close, config, connect, connect_plain, connection,
 };
 use crate::support::gateway::{Gateway, LISTENER, Setup};
-use crate::support::process::{
-    Process, bench_program, descriptor_limit, open_descriptors, resident_bytes, run,
-};
-use crate::support::{Engine, SOON, engines, settled, sized, wait_for, wait_until};
-
-/// Heap that may differ between two idle moments: the length of numbers in the admin's answer.
-const HEAP_NOISE: u64 = 1024;
-
-/// What a gateway holds while it is idle.
-#[derive(Clone, Copy, Debug)]
-struct Holdings {
-    descriptors: usize,
-    heap: u64,
-    resident: u64,
-}
-
-impl Holdings {
-    fn of(gateway: &Gateway) -> Self {
-        gateway.wait_until_idle();
-        let id = gateway.id();
-        let calm = Duration::from_millis(300);
-        let descriptors = settled("descriptors", calm, SOON, || open_descriptors(id));
-        Self { descriptors, heap: heap(gateway), resident: resident_bytes(id) }
-    }
-
-    fn assert_back_at(&self, start: &Self, place: &str) {
-        assert_eq!(self.descriptors, start.descriptors, "descriptors, {place}");
-        let more = self.heap.saturating_sub(start.heap);
-        assert!(more <= HEAP_NOISE, "{more} bytes of heap more than at the start, {place}");
-    }
-}
-
-/// What it holds after one connection with a message, for what the first one makes stays.
-fn warmed_up(gateway: &Gateway) -> Holdings {
-    let mut stream = connect(gateway.address(), &config(Version::V13));
-    assert_echo(&mut stream, b"first");
-    close(stream);
-    Holdings::of(gateway)
-}
-
-fn heap(gateway: &Gateway) -> u64 {
-    let metrics = gateway.metrics();
-    assert!(metrics.has("tlsgate_heap_live_bytes"), "the heap is counted");
-    metrics.count("tlsgate_heap_live_bytes", &[])
-}
+use crate::support::holdings::Holdings;
+use crate::support::process::{Process, bench_program, descriptor_limit, run};
+use crate::support::{Engine, SOON, engines, sized, wait_for, wait_until};
 
 #[test]
 #[ignore = "run by tests/run"]
@@ -87,7 +45,7 @@ fn hold_and_release(engine: Engine, count: u64) {
         lines.iter().find_map(|line| line.strip_prefix("listening on ")?.parse().ok())
     });
     let gateway = Setup::new(engine, address).counts_heap().start();
-    let start = warmed_up(&gateway);
+    let start = Holdings::warmed_up(&gateway);
     let mut first: Option<Holdings> = None;
     for cycle in 1..=2 {
         let most = idle_connections(&gateway, count);
@@ -144,7 +102,7 @@ fn churn(engine: Engine, cycles: u64) {
     // The session store would rightly hold what was not there at the start.
     let setup = Setup::new(engine, address).tls("resumption = \"off\"");
     let gateway = setup.counts_heap().start();
-    let start = warmed_up(&gateway);
+    let start = Holdings::warmed_up(&gateway);
     let (next, done, cut) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..THREADS {

@@ -14,6 +14,7 @@ pub(crate) const ONE_ENGINE: &[(&str, &str)] = &[
     ("completions_", "they run no gateway"),
     ("demo_once", "the demo takes the engine that \"auto\" finds, as its user sees it"),
     ("io_uring_forbidden_", "they are about where io_uring cannot be had"),
+    ("systemd_unit_files", "it runs no gateway"),
 ];
 
 /// Every file is declared as a module by another.
@@ -51,13 +52,11 @@ fn declared_files(file: &File) -> Vec<String> {
 /// What cargo compiles by itself.
 fn is_root(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
-    matches!(
-        parts[..],
-        [.., "src", "lib.rs" | "main.rs"]
-            | ["tests", _]
-            | ["tests", _, "main.rs"]
-            | ["bench", "tests", _]
-    )
+    match parts[..] {
+        [.., "src", "lib.rs" | "main.rs"] | [.., "src", "bin", _] => true,
+        [.., "tests", _] | [.., "tests", _, "main.rs"] => !parts.contains(&"src"),
+        _ => false,
+    }
 }
 
 /// Every check runs on both engines, or stands among the exceptions.

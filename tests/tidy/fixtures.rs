@@ -284,8 +284,14 @@ fn files_that_nobody_declares_are_found() {
         ("tests/it/forgotten.rs", ""),
         ("tests/single.rs", "mod common;\n"),
         ("tests/common/mod.rs", ""),
+        ("tests/fuzz/tests/bounded.rs", ""),
+        ("src/conn/tests/main.rs", ""),
     ]));
-    let expected = [("src/conn/lost.rs:1", "no file"), ("tests/it/forgotten.rs:1", "no file")];
+    let expected = [
+        ("src/conn/lost.rs:1", "no file"),
+        ("src/conn/tests/main.rs:1", "no file"),
+        ("tests/it/forgotten.rs:1", "no file"),
+    ];
     assert_found(found, &expected);
 }
 

@@ -98,7 +98,10 @@ fn read_folder(root: &Path, folder: &str, texts: &mut Vec<(String, String)>) {
     for entry in entries.map(|entry| entry.expect("an entry")) {
         let path = format!("{folder}/{}", entry.file_name().display());
         if entry.file_type().expect("a type").is_dir() {
-            read_folder(root, &path, texts);
+            // What a crate of its own builds is no source.
+            if entry.file_name() != "target" {
+                read_folder(root, &path, texts);
+            }
         } else if let Ok(text) = fs::read_to_string(entry.path()) {
             texts.push((path, text));
         }

@@ -45,6 +45,8 @@ pub struct Hello<'a> {
     /// Code of RFC 6066 §4: 1 is 512 bytes, 4 is 4,096.
     pub max_fragment_length: Option<u8>,
     pub extensions: usize,
+    /// Whether `versions` comes from supported_versions.
+    lists_versions: bool,
 }
 
 /// The host name that the peer asks for.
@@ -119,6 +121,7 @@ impl<'a> Hello<'a> {
             record_size_limit: None,
             max_fragment_length: None,
             extensions: 0,
+            lists_versions: false,
         };
         // Hellos without extensions end here (RFC 5246 §7.4.1.2).
         if !reader.0.is_empty() {
@@ -130,14 +133,18 @@ impl<'a> Hello<'a> {
     }
 
     /// Whether TLS 1.2 (0x0303) is among the versions offered. A legacy version above it, without
-    /// the extension, offers everything up to it (RFC 5246 appendix E.1).
+    /// the extension, offers it too, whatever that version is (RFC 8446 §4.2.1).
     pub fn offers_tls12(&self) -> bool {
-        self.versions.iter().any(|version| version == 0x0303 || (0x0305..0x0400).contains(&version))
+        if self.lists_versions {
+            self.versions.contains(0x0303)
+        } else {
+            self.legacy_version >= 0x0303
+        }
     }
 
-    /// Whether TLS 1.3 (0x0304) is among the versions offered.
+    /// Whether TLS 1.3 (0x0304) is among the versions offered, which takes the extension.
     pub fn offers_tls13(&self) -> bool {
-        self.versions.contains(0x0304)
+        self.lists_versions && self.versions.contains(0x0304)
     }
 
     fn read_extensions(&mut self, mut reader: Reader<'a>) -> Result<(), HelloError> {
@@ -182,6 +189,7 @@ impl<'a> Hello<'a> {
             SUPPORTED_VERSIONS => {
                 let list = reader.list8("supported_versions")?;
                 self.versions = U16s::read(list, "supported_versions")?;
+                self.lists_versions = true;
             }
             SESSION_TICKET => {
                 self.has_ticket = !body.is_empty();
@@ -216,7 +224,8 @@ impl<'a> Sni<'a> {
         Self { bytes, form }
     }
 
-    /// RFC 6066 §3: a list that has one name, since one type of names is defined.
+    /// RFC 6066 §3: a list that has one name of each type. Behind a name of a type that is not
+    /// defined, nothing can be read.
     fn host_name(extension: &'a [u8]) -> Result<&'a [u8], HelloError> {
         let mut reader = Reader(extension);
         let mut list = Reader(reader.list16("server names")?);
@@ -224,7 +233,9 @@ impl<'a> Sni<'a> {
             return Err(HelloError::Malformed("name type"));
         }
         let name = list.list16("host name")?;
-        list.end("bytes after the host name")?;
+        if list.0.first() == Some(&0) {
+            return Err(HelloError::Malformed("two host names"));
+        }
         reader.end("bytes after the server names")?;
         Ok(name)
     }

@@ -142,11 +142,16 @@ fn odd_server_names_are_reported_and_not_refused() {
         assert_eq!(sni.bytes, name);
         assert_eq!(sni.dns_name().is_some(), sni.form == SniForm::DnsName);
     }
-    for list in [&b""[..], &[0, 1], &[0, 4, 1, 0, 1, b'a'], &[0, 9, 0, 0, 1, b'a']] {
+    let twice = [0, 8, 0, 0, 1, b'a', 0, 0, 1, b'b'];
+    for list in [&b""[..], &[0, 1], &[0, 4, 1, 0, 1, b'a'], &[0, 9, 0, 0, 1, b'a'], &twice] {
         let message = message(&[(0, list)]);
         let sni = Hello::parse(&message).expect("not refused").sni.expect("present");
         assert_eq!((sni.form, sni.bytes, sni.dns_name()), (SniForm::BadList, list, None));
     }
+    // A name of another type behind the host name.
+    let message = message(&[(0, &[0, 7, 0, 0, 1, b'a', 9, 9, 9])]);
+    let sni = Hello::parse(&message).expect("not refused").sni.expect("present");
+    assert_eq!(sni.dns_name(), Some("a"));
 }
 
 #[test]
@@ -327,6 +332,62 @@ fn what_is_not_tls_is_named() {
     }
     let text = HelloError::NotTls(Stray::Alert { level: 2, description: 48 }).to_string();
     assert_eq!(text, "not a TLS ClientHello: alert unknown_ca");
+}
+
+#[test]
+fn a_legacy_version_offers_tls12_and_never_tls13() {
+    for (version, tls12) in [(0x0302_u16, false), (0x0303, true), (0x0304, true), (0x0400, true)] {
+        let mut message = message(&[]);
+        message[4..6].copy_from_slice(&version.to_be_bytes());
+        let hello = Hello::parse(&message).expect("any version is well-formed");
+        assert_eq!((hello.offers_tls12(), hello.offers_tls13()), (tls12, false), "{version:#x}");
+    }
+    // With the list, nothing but the list counts.
+    let listed = message(&[(43, &[4, 3, 5, 3, 4])]);
+    let hello = Hello::parse(&listed).expect("a good hello");
+    assert_eq!((hello.offers_tls12(), hello.offers_tls13()), (false, true));
+}
+
+/// As far as the peek decides it, every case of the corpus ends as it says.
+#[test]
+fn the_corpus_gets_its_verdicts() {
+    for case in tlsgate_corpus::corpus() {
+        let mut reader = HelloReader::new();
+        let verdict = match reader.feed(&case.stream) {
+            Ok(Progress::NeedMore) => Ok(false),
+            Ok(Progress::Complete { .. }) => Hello::parse(reader.message()).map(|_| true),
+            Err(error) => Err(error),
+        };
+        let (reason, alert) = match verdict {
+            Ok(false) => ("hello_eof", "-"),
+            // What follows is for the policy and the TLS library to say.
+            Ok(true) => {
+                let early = ["hello_eof", "hello_malformed", "hello_too_large"];
+                assert!(!early.contains(&&*case.outcome.reason), "{} is taken", case.name);
+                continue;
+            }
+            Err(HelloError::TooLarge) => ("hello_too_large", "decode_error"),
+            Err(error) => ("hello_malformed", error.alert().map_or("-", alert::alert_name)),
+        };
+        let said = (&*case.outcome.reason, &*case.outcome.alert);
+        assert_eq!((reason, alert), said, "{}: {verdict:?}", case.name);
+    }
+}
+
+/// A hello in two records, divided at every byte, with an empty record between them or none.
+#[test]
+fn two_records_divided_anywhere_are_one_hello() {
+    let hello = tlsgate_corpus::hello::Hello::tls13().message();
+    for cut in 1..hello.len() {
+        let (first, second) = hello.split_at(cut);
+        let [first, second] = [first, second].map(|body| records(body, MAX_RECORD));
+        let mut reader = HelloReader::new();
+        let stream = [&first[..], &second].concat();
+        assert_eq!(reader.feed(&stream), Ok(Progress::Complete { consumed: stream.len() }));
+        assert_eq!(reader.message(), hello, "cut at {cut}");
+        let with_empty = [&first[..], &[22, 3, 1, 0, 0], &second].concat();
+        assert_eq!(read(&with_empty), Err(HelloError::Malformed("empty handshake record")));
+    }
 }
 
 proptest! {

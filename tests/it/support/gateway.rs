@@ -17,7 +17,7 @@ use super::http;
 use super::log::Line;
 use super::metrics::Metrics;
 use super::process::{Ended, Process, gateway_program};
-use super::succession::Succession;
+use super::succession::{Succession, end};
 use super::{Engine, SOON, wait_for, wait_until};
 
 /// Longest time for an orderly stop.
@@ -38,6 +38,7 @@ pub(crate) struct Setup {
     listen_ip: String,
     gateway: String,
     admin: String,
+    resumption: String,
     listener: String,
     tls: String,
     certificates: Vec<Files>,
@@ -45,7 +46,7 @@ pub(crate) struct Setup {
     keepalive: String,
     /// Name, address and upstream of further listeners.
     others: Vec<[String; 3]>,
-    counts_heap: bool,
+    environment: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -61,13 +62,14 @@ impl Setup {
             listen_ip: "127.0.0.1".to_owned(),
             gateway: String::new(),
             admin: String::new(),
+            resumption: String::new(),
             listener: String::new(),
             tls: String::new(),
             certificates: Vec::new(),
             timeouts: String::new(),
             keepalive: String::new(),
             others: Vec::new(),
-            counts_heap: false,
+            environment: Vec::new(),
         }
     }
 
@@ -109,6 +111,11 @@ impl Setup {
         self
     }
 
+    pub(crate) fn resumption(mut self, line: &str) -> Self {
+        writeln!(self.resumption, "{line}").expect("a String");
+        self
+    }
+
     pub(crate) fn listener(mut self, line: &str) -> Self {
         writeln!(self.listener, "{line}").expect("a String");
         self
@@ -142,8 +149,13 @@ impl Setup {
 
     /// Makes the heap's figures exact: glibc counts what its threads keep for the next allocation
     /// as in use, so they are told to keep nothing.
-    pub(crate) fn counts_heap(mut self) -> Self {
-        self.counts_heap = true;
+    pub(crate) fn counts_heap(self) -> Self {
+        self.environment("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
+    }
+
+    /// Sets a variable of the gateway's environment.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -175,13 +187,11 @@ impl Setup {
         let program = if self.is_apart { self.own_program() } else { gateway_program() };
         words.push(program.clone().into());
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]);
-        if self.counts_heap {
-            command.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
-        }
-        let process = Process::start(command.args(["run", "-c"]).arg(&file));
+        command.args(&words[1..]).args(["run", "-c"]).arg(&file).envs(self.environment);
+        let process = Process::start(&mut command);
         let mut gateway = Gateway {
             process: Some(process),
+            command,
             succession: Succession::new(),
             program,
             address,
@@ -207,9 +217,8 @@ impl Setup {
     }
 
     fn text(&self, address: SocketAddr, admin: SocketAddr) -> String {
-        let Self { engine, workers, upstream, gateway, listener, tls, timeouts, keepalive, .. } =
-            self;
-        let more_admin = &self.admin;
+        let Self { engine, workers, upstream, gateway, resumption, listener, tls, .. } = self;
+        let Self { timeouts, keepalive, admin: more_admin, .. } = self;
         let certificates: Vec<String> = self.certificates.iter().map(table).collect();
         let certificates = certificates.join(",\n");
         let other = |[name, listen, upstream]: &[String; 3]| {
@@ -230,6 +239,8 @@ listen = "{admin}"
 [log]
 format = "json"
 access = "stdout"
+[resumption]
+{resumption}
 [[listener]]
 name = "{LISTENER}"
 listen = "{address}"
@@ -257,8 +268,9 @@ fn table(files: &Files) -> String {
 /// A running gateway. Dropping it tells it to stop and demands that it does, with status 0.
 pub(crate) struct Gateway {
     process: Option<Process>,
+    command: Command,
     /// The processes that have taken over.
-    succession: Succession,
+    pub(super) succession: Succession,
     program: PathBuf,
     address: SocketAddr,
     admin: SocketAddr,
@@ -339,41 +351,6 @@ impl Gateway {
         &self.program
     }
 
-    /// Sends USR2 and waits until another process serves.
-    pub(crate) fn restart(&mut self) {
-        self.signal(Signal::USR2);
-        self.wait_for_successor();
-    }
-
-    /// Waits until one more process has taken over.
-    pub(crate) fn wait_for_successor(&mut self) {
-        let count = self.succession.len();
-        let pid = wait_for("the new process serves", SOON, || self.takeovers().nth(count));
-        self.succession.add(pid);
-    }
-
-    /// Processes that have taken over, by the log.
-    fn takeovers(&self) -> impl Iterator<Item = u32> {
-        let lines = self.process().stderr().into_iter();
-        lines.filter(|line| line.contains("the new process serves")).map(|line| {
-            let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
-            let pid = line["fields"]["pid"].as_u64().expect("which one");
-            u32::try_from(pid).expect("the number of a process")
-        })
-    }
-
-    /// The process that serves.
-    pub(crate) fn id(&self) -> u32 {
-        self.succession.last().unwrap_or_else(|| self.process().id())
-    }
-
-    pub(crate) fn signal(&self, signal: Signal) {
-        match self.succession.last() {
-            Some(_) => self.succession.signal_last(signal),
-            None => self.process().signal(signal),
-        }
-    }
-
     pub(crate) fn stderr(&self) -> String {
         self.process().stderr().join("\n")
     }
@@ -425,6 +402,20 @@ impl Gateway {
         line
     }
 
+    /// Stops it, demands that it ends with status 0, and starts it anew on the same addresses,
+    /// with what its files say now. It counts from zero again.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub(crate) fn stop_and_start(&mut self) {
+        let process = self.process.take().expect("present until the end");
+        stop(process, &mut self.succession);
+        self.succession = Succession::new();
+        self.process = Some(Process::start(&mut self.command));
+        self.taken = 0;
+        self.wait_until_ready();
+    }
+
     /// Waits for the end without telling it to stop; nothing is demanded of the exit code.
     pub(crate) fn wait(mut self, limit: Duration) -> Ended {
         let process = self.process.take().expect("present until the end");
@@ -433,7 +424,7 @@ impl Gateway {
         ended
     }
 
-    fn process(&self) -> &Process {
+    pub(super) fn process(&self) -> &Process {
         self.process.as_ref().expect("present until the end")
     }
 
@@ -457,23 +448,20 @@ impl Drop for Gateway {
             eprintln!("--- log:\n{}", both_ends(&process.stderr()));
             return;
         }
-        match self.succession.last() {
-            Some(_) => self.succession.signal_last(Signal::TERM),
-            None => process.signal(Signal::TERM),
-        }
-        let (ended, codes) = end(process, &mut self.succession, STOP);
-        let last = codes.last().copied().unwrap_or_else(|| ended.code());
-        assert_eq!(last, 0, "exit code after TERM:\n{}", ended.stderr);
-        assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
+        stop(process, &mut self.succession);
     }
 }
 
-/// Waits for a process and all that have taken over from it; returns the exit codes of these, too.
-fn end(mut process: Process, succession: &mut Succession, limit: Duration) -> (Ended, Vec<i32>) {
-    // What they write goes through the pipes of the first, which therefore end last.
-    wait_until("the first process ends", limit, || process.poll().is_some());
-    let codes = succession.wait(limit);
-    (process.wait(limit), codes)
+/// Tells the process that serves to stop, and demands that it does, with status 0.
+fn stop(process: Process, succession: &mut Succession) {
+    match succession.last() {
+        Some(_) => succession.signal_last(Signal::TERM),
+        None => process.signal(Signal::TERM),
+    }
+    let (ended, codes) = end(process, succession, STOP);
+    let last = codes.last().copied().unwrap_or_else(|| ended.code());
+    assert_eq!(last, 0, "exit code after TERM:\n{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
 }
 
 /// The first and the last lines.

@@ -4,6 +4,7 @@ pub(crate) mod backend;
 pub(crate) mod ca;
 pub(crate) mod client;
 pub(crate) mod gateway;
+pub(crate) mod holdings;
 pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod metrics;

@@ -1,0 +1,8 @@
+//! Fuzz targets of tlsgate, and what runs them: CONTRIBUTING.md, "Fuzzing".
+
+#![deny(unsafe_code)]
+
+pub mod kernel;
+pub mod runner;
+pub mod targets;
+mod world;

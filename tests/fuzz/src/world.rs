@@ -1,0 +1,110 @@
+//! What connections are driven against: listeners compiled from a configuration, as the gateway
+//! does it, and clients that trust them. Made once: keys take time.
+//!
+//! The keys are Ed25519, whose signatures all have one length, so that an input that found
+//! something finds it again.
+
+use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ED25519};
+use rustls::crypto::ring;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use tlsgate::app;
+use tlsgate::policy::ListenerPolicy;
+
+/// The name on the certificate, and that clients ask for.
+const NAME: &str = "localhost";
+
+/// Listeners by what is special about them; the first has everything as by default.
+const LISTENERS: [(&str, &str, &str); 5] = [
+    ("plain", "\"192.0.2.1:5060\"", ""),
+    ("strict", "\"192.0.2.1:5060\"", "strict_sni = true"),
+    // Asks for a client certificate, and dials while the handshake runs nevertheless.
+    ("mutual", "\"192.0.2.1:5060\"", "client_cert = \"required\"\ntrusted_ca = \"ca.pem\""),
+    ("late", "\"192.0.2.1:5060\"", ""),
+    ("two", "[\"192.0.2.1:5060\", \"192.0.2.2:5060\"]", ""),
+];
+
+struct World {
+    listeners: Vec<Arc<ListenerPolicy>>,
+    tls12: Arc<ClientConfig>,
+    tls13: Arc<ClientConfig>,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(World::new);
+
+/// All listeners, for the state that a shard keeps of them.
+pub(crate) fn listeners() -> &'static [Arc<ListenerPolicy>] {
+    &WORLD.listeners
+}
+
+/// A client that has not begun.
+pub(crate) fn client(tls12: bool) -> ClientConnection {
+    let config = if tls12 { &WORLD.tls12 } else { &WORLD.tls13 };
+    let name = NAME.try_into().expect("a DNS name");
+    ClientConnection::new(Arc::clone(config), name).expect("a valid configuration")
+}
+
+impl World {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let roots = certificates(directory.path());
+        let file = directory.path().join("tlsgate.toml");
+        fs::write(&file, configuration()).expect("a writable directory");
+        let app::Loaded { compiled, .. } =
+            app::load(&file).unwrap_or_else(|error| panic!("{error}"));
+        let client = |version| {
+            let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_protocol_versions(&[version])
+                .expect("a version of the provider")
+                .with_root_certificates(roots.clone())
+                .with_no_client_auth();
+            Arc::new(config)
+        };
+        Self {
+            listeners: compiled.policy.listeners.clone(),
+            tls12: client(&rustls::version::TLS12),
+            tls13: client(&rustls::version::TLS13),
+        }
+    }
+}
+
+fn configuration() -> String {
+    let listener = |(port, (name, upstream, tls)): (u16, &(&str, &str, &str))| {
+        let connect = if *name == "late" { "after_handshake" } else { "after_hello" };
+        format!(
+            "[[listener]]\nname = \"{name}\"\nlisten = \"127.0.0.1:{port}\"\n\
+             upstream = {upstream}\nconnect = \"{connect}\"\n[listener.tls]\n\
+             certificate = \"server.pem\"\ncertificate_key = \"server.key\"\n{tls}\n\
+             [listener.timeouts]\nidle = \"5m\"\n"
+        )
+    };
+    (20_000..).zip(&LISTENERS).map(listener).collect()
+}
+
+/// Writes an authority's and a server's certificate; returns the authority as clients know it.
+fn certificates(directory: &Path) -> RootCertStore {
+    let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
+    let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&key).expect("signed");
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
+    let params = CertificateParams::new(vec![NAME.to_owned()]).expect("a DNS name");
+    let certificate = params.signed_by(&key, &issuer).expect("signed");
+    write(&directory.join("ca.pem"), &authority.pem());
+    write(&directory.join("server.pem"), &certificate.pem());
+    write(&directory.join("server.key"), &key.serialize_pem());
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der().clone()).expect("a valid root");
+    roots
+}
+
+fn write(path: &Path, content: &str) {
+    use std::io::Write;
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(content.as_bytes())).expect("a writable directory");
+}

@@ -1,0 +1,52 @@
+//! What a gateway holds while it is idle: nothing of it may grow.
+
+use std::time::Duration;
+
+use super::client::{Version, assert_echo, close, config, connect};
+use super::gateway::Gateway;
+use super::process::{open_descriptors, resident_bytes};
+use super::{SOON, settled};
+
+/// Heap that may differ between two idle moments: the length of numbers in the admin's answer.
+const HEAP_NOISE: u64 = 1024;
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holdings {
+    pub(crate) descriptors: usize,
+    pub(crate) heap: u64,
+    pub(crate) resident: u64,
+}
+
+impl Holdings {
+    /// Waits until no connection is open. The gateway must have been set up to count its heap.
+    pub(crate) fn of(gateway: &Gateway) -> Self {
+        gateway.wait_until_idle();
+        let id = gateway.id();
+        let calm = Duration::from_millis(300);
+        let descriptors = settled("descriptors", calm, SOON, || open_descriptors(id));
+        Self { descriptors, heap: heap(gateway), resident: resident_bytes(id) }
+    }
+
+    /// After one connection with a message, for what the first one makes stays.
+    pub(crate) fn warmed_up(gateway: &Gateway) -> Self {
+        let mut stream = connect(gateway.address(), &config(Version::V13));
+        assert_echo(&mut stream, b"first");
+        close(stream);
+        Self::of(gateway)
+    }
+
+    /// # Panics
+    /// When there is more than at the start.
+    pub(crate) fn assert_back_at(&self, start: &Self, place: &str) {
+        assert_eq!(self.descriptors, start.descriptors, "descriptors, {place}");
+        let more = self.heap.saturating_sub(start.heap);
+        assert!(more <= HEAP_NOISE, "{more} bytes of heap more than at the start, {place}");
+    }
+}
+
+fn heap(gateway: &Gateway) -> u64 {
+    let metrics = gateway.metrics();
+    assert!(metrics.has("tlsgate_heap_live_bytes"), "the heap is counted");
+    metrics.count("tlsgate_heap_live_bytes", &[])
+}
