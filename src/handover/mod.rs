@@ -24,8 +24,6 @@ pub mod program;
 pub mod successor;
 pub mod wire;
 
-use std::process::Command;
-
 pub use predecessor::{Group, HandOver, Offer, Successor};
 pub use program::Program;
 pub use successor::{Inheritance, InheritedGroup, Predecessor};
@@ -33,13 +31,6 @@ pub use wire::{Opaque, Purpose};
 
 /// Names the descriptor of the successor's end of the channel.
 pub const CHANNEL_VARIABLE: &str = "TLSGATE_HANDOVER";
-
-/// The environment names the process that systemd started where the successor is another.
-/// Without the number, what systemd says holds for whoever reads it (sd_watchdog_enabled(3)); the
-/// sockets that it passed are inherited under the same numbers.
-fn for_successor(command: &mut Command) {
-    command.env_remove("WATCHDOG_PID").env_remove("LISTEN_PID");
-}
 
 #[cfg(test)]
 mod tests;

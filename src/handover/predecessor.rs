@@ -1,7 +1,7 @@
 //! The running process's part: start the successor, give it everything, wait until it serves.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use super::CHANNEL_VARIABLE;
 use super::channel::{Channel, interrupt};
 use super::program::Program;
 use super::wire::{MAX_DESCRIPTORS, Message, Opaque, PROTOCOL, Purpose};
-use super::{CHANNEL_VARIABLE, for_successor};
 
 /// What a successor gets.
 pub struct Offer {
@@ -222,8 +222,11 @@ fn spawn(program: &Program, theirs: OwnedFd) -> io::Result<Child> {
     fcntl_setfd(&theirs, FdFlags::empty())?;
     let mut command = Command::new(&program.path);
     command.args(&program.arguments).process_group(0);
-    for_successor(&mut command);
-    command.env(CHANNEL_VARIABLE, std::os::fd::AsRawFd::as_raw_fd(&theirs).to_string());
+    command.env(CHANNEL_VARIABLE, theirs.as_raw_fd().to_string());
+    // Both are the number of the process that systemd started. Without it, what systemd says holds
+    // for whoever reads it (sd_watchdog_enabled(3)), and the sockets that systemd passed are
+    // inherited under the same numbers.
+    command.env_remove("WATCHDOG_PID").env_remove("LISTEN_PID");
     command.spawn()
 }
 

@@ -31,5 +31,6 @@ mod scale;
 mod selection;
 mod stop;
 mod support;
+mod systemd;
 mod telemetry;
 mod ticket_keys;

@@ -14,6 +14,7 @@ pub(crate) const ONE_ENGINE: &[(&str, &str)] = &[
     ("completions_", "they run no gateway"),
     ("demo_once", "the demo takes the engine that \"auto\" finds, as its user sees it"),
     ("io_uring_forbidden_", "they are about where io_uring cannot be had"),
+    ("systemd_unit_files", "it runs no gateway"),
 ];
 
 /// Every file is declared as a module by another.

@@ -17,7 +17,7 @@ use super::http;
 use super::log::Line;
 use super::metrics::Metrics;
 use super::process::{Ended, Process, gateway_program};
-use super::succession::Succession;
+use super::succession::{Succession, end};
 use super::{Engine, SOON, wait_for, wait_until};
 
 /// Longest time for an orderly stop.
@@ -270,7 +270,7 @@ pub(crate) struct Gateway {
     process: Option<Process>,
     command: Command,
     /// The processes that have taken over.
-    succession: Succession,
+    pub(super) succession: Succession,
     program: PathBuf,
     address: SocketAddr,
     admin: SocketAddr,
@@ -351,41 +351,6 @@ impl Gateway {
         &self.program
     }
 
-    /// Sends USR2 and waits until another process serves.
-    pub(crate) fn restart(&mut self) {
-        self.signal(Signal::USR2);
-        self.wait_for_successor();
-    }
-
-    /// Waits until one more process has taken over.
-    pub(crate) fn wait_for_successor(&mut self) {
-        let count = self.succession.len();
-        let pid = wait_for("the new process serves", SOON, || self.takeovers().nth(count));
-        self.succession.add(pid);
-    }
-
-    /// Processes that have taken over, by the log.
-    fn takeovers(&self) -> impl Iterator<Item = u32> {
-        let lines = self.process().stderr().into_iter();
-        lines.filter(|line| line.contains("the new process serves")).map(|line| {
-            let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
-            let pid = line["fields"]["pid"].as_u64().expect("which one");
-            u32::try_from(pid).expect("the number of a process")
-        })
-    }
-
-    /// The process that serves.
-    pub(crate) fn id(&self) -> u32 {
-        self.succession.last().unwrap_or_else(|| self.process().id())
-    }
-
-    pub(crate) fn signal(&self, signal: Signal) {
-        match self.succession.last() {
-            Some(_) => self.succession.signal_last(signal),
-            None => self.process().signal(signal),
-        }
-    }
-
     pub(crate) fn stderr(&self) -> String {
         self.process().stderr().join("\n")
     }
@@ -459,7 +424,7 @@ impl Gateway {
         ended
     }
 
-    fn process(&self) -> &Process {
+    pub(super) fn process(&self) -> &Process {
         self.process.as_ref().expect("present until the end")
     }
 
@@ -497,14 +462,6 @@ fn stop(process: Process, succession: &mut Succession) {
     let last = codes.last().copied().unwrap_or_else(|| ended.code());
     assert_eq!(last, 0, "exit code after TERM:\n{}", ended.stderr);
     assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
-}
-
-/// Waits for a process and all that have taken over from it; returns the exit codes of these, too.
-fn end(mut process: Process, succession: &mut Succession, limit: Duration) -> (Ended, Vec<i32>) {
-    // What they write goes through the pipes of the first, which therefore end last.
-    wait_until("the first process ends", limit, || process.poll().is_some());
-    let codes = succession.wait(limit);
-    (process.wait(limit), codes)
 }
 
 /// The first and the last lines.

@@ -8,6 +8,10 @@ use rustix::process::{
     Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid,
 };
 
+use super::gateway::Gateway;
+use super::process::{Ended, Process};
+use super::{SOON, wait_for, wait_until};
+
 /// The successors of a process, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Succession(Vec<Pid>);
@@ -59,6 +63,55 @@ impl Succession {
         };
         self.0.drain(..).map(wait).collect()
     }
+}
+
+impl Gateway {
+    /// The process that serves.
+    pub(crate) fn id(&self) -> u32 {
+        self.succession.last().unwrap_or_else(|| self.process().id())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        match self.succession.last() {
+            Some(_) => self.succession.signal_last(signal),
+            None => self.process().signal(signal),
+        }
+    }
+
+    /// Sends USR2 and waits until another process serves.
+    pub(crate) fn restart(&mut self) {
+        self.signal(Signal::USR2);
+        self.wait_for_successor();
+    }
+
+    /// Waits until one more process has taken over.
+    pub(crate) fn wait_for_successor(&mut self) {
+        let count = self.succession.len();
+        let pid = wait_for("the new process serves", SOON, || self.takeovers().nth(count));
+        self.succession.add(pid);
+    }
+
+    /// Processes that have taken over, by the log.
+    fn takeovers(&self) -> impl Iterator<Item = u32> {
+        let lines = self.process().stderr().into_iter();
+        lines.filter(|line| line.contains("the new process serves")).map(|line| {
+            let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
+            let pid = line["fields"]["pid"].as_u64().expect("which one");
+            u32::try_from(pid).expect("the number of a process")
+        })
+    }
+}
+
+/// Waits for a process and all that have taken over from it; returns the exit codes of these, too.
+pub(super) fn end(
+    mut process: Process,
+    succession: &mut Succession,
+    limit: Duration,
+) -> (Ended, Vec<i32>) {
+    // What they write goes through the pipes of the first, which therefore end last.
+    wait_until("the first process ends", limit, || process.poll().is_some());
+    let codes = succession.wait(limit);
+    (process.wait(limit), codes)
 }
 
 impl Drop for Succession {
