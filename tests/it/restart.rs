@@ -22,7 +22,7 @@ use crate::support::client::{
     try_connect,
 };
 use crate::support::gateway::{Gateway, Setup, free_port};
-use crate::support::process::{gateway_program, run};
+use crate::support::process::{gateway_program, open_descriptors, run};
 use crate::support::{Engine, SOON, engines, http, sized, wait_until};
 
 /// Threads that connect all the time.
@@ -152,10 +152,15 @@ fn usr2_keeps_sessions() {
                 kinds.filter(|kind| *kind == Some(HandshakeKind::Resumed)).count()
             };
             assert_eq!(resumed(gateway.address()), 0, "{engine:?} {mode}: sessions are new");
+            let mut descriptors = Vec::new();
             for _ in 0..3 {
                 gateway.restart();
                 assert_eq!(resumed(gateway.address()), SESSIONS, "{engine:?} {mode}");
+                gateway.wait_until_idle();
+                descriptors.push(open_descriptors(gateway.id()));
             }
+            // Nothing is passed on that is not wanted.
+            assert_eq!(descriptors, [descriptors[0]; 3], "{engine:?} {mode}");
         }
     }
 }
