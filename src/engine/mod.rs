@@ -12,6 +12,7 @@
 
 pub mod epoll;
 pub mod probe;
+pub mod sim;
 pub mod socket;
 #[allow(unsafe_code, reason = "the kernel works on memory that it is only told the address of")]
 pub mod uring;

@@ -173,6 +173,13 @@ impl Accepting {
         self.resume_at = Some(now + RETRY);
     }
 
+    /// Accepts again after a failure that says nothing about room; where there is none, later.
+    fn go_on<E: Engine>(&self, listener: ListenerId, engine: &mut E) {
+        if self.resume_at.is_none() {
+            engine.resume_accept(listener);
+        }
+    }
+
     fn resume<E: Engine>(&mut self, engine: &mut E) {
         self.resume_at = None;
         for (slot, _) in self.sockets.iter().filter(|(_, bound)| !bound.closing) {
@@ -226,7 +233,7 @@ impl<E: Engine> Shard<E> {
             Some(libc::ENOMEM | libc::ENOBUFS) => AcceptError::NoMemory,
             Some(libc::ECONNABORTED) => {
                 self.telemetry.on_accept_error(AcceptError::Aborted);
-                return self.engine.resume_accept(listener);
+                return self.accepting.go_on(listener, &mut self.engine);
             }
             _ => AcceptError::Other,
         };

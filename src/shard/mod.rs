@@ -6,6 +6,7 @@
 
 mod accept;
 mod generations;
+mod inspect;
 pub mod mailbox;
 pub mod slots;
 #[cfg(test)]

@@ -204,11 +204,11 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
     /// However shards take turns, all together is as recorded in one histogram, and a window
     /// holds what came in the time that it says it covers.
     #[test]
-    fn shards_in_any_order_are_as_one(steps in prop::collection::vec(step(), 1..150)) {
+    fn shards_in_any_order_are_as_one(steps in prop::collection::vec(step(), 1..100)) {
         let mut merge = Merge::new(SHARDS, Time::ZERO);
         let mut shards: Vec<_> =
             (0..SHARDS).map(|shard| ShardTelemetry::new(shard, names(&LISTENERS))).collect();

@@ -102,7 +102,7 @@ impl Kernel {
         let mut actions = Vec::new();
         while let Some(action) = self.connection.poll_action(&mut context) {
             actions.push(action);
-            assert!(actions.len() < MAX_ACTIONS, "actions without end: {actions:?}");
+            assert!(actions.len() < MAX_ACTIONS, "actions without end: {:?}", actions.last());
         }
         for action in actions {
             self.act(action);
@@ -249,8 +249,9 @@ impl Kernel {
         }
     }
 
-    /// How it ended: completions and time alone must bring it there. Nothing may be left.
-    pub fn outcome(mut self) -> Outcome {
+    /// How it ended, and what peer and component got that they have not looked at. Completions and
+    /// time alone must bring it there, and nothing may be left.
+    pub fn finish(mut self) -> (Outcome, [Vec<u8>; 2]) {
         for _ in 0..100 {
             self.settle();
             if self.is_finished() {
@@ -261,9 +262,9 @@ impl Kernel {
         let outcome = self.finished.take().expect("time alone ends every connection");
         assert_eq!(self.connection.next_deadline(), None, "waits for nothing");
         drop(self.connection);
-        drop((self.downstream, self.upstream));
+        let unread = [self.downstream, self.upstream].map(|socket| socket.outbound);
         assert_eq!(self.pool.bytes_in_use(), 0, "a buffer was kept");
         assert_eq!(self.hellos.total(), 0, "budget for hellos was kept");
-        *outcome
+        (*outcome, unread)
     }
 }

@@ -1,6 +1,8 @@
 //! The long run: `cargo run --profile fuzz -p tlsgate-fuzz -- --minutes 60`.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,9 @@ struct Options {
     /// Run these files instead; needs one target
     #[arg(long, value_name = "FILE", num_args = 1..)]
     replay: Vec<PathBuf>,
+    /// Write what the targets start from into folders of this one, for other fuzzers
+    #[arg(long, value_name = "FOLDER")]
+    seeds: Option<PathBuf>,
     /// Say what the targets are
     #[arg(long)]
     list: bool,
@@ -49,6 +54,15 @@ fn main() -> ExitCode {
     }
     if targets.is_empty() {
         targets = TARGETS.iter().collect();
+    }
+    if let Some(folder) = &options.seeds {
+        return match targets.iter().try_for_each(|target| write_seeds(target, folder)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{}: {error}", folder.display());
+                ExitCode::FAILURE
+            }
+        };
     }
     let good = if options.replay.is_empty() {
         let seed = options.seed.unwrap_or_else(seed_of_now);
@@ -97,6 +111,15 @@ fn fuzz(targets: &[&Target], options: &Options, seed: u64) -> bool {
     good
 }
 
+fn write_seeds(target: &Target, folder: &Path) -> io::Result<()> {
+    let folder = folder.join(target.name);
+    fs::create_dir_all(&folder)?;
+    for (number, seed) in (target.seeds)().iter().enumerate() {
+        fs::write(folder.join(format!("seed-{number}")), seed)?;
+    }
+    Ok(())
+}
+
 fn replay(targets: &[&Target], files: &[PathBuf]) -> bool {
     let [target] = targets else {
         eprintln!("--replay needs one target");
@@ -104,7 +127,7 @@ fn replay(targets: &[&Target], files: &[PathBuf]) -> bool {
     };
     let mut good = true;
     for file in files {
-        let result = match std::fs::read(file) {
+        let result = match fs::read(file) {
             Ok(input) => runner::try_input(target, &input),
             Err(error) => Err(error.to_string()),
         };

@@ -198,3 +198,41 @@ pub fn kept(target: &Target) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
     kept.sort();
     Ok(kept)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Panics at a byte 7 right behind a byte 200.
+    const FRAGILE: Target = Target {
+        name: "fragile",
+        about: "",
+        seeds: || vec![vec![0; 30]],
+        generate: |rng| rng.bytes(60),
+        run: |input| {
+            let breaks = input.windows(2).any(|two| two == [200, 7]);
+            assert!(!breaks, "broken");
+        },
+        bounded: 0,
+    };
+
+    fn inputs(seed: u64) -> Vec<Vec<u8>> {
+        let seeds = (FRAGILE.seeds)();
+        (0..50).map(|number| input(&FRAGILE, &seeds, seed, number)).collect()
+    }
+
+    #[test]
+    fn a_seed_decides_every_input() {
+        assert_eq!(inputs(3), inputs(3));
+        assert_ne!(inputs(3), inputs(4));
+    }
+
+    #[test]
+    fn a_finding_is_made_small() {
+        let plan = Plan { seed: 1, from: 0, until: Until::Count(1_000_000) };
+        let finding = run(&FRAGILE, plan).expect_err("it breaks");
+        assert_eq!(finding.input, [200, 7]);
+        assert!(finding.message.contains("broken"), "{}", finding.message);
+        assert_eq!(try_input(&FRAGILE, &[200, 8]), Ok(()));
+    }
+}

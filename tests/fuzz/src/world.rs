@@ -19,13 +19,14 @@ use tlsgate::policy::ListenerPolicy;
 const NAME: &str = "localhost";
 
 /// Listeners by what is special about them; the first has everything as by default.
-const LISTENERS: [(&str, &str, &str); 5] = [
+const LISTENERS: [(&str, &str, &str); 6] = [
     ("plain", "\"192.0.2.1:5060\"", ""),
     ("strict", "\"192.0.2.1:5060\"", "strict_sni = true"),
     // Asks for a client certificate, and dials while the handshake runs nevertheless.
     ("mutual", "\"192.0.2.1:5060\"", "client_cert = \"required\"\ntrusted_ca = \"ca.pem\""),
     ("late", "\"192.0.2.1:5060\"", ""),
     ("two", "[\"192.0.2.1:5060\", \"192.0.2.2:5060\"]", ""),
+    ("late-two", "[\"192.0.2.1:5060\", \"192.0.2.2:5060\"]", ""),
 ];
 
 struct World {
@@ -41,11 +42,20 @@ pub(crate) fn listeners() -> &'static [Arc<ListenerPolicy>] {
     &WORLD.listeners
 }
 
-/// A client that has not begun.
-pub(crate) fn client(tls12: bool) -> ClientConnection {
+/// Whether this listener takes nobody without a certificate.
+pub(crate) fn wants_certificate(listener: usize) -> bool {
+    LISTENERS[listener].0 == "mutual"
+}
+
+/// A client that has not begun. With small records, its messages take several.
+pub(crate) fn client(tls12: bool, small_records: bool) -> ClientConnection {
     let config = if tls12 { &WORLD.tls12 } else { &WORLD.tls13 };
+    let mut config = Arc::clone(config);
+    if small_records {
+        Arc::make_mut(&mut config).max_fragment_size = Some(40);
+    }
     let name = NAME.try_into().expect("a DNS name");
-    ClientConnection::new(Arc::clone(config), name).expect("a valid configuration")
+    ClientConnection::new(config, name).expect("a valid configuration")
 }
 
 impl World {
@@ -74,7 +84,7 @@ impl World {
 
 fn configuration() -> String {
     let listener = |(port, (name, upstream, tls)): (u16, &(&str, &str, &str))| {
-        let connect = if *name == "late" { "after_handshake" } else { "after_hello" };
+        let connect = if name.starts_with("late") { "after_handshake" } else { "after_hello" };
         format!(
             "[[listener]]\nname = \"{name}\"\nlisten = \"127.0.0.1:{port}\"\n\
              upstream = {upstream}\nconnect = \"{connect}\"\n[listener.tls]\n\
