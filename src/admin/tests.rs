@@ -68,6 +68,39 @@ fn get(admin: &Admin, path: &str) -> (u16, String, String) {
     exchange(admin, &format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
 }
 
+#[test]
+fn a_retired_port_answers_whom_it_has_accepted() {
+    let source = fake(Snapshot::default());
+    let mut admin = start(&source, LIMITS);
+    // One that has yet to ask, and one that has asked before and may ask again. That was accepted
+    // later.
+    let mut silent = connect(&admin);
+    let mut kept = connect(&admin);
+    kept.write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").expect("request is taken");
+    let mut first = [0; 12];
+    kept.read_exact(&mut first).expect("a response");
+    let socket = admin.socket().expect("it listens");
+    admin.retire();
+    assert!(admin.socket().is_none());
+    // Whoever else has the socket goes on.
+    let other = TcpListener::from(socket.try_clone().expect("a descriptor"));
+    drop(socket);
+    let waiting = TcpStream::connect(admin.address()).expect("somebody listens");
+    other.set_nonblocking(false).expect("an open socket");
+    let (accepted, peer) = other.accept().expect("it waits in the queue");
+    assert_eq!(peer, waiting.local_addr().expect("connected"));
+    drop((accepted, other));
+    silent.write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").expect("request is taken");
+    let address = admin.address();
+    drop(admin);
+    for mut stream in [kept, silent] {
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).expect("an end in order");
+        assert!(rest.ends_with("starting\n"), "{rest}");
+    }
+    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+}
+
 fn set_lifecycle(source: &Fake, lifecycle: Lifecycle) {
     *source.lifecycle.lock().expect("no test panics with it") = lifecycle;
 }

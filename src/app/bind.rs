@@ -72,7 +72,8 @@ pub(super) fn adopt(
     try_adopt(listener, workers, sockets).map_err(|error| failure(listener, error))
 }
 
-/// Makes every socket of `listener` listen, with a queue as long as the configuration says.
+/// Makes every socket of `listener` listen, with a queue as long as the configuration says. Sockets
+/// that somebody else opened stay as they are.
 ///
 /// # Errors
 /// As [`bind`].
@@ -80,6 +81,9 @@ pub(super) fn listen<'a>(
     listener: &Listener,
     sockets: impl IntoIterator<Item = &'a OwnedFd>,
 ) -> Result<(), BindError> {
+    if !matches!(listener.listen, ListenAddress::Tcp(_) | ListenAddress::Unix(_)) {
+        return Ok(());
+    }
     let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
     for socket in sockets {
         SockRef::from(socket).listen(backlog).map_err(|error| failure(listener, error))?;

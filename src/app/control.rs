@@ -218,6 +218,35 @@ mod tests {
     }
 
     #[test]
+    fn a_successor_takes_the_path_over_without_a_gap() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("control");
+        let (old_orders, old_inbox) = queue();
+        let (new_orders, new_inbox) = queue();
+        let old = Control::start(&path, old_orders).expect("a free path");
+        let gave_up = Control::start_beside(&path, new_orders.clone()).expect("a free path");
+        drop(gave_up);
+        let mut new = Control::start_beside(&path, new_orders).expect("a free path");
+        // Until it appears, the old one is asked; from then on, the new one.
+        for (inbox, appears) in [(&old_inbox, false), (&new_inbox, true)] {
+            if appears {
+                new.appear().expect("a writable directory");
+            }
+            let asked = std::thread::scope(|scope| {
+                let asked = scope.spawn(|| ask(&path, Request::Reload));
+                let Ok(Order::Reload(Some(asker))) = inbox.recv() else { panic!("another order") };
+                asker.send(Err("line 7".to_owned())).expect("it waits");
+                asked.join().expect("no panic")
+            });
+            assert_eq!(asked.expect("an answer"), Response::Refused { error: "line 7".to_owned() });
+        }
+        drop(old);
+        assert!(path.exists(), "the file is another's");
+        drop(new);
+        assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 0);
+    }
+
+    #[test]
     fn nonsense_is_refused_and_a_second_gateway_too() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("control");

@@ -215,7 +215,7 @@ mod tests {
     use std::io;
     use std::net::{SocketAddr, TcpListener, TcpStream};
 
-    use socket2::SockRef;
+    use socket2::{Domain, SockRef, Socket, Type};
 
     use super::*;
 
@@ -267,6 +267,69 @@ mod tests {
         // What the gateway keeps does not hold open what the workers have closed.
         drop(first.open);
         assert!(!is_open(a) && is_open(b) && is_open(c));
+    }
+
+    /// What `listening` has, as a successor gets it.
+    fn inherited(listening: &Listening) -> Vec<InheritedGroup> {
+        let copy = |socket: &Arc<OwnedFd>| socket.try_clone().expect("a descriptor");
+        let groups = listening.groups().into_iter().zip(0..);
+        let inherit = groups.map(|(group, number)| InheritedGroup {
+            number,
+            purpose: group.purpose,
+            address: group.address,
+            sockets: group.sockets.iter().map(copy).collect(),
+        });
+        inherit.collect()
+    }
+
+    #[test]
+    fn a_successor_has_every_socket_whatever_its_number_of_workers() {
+        let [a, b, c] = free_addresses();
+        let (before, after) = (listeners(&[a, b]), listeners(&[c, b]));
+        let mut old = Listening::default();
+        let change = old.prepare(&before, 2, Vec::new()).expect("free ports");
+        let old_sockets = old.commit(change, &before).open;
+        // Sockets for `b` on each worker.
+        for (workers, expected) in [(1, vec![2]), (2, vec![1, 1]), (3, vec![1, 1, 1])] {
+            let mut new = Listening::default();
+            let change = new.prepare(&after, workers, inherited(&old)).expect("free ports");
+            assert_eq!(change.taken, [1], "{workers} workers");
+            assert_eq!(old.sockets_of(&change.taken).len(), 2);
+            let assignment = new.commit(change, &after);
+            let is_b = |id: &BoundId| assignment.serves.contains(&(*id, 1));
+            let for_b =
+                |worker: &Vec<(BoundId, _)>| worker.iter().filter(|(id, _)| is_b(id)).count();
+            let counts: Vec<usize> = assignment.open.iter().map(for_b).collect();
+            assert_eq!(counts, expected, "{workers} workers");
+            // Nothing goes to the sockets that were added until they are made to listen.
+            let listens = |worker: &Vec<(BoundId, socket::Listener)>| {
+                let sockets = worker.iter().filter(|(id, _)| is_b(id));
+                let listens = sockets.filter(|(_, listener)| {
+                    rustix::net::sockopt::socket_acceptconn(&listener.socket).expect("a socket")
+                });
+                listens.count()
+            };
+            assert_eq!(assignment.open.iter().map(listens).sum::<usize>(), 2);
+            new.listen(&after).expect("the port is ours");
+            assert_eq!(assignment.open.iter().map(listens).sum::<usize>(), workers.max(2));
+        }
+        drop((old, old_sockets));
+        assert!(!is_open(a) && !is_open(b), "nobody holds them any more");
+    }
+
+    #[test]
+    fn an_inherited_socket_must_listen() {
+        let [a] = free_addresses();
+        let before = listeners(&[a]);
+        let not_listening = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let group = InheritedGroup {
+            number: 0,
+            purpose: Purpose::Listener,
+            address: bind::key(&before[0].listen),
+            sockets: vec![not_listening.into()],
+        };
+        let error = Listening::default().prepare(&before, 1, vec![group]).expect_err("it does not");
+        assert_eq!(error.error.kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]

@@ -78,6 +78,9 @@ impl Service {
             Order::HandedOver(result) => {
                 if let Some(successor) = self.gateway.end_restart(result) {
                     self.make_way(successor);
+                } else if !self.gateway.is_draining() {
+                    let status = "serving; the last restart failed, see the log";
+                    self.notifier.tell(&[State::Status(status)]);
                 }
             }
             Order::ReopenLogs => self.gateway.reopen_logs(),

@@ -181,7 +181,9 @@ fn kind(kind: &Kind) -> Value {
         Kind::Path => pattern(PATH),
         Kind::SocketAddress => pattern(&format!("{IP}:[0-9]+")),
         Kind::ListenAddress => {
-            pattern(&format!("{IP}:[0-9]+|unix:{PATH}|fd:0*([3-9]|[1-9][0-9]+)"))
+            let descriptor = "fd:0*([3-9]|[1-9][0-9]+)";
+            let activated = "systemd:[ -9;-~]{1,255}";
+            pattern(&format!("{IP}:[0-9]+|unix:{PATH}|{descriptor}|{activated}"))
         }
         Kind::Endpoint => pattern(&format!("({IP}|[A-Za-z0-9_.-]+):0*[1-9][0-9]*|unix:{PATH}")),
         Kind::AccessLog => json!({ "anyOf": [

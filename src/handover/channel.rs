@@ -30,6 +30,9 @@ impl Channel {
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        // Room for some packets, whatever the system's default is.
+        SockRef::from(&ours).set_send_buffer_size(4 * MAX_PACKET)?;
+        SockRef::from(&theirs).set_send_buffer_size(4 * MAX_PACKET)?;
         Ok((Self::new(ours), theirs))
     }
 
@@ -38,8 +41,10 @@ impl Channel {
         Self { socket, deadline: None }
     }
 
-    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
-        self.deadline = deadline;
+    /// From now on, everything together may take this long; `None` is no limit.
+    #[expect(clippy::disallowed_methods, reason = "an edge: a deadline between two processes")]
+    pub fn set_limit(&mut self, limit: Option<Duration>) {
+        self.deadline = limit.map(|limit| Instant::now() + limit);
     }
 
     /// Another handle of this end, for [`interrupt`] from another thread.
@@ -158,7 +163,6 @@ fn or_timed_out(errno: rustix::io::Errno) -> io::Error {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "these tests watch real sockets on the real clock")]
 mod tests {
     use std::io::ErrorKind;
     use std::net::TcpListener;
@@ -230,10 +234,10 @@ mod tests {
     #[test]
     fn the_end_of_the_other_is_seen_and_the_deadline_holds() {
         let (mut ours, theirs) = pair();
-        ours.set_deadline(Some(Instant::now() + Duration::from_millis(20)));
+        ours.set_limit(Some(Duration::from_millis(20)));
         let late = ours.receive().map_err(|error| error.kind());
         assert_eq!(late.map(|_| ()), Err(ErrorKind::TimedOut));
-        ours.set_deadline(None);
+        ours.set_limit(None);
         drop(theirs);
         let gone = ours.receive().map_err(|error| error.kind());
         assert_eq!(gone.map(|_| ()), Err(ErrorKind::UnexpectedEof));
@@ -247,7 +251,7 @@ mod tests {
     fn a_full_way_does_not_hold_up_past_the_deadline() {
         let (mut ours, _theirs) = pair();
         let message = Message::Sessions(Opaque::new(&[7; 60_000]));
-        ours.set_deadline(Some(Instant::now() + Duration::from_millis(20)));
+        ours.set_limit(Some(Duration::from_millis(20)));
         let kind = loop {
             if let Err(error) = ours.send(&message, &[]) {
                 break error.kind();

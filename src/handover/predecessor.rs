@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -114,7 +114,6 @@ impl Drop for HandOver {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "an edge: how long a new process may take")]
 fn hand_over(
     program: &Program,
     offer: Offer,
@@ -122,7 +121,7 @@ fn hand_over(
     theirs: OwnedFd,
     limit: Duration,
 ) -> Result<Successor, String> {
-    channel.set_deadline(Some(Instant::now() + limit));
+    channel.set_limit(Some(limit));
     let path = program.path.display();
     let mut child =
         spawn(program, theirs).map_err(|error| format!("cannot start {path}: {error}"))?;
@@ -130,7 +129,7 @@ fn hand_over(
     tracing::info!(pid, program = %path, "restarting: started the new process");
     match converse(&mut channel, offer) {
         Ok(taken) => {
-            channel.set_deadline(None);
+            channel.set_limit(Some(FAREWELL));
             Ok(Successor { pid, taken, child, channel })
         }
         Err(ended) => Err(explain(ended, &mut child, limit)),
@@ -267,3 +266,6 @@ fn end(child: &mut Child) {
         tracing::warn!(%error, pid = child.id(), "cannot wait for the new process");
     }
 }
+
+/// How long the last word may take.
+const FAREWELL: Duration = Duration::from_secs(1);

@@ -3,6 +3,7 @@
 use std::env;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use super::CHANNEL_VARIABLE;
 use super::channel::Channel;
@@ -96,13 +97,14 @@ impl Predecessor {
     }
 
     /// Says that this process serves and has taken the groups of these numbers; returns when the
-    /// predecessor has stopped accepting, or is gone.
+    /// predecessor has stopped accepting, or is gone, or says nothing for ten seconds.
     pub fn ready(mut self, taken: Vec<u32>) {
+        self.channel.set_limit(Some(RELEASE));
         let said = self.channel.send(&Message::Ready { taken }, &[]).and_then(|()| self.next());
         match said {
             Ok(Message::Released) => {}
             Ok(other) => tracing::warn!(said = other.name(), "the old process is out of turn"),
-            Err(error) => tracing::warn!(%error, "the old process is gone"),
+            Err(error) => tracing::warn!(%error, "the old process does not make way"),
         }
     }
 
@@ -140,6 +142,8 @@ fn out_of_turn(message: &Message) -> io::Error {
     io::Error::other(format!("the running process said \"{}\" out of turn", message.name()))
 }
 
+/// How long the predecessor may take to stop accepting: it does so between two orders.
+const RELEASE: Duration = Duration::from_secs(10);
 /// Most listeners of a configuration, and the admin port.
 const MAX_GROUPS: usize = 4096 + 1;
 /// Of one listener; most workers of a configuration, and what a packet adds.
