@@ -20,10 +20,13 @@ fn parsed(text: &str) -> Config {
     parse("config/tlsgate.toml", text).unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
 }
 
-/// Lines `#key = value`: a comment of prose has a space behind its sign.
+/// Lines `#key = value`: a comment of prose has a space behind its sign, one for editors a colon.
 fn uncommented(text: &str) -> String {
-    let is_default =
-        |line: &&str| line.starts_with('#') && !line.starts_with("# ") && line.len() > 1;
+    let is_default = |line: &&str| {
+        line.starts_with('#')
+            && !["# ", "#:"].iter().any(|sign| line.starts_with(sign))
+            && line.len() > 1
+    };
     let lines: Vec<&str> =
         text.lines().map(|line| if is_default(&line) { &line[1..] } else { line }).collect();
     lines.join("\n")

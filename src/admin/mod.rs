@@ -7,11 +7,14 @@
 mod routes;
 mod status;
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -21,7 +24,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::runtime;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::telemetry::{ReadError, Snapshot};
@@ -32,6 +36,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LAST_RESPONSE: Duration = Duration::from_secs(10);
 /// How long the end of the program waits for the last reads.
 const STOP: Duration = Duration::from_secs(1);
+/// How long a connection that was accepted before the port was retired may take to send a request.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
 /// Threads that wait for snapshots; the aggregator answers all of them together.
 const READERS: usize = 8;
 /// Longest request line and headers, in bytes.
@@ -72,6 +78,11 @@ impl Lifecycle {
 #[derive(Debug)]
 pub struct Admin {
     address: SocketAddr,
+    /// A second descriptor of the listening socket, for a successor.
+    socket: Option<Arc<OwnedFd>>,
+    accepting: AbortHandle,
+    /// Set when open connections are to end with the response under way.
+    retired: watch::Sender<bool>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -91,25 +102,25 @@ const LIMITS: Limits =
     Limits { connections: 64, header: Duration::from_secs(5), lifetime: Duration::from_secs(60) };
 
 impl Admin {
-    /// Binds the port and starts the thread.
+    /// Serves on `listener`, on a thread of its own.
     ///
     /// # Errors
-    /// When the address cannot be bound or the thread cannot be created.
+    /// When the socket cannot be watched or the thread cannot be created.
     pub fn start(
-        listen: SocketAddr,
+        listener: TcpListener,
         source: Arc<dyn StatusSource + Send + Sync>,
     ) -> io::Result<Self> {
-        Self::start_with(listen, source, LIMITS)
+        Self::start_with(listener, source, LIMITS)
     }
 
     fn start_with(
-        listen: SocketAddr,
+        listener: TcpListener,
         source: Arc<dyn StatusSource + Send + Sync>,
         limits: Limits,
     ) -> io::Result<Self> {
-        let listener = TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
+        let socket = Some(Arc::new(listener.try_clone()?.into()));
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(READERS)
@@ -120,15 +131,35 @@ impl Admin {
             tokio::net::TcpListener::from_std(listener)?
         };
         let (stop, stopped) = oneshot::channel();
+        let (retired, retirement) = watch::channel(false);
+        let refused = Arc::new(AtomicU64::new(0));
+        let router = routes::router(source, Arc::clone(&refused));
+        let places = Arc::new(Semaphore::new(limits.connections));
+        let last = last_connections(limits.connections, Arc::clone(&places), retirement.clone());
+        let service = Service { router, limits, retirement };
+        let accepting = accept(listener, service, places, refused);
+        let accepting = runtime.spawn(accepting).abort_handle();
         let thread = Builder::new().name("admin".to_owned()).spawn(move || {
-            let refused = Arc::new(AtomicU64::new(0));
-            let router = routes::router(source, Arc::clone(&refused));
-            runtime.spawn(accept(listener, router, limits, refused));
             // An error says that the owner is gone without a word: a reason to stop as well.
             drop(runtime.block_on(stopped));
+            runtime.block_on(last);
             runtime.shutdown_timeout(STOP);
         })?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        let (stop, thread) = (Some(stop), Some(thread));
+        Ok(Self { address, socket, accepting, retired, stop, thread })
+    }
+
+    /// The listening socket, for a successor; `None` once it is retired.
+    pub fn socket(&self) -> Option<Arc<OwnedFd>> {
+        self.socket.clone()
+    }
+
+    /// Accepts nothing more and closes the listening socket. Connections end with the response
+    /// under way, or with that to a request that comes at once; the owner's end waits for that.
+    pub fn retire(&mut self) {
+        self.socket = None;
+        self.accepting.abort();
+        self.retired.send_replace(true);
     }
 
     /// The address that is really bound: the port is known even if port 0 was asked for.
@@ -149,13 +180,30 @@ impl Drop for Admin {
     }
 }
 
-async fn accept(
-    listener: tokio::net::TcpListener,
+/// What each connection is served with.
+#[derive(Clone)]
+struct Service {
     router: Router,
     limits: Limits,
+    retirement: watch::Receiver<bool>,
+}
+
+/// Waits for the connections of a port that is retired.
+async fn last_connections(most: usize, places: Arc<Semaphore>, retirement: watch::Receiver<bool>) {
+    let is_retired = *retirement.borrow();
+    if is_retired {
+        let all = u32::try_from(most).unwrap_or(u32::MAX);
+        // Those that take longer are cut off.
+        let _in_time = timeout(2 * LAST_REQUEST, places.acquire_many(all)).await;
+    }
+}
+
+async fn accept(
+    listener: tokio::net::TcpListener,
+    service: Service,
+    places: Arc<Semaphore>,
     refused: Arc<AtomicU64>,
 ) {
-    let places = Arc::new(Semaphore::new(limits.connections));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -169,30 +217,48 @@ async fn accept(
             refused.fetch_add(1, Ordering::Relaxed);
             continue;
         };
-        let router = router.clone();
+        let service = service.clone();
         tokio::spawn(async move {
-            serve(stream, router, limits).await;
+            serve(stream, service).await;
             drop(place);
         });
     }
 }
 
-async fn serve(stream: TcpStream, router: Router, limits: Limits) {
+async fn serve(stream: TcpStream, service: Service) {
+    let Service { router, limits, mut retirement } = service;
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
-    let mut end = timeout(limits.lifetime, connection.as_mut()).await;
-    if end.is_err() {
-        connection.as_mut().graceful_shutdown();
-        end = timeout(LAST_RESPONSE, connection).await;
-    }
+    let end = {
+        let mut time_to_go = pin!(timeout(limits.lifetime, retired(&mut retirement)));
+        poll_fn(|context| match connection.as_mut().poll(context) {
+            Poll::Ready(end) => Poll::Ready(Some(end)),
+            Poll::Pending => time_to_go.as_mut().poll(context).map(|_| None),
+        })
+        .await
+    };
+    let end = match end {
+        Some(end) => Ok(end),
+        None => {
+            connection.as_mut().graceful_shutdown();
+            timeout(LAST_RESPONSE, connection).await
+        }
+    };
     match end {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a connection to the admin port broke"),
         Err(_) => tracing::debug!("a connection to the admin port took too long"),
+    }
+}
+
+async fn retired(retirement: &mut watch::Receiver<bool>) {
+    // An error says that the owner is gone, which ends everything.
+    if retirement.wait_for(|retired| *retired).await.is_ok() {
+        sleep(LAST_REQUEST).await;
     }
 }
 

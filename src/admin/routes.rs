@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
@@ -14,10 +13,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::{Lifecycle, StatusSource, status};
+use crate::telemetry::snapshot::STUCK;
 use crate::telemetry::{ReadError, Snapshot, names, prometheus};
 
-/// A shard that has not answered for this long is stuck.
-const STUCK: Duration = Duration::from_secs(5);
 /// Largest body of a request, in bytes. No path reads one.
 const MAX_BODY: u64 = 1_024;
 

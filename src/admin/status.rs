@@ -14,8 +14,10 @@ use crate::telemetry::counters::{AcceptError, Refusal};
 use crate::telemetry::shared::SharedValues;
 use crate::telemetry::snapshot::{ListenerView, PercentileRow, QUANTILES, Span};
 use crate::telemetry::{
-    CertificateFacts, EngineCounters, ListenerCounters, ProcessFigures, ShardGauges, Snapshot,
+    CertificateFacts, ConfigFacts, EngineCounters, ListenerCounters, ProcessFigures, ShardGauges,
+    Snapshot,
 };
+use crate::tls::resumption::{Epoch, Rank, TicketStats};
 
 type Table = BTreeMap<&'static str, u64>;
 
@@ -37,10 +39,14 @@ struct Status<'a> {
     uptime_seconds: u64,
     workers: usize,
     process: ProcessFigures,
+    config: &'a ConfigFacts,
+    /// Open connections by generation of the configuration.
+    generations: BTreeMap<u64, u64>,
     connections: Connections,
     listeners: Vec<Listener<'a>>,
     percentiles: Vec<Percentiles>,
     certificates: Vec<Certificate<'a>>,
+    tickets: Tickets,
     shared: SharedValues,
     shards: Vec<Shard>,
 }
@@ -94,6 +100,14 @@ struct Certificate<'a> {
 }
 
 #[derive(Serialize)]
+struct Tickets {
+    issued: u64,
+    /// By the epoch of the key, and by the secret that it was derived from.
+    accepted: BTreeMap<&'static str, Table>,
+    rejected: Table,
+}
+
+#[derive(Serialize)]
 struct Shard {
     answered_ms_ago: u64,
     missed_collections: u64,
@@ -115,6 +129,8 @@ impl<'a> Status<'a> {
             uptime_seconds: snapshot.uptime().as_secs(),
             workers: snapshot.shards.len(),
             process: facts.process,
+            config: &facts.config,
+            generations: snapshot.generations.iter().copied().collect(),
             connections: Connections::of(snapshot),
             listeners: snapshot.listeners.iter().map(|view| Listener::of(view, snapshot)).collect(),
             percentiles: percentiles.map(|row| Percentiles::of(row, &snapshot.covers)).collect(),
@@ -123,6 +139,7 @@ impl<'a> Status<'a> {
                 .iter()
                 .map(|certificate| Certificate::of(certificate, snapshot.taken_unix_ms))
                 .collect(),
+            tickets: Tickets::of(&facts.tickets),
             shared: snapshot.shared,
             shards: snapshot
                 .shards
@@ -200,6 +217,25 @@ impl<'a> Certificate<'a> {
             serial: &facts.serial,
             not_after_unix: facts.not_after_unix,
             days_left: facts.not_after_unix.saturating_sub(now).div_euclid(86_400),
+        }
+    }
+}
+
+impl Tickets {
+    fn of(stats: &TicketStats) -> Self {
+        let of_epoch = |epoch: Epoch| {
+            let by_rank = stats.accepted[epoch as usize];
+            without_zeros(Rank::ALL.map(|rank| (rank.as_str(), by_rank[rank as usize])))
+        };
+        let accepted = Epoch::ALL.map(|epoch| (epoch.as_str(), of_epoch(epoch)));
+        let mut rejected = Table::new();
+        for (cause, _, value) in stats.rejected().filter(|(_, _, value)| *value > 0) {
+            *rejected.entry(cause).or_default() += value;
+        }
+        Self {
+            issued: stats.issued,
+            accepted: accepted.into_iter().filter(|(_, ranks)| !ranks.is_empty()).collect(),
+            rejected,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::telemetry::{
     Aggregator, AggregatorHandle, AnswerSender, ListenerNames, ShardPort, ShardSnapshot,
     ShardTelemetry,
 };
+use crate::tls::resumption::TicketStats;
 
 /// A source whose answers the test sets.
 struct Fake {
@@ -39,11 +40,11 @@ fn fake(snapshot: Snapshot) -> Arc<Fake> {
 
 fn start(source: &Arc<Fake>, limits: Limits) -> Admin {
     let source = Arc::clone(source);
-    Admin::start_with(local(), source, limits).expect("a free port on loopback")
+    Admin::start_with(local(), source, limits).expect("a thread")
 }
 
-fn local() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
+fn local() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").expect("a free port on loopback")
 }
 
 fn connect(admin: &Admin) -> TcpStream {
@@ -65,6 +66,39 @@ fn exchange(admin: &Admin, request: &str) -> (u16, String, String) {
 
 fn get(admin: &Admin, path: &str) -> (u16, String, String) {
     exchange(admin, &format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
+}
+
+#[test]
+fn a_retired_port_answers_whom_it_has_accepted() {
+    let source = fake(Snapshot::default());
+    let mut admin = start(&source, LIMITS);
+    // One that has yet to ask, and one that has asked before and may ask again. That was accepted
+    // later.
+    let mut silent = connect(&admin);
+    let mut kept = connect(&admin);
+    kept.write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").expect("request is taken");
+    let mut first = [0; 12];
+    kept.read_exact(&mut first).expect("a response");
+    let socket = admin.socket().expect("it listens");
+    admin.retire();
+    assert!(admin.socket().is_none());
+    // Whoever else has the socket goes on.
+    let other = TcpListener::from(socket.try_clone().expect("a descriptor"));
+    drop(socket);
+    let waiting = TcpStream::connect(admin.address()).expect("somebody listens");
+    other.set_nonblocking(false).expect("an open socket");
+    let (accepted, peer) = other.accept().expect("it waits in the queue");
+    assert_eq!(peer, waiting.local_addr().expect("connected"));
+    drop((accepted, other));
+    silent.write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").expect("request is taken");
+    let address = admin.address();
+    drop(admin);
+    for mut stream in [kept, silent] {
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).expect("an end in order");
+        assert!(rest.ends_with("starting\n"), "{rest}");
+    }
+    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
 }
 
 fn set_lifecycle(source: &Fake, lifecycle: Lifecycle) {
@@ -220,6 +254,13 @@ fn facts() -> Facts {
             serial: "01".into(),
             not_after_unix: 86_400,
         }],
+        tickets: TicketStats {
+            issued: 3,
+            accepted: [[0, 1], [2, 0], [0, 0]],
+            expired: [1, 0, 1],
+            unknown_key: 4,
+            malformed: 0,
+        },
         ..Facts::default()
     }
 }
@@ -240,7 +281,7 @@ fn status_and_metrics_show_what_shards_measured() {
     let aggregator = Aggregator::start(inbox, ports.collect(), Box::new(facts), Arc::default())
         .expect("thread starts");
     let source = Arc::new(Real(aggregator.handle()));
-    let admin = Admin::start(local(), source).expect("a free port on loopback");
+    let admin = Admin::start(local(), source).expect("a thread");
 
     let (code, head, body) = get(&admin, "/status");
     assert_eq!(code, 200);
@@ -253,6 +294,12 @@ fn status_and_metrics_show_what_shards_measured() {
     assert_eq!(status["connections"]["open_connections"], 2);
     assert_eq!(status["listeners"][0]["address"], "127.0.0.1:5061");
     assert_eq!(status["listeners"][0]["handshakes_resumed"], 2);
+    let tickets = serde_json::json!({
+        "issued": 3,
+        "accepted": { "previous": { "older": 1 }, "current": { "first": 2 } },
+        "rejected": { "expired": 2, "unknown_key": 4 },
+    });
+    assert_eq!(status["tickets"], tickets);
     let expired = status["certificates"][0]["days_left"].as_i64().expect("is a number");
     assert!(expired < -10_000, "{expired}");
     let rows = status["percentiles"].as_array().expect("is a list");

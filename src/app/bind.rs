@@ -1,24 +1,28 @@
-//! Listening sockets: one per worker for TCP, one shared by all for unix and inherited ones.
+//! Listening sockets: one per worker for TCP, shared by all for unix and inherited ones.
 
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use crate::config::model::{ListenAddress, Listener};
-use crate::engine::socket::{self, set_tcp_options};
+use crate::config::model::{Keepalive, ListenAddress, Listener};
+use crate::engine::socket::set_tcp_options;
 use crate::sys::inherited;
+use crate::systemd::Activation;
 
 /// A bound listener.
 #[derive(Debug)]
 pub(super) struct Bound {
-    /// One socket per worker.
-    pub listeners: Vec<socket::Listener>,
+    /// At least one.
+    pub sockets: Vec<OwnedFd>,
+    /// Each socket is for every worker. Else each is for one, and every worker has one.
+    pub shared: bool,
     /// The address it really got, as text.
     pub address: String,
 }
@@ -33,24 +37,77 @@ pub struct BindError {
     pub hint: &'static str,
 }
 
-/// Binds `listener` for `workers` workers.
+/// Binds `listener` for `workers` workers. `passed` is what systemd passed.
 ///
 /// # Errors
 /// What the kernel said, and what to do about it.
-pub(super) fn bind(listener: &Listener, workers: usize) -> Result<Bound, BindError> {
+pub(super) fn bind(
+    listener: &Listener,
+    workers: usize,
+    passed: &Activation,
+) -> Result<Bound, BindError> {
     let bound = match &listener.listen {
         ListenAddress::Tcp(address) => {
             free_port(*address).and_then(|()| bind_tcp(listener, *address, workers))
         }
-        ListenAddress::Unix(path) => bind_unix(listener, path, workers),
-        ListenAddress::Inherited(fd) => inherit(listener, *fd, workers),
+        ListenAddress::Unix(path) => bind_unix(listener, path),
+        ListenAddress::Inherited(fd) => inherit(listener, &[*fd]),
+        ListenAddress::Activated(name) => {
+            activated(name, passed).and_then(|descriptors| inherit(listener, &descriptors))
+        }
     };
-    bound.map_err(|error| BindError {
+    bound.map_err(|error| failure(listener, error))
+}
+
+/// Takes `sockets`, with which a predecessor has listened on the address of `listener`, for
+/// `workers` workers. What is bound besides does not listen yet: see [`listen`].
+///
+/// # Errors
+/// As [`bind`].
+pub(super) fn adopt(
+    listener: &Listener,
+    workers: usize,
+    sockets: Vec<OwnedFd>,
+) -> Result<Bound, BindError> {
+    try_adopt(listener, workers, sockets).map_err(|error| failure(listener, error))
+}
+
+/// Makes every socket of `listener` listen, with a queue as long as the configuration says. Sockets
+/// that somebody else opened stay as they are.
+///
+/// # Errors
+/// As [`bind`].
+pub(super) fn listen<'a>(
+    listener: &Listener,
+    sockets: impl IntoIterator<Item = &'a OwnedFd>,
+) -> Result<(), BindError> {
+    if !matches!(listener.listen, ListenAddress::Tcp(_) | ListenAddress::Unix(_)) {
+        return Ok(());
+    }
+    let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
+    for socket in sockets {
+        SockRef::from(socket).listen(backlog).map_err(|error| failure(listener, error))?;
+    }
+    Ok(())
+}
+
+/// Tells the listener of a predecessor that `address` is: as the configuration has it, in bytes.
+pub(super) fn key(address: &ListenAddress) -> Vec<u8> {
+    match address {
+        // A path need not be text.
+        ListenAddress::Unix(path) => [b"unix:", path.as_os_str().as_bytes()].concat(),
+        address => describe(address).into_bytes(),
+    }
+}
+
+/// `error` as what happened to `listener`.
+pub(super) fn failure(listener: &Listener, error: io::Error) -> BindError {
+    BindError {
         listener: listener.name.clone(),
         address: describe(&listener.listen),
         hint: hint(&error),
         error,
-    })
+    }
 }
 
 /// A listen address as it stands in the configuration.
@@ -59,31 +116,70 @@ fn describe(address: &ListenAddress) -> String {
         ListenAddress::Tcp(address) => address.to_string(),
         ListenAddress::Unix(path) => format!("unix:{}", path.display()),
         ListenAddress::Inherited(fd) => format!("fd:{fd}"),
+        ListenAddress::Activated(name) => format!("systemd:{name}"),
     }
 }
 
 fn bind_tcp(listener: &Listener, address: SocketAddr, workers: usize) -> io::Result<Bound> {
-    let mut address = address;
-    let mut listeners = Vec::with_capacity(workers);
-    for _ in 0..workers {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        if address.is_ipv6() {
-            // "[::]" means IPv6; IPv4 has a listener of its own.
-            socket.set_only_v6(true)?;
-        }
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        // Accepted sockets inherit these, which saves the calls for each of them.
-        set_tcp_options(&socket, &listener.keepalive)?;
-        socket.bind(&SockAddr::from(address))?;
-        socket.listen(i32::try_from(listener.backlog).unwrap_or(i32::MAX))?;
-        if let Some(actual) = socket.local_addr()?.as_socket() {
-            // Port 0: the other workers share the port that the first one got.
-            address = actual;
-        }
-        listeners.push(socket::Listener { socket: socket.into(), shared: false });
+    let first = tcp_socket(listener, address)?;
+    // Port 0: the other workers share the port that the first one got.
+    let address = first.local_addr()?.as_socket().unwrap_or(address);
+    let mut sockets = vec![OwnedFd::from(first)];
+    for _ in 1..workers {
+        sockets.push(tcp_socket(listener, address)?.into());
     }
-    Ok(Bound { listeners, address: address.to_string() })
+    let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
+    sockets.iter().try_for_each(|socket| SockRef::from(socket).listen(backlog))?;
+    Ok(Bound { sockets, shared: false, address: address.to_string() })
+}
+
+/// A bound socket that does not listen.
+fn tcp_socket(listener: &Listener, address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // "[::]" means IPv6; IPv4 has a listener of its own.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    // Accepted sockets inherit these, which saves the calls for each of them.
+    set_tcp_options(&socket, &listener.keepalive)?;
+    socket.bind(&SockAddr::from(address))?;
+    Ok(socket)
+}
+
+fn try_adopt(listener: &Listener, workers: usize, mut sockets: Vec<OwnedFd>) -> io::Result<Bound> {
+    for socket in &sockets {
+        inherited::refuse_unless_listening(socket)?;
+        change_tcp_options(socket, &listener.keepalive)?;
+    }
+    let shared = !matches!(listener.listen, ListenAddress::Tcp(_));
+    let address = match &listener.listen {
+        ListenAddress::Unix(_) => describe(&listener.listen),
+        ListenAddress::Inherited(_) | ListenAddress::Activated(_) => actual(listener, &sockets)?,
+        ListenAddress::Tcp(address) => {
+            let first = sockets.first().map(SockRef::from);
+            let first = first.map(|first| first.local_addr()).transpose()?;
+            let address = first.and_then(|first| first.as_socket()).unwrap_or(*address);
+            // More workers than before.
+            while sockets.len() < workers {
+                sockets.push(tcp_socket(listener, address)?.into());
+            }
+            address.to_string()
+        }
+    };
+    Ok(Bound { sockets, shared, address })
+}
+
+/// As [`set_tcp_options`], on a socket that may have had others. Unix sockets have none.
+pub(super) fn change_tcp_options(socket: &OwnedFd, keepalive: &Keepalive) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    if socket.local_addr()?.as_socket().is_none() {
+        return Ok(());
+    }
+    socket.set_keepalive(keepalive.idle.is_some())?;
+    socket.set_tcp_user_timeout(None)?;
+    set_tcp_options(&socket, keepalive)
 }
 
 /// With SO_REUSEPORT alone, a second gateway of the same user would silently share the port.
@@ -114,16 +210,17 @@ fn try_port(address: SocketAddr) -> io::Result<()> {
     socket.bind(&SockAddr::from(address))
 }
 
-fn bind_unix(listener: &Listener, path: &Path, workers: usize) -> io::Result<Bound> {
+fn bind_unix(listener: &Listener, path: &Path) -> io::Result<Bound> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     socket.listen(i32::try_from(listener.backlog).unwrap_or(i32::MAX))?;
-    share(&socket.into(), workers, format!("unix:{}", path.display()))
+    let address = describe(&listener.listen);
+    Ok(Bound { sockets: vec![socket.into()], shared: true, address })
 }
 
 /// Removes a socket file that nobody listens on any more.
-fn remove_stale(path: &Path) -> io::Result<()> {
+pub(super) fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     if !is_socket {
         return Ok(());
@@ -135,22 +232,42 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-fn inherit(listener: &Listener, fd: i32, workers: usize) -> io::Result<Bound> {
-    let socket = Socket::from(inherited::take_listener(fd)?);
-    let address = match socket.local_addr()?.as_socket() {
-        Some(address) => {
-            set_tcp_options(&socket, &listener.keepalive)?;
-            format!("{address} (fd:{fd})")
-        }
-        None => format!("fd:{fd}"),
-    };
-    share(&socket.into(), workers, address)
+fn inherit(listener: &Listener, descriptors: &[i32]) -> io::Result<Bound> {
+    let sockets = descriptors.iter().map(|fd| inherited::take_listener(*fd));
+    let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
+    for socket in &sockets {
+        change_tcp_options(socket, &listener.keepalive)?;
+    }
+    let address = actual(listener, &sockets)?;
+    Ok(Bound { sockets, shared: true, address })
 }
 
-fn share(socket: &OwnedFd, workers: usize, address: String) -> io::Result<Bound> {
-    let clone = |_| Ok(socket::Listener { socket: socket.try_clone()?, shared: true });
-    let listeners = (0..workers).map(clone).collect::<io::Result<_>>()?;
-    Ok(Bound { listeners, address })
+/// The descriptors that systemd passed under that name.
+fn activated(name: &str, passed: &Activation) -> io::Result<Vec<i32>> {
+    let descriptors: Vec<i32> = passed.named(name).collect();
+    if descriptors.is_empty() {
+        let names = match passed.names() {
+            names if names.is_empty() => "none at all".to_owned(),
+            names => names.join(", "),
+        };
+        let text = format!("systemd passed no socket of that name (but {names})");
+        return Err(io::Error::new(io::ErrorKind::NotFound, text));
+    }
+    Ok(descriptors)
+}
+
+/// Where inherited sockets listen, and what they were inherited as.
+fn actual(listener: &Listener, sockets: &[OwnedFd]) -> io::Result<String> {
+    let mut addresses = Vec::new();
+    for socket in sockets {
+        addresses.extend(SockRef::from(socket).local_addr()?.as_socket());
+    }
+    let described = describe(&listener.listen);
+    if addresses.is_empty() {
+        return Ok(described);
+    }
+    let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+    Ok(format!("{} ({described})", addresses.join(", ")))
 }
 
 const BIND_TRIES: u32 = 10;

@@ -1,90 +1,130 @@
 //! Configuration → policy: reads the files and looks up the names that the configuration mentions.
 
+use std::collections::HashMap;
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
-use crate::config::model::{Config, DownstreamTls, Endpoint, Listener};
+use super::standing::{MAX_NAMES, Standing};
+use crate::config::model::{self, Config, DownstreamTls, Endpoint, Listener};
 use crate::config::{Diagnostic, Diagnostics};
 use crate::engine::Address;
 use crate::policy::{ListenerPolicy, Policy};
-use crate::telemetry::CertificateFacts;
+use crate::telemetry::{CertificateFacts, ListenerNames};
 use crate::tls::ServerProfile;
-use crate::tls::identity::{self, Identities, IdentityProblem};
+use crate::tls::file::FileProblem;
+use crate::tls::identity::{self, Identities};
 use crate::tls::provider::provider;
-use crate::tls::resumption::{Clock, Domain, SessionStore};
+use crate::tls::resumption::{Domain, DomainId, Secrets};
 use crate::tls::server_config::server_config;
 
 /// A configuration that can be run.
 pub struct Compiled {
     pub policy: Arc<Policy>,
-    pub store: Arc<SessionStore>,
-    /// One per listener.
-    pub domains: Vec<Domain>,
+    /// As [`Standing::names`], with what is new.
+    pub names: ListenerNames,
+    /// For [`Resumption::set`](crate::tls::resumption::Resumption::set), when the policy takes
+    /// effect.
+    pub secrets: Option<Secrets>,
     pub certificates: Vec<CertificateFacts>,
     /// Worth telling, and no reason not to start.
     pub warnings: Vec<String>,
 }
 
-/// Compiles `config`, which was read from `file_name`. `now` is Unix time in seconds.
+/// Compiles `config`, which was read from `file_name`, to follow what `standing` ran before.
+/// `now` is Unix time in seconds.
 ///
 /// # Errors
-/// Everything that is wrong with certificates, keys and upstream names, at once.
-pub fn compile(file_name: &str, config: &Config, now: i64) -> Result<Compiled, Diagnostics> {
+/// Everything that is wrong with certificates, keys, secrets and upstream names, at once.
+pub fn compile(
+    file_name: &str,
+    config: &Config,
+    standing: &Standing,
+    now: i64,
+) -> Result<Compiled, Diagnostics> {
+    let Some((names, indexes)) = standing.names_with(&config.listeners) else {
+        return Err(too_many_names(file_name));
+    };
     let mut compiled = Compiler {
         file_name,
         now,
-        store: SessionStore::new(&config.resumption, Clock::system()),
+        generation: standing.generation + 1,
+        indexes,
+        standing,
         listeners: Vec::new(),
-        domains: Vec::new(),
         certificates: Vec::new(),
         warnings: Vec::new(),
         diagnostics: Diagnostics::default(),
     };
-    for (index, listener) in config.listeners.iter().enumerate() {
-        compiled.listener(index, listener);
+    for (position, listener) in config.listeners.iter().enumerate() {
+        compiled.listener(position, listener);
     }
+    let secrets = secrets(file_name, &config.resumption, &mut compiled.diagnostics);
     if !compiled.diagnostics.is_empty() {
         return Err(compiled.diagnostics);
     }
     Ok(Compiled {
-        policy: Arc::new(Policy { listeners: compiled.listeners }),
-        store: compiled.store,
-        domains: compiled.domains,
+        policy: Arc::new(Policy { generation: compiled.generation, listeners: compiled.listeners }),
+        names,
+        secrets,
         certificates: compiled.certificates,
         warnings: compiled.warnings,
     })
 }
 
-/// Checks the files that TLS sections name, for a configuration that is wrong elsewhere.
+/// Checks the files that these sections name, for a configuration that is wrong elsewhere.
 pub(super) fn check_files(
     file_name: &str,
+    resumption: Option<&model::Resumption>,
     sections: &[(String, DownstreamTls)],
     diagnostics: &mut Diagnostics,
 ) {
+    if let Some(resumption) = resumption {
+        // They are read again when the rest is right.
+        let _secrets = secrets(file_name, resumption, diagnostics);
+    }
     for (listener, tls) in sections {
         for problem in identity::load(tls, &provider()).err().unwrap_or_default() {
-            diagnostics.push(diagnostic(file_name, listener, problem));
+            diagnostics.push(tls_diagnostic(file_name, listener, problem));
         }
     }
+}
+
+/// The secrets of tickets, `None` where no file gives them or where it has problems.
+fn secrets(
+    file_name: &str,
+    resumption: &model::Resumption,
+    diagnostics: &mut Diagnostics,
+) -> Option<Secrets> {
+    Secrets::load(resumption).unwrap_or_else(|problems| {
+        for problem in problems {
+            diagnostics.push(diagnostic(file_name, "resumption", problem));
+        }
+        None
+    })
 }
 
 struct Compiler<'a> {
     file_name: &'a str,
     now: i64,
-    store: Arc<SessionStore>,
+    generation: u64,
+    /// Of every listener in telemetry, by name.
+    indexes: HashMap<Arc<str>, usize>,
+    standing: &'a Standing,
     listeners: Vec<Arc<ListenerPolicy>>,
-    domains: Vec<Domain>,
     certificates: Vec<CertificateFacts>,
     warnings: Vec<String>,
     diagnostics: Diagnostics,
 }
 
 impl Compiler<'_> {
-    fn listener(&mut self, index: usize, listener: &Listener) {
+    fn listener(&mut self, position: usize, listener: &Listener) {
         let name: Arc<str> = listener.name.as_str().into();
+        let index = self.indexes[&name];
         let upstreams = self.upstreams(listener);
-        let Some(tls) = self.tls(index, listener, &name) else { return };
+        let Some(tls) = self.tls(listener, &name) else { return };
         self.listeners.push(Arc::new(ListenerPolicy {
+            generation: self.generation,
+            position,
             index,
             name,
             tls,
@@ -96,26 +136,23 @@ impl Compiler<'_> {
         }));
     }
 
-    fn tls(&mut self, index: usize, listener: &Listener, name: &Arc<str>) -> Option<ServerProfile> {
+    fn tls(&mut self, listener: &Listener, name: &Arc<str>) -> Option<ServerProfile> {
         let provider = provider();
         let identities = match identity::load(&listener.tls, &provider) {
             Ok(identities) => identities,
             Err(problems) => {
                 for problem in problems {
-                    self.diagnostics.push(diagnostic(self.file_name, &listener.name, problem));
+                    self.diagnostics.push(tls_diagnostic(self.file_name, &listener.name, problem));
                 }
                 return None;
             }
         };
         self.note_certificates(name, &identities);
-        let domain = Domain::new(listener.tls.resumption, &self.store, index as u64);
-        let compiled = domain.and_then(|domain| {
-            let config = server_config(&listener.tls, &identities, &domain, &provider)?;
-            Ok((config, domain))
-        });
-        match compiled {
-            Ok((config, domain)) => {
-                self.domains.push(domain);
+        let (mode, names) = (listener.tls.client_cert, identities.names());
+        let id = DomainId::new(name, mode, &identities.trusted, &names);
+        let domain = Domain::new(listener.tls.resumption, id, &self.standing.resumption);
+        match server_config(&listener.tls, &identities, &domain, &provider) {
+            Ok(config) => {
                 let resolver = Arc::clone(&identities.resolver);
                 Some(ServerProfile::new(config, resolver, &listener.tls))
             }
@@ -180,12 +217,32 @@ impl Compiler<'_> {
     }
 }
 
-fn diagnostic(file_name: &str, listener: &str, problem: IdentityProblem) -> Diagnostic {
+fn too_many_names(file_name: &str) -> Diagnostics {
+    let mut diagnostics = Diagnostics::default();
+    diagnostics.push(Diagnostic {
+        file: file_name.to_owned(),
+        line: 1,
+        column: 1,
+        key: "listener".to_owned(),
+        message: format!("has names that, with those used before, are over {MAX_NAMES}"),
+        found: String::new(),
+        allowed: String::new(),
+        hint: "Keep the names of listeners that stay, or restart: counters are kept by name."
+            .to_owned(),
+    });
+    diagnostics
+}
+
+fn tls_diagnostic(file_name: &str, listener: &str, problem: FileProblem) -> Diagnostic {
+    diagnostic(file_name, &format!("listener[{listener}].tls"), problem)
+}
+
+fn diagnostic(file_name: &str, table: &str, problem: FileProblem) -> Diagnostic {
     Diagnostic {
         file: file_name.to_owned(),
         line: problem.line,
         column: 1,
-        key: format!("listener[{listener}].tls.{}", problem.key),
+        key: format!("{table}.{}", problem.key),
         message: format!("{} cannot be used", problem.file.display()),
         found: problem.found,
         allowed: problem.allowed.to_owned(),

@@ -27,7 +27,8 @@ pub(super) fn raise(configured: Option<u32>, workers: usize, listeners: usize) -
 }
 
 fn derive(descriptors: u64, configured: Option<u32>, workers: usize, listeners: usize) -> Limits {
-    let own = OWN + (workers * (PER_WORKER + listeners)) as u64;
+    // The gateway keeps a second descriptor of each listening socket.
+    let own = OWN + (workers * (PER_WORKER + 2 * listeners)) as u64;
     let possible = u32::try_from(descriptors.saturating_sub(own) / 2).unwrap_or(u32::MAX).max(1);
     let wanted = configured.unwrap_or(possible.min(DEFAULT_MOST));
     Limits {
@@ -51,7 +52,7 @@ mod tests {
     #[test]
     fn two_descriptors_per_connection() {
         let limits = derive(20_000, None, 1, 1);
-        assert_eq!(limits.max_connections, (20_000 - 96 - 5) / 2);
+        assert_eq!(limits.max_connections, (20_000 - 96 - 6) / 2);
         assert_eq!(limits.reduced_from, None);
     }
 
@@ -59,7 +60,7 @@ mod tests {
     fn a_configured_limit_holds_as_far_as_descriptors_go() {
         assert_eq!(derive(20_000, Some(500), 2, 1).max_connections, 500);
         let reduced = derive(1_024, Some(5_000), 2, 1);
-        assert_eq!((reduced.max_connections, reduced.reduced_from), (459, Some(5_000)));
+        assert_eq!((reduced.max_connections, reduced.reduced_from), (458, Some(5_000)));
     }
 
     #[test]

@@ -2,42 +2,72 @@
 
 mod bind;
 mod compile;
+pub mod control;
 mod limits;
+mod listening;
+pub mod orders;
+mod reload;
+mod restart;
+mod standing;
+mod start;
 mod status;
+mod watch;
 mod workers;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::admin::{Admin, Lifecycle};
+use crate::config::model::LogLevel;
 use crate::config::{self, Config, Diagnostics};
-use crate::engine::probe::{self, Chosen};
-use crate::shard::mailbox::{self, Command};
+use crate::engine::probe::Chosen;
+use crate::handover::HandOver;
+use crate::shard::mailbox::{BoundId, Command};
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::aggregator::answer_channel;
-use crate::telemetry::{
-    Aggregator, AggregatorHandle, ListenerFacts, ListenerNames, ShardPort, SharedCounters,
-};
+use crate::telemetry::{Aggregator, AggregatorHandle, ListenerFacts};
 pub use bind::BindError;
 pub use compile::{Compiled, compile};
-use status::{Status, StatusParts};
-use workers::Plan;
+use control::Control;
+use listening::Listening;
+pub use reload::{ReloadError, Reloaded};
+pub use standing::Standing;
+pub use start::Prepared;
+use status::Status;
+use watch::Stamps;
 pub use workers::default_count;
+
+/// A configuration that was read and compiled, with the file it came from.
+pub struct Loaded {
+    pub file: PathBuf,
+    pub config: Config,
+    pub compiled: Compiled,
+    pub standing: Standing,
+    /// Of the files that it names, before they were read.
+    stamps: Stamps,
+}
 
 /// A running gateway.
 pub struct Gateway {
-    workers: Vec<mailbox::Address>,
+    file: PathBuf,
+    /// What runs.
+    config: Config,
+    stamps: Stamps,
+    standing: Standing,
+    listening: Listening,
+    workers: Vec<workers::Address>,
     threads: Threads,
     status: Arc<Status>,
-    listeners: Vec<ListenerFacts>,
     chosen: Chosen,
-    drain_timeout: Duration,
+    draining: bool,
+    control: Option<Control>,
+    /// A restart that is under way.
+    hand_over: Option<HandOver>,
     // Dropped in this order: readers before what they read.
     admin: Option<Admin>,
     aggregator: Aggregator,
-    access: Option<AccessLog>,
+    access: AccessLog,
 }
 
 /// How a gateway ended.
@@ -64,29 +94,48 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error("admin.listen: cannot listen on {0}: {1}")]
     AdminBind(std::net::SocketAddr, io::Error),
+    #[error("admin.control: cannot listen on {0}: {1}")]
+    Control(String, io::Error),
     #[error("log.access: {0}")]
     AccessLog(io::Error),
+    #[error("cannot make ticket keys: {0}")]
+    TicketKeys(#[from] rustls::Error),
     #[error("cannot start: {0}")]
     Other(#[from] io::Error),
 }
 
-/// Reads and checks a configuration file and everything it names.
+/// Reads and checks a configuration file and everything it names, for a process that has not
+/// started: with a session store and ticket keys of its own.
 ///
 /// # Errors
 /// Every mistake at once.
-pub fn load(file: &Path) -> Result<(Config, Compiled), StartError> {
+pub fn load(file: &Path) -> Result<Loaded, StartError> {
+    let (name, config) = read(file)?;
+    let standing = Standing::new(&config)?;
+    let stamps = Stamps::of(&config);
+    let compiled = compile(&name, &config, &standing, unix_now()).map_err(StartError::Config)?;
+    Ok(Loaded { file: file.to_owned(), config, compiled, standing, stamps })
+}
+
+/// Reads a configuration file, and gives its name for messages besides.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read(file: &Path) -> Result<(String, Config), StartError> {
     let name = file.display().to_string();
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) => return Err(StartError::Unreadable(name, error)),
     };
     let mut reading = config::read(&name, &text);
-    let Some(config) = reading.config else {
-        compile::check_files(&name, &reading.tls, &mut reading.diagnostics);
-        return Err(StartError::Config(reading.diagnostics));
-    };
-    let compiled = compile(&name, &config, unix_now()).map_err(StartError::Config)?;
-    Ok((config, compiled))
+    match reading.config {
+        Some(config) => Ok((name, config)),
+        None => {
+            let (resumption, tls) = (reading.resumption.as_ref(), &reading.tls);
+            compile::check_files(&name, resumption, tls, &mut reading.diagnostics);
+            Err(StartError::Config(reading.diagnostics))
+        }
+    }
 }
 
 impl Gateway {
@@ -94,91 +143,36 @@ impl Gateway {
     ///
     /// # Errors
     /// Nothing keeps running.
-    pub fn start(config: &Config, compiled: Compiled) -> Result<Self, StartError> {
-        let chosen = probe::choose(config.gateway.engine).map_err(StartError::Engine)?;
-        let count = config.gateway.workers.map_or_else(default_count, usize::from);
-        let limits = limits::raise(config.gateway.max_connections, count, config.listeners.len());
-        let mut listeners = Vec::new();
-        let mut sockets: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
-        for listener in &config.listeners {
-            let bound = bind::bind(listener, count)?;
-            for (worker, socket) in sockets.iter_mut().zip(bound.listeners) {
-                worker.push(socket);
-            }
-            let name = listener.name.as_str().into();
-            listeners.push(ListenerFacts { name, address: bound.address });
-        }
-        let shared = Arc::new(SharedCounters::default());
-        let access = AccessLog::start(&config.log.access, config.log.format, Arc::clone(&shared))
-            .map_err(StartError::AccessLog)?;
-        let (answers, inbox) = answer_channel(count);
-        let plan = Plan {
-            engine: chosen.engine,
-            gateway: config.gateway.clone(),
-            policy: Arc::clone(&compiled.policy),
-            max_connections: limits.max_connections,
-            names: names(&listeners),
-            answers,
-            access: access.as_ref().map(AccessLog::sender),
-        };
-        let status = Arc::new(Status::new(StatusParts {
-            engine: chosen.clone(),
-            listeners: listeners.clone(),
-            compiled,
-            shared: Arc::clone(&shared),
-        }));
-        let workers = workers::start(&plan, sockets)?;
-        let (workers, threads): (Vec<_>, Vec<_>) =
-            workers.into_iter().map(|worker| (worker.address, worker.thread)).unzip();
-        let port = |address: &mailbox::Address| Box::new(address.clone()) as Box<dyn ShardPort>;
-        let ports = workers.iter().map(port).collect();
-        let facts = {
-            let status = Arc::clone(&status);
-            Box::new(move || status.facts())
-        };
-        let aggregator = Aggregator::start(inbox, ports, facts, shared)?;
-        status.set_aggregator(aggregator.handle());
-        let mut gateway = Self {
-            workers,
-            threads: Threads(threads),
-            status,
-            listeners,
-            chosen,
-            drain_timeout: config.gateway.drain_timeout,
-            admin: None,
-            aggregator,
-            access,
-        };
-        if let Some(address) = config.admin.listen {
-            let source = Arc::clone(&gateway.status);
-            match Admin::start(address, source) {
-                Ok(admin) => gateway.admin = Some(admin),
-                Err(error) => {
-                    gateway.stop();
-                    gateway.join();
-                    return Err(StartError::AdminBind(address, error));
-                }
-            }
-        }
-        gateway.status.set_lifecycle(Lifecycle::Accepting);
-        gateway.announce(limits);
-        Ok(gateway)
+    pub fn start(loaded: Loaded) -> Result<Self, StartError> {
+        Prepared::new(loaded, None)?.open()
     }
 
     /// Stops accepting; connections may end by themselves until the drain timeout.
-    pub fn drain(&self) {
-        self.status.set_lifecycle(Lifecycle::Draining);
+    pub fn drain(&mut self) {
+        self.close_listeners();
+        self.drain_workers(self.config.gateway.drain_timeout, &Arc::from([]));
+    }
+
+    fn drain_workers(&self, patience: Duration, left: &Arc<[BoundId]>) {
         for worker in &self.workers {
-            worker.send(Command::Drain { patience: self.drain_timeout });
+            worker.send(Command::Drain { patience, left: Arc::clone(left) });
         }
     }
 
     /// Ends every connection now.
-    pub fn stop(&self) {
-        self.status.set_lifecycle(Lifecycle::Draining);
+    pub fn stop(&mut self) {
+        self.close_listeners();
         for worker in &self.workers {
             worker.send(Command::Stop);
         }
+    }
+
+    /// Lets go of the listening sockets, so that they close when the workers let go, too.
+    fn close_listeners(&mut self) {
+        self.abort_restart();
+        self.draining = true;
+        self.status.set_lifecycle(Lifecycle::Draining);
+        self.listening = Listening::default();
     }
 
     /// The threads, for whoever waits for them in another thread than the one that gives orders.
@@ -194,14 +188,28 @@ impl Gateway {
 
     /// Opens the access log's file again, after log rotation.
     pub fn reopen_logs(&self) {
-        if let Some(access) = &self.access {
-            access.reopen();
-        }
+        self.access.reopen();
+    }
+
+    /// True once [`Gateway::drain`] or [`Gateway::stop`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// The least important messages that the configuration wants to see.
+    pub fn log_level(&self) -> LogLevel {
+        self.config.log.level
+    }
+
+    /// How often to call [`Gateway::look_at_certificates`]; `None` is never.
+    pub fn certificate_watch(&self) -> Option<Duration> {
+        let is_idle = !self.draining && self.hand_over.is_none();
+        self.config.gateway.certificate_watch.filter(|_| is_idle)
     }
 
     /// Every listener with the address it really got.
-    pub fn listeners(&self) -> &[ListenerFacts] {
-        &self.listeners
+    pub fn listeners(&self) -> Vec<ListenerFacts> {
+        self.status.listeners()
     }
 
     /// Where the admin port listens.
@@ -217,30 +225,6 @@ impl Gateway {
     /// For reading what was measured.
     pub fn telemetry(&self) -> AggregatorHandle {
         self.aggregator.handle()
-    }
-
-    fn announce(&self, limits: limits::Limits) {
-        tracing::info!(
-            engine = self.chosen.engine.as_str(),
-            reason = %self.chosen.reason,
-            workers = self.workers.len(),
-            max_connections = limits.max_connections,
-            descriptors = limits.descriptors,
-            "started"
-        );
-        if let Some(wanted) = limits.reduced_from {
-            tracing::warn!(
-                wanted,
-                possible = limits.max_connections,
-                "max_connections reduced: raise the descriptor limit (LimitNOFILE=, ulimit -Hn)"
-            );
-        }
-        for listener in &self.listeners {
-            tracing::info!(listener = %listener.name, address = %listener.address, "listening");
-        }
-        if let Some(address) = self.admin_address() {
-            tracing::info!(%address, "admin port: /healthz /readyz /metrics /status");
-        }
     }
 }
 
@@ -259,10 +243,6 @@ impl Threads {
     }
 }
 
-fn names(listeners: &[ListenerFacts]) -> ListenerNames {
-    listeners.iter().map(|listener| Arc::clone(&listener.name)).collect()
-}
-
 /// Seconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "an edge: where others have the time from")]
 pub fn unix_now() -> i64 {
@@ -278,14 +258,15 @@ mod tests {
     fn mistakes_in_values_do_not_hide_mistakes_in_files() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("tlsgate.toml");
-        let text = "[gateway]\nworkers = 0\n[[listener]]\nname = \"a\"\nlisten = \"127.0.0.1:0\"\n\
+        let text = "[gateway]\nworkers = 0\n[resumption]\nticket_secret = \"none.secret\"\n\
+                    [[listener]]\nname = \"a\"\nlisten = \"127.0.0.1:0\"\n\
                     upstream = \"127.0.0.1:1\"\n[listener.tls]\ncertificate = \"none.pem\"\n\
                     certificate_key = \"none.key\"\n";
         std::fs::write(&file, text).expect("a writable directory");
         let Err(StartError::Config(diagnostics)) = load(&file) else {
-            panic!("three mistakes must not pass")
+            panic!("four mistakes must not pass")
         };
         let lines: Vec<_> = diagnostics.as_slice().iter().map(|found| found.line).collect();
-        assert_eq!(lines, [2, 8, 9], "{diagnostics}");
+        assert_eq!(lines, [2, 4, 10, 11], "{diagnostics}");
     }
 }

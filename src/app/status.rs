@@ -1,7 +1,7 @@
 //! What readers of the admin port and the aggregator ask the process for.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Compiled;
@@ -9,16 +9,17 @@ use crate::admin::{Lifecycle, StatusSource};
 use crate::engine::probe::Chosen;
 use crate::sys::heap;
 use crate::telemetry::{
-    AggregatorHandle, CertificateFacts, Facts, ListenerFacts, ProcessFigures, ReadError,
-    SharedCounters, Snapshot,
+    AggregatorHandle, CertificateFacts, ConfigFacts, Facts, ListenerFacts, ProcessFigures,
+    ReadError, SharedCounters, Snapshot,
 };
-use crate::tls::resumption::{Domain, SessionStore};
+use crate::tls::resumption::Resumption;
 
 /// What a [`Status`] is made of.
 pub(super) struct StatusParts {
     pub(super) engine: Chosen,
     pub(super) listeners: Vec<ListenerFacts>,
     pub(super) compiled: Compiled,
+    pub(super) resumption: Resumption,
     pub(super) shared: Arc<SharedCounters>,
 }
 
@@ -28,31 +29,68 @@ pub(super) struct Status {
     started_unix_ms: u64,
     engine: Chosen,
     reason: Arc<str>,
-    listeners: Vec<ListenerFacts>,
-    certificates: Vec<CertificateFacts>,
-    store: Arc<SessionStore>,
-    domains: Vec<Domain>,
+    running: RwLock<Running>,
+    resumption: Resumption,
     shared: Arc<SharedCounters>,
     lifecycle: AtomicU8,
     aggregator: OnceLock<AggregatorHandle>,
 }
 
+/// What the configuration that runs brought, and how it went with those that were to follow it.
+#[derive(Debug)]
+struct Running {
+    config: ConfigFacts,
+    listeners: Vec<ListenerFacts>,
+    certificates: Vec<CertificateFacts>,
+}
+
 impl Status {
-    #[expect(clippy::disallowed_methods, reason = "an edge: the start of the process")]
     pub(super) fn new(parts: StatusParts) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let StatusParts { engine, listeners, compiled, resumption, shared } = parts;
+        let started_unix_ms = unix_now_ms();
+        let config = ConfigFacts {
+            generation: compiled.policy.generation,
+            loaded_unix_ms: started_unix_ms,
+            ..ConfigFacts::default()
+        };
+        let certificates = compiled.certificates;
         Self {
-            started_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
-            reason: parts.engine.reason.as_str().into(),
-            engine: parts.engine,
-            listeners: parts.listeners,
-            certificates: parts.compiled.certificates,
-            store: parts.compiled.store,
-            domains: parts.compiled.domains,
-            shared: parts.shared,
+            started_unix_ms,
+            reason: engine.reason.as_str().into(),
+            engine,
+            running: RwLock::new(Running { config, listeners, certificates }),
+            resumption,
+            shared,
             lifecycle: AtomicU8::new(Lifecycle::Starting as u8),
             aggregator: OnceLock::new(),
         }
+    }
+
+    /// A new configuration runs.
+    pub(super) fn set_running(&self, compiled: Compiled, listeners: Vec<ListenerFacts>) {
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        running.config.generation = compiled.policy.generation;
+        running.config.loaded_unix_ms = unix_now_ms();
+        running.config.reloads += 1;
+        running.config.last_failure = None;
+        running.listeners = listeners;
+        running.certificates = compiled.certificates;
+    }
+
+    /// A new configuration was refused.
+    pub(super) fn count_refused(&self, why: &str) {
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        running.config.reload_failures += 1;
+        running.config.last_failure = Some(why.into());
+    }
+
+    /// Every listener with the address it really got.
+    pub(super) fn listeners(&self) -> Vec<ListenerFacts> {
+        self.running().listeners.clone()
+    }
+
+    fn running(&self) -> RwLockReadGuard<'_, Running> {
+        self.running.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set_lifecycle(&self, lifecycle: Lifecycle) {
@@ -67,30 +105,28 @@ impl Status {
 
     /// Called by the aggregator, once per snapshot.
     pub(super) fn facts(&self) -> Facts {
+        let running = self.running();
         self.refresh_shared();
         Facts {
             version: env!("CARGO_PKG_VERSION"),
             engine: self.engine.engine.as_str(),
             engine_reason: Arc::clone(&self.reason),
             started_unix_ms: self.started_unix_ms,
-            listeners: self.listeners.clone(),
-            certificates: self.certificates.clone(),
+            config: running.config.clone(),
+            listeners: running.listeners.clone(),
+            certificates: running.certificates.clone(),
+            tickets: self.resumption.keys.stats(),
             process: ProcessFigures::read(heap::live_bytes()),
         }
     }
 
     fn refresh_shared(&self) {
-        let store = self.store.stats();
+        let store = self.resumption.store.stats();
         self.shared.session_hits.set(store.hits);
         self.shared.session_misses.set(store.misses);
         self.shared.session_evictions.set(store.evicted);
         self.shared.session_entries.set(store.entries);
         self.shared.session_bytes.set(store.bytes);
-        let tickets = || self.domains.iter().filter_map(Domain::ticket_stats);
-        self.shared.tickets_issued.set(tickets().map(|stats| stats.issued).sum());
-        self.shared.tickets_accepted.set(tickets().map(|stats| stats.accepted).sum());
-        let refused = tickets().map(|stats| stats.rejected + stats.expired).sum();
-        self.shared.tickets_rejected.set(refused);
     }
 }
 
@@ -104,4 +140,10 @@ impl StatusSource for Status {
             [Lifecycle::Starting, Lifecycle::Accepting, Lifecycle::Draining];
         ALL[usize::from(self.lifecycle.load(Ordering::Acquire))]
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "an edge: when things of the process happened")]
+fn unix_now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::mpsc::{Sender, SyncSender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,7 @@ use crate::engine::epoll::EpollEngine;
 use crate::engine::probe::EngineKind;
 use crate::engine::socket::{Listener, Stream};
 use crate::engine::uring::UringEngine;
-use crate::engine::{Engine, EngineLimits, ListenerId, Wake};
+use crate::engine::{Engine, EngineLimits, Wake};
 use crate::policy::Policy;
 use crate::shard::mailbox::{self, Command, Mailbox};
 use crate::shard::{Finished, Parts, Shard};
@@ -32,12 +32,15 @@ pub(super) struct Plan {
     pub max_connections: u32,
     pub names: ListenerNames,
     pub answers: AnswerSender,
-    pub access: Option<AccessSender>,
+    pub access: AccessSender,
 }
+
+/// A worker's mailbox.
+pub(super) type Address = mailbox::Address<Listener>;
 
 /// A running worker.
 pub(super) struct Worker {
-    pub address: mailbox::Address,
+    pub address: Address,
     pub thread: Thread,
 }
 
@@ -50,15 +53,15 @@ pub fn default_count() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Starts one worker per entry of `sockets`, each with its listeners in the policy's order.
+/// Starts `count` workers. They listen nowhere yet.
 ///
 /// # Errors
 /// When a thread or its engine cannot be made; those already started are stopped.
-pub(super) fn start(plan: &Plan, sockets: Vec<Vec<Listener>>) -> io::Result<Vec<Worker>> {
+pub(super) fn start(plan: &Plan, count: usize) -> io::Result<Vec<Worker>> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let admitted = Arc::new(AtomicU32::new(0));
     let mut starting = Vec::new();
-    for (id, listeners) in sockets.into_iter().enumerate() {
+    for id in 0..count {
         let (mailbox, commands) = mailbox::mailbox();
         let (ready, waker) = channel();
         let task = Task {
@@ -66,7 +69,6 @@ pub(super) fn start(plan: &Plan, sockets: Vec<Vec<Listener>>) -> io::Result<Vec<
             core: cores.get(id % cores.len().max(1)).copied(),
             plan: plan.clone(),
             admitted: Arc::clone(&admitted),
-            listeners,
             mailbox,
             ready,
         };
@@ -76,7 +78,7 @@ pub(super) fn start(plan: &Plan, sockets: Vec<Vec<Listener>>) -> io::Result<Vec<
     let mut workers: Vec<Worker> = Vec::with_capacity(starting.len());
     for (thread, commands, waker) in starting {
         workers.push(match waker.recv() {
-            Ok(waker) => Worker { address: address(commands, waker), thread },
+            Ok(waker) => Worker { address: Address::new(commands, waker), thread },
             Err(_never_ready) => {
                 for worker in &workers {
                     worker.address.send(Command::Stop);
@@ -86,10 +88,6 @@ pub(super) fn start(plan: &Plan, sockets: Vec<Vec<Listener>>) -> io::Result<Vec<
         });
     }
     Ok(workers)
-}
-
-fn address(commands: SyncSender<Command>, waker: Arc<dyn Wake>) -> mailbox::Address {
-    mailbox::Address::new(commands, waker)
 }
 
 fn failure(thread: Thread) -> io::Error {
@@ -105,8 +103,7 @@ struct Task {
     core: Option<CoreId>,
     plan: Plan,
     admitted: Arc<AtomicU32>,
-    listeners: Vec<Listener>,
-    mailbox: Mailbox,
+    mailbox: Mailbox<Listener>,
     ready: Sender<Arc<dyn Wake>>,
 }
 
@@ -132,7 +129,7 @@ impl Task {
     where
         E: Engine<Listener = Listener, Stream = Stream>,
     {
-        let Self { id, plan, admitted, listeners, mailbox, ready, .. } = self;
+        let Self { id, plan, admitted, mailbox, ready, .. } = self;
         let waker = engine.waker();
         let mut shard = Shard::new(Parts {
             id,
@@ -151,10 +148,6 @@ impl Task {
             mailbox,
             on_finish: on_finish(plan.access),
         });
-        for (index, socket) in listeners.into_iter().enumerate() {
-            let listener = ListenerId(u32::try_from(index).map_err(io::Error::other)?);
-            shard.listen(listener, socket)?;
-        }
         // Fails only when the start was given up.
         let _abandoned = ready.send(waker);
         shard.run()?;
@@ -164,14 +157,17 @@ impl Task {
 
 /// Writes the access log.
 #[expect(clippy::disallowed_methods, reason = "an edge: the time of a log line")]
-fn on_finish(access: Option<AccessSender>) -> Box<dyn FnMut(Finished)> {
+fn on_finish(access: AccessSender) -> Box<dyn FnMut(Finished)> {
     Box::new(move |finished| {
-        let Some(access) = &access else { return };
+        if !access.is_on() {
+            return;
+        }
         let Finished { connection, shard, policy, outcome } = finished;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         access.send(AccessRecord {
             unix_time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             listener: Arc::clone(&policy.name),
+            generation: policy.generation,
             upstream: outcome.upstream.map(|index| policy.upstream_names[index].clone()),
             outcome: *outcome,
             connection,

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Exit;
-use crate::app::{self, StartError};
+use crate::app::{self, Loaded, StartError};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -21,7 +21,7 @@ pub(super) struct Options {
 /// Reads the configuration, its certificates, keys and names; binds nothing.
 pub(super) fn check(options: &Options) -> Exit {
     match app::load(&options.config) {
-        Ok((config, compiled)) => {
+        Ok(Loaded { config, compiled, .. }) => {
             if options.json {
                 println!("{}", json!({ "errors": [], "warnings": compiled.warnings }));
             } else {

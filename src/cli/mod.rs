@@ -1,10 +1,17 @@
 //! The command line: what was said, and the exit code it ends with.
 
 mod check;
+mod completions;
+mod config;
 mod demo;
+mod process_log;
+mod reload;
 mod run;
+mod secret;
+mod service;
 mod version;
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,8 +39,16 @@ enum Command {
     Run(ConfigFile),
     /// Check a configuration and everything it names
     Check(check::Options),
+    /// Make a running gateway load its configuration anew
+    Reload(reload::Options),
+    /// Print a fresh secret for the file that `ticket_secret` names
+    Secret,
     /// Show the version; -v also what this build and this machine can do
     Version(version::Options),
+    /// Print what there is to configure
+    Config(config::Options),
+    /// Print completions for a shell
+    Completions(completions::Options),
     /// Run a gateway on an embedded CA, certificate and backend, and drive it
     Demo(demo::Options),
 }
@@ -61,7 +76,11 @@ pub fn main() -> ExitCode {
     let exit = match (arguments.command, arguments.test, arguments.config) {
         (Some(Command::Run(file)), ..) => run::run(&file.config),
         (Some(Command::Check(options)), ..) => check::check(&options),
+        (Some(Command::Reload(options)), ..) => reload::reload(&options),
+        (Some(Command::Secret), ..) => secret::secret(),
         (Some(Command::Version(options)), ..) => version::version(&options),
+        (Some(Command::Config(options)), ..) => config::config(&options),
+        (Some(Command::Completions(options)), ..) => completions::completions(&options),
         (Some(Command::Demo(options)), ..) => demo::demo(&options),
         (None, true, Some(config)) => check::check(&check::Options { config, json: false }),
         (None, false, Some(config)) => run::run(&config),
@@ -70,14 +89,28 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
+/// Prints a whole file. A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Exit {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("cannot print: {error}");
+            Exit::Failure
+        }
+        _ => Exit::Success,
+    }
+}
+
 impl From<&StartError> for Exit {
     fn from(error: &StartError) -> Self {
         match error {
             StartError::Config(_) | StartError::Unreadable(..) => Self::BadConfig,
-            StartError::Bind(_) | StartError::AdminBind(..) => Self::CannotBind,
-            StartError::Engine(_) | StartError::AccessLog(_) | StartError::Other(_) => {
-                Self::Failure
+            StartError::Bind(_) | StartError::AdminBind(..) | StartError::Control(..) => {
+                Self::CannotBind
             }
+            StartError::Engine(_)
+            | StartError::AccessLog(_)
+            | StartError::TicketKeys(_)
+            | StartError::Other(_) => Self::Failure,
         }
     }
 }

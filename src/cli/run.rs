@@ -1,91 +1,103 @@
-//! `tlsgate run`: start, then do what signals say.
+//! `tlsgate run`: start, or take over from a process that runs already, and serve.
 
 use std::path::Path;
+use std::sync::mpsc::SyncSender;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use super::Exit;
-use crate::app::{self, Gateway, StartError};
-use crate::config::model::{Log, LogFormat, LogLevel};
+use super::service::Service;
+use super::{Exit, process_log};
+use crate::app::orders::{self, Order};
+use crate::app::{self, Gateway, Loaded, Prepared, StartError};
+use crate::handover::{CHANNEL_VARIABLE, Predecessor, Program};
 
 /// Runs until a signal ends it.
 pub(super) fn run(file: &Path) -> Exit {
-    match start(file) {
-        Ok(gateway) => serve(gateway),
+    let mut predecessor = match Predecessor::from_environment() {
+        Ok(predecessor) => predecessor,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{CHANNEL_VARIABLE}: {error}");
+            return Exit::Failure;
+        }
+    };
+    match begin(file, predecessor.as_mut()) {
+        Ok((service, taken)) => {
+            if let Some(predecessor) = predecessor {
+                predecessor.ready(taken);
+            }
+            service.run()
+        }
+        Err(error) => {
+            // The predecessor writes it to its log, which goes where this would go.
+            let is_told = predecessor.is_some_and(|one| one.failed(&error.to_string()));
+            if !is_told {
+                eprintln!("{error}");
+            }
             Exit::from(&error)
         }
     }
 }
 
-fn start(file: &Path) -> Result<Gateway, StartError> {
-    let (config, compiled) = app::load(file)?;
-    start_log(&config.log);
-    for warning in &compiled.warnings {
+/// Starts what `file` describes, with the process log that it asks for.
+pub(super) fn start(file: &Path) -> Result<Gateway, StartError> {
+    Gateway::start(load(file)?)
+}
+
+/// Serves until a signal ends it.
+pub(super) fn serve(gateway: Gateway) -> Exit {
+    let (orders, inbox) = orders::queue();
+    if let Err(error) = listen_to_signals(orders.clone()) {
+        tracing::error!(%error, "cannot handle signals");
+        return Exit::Failure;
+    }
+    Service::new(gateway, orders, inbox, None).run()
+}
+
+/// Returns also which groups of its sockets were taken from the predecessor.
+fn begin(
+    file: &Path,
+    mut predecessor: Option<&mut Predecessor>,
+) -> Result<(Service, Vec<u32>), StartError> {
+    let program = Program::of_this_process();
+    // First, because without that a signal would end the process.
+    let (orders, inbox) = orders::queue();
+    listen_to_signals(orders.clone())?;
+    let inheritance = predecessor.as_deref_mut().map(Predecessor::receive).transpose()?;
+    let mut prepared = Prepared::new(load(file)?, inheritance)?;
+    prepared.start_control(orders.clone())?;
+    if let Some(predecessor) = predecessor {
+        predecessor.sessions(|chunk| prepared.take_sessions(chunk))?;
+    }
+    let taken = prepared.taken();
+    Ok((Service::new(prepared.open()?, orders, inbox, Some(program)), taken))
+}
+
+fn load(file: &Path) -> Result<Loaded, StartError> {
+    let loaded = app::load(file)?;
+    process_log::start(&loaded.config.log);
+    for warning in &loaded.compiled.warnings {
         tracing::warn!("{warning}");
     }
-    Gateway::start(&config, compiled)
+    Ok(loaded)
 }
 
-/// TERM drains, a second TERM or INT stops, USR1 opens the log files again.
-pub(super) fn serve(mut gateway: Gateway) -> Exit {
-    let mut signals = match Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]) {
-        Ok(signals) => signals,
-        Err(error) => {
-            tracing::error!(%error, "cannot handle signals");
-            return Exit::Failure;
-        }
-    };
-    let threads = gateway.take_threads();
-    let handle = signals.handle();
-    let waiter = std::thread::spawn(move || {
-        let ended = threads.wait();
-        // Ends the loop below, whatever made the workers end.
-        handle.close();
-        ended
-    });
-    let mut draining = false;
-    for signal in &mut signals {
-        match signal {
-            SIGTERM if !draining => {
-                draining = true;
-                tracing::info!("draining: waiting for connections to end");
-                gateway.drain();
+fn listen_to_signals(orders: SyncSender<Order>) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in &mut signals {
+            let order = match signal {
+                SIGHUP => Order::Reload(None),
+                SIGUSR1 => Order::ReopenLogs,
+                SIGUSR2 => Order::Restart,
+                SIGTERM => Order::Drain,
+                _ => Order::Stop,
+            };
+            if orders.send(order).is_err() {
+                // The program ends.
+                return;
             }
-            SIGTERM | SIGINT => {
-                tracing::info!("stopping now");
-                gateway.stop();
-            }
-            SIGUSR1 => gateway.reopen_logs(),
-            _ => tracing::warn!("reloading is not part of this version; the signal is ignored"),
         }
-    }
-    let Ok(ended) = waiter.join() else { return Exit::Failure };
-    drop(gateway);
-    if ended.cut > 0 {
-        tracing::warn!(connections = ended.cut, "drain timed out, connections were cut off");
-        return Exit::DrainTimedOut;
-    }
-    Exit::Success
-}
-
-/// The process log, on standard error. `RUST_LOG` overrides the configured level.
-pub(super) fn start_log(log: &Log) {
-    let level = match log.level {
-        LogLevel::Error => "error",
-        LogLevel::Warn => "warn",
-        LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
-    };
-    // rustls reports every failed handshake by itself; the access log says it once and better.
-    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| format!("{level},rustls=error"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-        .with_writer(std::io::stderr);
-    match log.format {
-        LogFormat::Text => builder.with_ansi(false).init(),
-        LogFormat::Json => builder.json().init(),
-    }
+    })?;
+    Ok(())
 }

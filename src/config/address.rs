@@ -14,13 +14,15 @@ const MAX_HOST: usize = 253;
 const MAX_LABEL: usize = 63;
 /// Descriptors 0, 1 and 2 are the standard streams.
 const FIRST_INHERITED: i32 = 3;
+/// Characters of a name that systemd gives to a socket.
+const MAX_DESCRIPTOR_NAME: usize = 255;
 
 /// `"0.0.0.0:5061"`, `"[::]:5061"`; port 0 lets the kernel choose.
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| address_hint(text))
 }
 
-/// An address, `"unix:/path"` or `"fd:3"`.
+/// An address, `"unix:/path"`, `"fd:3"` or `"systemd:name"`.
 pub(super) fn listen_address(text: &str, base: &Path) -> Result<ListenAddress, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return socket_path(path, base).map(ListenAddress::Unix);
@@ -29,6 +31,12 @@ pub(super) fn listen_address(text: &str, base: &Path) -> Result<ListenAddress, S
         let descriptor = number.parse().ok().filter(|descriptor| *descriptor >= FIRST_INHERITED);
         let hint = "Inherited sockets start at \"fd:3\", the first that systemd passes.";
         return descriptor.map(ListenAddress::Inherited).ok_or_else(|| hint.to_owned());
+    }
+    if let Some(name) = text.strip_prefix("systemd:") {
+        let hint = "Write the name that the socket unit has in FileDescriptorName=.";
+        return is_descriptor_name(name)
+            .then(|| ListenAddress::Activated(name.to_owned()))
+            .ok_or_else(|| hint.to_owned());
     }
     socket_address(text).map(ListenAddress::Tcp)
 }
@@ -78,6 +86,12 @@ pub(super) fn path(text: &str, base: &Path) -> Result<PathBuf, String> {
         return Err("A path has no NUL character.".to_owned());
     }
     Ok(base.join(text))
+}
+
+/// What systemd.socket(5) allows for `FileDescriptorName=`.
+fn is_descriptor_name(name: &str) -> bool {
+    let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b':';
+    (1..=MAX_DESCRIPTOR_NAME).contains(&name.len()) && name.bytes().all(is_plain)
 }
 
 fn socket_path(text: &str, base: &Path) -> Result<PathBuf, String> {
@@ -157,8 +171,14 @@ mod tests {
         assert_eq!(listen_address("fd:3", base()), Ok(ListenAddress::Inherited(3)));
         let unix = ListenAddress::Unix("/etc/tlsgate/a.sock".into());
         assert_eq!(listen_address("unix:a.sock", base()), Ok(unix));
+        let activated = ListenAddress::Activated("tlsgate.socket".to_owned());
+        assert_eq!(listen_address("systemd:tlsgate.socket", base()), Ok(activated));
         for text in ["fd:2", "fd:-1", "fd:", "unix:", "localhost:1", "1.2.3.4", ":80", "", "::1:80"]
         {
+            assert!(listen_address(text, base()).is_err(), "{text}");
+        }
+        let long = format!("systemd:{}", "a".repeat(MAX_DESCRIPTOR_NAME + 1));
+        for text in ["systemd:", "systemd:a:b", "systemd:ä", "systemd:a\n", &long] {
             assert!(listen_address(text, base()).is_err(), "{text}");
         }
     }
@@ -219,7 +239,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in "(unix:|fd:|file:|\\[)?\\PC{0,12}(:[0-9]{0,6})?") {
+        fn no_text_panics(text in "(unix:|fd:|systemd:|file:|\\[)?\\PC{0,12}(:[0-9]{0,6})?") {
             let _: bool = endpoint(&text, base()).is_ok();
             let _: bool = listen_address(&text, base()).is_ok();
             let _: bool = access_log(&text, base()).is_ok();

@@ -13,17 +13,25 @@ use super::value::{FromValue, Value};
 pub(super) fn config(root: &Section) -> Option<Config> {
     Some(Config {
         gateway: gateway(root.child("gateway")?)?,
-        admin: Admin { listen: root.child("admin")?.get("listen")? },
+        admin: admin(root.child("admin")?)?,
         log: log(root.child("log")?)?,
         resumption: resumption(root.child("resumption")?)?,
         listeners: root.children("listener").iter().map(listener).collect::<Option<_>>()?,
     })
 }
 
-/// The TLS sections that can be built, with their listeners' names.
+/// The resumption section, if it can be built.
+pub(super) fn resumption_section(root: &Section) -> Option<Resumption> {
+    resumption(root.child("resumption")?)
+}
+
+/// The TLS sections that can be built, with their listeners' names. One that asks for client
+/// certificates and names no CAs was told so, and there is no file to look into.
 pub(super) fn tls_sections(root: &Section) -> Vec<(String, DownstreamTls)> {
     let section = |listener: &Section| {
-        Some((listener.get("name").unwrap_or_default(), tls(listener.child("tls")?)?))
+        let tls = tls(listener.child("tls")?)?;
+        let has_cas = tls.client_cert == ClientCert::None || tls.trusted_ca.is_some();
+        has_cas.then(|| (listener.get("name").unwrap_or_default(), tls))
     };
     root.children("listener").iter().filter_map(section).collect()
 }
@@ -36,11 +44,17 @@ fn gateway(section: &Section) -> Option<Gateway> {
         engine: section.get("engine")?,
         max_connections: section.get("max_connections")?,
         drain_timeout: section.get("drain_timeout")?,
+        certificate_watch: section.get("certificate_watch")?,
+        restart_timeout: section.get("restart_timeout")?,
         buffer_memory: section.get("buffer_memory")?,
         hello_memory,
         // Bites where the default meets a small hello_memory: the file cannot ask for more.
         hello_memory_per_source: per_source.min(hello_memory),
     })
+}
+
+fn admin(section: &Section) -> Option<Admin> {
+    Some(Admin { listen: section.get("listen")?, control: section.get("control")? })
 }
 
 fn log(section: &Section) -> Option<Log> {
@@ -56,6 +70,8 @@ fn resumption(section: &Section) -> Option<Resumption> {
         max_entries: section.get("max_entries")?,
         max_bytes: section.get("max_bytes")?,
         lifetime: section.get("lifetime")?,
+        ticket_secret: section.get("ticket_secret"),
+        ticket_secret_line: line_of(section, "ticket_secret"),
     })
 }
 

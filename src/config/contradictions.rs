@@ -115,6 +115,7 @@ fn unique(address: &ListenAddress) -> Option<String> {
         ListenAddress::Tcp(address) => (address.port() != 0).then(|| address.to_string()),
         ListenAddress::Unix(path) => Some(format!("unix:{}", path.display())),
         ListenAddress::Inherited(descriptor) => Some(format!("fd:{descriptor}")),
+        ListenAddress::Activated(name) => Some(format!("systemd:{name}")),
     }
 }
 

@@ -11,6 +11,8 @@ pub mod model;
 pub mod options;
 mod read;
 pub mod reference;
+mod restart;
+pub mod schema;
 mod suggest;
 mod table;
 pub mod units;
@@ -23,9 +25,10 @@ use toml::de::DeTable;
 
 pub use self::diagnostics::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS};
 pub use self::model::Config;
-use self::model::DownstreamTls;
+use self::model::{DownstreamTls, Resumption};
 pub use self::options::OptionDoc;
 use self::read::{Finding, Reader};
+pub use self::restart::needs_restart;
 
 /// Every option of the file, in the order of the reference.
 pub fn reference() -> &'static [OptionDoc] {
@@ -40,6 +43,8 @@ pub struct Reading {
     /// The TLS sections without a mistake, by listener: what they name can be checked even when
     /// something else in the file is wrong.
     pub tls: Vec<(String, DownstreamTls)>,
+    /// The resumption section, if it has no mistake; it names a file, too.
+    pub resumption: Option<Resumption>,
     pub diagnostics: Diagnostics,
 }
 
@@ -66,7 +71,8 @@ pub fn read(file_name: &str, text: &str) -> Reading {
         reader.report(place, "", Finding { message: &message, hint, ..Finding::EMPTY });
     }
     if !reader.diagnostics.is_empty() {
-        return Reading { config: None, tls: Vec::new(), diagnostics: reader.diagnostics };
+        let diagnostics = reader.diagnostics;
+        return Reading { config: None, tls: Vec::new(), resumption: None, diagnostics };
     }
     let file = options::table("").expect("the table of tables begins with the file itself");
     let place = reader.place(0);
@@ -76,5 +82,6 @@ pub fn read(file_name: &str, text: &str) -> Reading {
     let config = diagnostics.is_empty().then(|| {
         build::config(&root).expect("a file without a diagnostic has every value: tested")
     });
-    Reading { config, tls: build::tls_sections(&root), diagnostics }
+    let (tls, resumption) = (build::tls_sections(&root), build::resumption_section(&root));
+    Reading { config, tls, resumption, diagnostics }
 }

@@ -24,6 +24,10 @@ pub struct Gateway {
     pub max_connections: Option<u32>,
     /// How long TERM waits for connections to end by themselves.
     pub drain_timeout: Duration,
+    /// How often certificates' files are looked at; `None` is never.
+    pub certificate_watch: Option<Duration>,
+    /// How long a new process may take to be ready.
+    pub restart_timeout: Duration,
     /// Bytes of receive and send buffers in use per worker; receiving pauses above it.
     pub buffer_memory: usize,
     /// Bytes of unfinished ClientHellos per worker.
@@ -46,6 +50,8 @@ pub enum EngineChoice {
 pub struct Admin {
     /// `None` turns the admin port off (`listen = "off"`).
     pub listen: Option<SocketAddr>,
+    /// Path of the control socket; `None` is none (`control = "off"`).
+    pub control: Option<PathBuf>,
 }
 
 /// `[log]`.
@@ -79,13 +85,17 @@ pub enum AccessLog {
     File(PathBuf),
 }
 
-/// `[resumption]`: the session store shared by all workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `[resumption]`: the session store and the ticket keys, shared by all workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resumption {
     pub max_entries: usize,
     pub max_bytes: usize,
     /// How long a session may be resumed after it was made.
     pub lifetime: Duration,
+    /// File of the secrets that ticket keys are derived from; `None` is random ones.
+    pub ticket_secret: Option<PathBuf>,
+    /// 1-based line that names it; 0 where there is none.
+    pub ticket_secret_line: usize,
 }
 
 /// One `[[listener]]`: an address, its TLS, and where its connections go.
@@ -114,6 +124,8 @@ pub enum ListenAddress {
     Unix(PathBuf),
     /// `"fd:3"`: a listening socket inherited at start.
     Inherited(i32),
+    /// `"systemd:name"`: every listening socket that systemd passed under that name.
+    Activated(String),
 }
 
 /// Where a component listens.

@@ -1,6 +1,7 @@
 //! How an option is described. The descriptions themselves are in `table.rs`.
 //!
-//! One description drives everything: reading and validating, messages, and the reference file.
+//! One description drives everything: reading and validating, messages, the reference file and the
+//! JSON Schema.
 
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ pub struct OptionDoc {
     pub doc: &'static str,
 }
 
-/// What an absent option means. All texts are TOML values.
+/// What an absent option means. All texts are values of both TOML and JSON.
 #[derive(Clone, Copy, Debug)]
 pub enum Presence {
     Default(&'static str),
@@ -49,7 +50,7 @@ pub enum Presence {
     Required {
         example: &'static str,
     },
-    /// Required unless another key of the same table stands for it.
+    /// Required unless another key of the same table stands for it; both together are refused.
     RequiredUnless {
         other: &'static str,
         example: &'static str,
@@ -172,7 +173,9 @@ impl Kind {
             Self::Name => "1 to 64 characters out of A-Z a-z 0-9 _ . -".to_owned(),
             Self::Path => "a path, absolute or relative to the directory of this file".to_owned(),
             Self::SocketAddress => "\"address:port\"".to_owned(),
-            Self::ListenAddress => "\"address:port\", \"unix:/path\" or \"fd:number\"".to_owned(),
+            Self::ListenAddress => {
+                "\"address:port\", \"unix:/path\", \"fd:number\" or \"systemd:name\"".to_owned()
+            }
             Self::Endpoint => "\"address:port\", \"host:port\" or \"unix:/path\"".to_owned(),
             Self::AccessLog => "\"off\", \"stdout\", \"stderr\" or \"file:/path\"".to_owned(),
             Self::Or(word, kind) => format!("\"{word}\" or {}", kind.allowed()),

@@ -6,6 +6,7 @@ use super::options::{OptionDoc, Presence, TABLES, TableDoc};
 const WIDTH: usize = 96;
 
 const PREFACE: &str = "\
+#:schema ./tlsgate.schema.json
 # tlsgate: every key of the configuration, with its meaning and its default.
 #
 # A key behind \"#\" shows its default: the file means the same with and without the \"#\".
@@ -37,6 +38,19 @@ pub fn file() -> String {
 /// One option: what it means, and a line that sets it.
 pub fn block(table: &TableDoc, option: &OptionDoc) -> String {
     let sample = option.presence.sample();
+    let sign = match option.presence {
+        Presence::Default(_) => "#",
+        Presence::Optional { .. } => "# Example: ",
+        _ if is_shown_only(table) => "# Example: ",
+        _ => "",
+    };
+    let [facts, allowed] = facts(option);
+    let prose = [option.doc, &facts, &allowed].map(comment).concat();
+    format!("{prose}{sign}{} = {sample}\n", option.key)
+}
+
+/// Default and reload; then the allowed values with their unit.
+pub(super) fn facts(option: &OptionDoc) -> [String; 2] {
     let default = match option.presence {
         Presence::Default(text) => format!("Default: {text}."),
         Presence::Optional { .. } => "Default: none.".to_owned(),
@@ -48,16 +62,7 @@ pub fn block(table: &TableDoc, option: &OptionDoc) -> String {
         unit => format!(" Unit: {unit}."),
     };
     let reload = if option.reload { "yes" } else { "no" };
-    let facts = format!("{default} Reload: {reload}.");
-    let allowed = format!("Allowed: {}.{unit}", option.kind.allowed());
-    let sign = match option.presence {
-        Presence::Default(_) => "#",
-        Presence::Optional { .. } => "# Example: ",
-        _ if is_shown_only(table) => "# Example: ",
-        _ => "",
-    };
-    let prose = [option.doc, &facts, &allowed].map(comment).concat();
-    format!("{prose}{sign}{} = {sample}\n", option.key)
+    [format!("{default} Reload: {reload}."), format!("Allowed: {}.{unit}", option.kind.allowed())]
 }
 
 /// A repeated table that may be absent is shown, not used.

@@ -1,6 +1,7 @@
 //! Every table and option of the file: name, kind, default, meaning. Data only.
 //!
-//! Change it here, and reading, messages and the reference follow (`reference.rs`).
+//! Change it here, and reading, messages, the reference (`reference.rs`) and the JSON Schema for
+//! editors (`schema.rs`) follow.
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub static TABLES: &[TableDoc] = &[
     TableDoc {
         name: "resumption",
         repeat: None,
-        doc: "The session store, shared by all workers and listeners.",
+        doc: "The session store and the ticket keys, shared by all workers and listeners.",
     },
     TableDoc {
         name: "listener",
@@ -97,6 +98,25 @@ pub static OPTIONS: &[OptionDoc] = &[
     },
     OptionDoc {
         table: "gateway",
+        key: "certificate_watch",
+        kind: Kind::Or("off", &Kind::Duration { min: SECOND, max: HOUR, step: MILLISECOND }),
+        presence: Presence::Default("\"off\""),
+        reload: true,
+        doc: "How often the files of certificates, keys, CAs and ticket secrets are looked at. \
+              When one has changed, all are read again, as by a reload, and the rest of the \
+              configuration stays.",
+    },
+    OptionDoc {
+        table: "gateway",
+        key: "restart_timeout",
+        kind: Kind::Duration { min: SECOND, max: HOUR, step: MILLISECOND },
+        presence: Presence::Default("\"60s\""),
+        reload: true,
+        doc: "How long the new process of a restart (USR2) may take to be ready. After that it is \
+              killed, and the running one goes on.",
+    },
+    OptionDoc {
+        table: "gateway",
         key: "buffer_memory",
         // io_uring alone holds 6.1 MiB of provided buffers ready.
         kind: Kind::Size { min: 16 * MIB, max: 1024 * GIB },
@@ -129,6 +149,15 @@ pub static OPTIONS: &[OptionDoc] = &[
         reload: false,
         doc: "Where the admin port listens. It asks for no password: keep it on a private \
               address.",
+    },
+    OptionDoc {
+        table: "admin",
+        key: "control",
+        kind: Kind::Or("off", &Kind::Path),
+        presence: Presence::Default("\"off\""),
+        reload: false,
+        doc: "Path of a unix socket for `tlsgate reload`. Only the user that the gateway runs as, \
+              and root, may use it.",
     },
     OptionDoc {
         table: "log",
@@ -177,26 +206,42 @@ pub static OPTIONS: &[OptionDoc] = &[
         presence: Presence::Default("\"6h\""),
         reload: true,
         doc: "How long after it was made a session may be resumed; in TLS 1.3 a resumption makes \
-              a new one. Tickets live for 6 hours at most, because their keys do. RFC 8446 \
-              section 4.6.1 allows 7 days.",
+              a new one. RFC 8446 section 4.6.1 allows 7 days. A change makes tickets that were \
+              made before it useless: peers shake hands in full once. Nodes that share \
+              ticket_secret need the same lifetime, and clocks that differ by less.",
+    },
+    OptionDoc {
+        table: "resumption",
+        key: "ticket_secret",
+        kind: Kind::Path,
+        presence: Presence::Optional { example: "\"ticket.secret\"" },
+        reload: true,
+        doc: "File of the secrets that ticket keys are derived from, 1 to 4 of them, one on each \
+              line, as `tlsgate secret` prints them; mode 0600 or 0400. With the same file, \
+              tickets are good on all nodes and after a restart. The first secret makes tickets, \
+              all of them read tickets. Without a file, secrets are random and change with each \
+              lifetime.",
     },
     OptionDoc {
         table: "listener",
         key: "name",
         kind: Kind::Name,
         presence: Presence::Required { example: "\"sip\"" },
-        reload: false,
-        doc: "Names the listener in logs and metrics. Each name is used once.",
+        reload: true,
+        doc: "Names the listener in logs and metrics. Each name is used once. Sessions that peers \
+              may resume belong to the name.",
     },
     OptionDoc {
         table: "listener",
         key: "listen",
         kind: Kind::ListenAddress,
         presence: Presence::Required { example: "\"0.0.0.0:5061\"" },
-        reload: false,
-        doc: "Where peers connect: an IP address and port, the path of a socket, or a listening \
-              socket that was passed at start (\"fd:3\" is the first). Port 0 lets the kernel \
-              choose one. Each address is used once.",
+        reload: true,
+        doc: "Where peers connect: an IP address and port, the path of a socket, a listening \
+              socket that was passed at start (\"fd:3\" is the first), or all those that systemd \
+              passed under one name (\"systemd:sip\", FileDescriptorName= of the socket unit). Port \
+              0 lets the kernel choose one. Each address is used once. When the file is loaded anew, an address that \
+              stays is not closed.",
     },
     OptionDoc {
         table: "listener",

@@ -1,11 +1,6 @@
-//! Whole files: what they mean, and what the gateway says about mistakes.
-//!
-//! `mistakes/*.txt` hold the golden messages: `=== title`, the file, `---`, the diagnostics. A line
-//! `$listener` stands for a listener without mistakes. `TLSGATE_UPDATE_GOLDEN=1` writes the
-//! diagnostics anew; read the difference before committing it.
+//! Whole files: what they mean. What the gateway says about mistakes is in `tests/mistakes`.
 
-use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -45,6 +40,7 @@ access = "file:log/access.log"
 max_entries = 10
 max_bytes = "1MiB"
 lifetime = "7d"
+ticket_secret = "ticket.secret"
 [[listener]]
 name = "sip"
 listen = "[::]:5061"
@@ -83,7 +79,22 @@ tls = { certificate = "a.pem", certificate_key = "a.key", resumption = "off" }
 "#;
 
 fn valid(text: &str) -> Config {
-    parse("conf/tlsgate.toml", text).unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
+    let config = parse("conf/tlsgate.toml", text);
+    let config = config.unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+    assert_eq!(refused_by_the_schema(text), [""; 0], "{text}");
+    config
+}
+
+/// What the JSON Schema says against a file; nothing, where the gateway accepts the file.
+fn refused_by_the_schema(text: &str) -> Vec<String> {
+    static VALIDATOR: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+        let schema = serde_json::from_str(&schema::file()).expect("JSON");
+        jsonschema::draft7::new(&schema).expect("a schema of draft 7")
+    });
+    let table: toml::Table = text.parse().expect("TOML");
+    let value = serde_json::to_value(table).expect("TOML is JSON with dates");
+    let all = VALIDATOR.iter_errors(&value);
+    all.map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
 #[test]
@@ -94,16 +105,25 @@ fn every_option_reaches_the_model() {
         engine: EngineChoice::Epoll,
         max_connections: Some(50_000),
         drain_timeout: Duration::ZERO,
+        certificate_watch: None,
+        restart_timeout: Duration::from_secs(60),
         buffer_memory: 256 << 20,
         hello_memory: 128 << 10,
         hello_memory_per_source: 64 << 10,
     };
     assert_eq!(config.gateway, gateway);
-    assert_eq!(config.admin, Admin { listen: None });
+    assert_eq!(config.admin, Admin { listen: None, control: None });
     let access = AccessLog::File("conf/log/access.log".into());
     assert_eq!(config.log, Log { level: LogLevel::Debug, format: LogFormat::Json, access });
     let lifetime = Duration::from_secs(604_800);
-    assert_eq!(config.resumption, Resumption { max_entries: 10, max_bytes: 1 << 20, lifetime });
+    let resumption = Resumption {
+        max_entries: 10,
+        max_bytes: 1 << 20,
+        lifetime,
+        ticket_secret: Some("conf/ticket.secret".into()),
+        ticket_secret_line: 20,
+    };
+    assert_eq!(config.resumption, resumption);
     let listener = Listener {
         name: "sip".to_owned(),
         listen: ListenAddress::Tcp("[::]:5061".parse().expect("an address")),
@@ -113,7 +133,7 @@ fn every_option_reaches_the_model() {
             Endpoint::Name("component.example".to_owned(), 5060),
             Endpoint::Unix("/run/component.sock".into()),
         ],
-        upstream_line: 24,
+        upstream_line: 25,
         connect: ConnectWhen::AfterHello,
         tls: everything_tls(),
         timeouts: Timeouts {
@@ -146,18 +166,18 @@ fn everything_tls() -> DownstreamTls {
     };
     DownstreamTls {
         certificates: vec![
-            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 28),
-            certificate("conf/rsa.pem", "conf/../rsa.key", 29),
+            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 29),
+            certificate("conf/rsa.pem", "conf/../rsa.key", 30),
         ],
         key_group: Some("tls-keys".to_owned()),
-        key_group_line: 31,
+        key_group_line: 32,
         strict_sni: true,
         alpn: vec!["sip/2".to_owned(), "h2".to_owned()],
         min_version: TlsVersion::V1_3,
         max_version: TlsVersion::V1_3,
         client_cert: ClientCert::Required,
         trusted_ca: Some("conf/ca.pem".into()),
-        trusted_ca_line: 37,
+        trusted_ca_line: 38,
         resumption: ResumptionMode::Store,
         tls13_tickets: 4,
     }
@@ -171,6 +191,8 @@ fn absent_options_have_their_defaults() {
         engine: EngineChoice::Auto,
         max_connections: None,
         drain_timeout: Duration::from_secs(30),
+        certificate_watch: None,
+        restart_timeout: Duration::from_secs(60),
         buffer_memory: 256 << 20,
         hello_memory: 16 << 20,
         hello_memory_per_source: 1 << 20,
@@ -180,7 +202,13 @@ fn absent_options_have_their_defaults() {
     let log = Log { level: LogLevel::Info, format: LogFormat::Text, access: AccessLog::Stdout };
     assert_eq!(config.log, log);
     let lifetime = Duration::from_secs(6 * 3600);
-    let resumption = Resumption { max_entries: 100_000, max_bytes: 64 << 20, lifetime };
+    let resumption = Resumption {
+        max_entries: 100_000,
+        max_bytes: 64 << 20,
+        lifetime,
+        ticket_secret: None,
+        ticket_secret_line: 0,
+    };
     assert_eq!(config.resumption, resumption);
     let listener = &config.listeners[0];
     assert_eq!((listener.backlog, listener.connect), (4096, ConnectWhen::AfterHello));
@@ -284,7 +312,7 @@ fn every_extreme_of_every_option_is_understood() {
             };
             // One source may not use more than all: a contradiction, not a wrong value.
             match parse("tlsgate.toml", &text) {
-                Ok(_) => {}
+                Ok(_) => drop(valid(&text)),
                 Err(found) => assert!(option.key == "hello_memory_per_source", "{line}{found}"),
             }
         }
@@ -343,46 +371,6 @@ fn every_default_and_example_is_an_allowed_value() {
     }
 }
 
-#[test]
-fn mistakes_in_values() {
-    golden("values.txt", 20);
-}
-
-#[test]
-fn mistakes_in_listeners() {
-    golden("listeners.txt", 20);
-}
-
-#[test]
-fn mistakes_in_tls() {
-    golden("tls.txt", 20);
-}
-
-/// Compares each case of the file; `least` guards against a file that lost its cases.
-fn golden(name: &str, least: usize) {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "src/config/mistakes", name].iter().collect();
-    let golden = std::fs::read_to_string(&path).expect("the golden file is part of the source");
-    let mut actual = String::new();
-    let mut cases = 0;
-    for case in golden.split("=== ").skip(1) {
-        let (title, rest) = case.split_once('\n').expect("a title");
-        let (text, _) = rest.split_once("---\n").expect("a line of three dashes");
-        let full = text.replace("$listener\n", LISTENER);
-        let found = match parse("tlsgate.toml", &full) {
-            Ok(_) => "no mistake\n".to_owned(),
-            Err(diagnostics) => diagnostics.to_string(),
-        };
-        writeln!(actual, "=== {title}\n{text}---\n{found}").expect("a string takes everything");
-        cases += 1;
-    }
-    assert!(cases >= least, "{cases} cases");
-    if std::env::var_os("TLSGATE_UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, &actual).expect("the source can be written");
-        return;
-    }
-    assert_eq!(actual, golden, "messages changed: see the header of this file");
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -428,7 +416,10 @@ proptest! {
 }
 
 fn check_answer(text: &str) -> Result<(), TestCaseError> {
-    let Err(diagnostics) = parse("a.toml", text) else { return Ok(()) };
+    let Err(diagnostics) = parse("a.toml", text) else {
+        prop_assert_eq!(refused_by_the_schema(text), [""; 0]);
+        return Ok(());
+    };
     prop_assert!(!diagnostics.is_empty());
     let lines = text.split('\n').count();
     let mut last = 0;

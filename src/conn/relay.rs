@@ -86,20 +86,23 @@ impl Connection {
     }
 
     pub(super) fn relay_deadline(&self) -> Option<Time> {
-        let timeouts = &self.policy.timeouts;
-        let idle = timeouts.idle.map(|idle| self.last_activity + idle);
-        let half_close = (self.downstream.ended || self.upstream.ended)
-            .then(|| self.last_activity + timeouts.half_close);
-        [idle, half_close].into_iter().flatten().min()
+        [self.idle_deadline(), self.half_close_deadline()].into_iter().flatten().min()
     }
 
     pub(super) fn relay_timeout(&mut self, cx: &mut Context<'_>) {
-        if self.relay_deadline().is_none_or(|deadline| deadline > cx.now) {
+        let is_due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= cx.now);
+        if is_due(self.half_close_deadline()) {
+            let cause = if self.downstream.ended { Cause::Upstream } else { Cause::Downstream };
+            let ending = self.end(Reason::HalfCloseTimeout, cause, cx);
+            ending.reset_upstream().close_downstream(CloseMode::Reset);
+            return;
+        }
+        if !is_due(self.idle_deadline()) {
             return;
         }
         if self.downstream.ended || self.upstream.ended {
-            let cause = if self.downstream.ended { Cause::Upstream } else { Cause::Downstream };
-            let ending = self.end(Reason::HalfCloseTimeout, cause, cx);
+            // The other side was in the middle of something: it must not look orderly.
+            let ending = self.end(Reason::IdleTimeout, Cause::Policy, cx);
             ending.reset_upstream().close_downstream(CloseMode::Reset);
             return;
         }
@@ -109,6 +112,15 @@ impl Connection {
             let _unsaid = tls.close_notify(cx.pool, &mut self.downstream.queue);
         }
         self.end(Reason::IdleTimeout, Cause::Policy, cx).flush_downstream(cx.now);
+    }
+
+    fn idle_deadline(&self) -> Option<Time> {
+        self.policy.timeouts.idle.map(|idle| self.last_activity + idle)
+    }
+
+    fn half_close_deadline(&self) -> Option<Time> {
+        (self.downstream.ended || self.upstream.ended)
+            .then(|| self.last_activity + self.policy.timeouts.half_close)
     }
 
     /// Backpressure: a side is read only while the other keeps up.

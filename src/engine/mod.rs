@@ -12,6 +12,7 @@
 
 pub mod epoll;
 pub mod probe;
+pub mod sim;
 pub mod socket;
 #[allow(unsafe_code, reason = "the kernel works on memory that it is only told the address of")]
 pub mod uring;
@@ -53,6 +54,14 @@ pub trait Engine {
     /// Accepts what is in the accept queue, lets nothing more in, closes the socket and ends with
     /// [`Event::ListenerClosed`].
     fn close_listener(&mut self, listener: ListenerId);
+
+    /// As [`Engine::close_listener`] for a socket that another process has, too: what joins the
+    /// accept queue from now on is for that process. What is in it already is accepted here,
+    /// because it may be here that the kernel has told of it, and nowhere else.
+    fn leave_listener(&mut self, listener: ListenerId) {
+        // For engines whose sockets nobody else can have.
+        self.close_listener(listener);
+    }
 
     /// Gives an accepted connection its id.
     ///

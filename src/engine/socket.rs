@@ -58,7 +58,8 @@ pub(crate) fn reset_on_close(socket: &OwnedFd) {
     let _unconnected = SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
 }
 
-/// A bound, listening socket.
+/// A bound, listening socket. An engine makes it non-blocking and leaves it so: two processes that
+/// share it, one about to follow the other, have one such flag between them.
 #[derive(Debug)]
 pub struct Listener {
     pub socket: OwnedFd,
@@ -99,7 +100,8 @@ impl Drop for Stream {
 ///
 /// A filter on the socket drops what would still join the queue, so that closing the listener
 /// afterwards loses no connection that the kernel had completed. A shared socket stays open
-/// elsewhere and must not be filtered.
+/// elsewhere and must not be filtered; of its queue no more is taken than a long one holds, so that
+/// this ends though others connect meanwhile.
 pub(crate) fn drain_accept_queue(
     listener: &Listener,
     accept_flags: rustix::net::SocketFlags,
@@ -109,15 +111,20 @@ pub(crate) fn drain_accept_queue(
     if !listener.shared {
         let _unfiltered = SockRef::from(&listener.socket).attach_filter(&[DROP_ALL]);
     }
+    let most = if listener.shared { SHARED_MOST } else { usize::MAX };
     let mut streams = Vec::new();
-    loop {
+    while streams.len() < most {
         match rustix::net::accept_with(&listener.socket, accept_flags) {
             Ok(socket) => streams.push(Stream::new(socket)),
             Err(rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {}
-            Err(_empty_or_exhausted) => return streams,
+            Err(_empty_or_exhausted) => break,
         }
     }
+    streams
 }
+
+/// Sixteen times the default of `backlog`.
+const SHARED_MOST: usize = 65_536;
 
 /// `BPF_RET | BPF_K` with k = 0: let no byte of any packet through (linux/filter.h).
 const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);

@@ -12,13 +12,19 @@ use crate::tls::ServerProfile;
 /// Every listener's policy, by its position in the configuration.
 #[derive(Clone, Debug)]
 pub struct Policy {
+    /// Counts the configurations that this process has run, from 1.
+    pub generation: u64,
     pub listeners: Vec<Arc<ListenerPolicy>>,
 }
 
 /// What a listener does with its connections.
 #[derive(Debug)]
 pub struct ListenerPolicy {
-    /// Position in the configuration.
+    /// Generation of the policy it belongs to.
+    pub generation: u64,
+    /// Position in [`Policy::listeners`].
+    pub position: usize,
+    /// Names the listener in telemetry: the same for the same name, for the life of the process.
     pub index: usize,
     pub name: Arc<str>,
     pub tls: ServerProfile,

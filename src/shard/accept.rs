@@ -1,11 +1,16 @@
 //! Taking connections in, within limits: what cannot be served waits in the accept queue.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::generations::Generation;
+use super::mailbox::BoundId;
+use super::slots::Slots;
 use super::{Entry, Shard};
 use crate::conn::{Connection, Input};
 use crate::engine::{Engine, ListenerId, Operation, Side, SocketId};
@@ -14,8 +19,8 @@ use crate::time::Time;
 
 /// Where the shard listens, and whether it may accept now.
 pub(super) struct Accepting {
-    /// Listeners that are not closed.
-    listeners: Vec<ListenerId>,
+    /// By the engine's [`ListenerId`].
+    sockets: Slots<Bound>,
     /// Connections of all shards.
     admitted: Arc<AtomicU32>,
     max_connections: u32,
@@ -24,31 +29,101 @@ pub(super) struct Accepting {
     closing: bool,
 }
 
+/// A listening socket.
+struct Bound {
+    id: BoundId,
+    /// What its connections are admitted under.
+    generation: Rc<Generation>,
+    /// Position of its listener in the generation's policy.
+    position: usize,
+    closing: bool,
+}
+
 impl Accepting {
     pub(super) fn new(admitted: Arc<AtomicU32>, max_connections: u32) -> Self {
-        let listeners = Vec::new();
-        Self { listeners, admitted, max_connections, resume_at: None, closing: false }
+        let sockets = Slots::new(MAX_SOCKETS);
+        Self { sockets, admitted, max_connections, resume_at: None, closing: false }
     }
 
-    pub(super) fn add(&mut self, listener: ListenerId) {
-        self.listeners.push(listener);
+    /// Listens on one more socket, for the listener at `position` of the generation's policy.
+    ///
+    /// # Errors
+    /// When the engine cannot watch the socket, there are too many, or all are being closed.
+    pub(super) fn open<E: Engine>(
+        &mut self,
+        (id, socket): (BoundId, E::Listener),
+        position: usize,
+        generation: &Rc<Generation>,
+        engine: &mut E,
+    ) -> io::Result<()> {
+        if self.closing {
+            return Err(io::Error::other("the worker drains"));
+        }
+        let generation = Rc::clone(generation);
+        let bound = Bound { id, generation, position, closing: false };
+        let slot = self.sockets.insert(bound).ok_or_else(|| io::Error::other(TOO_MANY))?;
+        if let Err(error) = engine.listen(ListenerId(slot.index), socket) {
+            self.sockets.remove(slot);
+            return Err(error);
+        }
+        if self.resume_at.is_some() {
+            engine.pause_accept(ListenerId(slot.index));
+        }
+        Ok(())
+    }
+
+    /// Lets the sockets that `serves` names serve `generation`, and closes the others.
+    pub(super) fn reassign<E: Engine>(
+        &mut self,
+        serves: &[(BoundId, usize)],
+        generation: &Rc<Generation>,
+        engine: &mut E,
+    ) {
+        let serves: HashMap<BoundId, usize> = serves.iter().copied().collect();
+        for (slot, bound) in self.sockets.iter_mut().filter(|(_, bound)| !bound.closing) {
+            match serves.get(&bound.id) {
+                Some(position) => {
+                    bound.generation = Rc::clone(generation);
+                    bound.position = *position;
+                }
+                None => {
+                    bound.closing = true;
+                    engine.close_listener(ListenerId(slot.index));
+                }
+            }
+        }
     }
 
     pub(super) fn remove(&mut self, listener: ListenerId) {
-        self.listeners.retain(|open| *open != listener);
+        if let Some(slot) = self.sockets.id_at(listener.0) {
+            self.sockets.remove(slot);
+        }
     }
 
     /// True when a drain or a stop has closed every listener.
     pub(super) fn is_closed(&self) -> bool {
-        self.closing && self.listeners.is_empty()
+        self.closing && self.sockets.is_empty()
     }
 
-    pub(super) fn close_all<E: Engine>(&mut self, engine: &mut E) {
-        if !std::mem::replace(&mut self.closing, true) {
-            for listener in &self.listeners {
-                engine.close_listener(*listener);
+    /// Closes every socket; those that are `left` have another process to go on with.
+    pub(super) fn close_all<E: Engine>(&mut self, left: &[BoundId], engine: &mut E) {
+        self.closing = true;
+        let left: HashSet<BoundId> = left.iter().copied().collect();
+        for (slot, bound) in self.sockets.iter_mut().filter(|(_, bound)| !bound.closing) {
+            bound.closing = true;
+            let listener = ListenerId(slot.index);
+            if left.contains(&bound.id) {
+                engine.leave_listener(listener);
+            } else {
+                engine.close_listener(listener);
             }
         }
+    }
+
+    /// What a connection that came in on `listener` is admitted under.
+    fn admit(&self, listener: ListenerId) -> Option<(Rc<Generation>, usize)> {
+        let bound = self.sockets.get(self.sockets.id_at(listener.0)?)?;
+        Some((Rc::clone(&bound.generation), bound.position))
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
@@ -91,19 +166,24 @@ impl Accepting {
     /// Stops accepting for a while. Retrying by the clock also covers room that other shards make.
     fn pause<E: Engine>(&mut self, now: Time, engine: &mut E) {
         if self.resume_at.is_none() {
-            for listener in &self.listeners {
-                engine.pause_accept(*listener);
+            for (slot, _) in self.sockets.iter() {
+                engine.pause_accept(ListenerId(slot.index));
             }
         }
         self.resume_at = Some(now + RETRY);
     }
 
+    /// Accepts again after a failure that says nothing about room; where there is none, later.
+    fn go_on<E: Engine>(&self, listener: ListenerId, engine: &mut E) {
+        if self.resume_at.is_none() {
+            engine.resume_accept(listener);
+        }
+    }
+
     fn resume<E: Engine>(&mut self, engine: &mut E) {
         self.resume_at = None;
-        if !self.closing {
-            for listener in &self.listeners {
-                engine.resume_accept(*listener);
-            }
+        for (slot, _) in self.sockets.iter().filter(|(_, bound)| !bound.closing) {
+            engine.resume_accept(ListenerId(slot.index));
         }
     }
 }
@@ -115,16 +195,21 @@ impl<E: Engine> Shard<E> {
         stream: E::Stream,
         peer: Option<SocketAddr>,
     ) {
+        let Some((generation, position)) = self.accepting.admit(listener) else {
+            debug_assert!(false, "a listener that has closed accepts nothing");
+            return;
+        };
         if self.slots.is_full() || !self.accepting.enter() {
             // Dropping the stream resets it: it was already accepted when the limit was reached.
             self.telemetry.on_refused(Refusal::ConnectionLimit);
             return self.accepting.pause(self.now, &mut self.engine);
         }
-        let policy = &self.policy.listeners[listener.0 as usize];
+        let policy = &generation.policy.listeners[position];
         self.connections_seen += 1;
         self.telemetry.on_accept(policy.index);
+        generation.connections.update(|connections| connections + 1);
         let connection = Connection::new(Arc::clone(policy), peer, self.now);
-        let entry = Entry { connection, id: self.connections_seen, scheduled: None };
+        let entry = Entry { connection, generation, id: self.connections_seen, scheduled: None };
         let slot = self.slots.insert(entry).expect("checked above that there is room");
         let socket = SocketId { slot: slot.index, side: Side::Downstream };
         let first = match self.engine.adopt(socket, stream) {
@@ -148,7 +233,7 @@ impl<E: Engine> Shard<E> {
             Some(libc::ENOMEM | libc::ENOBUFS) => AcceptError::NoMemory,
             Some(libc::ECONNABORTED) => {
                 self.telemetry.on_accept_error(AcceptError::Aborted);
-                return self.engine.resume_accept(listener);
+                return self.accepting.go_on(listener, &mut self.engine);
             }
             _ => AcceptError::Other,
         };
@@ -160,3 +245,7 @@ impl<E: Engine> Shard<E> {
 
 /// How long accepting pauses when a limit was hit and no connection of this shard ends meanwhile.
 const RETRY: Duration = Duration::from_millis(50);
+/// Listening sockets of one shard: those of the largest configuration, while a new one replaces
+/// all of them.
+const MAX_SOCKETS: u32 = 2 * 4096;
+const TOO_MANY: &str = "more than 8,192 listening sockets on one worker";

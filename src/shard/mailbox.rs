@@ -5,72 +5,100 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use crate::engine::Wake;
-use crate::telemetry::ShardSnapshot;
+use crate::policy::Policy;
 use crate::telemetry::aggregator::ShardPort;
+use crate::telemetry::{ListenerNames, ShardSnapshot};
 
-/// What a shard can be told.
+/// What a shard can be told. `L` is the engine's listening socket.
 #[derive(Debug)]
-pub enum Command {
+pub enum Command<L> {
     /// Fill in the report and send it to the aggregator.
     Collect(Box<ShardSnapshot>),
+    /// Serve new connections under another policy.
+    Reload(Box<Reload<L>>),
     /// Accept what has come, nothing more, and end when all connections have, or after `patience`.
-    Drain { patience: Duration },
+    /// The sockets that are `left` have another process to accept what comes from now on.
+    Drain { patience: Duration, left: Arc<[BoundId]> },
     /// End all connections now.
     Stop,
 }
 
+/// A new policy, and what listens for it.
+#[derive(Debug)]
+pub struct Reload<L> {
+    pub policy: Arc<Policy>,
+    /// The names by which telemetry goes; a longer list than before, or the same.
+    pub names: ListenerNames,
+    /// Sockets to listen on from now on.
+    pub open: Vec<(BoundId, L)>,
+    /// Every socket that serves the policy, and the position of its listener there. Those that
+    /// are not named accept what is in their queue, under the policy they had, and close.
+    pub serves: Arc<[(BoundId, usize)]>,
+    /// Gets the sockets that could not be listened on, once all the rest is done.
+    pub done: SyncSender<Vec<BoundId>>,
+}
+
+/// Names a listening socket of one shard for the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BoundId(pub u64);
+
 /// The shard's end.
-pub struct Mailbox(Receiver<Command>);
+pub struct Mailbox<L>(Receiver<Command<L>>);
 
 /// Everybody else's end.
-#[derive(Clone)]
-pub struct Address {
-    commands: SyncSender<Command>,
+pub struct Address<L> {
+    commands: SyncSender<Command<L>>,
     waker: Arc<dyn Wake>,
 }
 
 /// A mailbox, and what makes its address once the shard's waker is known.
-pub fn mailbox() -> (Mailbox, SyncSender<Command>) {
+pub fn mailbox<L>() -> (Mailbox<L>, SyncSender<Command<L>>) {
     let (sender, receiver) = sync_channel(CAPACITY);
     (Mailbox(receiver), sender)
 }
 
-impl Mailbox {
+impl<L> Mailbox<L> {
     /// The next command, if there is one.
-    pub fn take(&mut self) -> Option<Command> {
+    pub fn take(&mut self) -> Option<Command<L>> {
         self.0.try_recv().ok()
     }
 }
 
-impl Address {
-    pub fn new(commands: SyncSender<Command>, waker: Arc<dyn Wake>) -> Self {
+impl<L> Clone for Address<L> {
+    fn clone(&self) -> Self {
+        Self { commands: self.commands.clone(), waker: Arc::clone(&self.waker) }
+    }
+}
+
+impl<L> Address<L> {
+    pub fn new(commands: SyncSender<Command<L>>, waker: Arc<dyn Wake>) -> Self {
         Self { commands, waker }
     }
 
     /// Delivers a command. Waits when the mailbox is full, which lasts one turn of the shard.
     /// A shard that has ended takes no commands, and needs none.
-    pub fn send(&self, command: Command) {
+    pub fn send(&self, command: Command<L>) {
         if self.commands.send(command).is_ok() {
             self.waker.wake();
         }
     }
 }
 
-impl ShardPort for Address {
+impl<L: Send> ShardPort for Address<L> {
     fn request(&self, report: Box<ShardSnapshot>) -> Result<(), Box<ShardSnapshot>> {
         match self.commands.try_send(Command::Collect(report)) {
             Ok(()) => {
                 self.waker.wake();
                 Ok(())
             }
-            Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) => match command
-            {
-                Command::Collect(report) => Err(report),
-                Command::Drain { .. } | Command::Stop => unreachable!("sent a Collect"),
-            },
+            Err(
+                TrySendError::Full(Command::Collect(report))
+                | TrySendError::Disconnected(Command::Collect(report)),
+            ) => Err(report),
+            Err(_other) => unreachable!("sent a Collect"),
         }
     }
 }
 
-/// Commands that may wait: one collection, and a drain or a stop for each signal.
+/// Commands that may wait: one collection, one reload, and a drain or a stop for each signal.
 const CAPACITY: usize = 16;

@@ -5,6 +5,8 @@
 //! the count of admitted connections, touched once when a connection comes and once when it goes.
 
 mod accept;
+mod generations;
+mod inspect;
 pub mod mailbox;
 pub mod slots;
 #[cfg(test)]
@@ -12,22 +14,23 @@ pub mod slots;
 mod tests;
 pub mod wheel;
 
+use std::collections::HashMap;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Duration;
 
 use crate::admission::hello_budget::HelloBudget;
 use crate::conn::outcome::{Outcome, Reason};
 use crate::conn::{Action, Connection, Context, Input};
-use crate::engine::{Engine, Event, ListenerId, SocketId};
+use crate::engine::{Engine, Event, SocketId};
 use crate::policy::{ListenerPolicy, Policy};
 use crate::telemetry::ShardTelemetry;
 use crate::telemetry::aggregator::AnswerSender;
 use crate::time::Time;
-use crate::upstream::Upstreams;
 use accept::Accepting;
-use mailbox::{Command, Mailbox};
+use generations::{Generation, Generations};
+use mailbox::{BoundId, Command, Mailbox, Reload};
 use slots::{SlotId, Slots};
 use wheel::Wheel;
 
@@ -44,7 +47,7 @@ pub struct Parts<E: Engine> {
     pub hellos: HelloBudget,
     pub telemetry: ShardTelemetry,
     pub answers: AnswerSender,
-    pub mailbox: Mailbox,
+    pub mailbox: Mailbox<E::Listener>,
     pub on_finish: OnFinish,
 }
 
@@ -64,14 +67,13 @@ pub struct Finished {
 pub struct Shard<E: Engine> {
     id: usize,
     engine: E,
-    policy: Arc<Policy>,
+    generations: Generations,
     slots: Slots<Entry>,
     wheel: Wheel,
-    upstreams: Upstreams,
     hellos: HelloBudget,
     telemetry: ShardTelemetry,
     answers: AnswerSender,
-    mailbox: Mailbox,
+    mailbox: Mailbox<E::Listener>,
     on_finish: OnFinish,
     accepting: Accepting,
     connections_seen: u64,
@@ -85,6 +87,7 @@ pub struct Shard<E: Engine> {
 
 struct Entry {
     connection: Connection,
+    generation: Rc<Generation>,
     id: u64,
     /// What the wheel holds for it. May be earlier than the connection's own deadline, which moves
     /// with every message; it is looked at again when the wheel says so.
@@ -102,9 +105,8 @@ impl<E: Engine> Shard<E> {
         Self {
             id: parts.id,
             engine: parts.engine,
-            upstreams: Upstreams::new(&parts.policy.listeners),
+            generations: Generations::new(parts.policy),
             accepting: Accepting::new(parts.admitted, parts.max_connections),
-            policy: parts.policy,
             slots: Slots::new(parts.capacity),
             wheel,
             hellos: parts.hellos,
@@ -120,14 +122,13 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    /// Starts accepting on a listener of the policy.
+    /// Starts accepting on a socket, for the listener at `position` of the current policy.
     ///
     /// # Errors
-    /// When the engine cannot watch the socket.
-    pub fn listen(&mut self, listener: ListenerId, socket: E::Listener) -> io::Result<()> {
-        self.engine.listen(listener, socket)?;
-        self.accepting.add(listener);
-        Ok(())
+    /// When the engine cannot watch the socket, or there are too many.
+    pub fn listen(&mut self, id: BoundId, socket: E::Listener, position: usize) -> io::Result<()> {
+        let generation = self.generations.current();
+        self.accepting.open((id, socket), position, generation, &mut self.engine)
     }
 
     /// Serves until a drain has ended or a stop has come.
@@ -213,16 +214,18 @@ impl<E: Engine> Shard<E> {
     /// Gives a connection one input and does what it then asks for.
     fn drive(&mut self, slot: SlotId, input: Input) {
         let Some(entry) = self.slots.get_mut(slot) else { return };
-        let connection = &mut entry.connection;
+        let Entry { connection, generation, .. } = entry;
+        let mut upstreams = generation.upstreams.borrow_mut();
         let mut context = Context {
             now: self.now,
             pool: &self.engine.pool().clone(),
-            upstreams: &mut self.upstreams,
+            upstreams: &mut upstreams,
             hellos: &mut self.hellos,
             telemetry: &mut self.telemetry,
         };
         connection.handle(input, &mut context);
-        while let Some(action) = connection.poll_action(&mut context) {
+        let finished = loop {
+            let Some(action) = connection.poll_action(&mut context) else { break None };
             let socket = |side| SocketId { slot: slot.index, side };
             match action {
                 Action::Receive(side, class) => self.engine.receive(socket(side), class),
@@ -234,8 +237,12 @@ impl<E: Engine> Shard<E> {
                     let socket = socket(crate::engine::Side::Upstream);
                     self.engine.connect(socket, &policy.upstreams[endpoint], &policy.keepalive);
                 }
-                Action::Finish(outcome) => return self.finish(slot, outcome),
+                Action::Finish(outcome) => break Some(outcome),
             }
+        };
+        drop(upstreams);
+        if let Some(outcome) = finished {
+            return self.finish(slot, outcome);
         }
         if let Some(deadline) = connection.next_deadline()
             && entry.scheduled.is_none_or(|scheduled| deadline < scheduled)
@@ -248,6 +255,7 @@ impl<E: Engine> Shard<E> {
     fn finish(&mut self, slot: SlotId, outcome: Box<Outcome>) {
         let Some(entry) = self.slots.remove(slot) else { return };
         self.wheel.cancel(slot.index);
+        entry.generation.connections.update(|connections| connections - 1);
         self.telemetry.on_close(&outcome);
         self.accepting.leave(&mut self.engine);
         (self.on_finish)(Finished {
@@ -266,9 +274,13 @@ impl<E: Engine> Shard<E> {
                     self.telemetry.hand_over(&mut report);
                     self.answers.send(report);
                 }
-                Command::Drain { patience } => self.drain(patience),
+                Command::Reload(reload) => self.reload(*reload),
+                Command::Drain { patience, left } => {
+                    self.accepting.close_all(&left, &mut self.engine);
+                    self.drain_until = Some(self.now + patience);
+                }
                 Command::Stop => {
-                    self.accepting.close_all(&mut self.engine);
+                    self.accepting.close_all(&[], &mut self.engine);
                     self.drain_until = None;
                     self.stop_all(Reason::Stopped);
                 }
@@ -276,9 +288,25 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    fn drain(&mut self, patience: Duration) {
-        self.accepting.close_all(&mut self.engine);
-        self.drain_until = Some(self.now + patience);
+    fn reload(&mut self, reload: Reload<E::Listener>) {
+        let Reload { policy, names, open, serves, done } = reload;
+        self.telemetry.set_listeners(names);
+        self.generations.advance(policy);
+        let generation = self.generations.current();
+        self.accepting.reassign(&serves, generation, &mut self.engine);
+        let positions: HashMap<BoundId, usize> = serves.iter().copied().collect();
+        let mut failed = Vec::new();
+        for (id, socket) in open {
+            let opened = positions.get(&id).is_some_and(|position| {
+                let bound = (id, socket);
+                self.accepting.open(bound, *position, generation, &mut self.engine).is_ok()
+            });
+            if !opened {
+                failed.push(id);
+            }
+        }
+        // Fails only when nobody waits for it any more.
+        let _nobody = done.try_send(failed);
     }
 
     /// Ends what is open, and what still comes out of the accept queues.
@@ -305,6 +333,7 @@ impl<E: Engine> Shard<E> {
         engine.system_calls = stats.system_calls;
         engine.ring_overflows = stats.ring_overflows;
         engine.buffer_starvation = stats.starvations;
+        self.telemetry.set_generations(self.generations.connections());
         let bytes = self.engine.pool().bytes_in_use();
         self.telemetry.set_buffer_bytes(bytes as u64);
     }

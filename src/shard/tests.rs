@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
 
@@ -24,7 +24,7 @@ const LIMITS: EngineLimits = EngineLimits { connections: 500, buffer_memory: 16 
 /// A shard that runs.
 struct Running {
     address: SocketAddr,
-    mailbox: mailbox::Address,
+    mailbox: mailbox::Address<Listener>,
     finished: Receiver<Outcome>,
     /// Ends with the number of connections cut.
     thread: JoinHandle<u32>,
@@ -48,7 +48,7 @@ impl Kernel for UringEngine {
 
 /// Starts a shard that takes `max` connections on `listener`. `first` is in its mailbox before its
 /// first turn.
-fn start<E: Kernel>(listener: TcpListener, max: u32, first: Option<Command>) -> Running {
+fn start<E: Kernel>(listener: TcpListener, max: u32, first: Option<Command<Listener>>) -> Running {
     let address = listener.local_addr().expect("bound");
     let (mailbox, commands) = mailbox::mailbox();
     if let Some(first) = first {
@@ -67,7 +67,7 @@ fn start<E: Kernel>(listener: TcpListener, max: u32, first: Option<Command>) -> 
         };
         let mut shard = shard(engine, max, upstream, mailbox, Box::new(on_finish));
         shard
-            .listen(ListenerId(0), Listener { socket: listener.into(), shared: false })
+            .listen(BoundId(0), Listener { socket: listener.into(), shared: false }, 0)
             .expect("can be watched");
         ready.send(waker).expect("the test waits");
         shard.run().expect("the engine works");
@@ -81,7 +81,7 @@ fn shard<E: Kernel>(
     engine: E,
     max: u32,
     upstream: SocketAddr,
-    mailbox: Mailbox,
+    mailbox: Mailbox<Listener>,
     on_finish: OnFinish,
 ) -> Shard<E> {
     let upstreams = vec![Address::Tcp(upstream)];
@@ -91,7 +91,7 @@ fn shard<E: Kernel>(
     Shard::new(Parts {
         id: 0,
         engine,
-        policy: Arc::new(Policy { listeners: vec![Arc::new(policy)] }),
+        policy: Arc::new(Policy { generation: 1, listeners: vec![Arc::new(policy)] }),
         capacity: max,
         admitted: Arc::new(AtomicU32::new(0)),
         max_connections: max,
@@ -188,11 +188,16 @@ fn assert_waits(client: &mut Tls, time: Duration) {
     assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
 }
 
+/// A drain of a process that no other follows.
+fn drain(patience: Duration) -> Command<Listener> {
+    Command::Drain { patience, left: [].into() }
+}
+
 fn a_drain_waits_for_what_is_open<E: Kernel>() {
     let running = start::<E>(listener(), 10, None);
     let mut open = client(running.address);
     echo(&mut open).expect("served");
-    running.mailbox.send(Command::Drain { patience: PATIENCE });
+    running.mailbox.send(drain(PATIENCE));
     let deadline = Instant::now() + PROMPT;
     while TcpStream::connect_timeout(&running.address, Duration::from_millis(100)).is_ok() {
         assert!(Instant::now() < deadline, "still listens");
@@ -207,11 +212,30 @@ fn a_drain_waits_for_what_is_open<E: Kernel>() {
     assert!(outcomes.iter().any(|outcome| outcome.reason == Reason::Finished), "{outcomes:?}");
 }
 
+fn a_drain_leaves_a_socket_to_whoever_has_it_too<E: Kernel>() {
+    let socket = listener();
+    let old = start::<E>(socket.try_clone().expect("a descriptor"), 10, None);
+    let new = start::<E>(socket, 100, None);
+    let mut open = client(old.address);
+    echo(&mut open).expect("served by either");
+    old.mailbox.send(Command::Drain { patience: PATIENCE, left: [BoundId(0)].into() });
+    for number in 0..20 {
+        let mut client = client(new.address);
+        echo(&mut client).unwrap_or_else(|error| panic!("number {number}: {error}"));
+    }
+    open.conn.send_close_notify();
+    open.flush().expect("sent");
+    old.end(PROMPT);
+    echo(&mut client(new.address)).expect("served by the new one");
+    new.mailbox.send(drain(PATIENCE));
+    new.end(PROMPT);
+}
+
 fn a_drain_cuts_what_stays<E: Kernel>() {
     let running = start::<E>(listener(), 10, None);
     let mut open: Vec<_> = (0..3).map(|_| client(running.address)).collect();
     open.iter_mut().for_each(|client| echo(client).expect("served"));
-    running.mailbox.send(Command::Drain { patience: Duration::from_millis(100) });
+    running.mailbox.send(drain(Duration::from_millis(100)));
     let (cut, outcomes) = running.end(PROMPT);
     assert_eq!(cut, 3);
     let reasons: Vec<_> = outcomes.iter().map(|outcome| outcome.reason).collect();
@@ -227,7 +251,7 @@ fn a_stop_ends_what_is_open<E: Kernel>() {
     let mut open = client(running.address);
     echo(&mut open).expect("served");
     let _in_handshake = TcpStream::connect(running.address).expect("queued");
-    running.mailbox.send(Command::Drain { patience: PATIENCE });
+    running.mailbox.send(drain(PATIENCE));
     running.mailbox.send(Command::Stop);
     let (cut, outcomes) = running.end(PROMPT);
     assert_eq!((cut, outcomes.len()), (0, 2));
@@ -235,7 +259,7 @@ fn a_stop_ends_what_is_open<E: Kernel>() {
 }
 
 /// Closing a listener accepts what waits there, and that is after everything open was stopped.
-fn what_waits_when_the_stop_comes_ends_too<E: Kernel>(command: Command, reason: Reason) {
+fn what_waits_when_the_stop_comes_ends_too<E: Kernel>(command: Command<Listener>, reason: Reason) {
     let listener = listener();
     let address = listener.local_addr().expect("bound");
     let peers: Vec<_> = (0..100).map(|_| TcpStream::connect(address).expect("queued")).collect();
@@ -251,8 +275,7 @@ fn a_stop_with_a_full_queue<E: Kernel>() {
 }
 
 fn a_drain_without_patience_with_a_full_queue<E: Kernel>() {
-    let drain = Command::Drain { patience: Duration::ZERO };
-    what_waits_when_the_stop_comes_ends_too::<E>(drain, Reason::Drained);
+    what_waits_when_the_stop_comes_ends_too::<E>(drain(Duration::ZERO), Reason::Drained);
 }
 
 macro_rules! each_engine {
@@ -276,6 +299,7 @@ macro_rules! each_engine {
 each_engine! {
     a_full_shard_lets_peers_wait
     a_drain_waits_for_what_is_open
+    a_drain_leaves_a_socket_to_whoever_has_it_too
     a_drain_cuts_what_stays
     a_stop_ends_what_is_open
     a_stop_with_a_full_queue

@@ -1,21 +1,51 @@
-//! Listening sockets that the parent process opened (systemd, a test, a shell).
+//! Sockets that the parent process opened (systemd, a shell, the process that this one follows).
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// A duplicate of listening socket `fd`, which stays open for the next configuration.
 ///
 /// # Errors
 /// When `fd` is not open or not a listening stream socket.
 pub fn take_listener(fd: i32) -> io::Result<OwnedFd> {
-    if fd < 3 {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "0 to 2 are the standard streams"));
-    }
+    refuse_standard_streams(fd)?;
     // SAFETY: the number is not -1. If it is not open, the first call on it says EBADF; it is
     // borrowed for this function only, so nothing is closed that somebody else owns.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    if !rustix::net::sockopt::socket_acceptconn(borrowed)? {
+    refuse_unless_listening(borrowed)?;
+    borrowed.try_clone_to_owned()
+}
+
+/// # Errors
+/// When `socket` is not a listening socket.
+pub fn refuse_unless_listening(socket: impl AsFd) -> io::Result<()> {
+    if !rustix::net::sockopt::socket_acceptconn(socket)? {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening socket"));
     }
-    borrowed.try_clone_to_owned()
+    Ok(())
+}
+
+/// The socket that a predecessor passed under number `fd`, for this process alone from now on.
+///
+/// # Errors
+/// When `fd` is not open or not a unix socket.
+pub fn take_channel(fd: i32) -> io::Result<OwnedFd> {
+    refuse_standard_streams(fd)?;
+    // SAFETY: as in `take_listener`.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    if rustix::net::sockopt::socket_domain(borrowed)? != rustix::net::AddressFamily::UNIX {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a unix socket"));
+    }
+    // SAFETY: it is open, and the predecessor passed it to whoever reads its number, which the
+    // start of the program does once.
+    let channel = unsafe { OwnedFd::from_raw_fd(fd) };
+    rustix::io::fcntl_setfd(&channel, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(channel)
+}
+
+fn refuse_standard_streams(fd: i32) -> io::Result<()> {
+    if fd < 3 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "0 to 2 are the standard streams"));
+    }
+    Ok(())
 }

@@ -10,11 +10,11 @@ mod rfc3339;
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
 };
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub struct AccessRecord {
     pub unix_time_ms: u64,
     /// Name of the listener.
     pub listener: Arc<str>,
+    /// Generation of the configuration that it was admitted under.
+    pub generation: u64,
     /// The upstream endpoint as configured, once one was chosen.
     pub upstream: Option<Arc<str>>,
     pub outcome: Outcome,
@@ -50,6 +52,7 @@ pub struct AccessRecord {
 #[derive(Clone, Debug)]
 pub struct AccessSender {
     queue: SyncSender<Message>,
+    orders: Arc<Orders>,
     shared: Arc<SharedCounters>,
 }
 
@@ -57,7 +60,6 @@ pub struct AccessSender {
 #[derive(Debug)]
 pub struct AccessLog {
     sender: AccessSender,
-    orders: Arc<Orders>,
     /// Never carries a message: it is closed when the writer has ended.
     ended: Receiver<()>,
     thread: Option<JoinHandle<()>>,
@@ -79,12 +81,29 @@ enum Message {
 struct Orders {
     reopen: AtomicBool,
     stop: AtomicBool,
+    /// Set while there is no target: nobody need make a record.
+    off: AtomicBool,
+    /// Where to write from now on.
+    target: Mutex<Option<Target>>,
 }
 
+/// An open target, and how to open it again.
+struct Target {
+    open: Open,
+    output: Output,
+}
+
+type Output = Box<dyn Write + Send>;
+
 /// Opens the target; called again for each reopening.
-type Open = Box<dyn FnMut() -> io::Result<Box<dyn Write + Send>> + Send>;
+type Open = Box<dyn FnMut() -> io::Result<Output> + Send>;
 
 impl AccessSender {
+    /// Whether there is a target.
+    pub fn is_on(&self) -> bool {
+        !self.orders.off.load(Ordering::Relaxed)
+    }
+
     /// Queues a record, or drops and counts it when the queue is full or the writer is gone.
     pub fn send(&self, record: AccessRecord) {
         if self.queue.try_send(Message::Record(record)).is_err() {
@@ -94,7 +113,7 @@ impl AccessSender {
 }
 
 impl AccessLog {
-    /// Opens the target and starts the writer; `None` when the log is off.
+    /// Opens the target and starts the writer.
     ///
     /// # Errors
     /// When the file cannot be opened for appending, or the thread cannot be created.
@@ -102,37 +121,24 @@ impl AccessLog {
         target: &model::AccessLog,
         format: LogFormat,
         shared: Arc<SharedCounters>,
-    ) -> io::Result<Option<Self>> {
-        let open: Open = match target {
-            model::AccessLog::Off => return Ok(None),
-            model::AccessLog::Stdout => Box::new(|| Ok(Box::new(io::stdout()))),
-            model::AccessLog::Stderr => Box::new(|| Ok(Box::new(io::stderr()))),
-            model::AccessLog::File(path) => {
-                let path = path.clone();
-                Box::new(move || {
-                    // Peer addresses are personal data: not for everybody on the machine.
-                    let mut options = OpenOptions::new();
-                    options.append(true).create(true).mode(0o640);
-                    Ok(Box::new(options.open(&path)?))
-                })
-            }
-        };
-        Self::start_with(open, format, shared, QUEUE).map(Some)
+    ) -> io::Result<Self> {
+        let log = Self::start_with(Target::open(open(target))?, format, shared, QUEUE)?;
+        log.note_whether_off(target);
+        Ok(log)
     }
 
     fn start_with(
-        mut open: Open,
+        target: Target,
         format: LogFormat,
         shared: Arc<SharedCounters>,
         capacity: usize,
     ) -> io::Result<Self> {
-        let output = BufWriter::with_capacity(BUFFER, open()?);
         let (queue, inbox) = sync_channel(capacity);
         let (end, ended) = sync_channel(0);
         let orders = Arc::new(Orders::default());
         let mut writer = Writer {
-            open,
-            output,
+            open: target.open,
+            output: BufWriter::with_capacity(BUFFER, target.output),
             format,
             shared: Arc::clone(&shared),
             orders: Arc::clone(&orders),
@@ -143,8 +149,26 @@ impl AccessLog {
             writer.run(&inbox, capacity);
             drop(end);
         })?;
-        let sender = AccessSender { queue, shared };
-        Ok(Self { sender, orders, ended, thread: Some(thread) })
+        let sender = AccessSender { queue, orders, shared };
+        Ok(Self { sender, ended, thread: Some(thread) })
+    }
+
+    /// Writes to another target from the next line on.
+    ///
+    /// # Errors
+    /// When it cannot be opened; lines go on to where they went.
+    pub fn retarget(&self, target: &model::AccessLog) -> io::Result<()> {
+        let opened = Target::open(open(target))?;
+        let orders = &self.sender.orders;
+        *orders.target.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
+        self.note_whether_off(target);
+        self.wake();
+        Ok(())
+    }
+
+    fn note_whether_off(&self, target: &model::AccessLog) {
+        let off = *target == model::AccessLog::Off;
+        self.sender.orders.off.store(off, Ordering::Relaxed);
     }
 
     pub fn sender(&self) -> AccessSender {
@@ -154,7 +178,7 @@ impl AccessLog {
     /// Opens a file target again, after it was renamed by log rotation. Returns at once. Should the
     /// file not open, the writer says so and keeps the old one.
     pub fn reopen(&self) {
-        self.orders.reopen.store(true, Ordering::Release);
+        self.sender.orders.reopen.store(true, Ordering::Release);
         self.wake();
     }
 
@@ -169,7 +193,7 @@ impl AccessLog {
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.orders.stop.store(true, Ordering::Release);
+        self.sender.orders.stop.store(true, Ordering::Release);
         self.wake();
         let Some(thread) = self.thread.take() else { return };
         if self.ended.recv_timeout(LAST_LINES) == Err(RecvTimeoutError::Timeout) {
@@ -180,9 +204,40 @@ impl Drop for AccessLog {
     }
 }
 
+impl Target {
+    fn open(mut open: Open) -> io::Result<Self> {
+        let output = open()?;
+        Ok(Self { open, output })
+    }
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Target")
+    }
+}
+
+/// How to open `target`.
+fn open(target: &model::AccessLog) -> Open {
+    match target {
+        model::AccessLog::Off => Box::new(|| Ok(Box::new(io::sink()))),
+        model::AccessLog::Stdout => Box::new(|| Ok(Box::new(io::stdout()))),
+        model::AccessLog::Stderr => Box::new(|| Ok(Box::new(io::stderr()))),
+        model::AccessLog::File(path) => {
+            let path = path.clone();
+            Box::new(move || {
+                // Peer addresses are personal data: not for everybody on the machine.
+                let mut options = OpenOptions::new();
+                options.append(true).create(true).mode(0o640);
+                Ok(Box::new(options.open(&path)?))
+            })
+        }
+    }
+}
+
 struct Writer {
     open: Open,
-    output: BufWriter<Box<dyn Write + Send>>,
+    output: BufWriter<Output>,
     format: LogFormat,
     shared: Arc<SharedCounters>,
     orders: Arc<Orders>,
@@ -219,16 +274,22 @@ impl Writer {
     }
 
     fn follow_orders(&mut self) {
-        if !self.orders.reopen.swap(false, Ordering::AcqRel) {
-            return;
+        let target = self.orders.target.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Target { open, output }) = target {
+            self.open = open;
+            self.change_output(output);
         }
-        match (self.open)() {
-            Ok(output) => {
-                self.give_up_rest();
-                self.output = BufWriter::with_capacity(BUFFER, output);
+        if self.orders.reopen.swap(false, Ordering::AcqRel) {
+            match (self.open)() {
+                Ok(output) => self.change_output(output),
+                Err(error) => tracing::error!(%error, "the access log cannot be opened again"),
             }
-            Err(error) => tracing::error!(%error, "the access log cannot be opened again"),
         }
+    }
+
+    fn change_output(&mut self, output: Output) {
+        self.give_up_rest();
+        self.output = BufWriter::with_capacity(BUFFER, output);
     }
 
     /// Writes what is collected, and counts the lines that the target does not take even now.

@@ -8,7 +8,7 @@
 //!
 //! Copies are made when the first value arrives: phases that never happen take no memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,6 +93,7 @@ impl Merge {
             shard.last.counters.copy_from(&report.counters);
             shard.last.names.clone_from(&report.names);
             shard.last.gauges = report.gauges;
+            shard.last.generations.clone_from(&report.generations);
         }
     }
 
@@ -120,6 +121,7 @@ impl Merge {
             shards: self.shards.iter().map(|shard| shard.view(now)).collect(),
             listeners: self.sum_listeners(&facts),
             totals: self.sum_totals(),
+            generations: self.sum_generations(),
             latencies: self.listeners.iter().flat_map(ListenerState::latencies).collect(),
             covers,
             shared,
@@ -166,6 +168,14 @@ impl Merge {
             totals.gauges.buffer_bytes += last.gauges.buffer_bytes;
         }
         totals
+    }
+
+    fn sum_generations(&self) -> Vec<(u64, u64)> {
+        let mut sums = BTreeMap::new();
+        for (generation, connections) in self.shards.iter().flat_map(|s| &s.last.generations) {
+            *sums.entry(*generation).or_default() += connections;
+        }
+        sums.into_iter().collect()
     }
 
     fn listener_index(&mut self, name: Arc<str>) -> usize {

@@ -57,6 +57,11 @@ metrics! {
     PROCESS_RESIDENT = Gauge, "process_resident_memory_bytes", "Physical memory in use.";
     HEAP_LIVE = Gauge, "tlsgate_heap_live_bytes", "Heap bytes allocated and not freed.";
 
+    CONFIG_GENERATION = Gauge, "tlsgate_config_generation", "Generation of the configuration that runs; the first is 1.";
+    CONFIG_LOADED = Gauge, "tlsgate_config_loaded_timestamp_seconds", "When the configuration that runs was loaded, in seconds since 1970.";
+    CONFIG_RELOADS = Counter, "tlsgate_config_reloads_total", "Configurations loaded while running, by result; a refused one leaves the old one running.";
+    GENERATION_OPEN = Gauge, "tlsgate_generation_connections_open", "Open connections by the generation of the configuration that they were admitted under.";
+
     ACCEPTED = Counter, "tlsgate_connections_accepted_total", "Sockets that became connections.";
     OPEN = Gauge, "tlsgate_connections_open", "Connections that are open.";
     REFUSED = Counter, "tlsgate_connections_refused_total", "Sockets closed before they became connections, by cause.";
@@ -92,8 +97,8 @@ metrics! {
     SESSION_ENTRIES = Gauge, "tlsgate_session_store_entries", "Sessions in the session store.";
     SESSION_BYTES = Gauge, "tlsgate_session_store_bytes", "Memory of the sessions in the session store.";
     TICKETS_ISSUED = Counter, "tlsgate_tickets_issued_total", "Tickets sent.";
-    TICKETS_ACCEPTED = Counter, "tlsgate_tickets_accepted_total", "Tickets that a peer came back with and that were good.";
-    TICKETS_REJECTED = Counter, "tlsgate_tickets_rejected_total", "Tickets that a peer came back with and that were not good.";
+    TICKETS_ACCEPTED = Counter, "tlsgate_tickets_accepted_total", "Tickets that a peer came back with and that were good, by the epoch of their key and by the secret it was derived from: the first, which makes tickets, or an older one.";
+    TICKETS_REJECTED = Counter, "tlsgate_tickets_rejected_total", "Tickets that a peer came back with and that were not good, by cause and by the epoch of their key, if it is known.";
     CERTIFICATE_NOT_AFTER = Gauge, "tlsgate_certificate_not_after_seconds", "End of validity of a certificate, in seconds since 1970.";
     ACCESS_LOG_DROPPED = Counter, "tlsgate_access_log_dropped_lines_total", "Access-log lines lost because the queue was full or the target failed.";
     ADMIN_REFUSED = Counter, "tlsgate_admin_connections_refused_total", "Connections to the admin port closed at once because too many were open.";

@@ -13,6 +13,7 @@ use super::histograms::Phase;
 use super::names::{self, Metric};
 use super::snapshot::{Latency, ShardView, Snapshot, Span, bounds};
 use crate::conn::outcome::{Cause, Reason};
+use crate::tls::resumption::{Epoch, Rank, TicketStats};
 
 /// Content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -28,6 +29,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     write_totals(&mut text, snapshot);
     write_shards(&mut text, snapshot);
     write_shared(&mut text, snapshot);
+    write_tickets(&mut text, &snapshot.facts.tickets);
     text
 }
 
@@ -57,6 +59,7 @@ fn write_process(text: &mut String, snapshot: &Snapshot) {
             write_single(text, &metric, value);
         }
     }
+    write_config(text, snapshot);
     write_family(text, &names::CERTIFICATE_NOT_AFTER);
     // A listener may name the same certificate twice; a series may not be there twice.
     let certificates: BTreeSet<_> = facts.certificates.iter().collect();
@@ -68,6 +71,21 @@ fn write_process(text: &mut String, snapshot: &Snapshot) {
         ];
         let name = names::CERTIFICATE_NOT_AFTER.name;
         write_sample(text, name, &labels, certificate.not_after_unix);
+    }
+}
+
+fn write_config(text: &mut String, snapshot: &Snapshot) {
+    let config = &snapshot.facts.config;
+    write_single(text, &names::CONFIG_GENERATION, config.generation);
+    write_single(text, &names::CONFIG_LOADED, Milliseconds(config.loaded_unix_ms));
+    write_family(text, &names::CONFIG_RELOADS);
+    for (result, count) in [("taken", config.reloads), ("refused", config.reload_failures)] {
+        write_sample(text, names::CONFIG_RELOADS.name, &[("result", result)], count);
+    }
+    write_family(text, &names::GENERATION_OPEN);
+    for (generation, connections) in &snapshot.generations {
+        let labels = [("generation", &*generation.to_string())];
+        write_sample(text, names::GENERATION_OPEN.name, &labels, connections);
     }
 }
 
@@ -185,12 +203,26 @@ fn write_shared(text: &mut String, snapshot: &Snapshot) {
         (names::SESSION_EVICTIONS, shared.session_evictions),
         (names::SESSION_ENTRIES, shared.session_entries),
         (names::SESSION_BYTES, shared.session_bytes),
-        (names::TICKETS_ISSUED, shared.tickets_issued),
-        (names::TICKETS_ACCEPTED, shared.tickets_accepted),
-        (names::TICKETS_REJECTED, shared.tickets_rejected),
         (names::ACCESS_LOG_DROPPED, shared.access_log_dropped),
     ] {
         write_single(text, &metric, value);
+    }
+}
+
+fn write_tickets(text: &mut String, tickets: &TicketStats) {
+    write_single(text, &names::TICKETS_ISSUED, tickets.issued);
+    write_family(text, &names::TICKETS_ACCEPTED);
+    for epoch in Epoch::ALL {
+        for rank in Rank::ALL {
+            let labels = [("epoch", epoch.as_str()), ("secret", rank.as_str())];
+            let value = tickets.accepted[epoch as usize][rank as usize];
+            write_sample(text, names::TICKETS_ACCEPTED.name, &labels, value);
+        }
+    }
+    write_family(text, &names::TICKETS_REJECTED);
+    for (cause, epoch, value) in tickets.rejected() {
+        let labels = [("cause", cause), ("epoch", epoch.map_or("unknown", Epoch::as_str))];
+        write_sample(text, names::TICKETS_REJECTED.name, &labels, value);
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::conn::outcome::{PhaseTimes, Stage};
+use crate::telemetry::ConfigFacts;
 use crate::telemetry::merge::Merge;
 use crate::telemetry::names::MetricType;
 use crate::telemetry::process::ProcessFigures;
@@ -12,6 +13,7 @@ use crate::telemetry::shard::{ShardSnapshot, ShardTelemetry};
 use crate::telemetry::shared::SharedValues;
 use crate::telemetry::snapshot::{CertificateFacts, Facts};
 use crate::time::Time;
+use crate::tls::resumption::TicketStats;
 
 /// A sample as the strict parser below read it.
 #[derive(Debug)]
@@ -132,8 +134,16 @@ fn example() -> Snapshot {
         engine: "epoll",
         engine_reason: Arc::from(UGLY),
         started_unix_ms: 1_700_000_000_123,
+        config: ConfigFacts { generation: 3, reloads: 2, ..ConfigFacts::default() },
         listeners: Vec::new(),
         certificates: vec![certificate.clone(), certificate],
+        tickets: TicketStats {
+            issued: 9,
+            accepted: [[1, 2], [3, 0], [4, 0]],
+            expired: [5, 0, 0],
+            unknown_key: 6,
+            malformed: 7,
+        },
         process: ProcessFigures { open_fds: Some(12), max_fds: Some(1_024), ..Default::default() },
     };
     let shared = SharedValues { session_entries: 42, ..SharedValues::default() };
@@ -176,6 +186,20 @@ fn text_is_valid_and_says_what_the_snapshot_says() {
     );
     assert_eq!(value("tlsgate_engine_ring_overflows_total", &[("shard", "1")]), Some(3.0));
     assert_eq!(value("tlsgate_session_store_entries", &[]), Some(42.0));
+    assert_eq!(value("tlsgate_tickets_issued_total", &[]), Some(9.0));
+    let accepted = |epoch, secret| {
+        value("tlsgate_tickets_accepted_total", &[("epoch", epoch), ("secret", secret)])
+    };
+    assert_eq!(accepted("previous", "first"), Some(1.0));
+    assert_eq!(accepted("previous", "older"), Some(2.0));
+    assert_eq!(accepted("next", "first"), Some(4.0));
+    let rejected = |cause, epoch| {
+        value("tlsgate_tickets_rejected_total", &[("cause", cause), ("epoch", epoch)])
+    };
+    assert_eq!(rejected("expired", "previous"), Some(5.0));
+    assert_eq!(rejected("expired", "next"), Some(0.0));
+    assert_eq!(rejected("unknown_key", "unknown"), Some(6.0));
+    assert_eq!(rejected("malformed", "unknown"), Some(7.0));
     let certificate = [("subject", "CN=sip.example.com, O=\"Example\\Corp\""), ("serial", "0a1b")];
     assert_eq!(value("tlsgate_certificate_not_after_seconds", &certificate), Some(1_900_000_000.0));
 }

@@ -37,6 +37,8 @@ pub struct ShardSnapshot {
     pub names: ListenerNames,
     pub counters: ShardCounters,
     pub gauges: ShardGauges,
+    /// Open connections by generation of the configuration, in no order.
+    pub generations: Vec<(u64, u64)>,
     pub interval: HistogramSet,
 }
 
@@ -50,6 +52,7 @@ pub struct ShardTelemetry {
     names: ListenerNames,
     counters: ShardCounters,
     gauges: ShardGauges,
+    generations: Vec<(u64, u64)>,
     interval: HistogramSet,
 }
 
@@ -60,6 +63,7 @@ impl ShardTelemetry {
             names: ListenerNames::default(),
             counters: ShardCounters::default(),
             gauges: ShardGauges::default(),
+            generations: Vec::new(),
             interval: HistogramSet::default(),
         };
         telemetry.set_listeners(names);
@@ -168,6 +172,12 @@ impl ShardTelemetry {
         self.gauges.buffer_bytes = bytes;
     }
 
+    /// Open connections now by generation of the configuration.
+    pub fn set_generations(&mut self, generations: impl Iterator<Item = (u64, u64)>) {
+        self.generations.clear();
+        self.generations.extend(generations);
+    }
+
     pub fn gauges(&self) -> ShardGauges {
         self.gauges
     }
@@ -179,13 +189,14 @@ impl ShardTelemetry {
     /// Writes what was measured into `report` and starts an empty interval with the histograms that
     /// `report` brought. They must be empty.
     ///
-    /// Allocates only if `report` has seen fewer listeners than this shard: once after start and
-    /// once after each longer list.
+    /// Allocates only if `report` has seen fewer listeners or generations than this shard: once
+    /// after start and once after each longer list.
     pub fn hand_over(&mut self, report: &mut ShardSnapshot) {
         report.shard = self.shard;
         report.names.clone_from(&self.names);
         report.counters.copy_from(&self.counters);
         report.gauges = self.gauges;
+        report.generations.clone_from(&self.generations);
         report.interval.grow(self.names.len());
         std::mem::swap(&mut self.interval, &mut report.interval);
     }

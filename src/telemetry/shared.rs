@@ -30,7 +30,7 @@ impl SharedCounter {
     }
 }
 
-/// Counters of the session store, tickets and the access log.
+/// Counters of the session store and the access log.
 #[derive(Debug, Default)]
 pub struct SharedCounters {
     pub session_hits: SharedCounter,
@@ -40,9 +40,6 @@ pub struct SharedCounters {
     pub session_entries: SharedCounter,
     /// Gauge, in bytes.
     pub session_bytes: SharedCounter,
-    pub tickets_issued: SharedCounter,
-    pub tickets_accepted: SharedCounter,
-    pub tickets_rejected: SharedCounter,
     /// Access-log lines lost because the queue was full or the target could not be written.
     pub access_log_dropped: SharedCounter,
 }
@@ -55,9 +52,6 @@ pub struct SharedValues {
     pub session_evictions: u64,
     pub session_entries: u64,
     pub session_bytes: u64,
-    pub tickets_issued: u64,
-    pub tickets_accepted: u64,
-    pub tickets_rejected: u64,
     pub access_log_dropped: u64,
 }
 
@@ -69,9 +63,6 @@ impl SharedCounters {
             session_evictions: self.session_evictions.get(),
             session_entries: self.session_entries.get(),
             session_bytes: self.session_bytes.get(),
-            tickets_issued: self.tickets_issued.get(),
-            tickets_accepted: self.tickets_accepted.get(),
-            tickets_rejected: self.tickets_rejected.get(),
             access_log_dropped: self.access_log_dropped.get(),
         }
     }

@@ -6,15 +6,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::counters::{AcceptError, EngineCounters, ListenerCounters, Refusal};
 use super::histograms::{Kind, Phase, PhaseHistogram};
 use super::process::ProcessFigures;
 use super::shard::ShardGauges;
 use super::shared::SharedValues;
+use crate::tls::resumption::TicketStats;
 
 /// The quantiles that digests hold, with their names.
 pub const QUANTILES: [(f64, &str); 5] =
     [(0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"), (0.9999, "p99.99")];
+
+/// A shard that has not answered for this long is stuck: reason enough to restart the process.
+pub const STUCK: Duration = Duration::from_secs(5);
 
 /// Which samples a digest is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +56,26 @@ pub struct Facts {
     pub engine_reason: Arc<str>,
     /// Start of the process, in milliseconds since 1970.
     pub started_unix_ms: u64,
+    pub config: ConfigFacts,
     pub listeners: Vec<ListenerFacts>,
     pub certificates: Vec<CertificateFacts>,
+    pub tickets: TicketStats,
     pub process: ProcessFigures,
+}
+
+/// The configuration that runs, and how loading others went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ConfigFacts {
+    /// Counts the configurations that this process has run, from 1.
+    pub generation: u64,
+    /// When it was loaded, in milliseconds since 1970.
+    pub loaded_unix_ms: u64,
+    /// Configurations that took the place of another.
+    pub reloads: u64,
+    /// Configurations that were refused.
+    pub reload_failures: u64,
+    /// Why the last one was refused; none once one was taken again.
+    pub last_failure: Option<String>,
 }
 
 /// A listener and the address it really got.
@@ -85,6 +108,9 @@ pub struct Snapshot {
     /// Sums over shards; see [`Snapshot::listener`].
     pub listeners: Vec<ListenerView>,
     pub totals: Totals,
+    /// Open connections by the generation of the configuration they were admitted under, in
+    /// order: those that have connections, and the newest.
+    pub generations: Vec<(u64, u64)>,
     /// Every listener (or group of listeners that shares a set), kind and phase, in this order.
     pub latencies: Vec<Latency>,
     /// How much time each [`Span`] covers, by position in [`Span::ALL`].

@@ -9,11 +9,13 @@ mod resolver;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::SignatureScheme;
+use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 
@@ -30,6 +32,8 @@ pub struct Identities {
     pub list: Vec<Identity>,
     pub resolver: Arc<SniResolver>,
     pub verifier: Arc<dyn ClientCertVerifier>,
+    /// The CAs that `verifier` trusts; empty where no certificate is asked for.
+    pub trusted: Vec<CertificateDer<'static>>,
 }
 
 /// One certificate with its key.
@@ -54,21 +58,6 @@ pub struct Identity {
     schemes: Vec<SignatureScheme>,
 }
 
-/// Something about a file that the configuration names which keeps it from being used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdentityProblem {
-    /// The file that has the problem.
-    pub file: PathBuf,
-    /// Line of the configuration that names the file; zero where that is not known.
-    pub line: usize,
-    /// Key of the configuration that names the file.
-    pub key: &'static str,
-    pub found: String,
-    pub allowed: &'static str,
-    /// What to do about it.
-    pub hint: String,
-}
-
 /// A certificate that peers refuse, or soon will.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityWarning {
@@ -87,6 +76,11 @@ pub enum WarningKind {
 }
 
 impl Identities {
+    /// The DNS names that the certificates cover together, sorted, each once.
+    pub fn names(&self) -> BTreeSet<&str> {
+        self.list.iter().flat_map(|identity| &identity.names).map(String::as_str).collect()
+    }
+
     /// Certificates that are out of date or will be within 30 days. `now` is Unix time in seconds.
     pub fn warnings(&self, now: i64) -> Vec<IdentityWarning> {
         let warning = |identity: &Identity| {

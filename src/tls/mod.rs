@@ -2,6 +2,7 @@
 
 pub mod alert;
 pub mod error;
+pub mod file;
 pub mod hello;
 pub mod identity;
 pub mod profile;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::policy::ListenerPolicy;
 use crate::time::Time;
 
-/// The endpoints of every listener, as this shard sees them.
+/// The endpoints of every listener of one policy, as this shard sees them.
 #[derive(Debug)]
 pub struct Upstreams {
     listeners: Vec<Endpoints>,
@@ -43,7 +43,7 @@ impl Upstreams {
 
     /// The next endpoint in turn that is not known to be down, else the next in turn.
     pub fn choose(&mut self, listener: &ListenerPolicy, now: Time) -> Choice {
-        let endpoints = &mut self.listeners[listener.index];
+        let endpoints = &mut self.listeners[listener.position];
         let count = endpoints.failed_at.len();
         let first = endpoints.next;
         let alive = (0..count)
@@ -58,7 +58,7 @@ impl Upstreams {
 
     /// Learns from an attempt.
     pub fn report(&mut self, listener: &ListenerPolicy, endpoint: usize, up: bool, now: Time) {
-        self.listeners[listener.index].failed_at[endpoint] = (!up).then_some(now);
+        self.listeners[listener.position].failed_at[endpoint] = (!up).then_some(now);
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn listeners_do_not_share_what_they_learn() {
         let first = listener(2);
-        let second = Arc::new(ListenerPolicy { index: 1, ..policy() });
+        let second = Arc::new(ListenerPolicy { position: 1, ..policy() });
         let mut upstreams = Upstreams::new(&[Arc::clone(&first), Arc::clone(&second)]);
         upstreams.report(&first, 0, false, Time::ZERO);
         assert_eq!(upstreams.choose(&second, Time::ZERO).timeout, CONNECT);

@@ -5,10 +5,12 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
+use tlsgate::engine::epoll::EpollEngine;
 use tlsgate::engine::socket::Listener;
+use tlsgate::engine::uring::UringEngine;
 use tlsgate::engine::{Event, ListenerId};
 
-use crate::rig::{Kernel, Rig, down};
+use crate::rig::{Kernel, Rig, down, uring_works};
 
 pub(crate) fn accepts_and_names_the_peer<E: Kernel>() {
     let mut rig = Rig::<E>::new();
@@ -108,6 +110,52 @@ pub(crate) fn a_listener_that_others_share_keeps_working_for_them<E: Kernel>() {
     let (served, _) = kept.accept().unwrap();
     drop(served);
     assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+}
+
+/// Two processes have the same socket, and one leaves it to the other.
+pub(crate) fn a_listener_that_is_left_goes_on_elsewhere<E: Kernel>() {
+    leaves_to::<E, EpollEngine>();
+    if uring_works() {
+        leaves_to::<E, UringEngine>();
+    }
+}
+
+fn leaves_to<Old: Kernel, New: Kernel>() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let listener = |socket: &TcpListener| {
+        let socket = socket.try_clone().unwrap().into();
+        Listener { socket, shared: false }
+    };
+    let (mut old, mut new) = (Rig::<Old>::new(), Rig::<New>::new());
+    old.engine.listen(ListenerId(0), listener(&socket)).unwrap();
+    new.engine.listen(ListenerId(0), listener(&socket)).unwrap();
+    old.quiet();
+    new.quiet();
+    // Both are told of it, or one of them. Neither may wait for another connection.
+    let _peer = TcpStream::connect(address).unwrap();
+    let short = Duration::from_millis(100);
+    let both = [old.next_within(short), new.next_within(short)];
+    assert!(matches!(both, [Some(Event::Accepted { .. }), None] | [None, Some(_)]), "{both:?}");
+    // In the queue when the old one leaves.
+    let peers: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+    old.engine.leave_listener(ListenerId(0));
+    let mut by_old = 0;
+    loop {
+        match old.next() {
+            Event::Accepted { .. } => by_old += 1,
+            Event::ListenerClosed { listener: ListenerId(0) } => break,
+            event => panic!("unexpected {event:?}"),
+        }
+    }
+    for _ in by_old..peers.len() {
+        new.accepted();
+    }
+    for _ in 0..20 {
+        let _peer = TcpStream::connect(address).unwrap();
+        new.accepted();
+    }
+    old.quiet();
 }
 
 pub(crate) fn many_listeners_at_once<E: Kernel>() {

@@ -37,6 +37,7 @@ contract! {
         a_closing_listener_serves_its_queue
         a_paused_listener_that_closes_serves_its_queue
         a_listener_that_others_share_keeps_working_for_them
+        a_listener_that_is_left_goes_on_elsewhere
         many_listeners_at_once;
     moving:
         receives_what_was_there_before_and_comes_after

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::corpus;
 use crate::support::SOON;
 use crate::support::backend::dead_address;
 use crate::support::ca::{KeyKind, NAME, ca};
@@ -104,6 +105,68 @@ fn command_line_bad_files() {
     let ended = tlsgate(&["check", "-c", &file]);
     assert_eq!(ended.code(), BAD_CONFIG, "{}", ended.stderr);
     assert!(ended.stderr.contains("server.pem"), "{}", ended.stderr);
+}
+
+/// The messages themselves are compared in tests/mistakes.
+#[test]
+#[ignore = "run by tests/run"]
+fn command_line_every_mistake() {
+    let mistakes = corpus::all();
+    let refused = mistakes.iter().filter(|mistake| mistake.is_refused());
+    assert!(refused.clone().count() >= 60);
+    for mistake in refused {
+        let directory = TempDir::new().expect("a temporary directory");
+        let file = mistake.write(directory.path());
+        let name = file.to_str().expect("a temporary path is UTF-8");
+        for arguments in [&["check", "-c", name][..], &["run", "-c", name]] {
+            let ended = tlsgate(arguments);
+            assert_eq!(ended.code(), BAD_CONFIG, "{}: {}", mistake.title, ended.stderr);
+            assert!(ended.stderr.starts_with(name), "{}: {}", mistake.title, ended.stderr);
+        }
+        let json = tlsgate(&["check", "--json", "-c", name]);
+        let json: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+        let errors = json["errors"].as_array().expect("a list");
+        assert!(!errors.is_empty(), "{}: {json}", mistake.title);
+    }
+}
+
+#[test]
+#[ignore = "run by tests/run"]
+fn command_line_ticket_secret() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = TempDir::new().expect("a temporary directory");
+    let file = write(directory.path(), &loopback(), &loopback());
+    let text = fs::read_to_string(&file).expect("just written");
+    fs::write(&file, format!("[resumption]\nticket_secret = \"ticket.secret\"\n{text}"))
+        .expect("a writable directory");
+    let secret = directory.path().join("ticket.secret");
+    let check = |content: &str, mode| {
+        fs::write(&secret, content).expect("a writable directory");
+        fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).expect("its owner may");
+        tlsgate(&["check", "-c", &file])
+    };
+    let [one, two] = [0, 1].map(|_| format!("{}\n", tlsgate(&["secret"]).stdout));
+    assert_ne!(one, two);
+    let ended = check(&format!("{one}{two}"), 0o600);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    for (content, mode, found) in [
+        (one.as_str(), 0o640, "mode 0640"),
+        ("", 0o600, "no secret"),
+        ("aabb", 0o600, "line 1: 2 bytes"),
+        ("# mine\npassword!", 0o600, "line 2: neither hex nor base64"),
+        (&one.repeat(2), 0o600, "line 2: the secret of line 1 again"),
+    ] {
+        let ended = check(content, mode);
+        assert_eq!(ended.code(), BAD_CONFIG, "{found}: {}", ended.stderr);
+        for part in ["tlsgate.toml:2:1: resumption.ticket_secret", found, "hint:"] {
+            assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+        }
+        assert!(!ended.stderr.contains("password"), "{}", ended.stderr);
+    }
+    fs::remove_file(&secret).expect("a writable directory");
+    let ended = tlsgate(&["check", "-c", &file]);
+    assert_eq!(ended.code(), BAD_CONFIG, "{}", ended.stderr);
+    assert!(ended.stderr.contains("No such file"), "{}", ended.stderr);
 }
 
 #[test]

@@ -14,15 +14,23 @@
 mod bulk;
 mod clients;
 mod command_line;
+mod completions;
+#[path = "../mistakes/corpus.rs"]
+mod corpus;
 mod demo;
 mod endings;
 mod endings_network;
 mod endings_resources;
+mod engine_fallback;
 mod hello;
 mod listeners;
 mod malformed;
+mod reload;
+mod restart;
 mod scale;
 mod selection;
 mod stop;
 mod support;
+mod systemd;
 mod telemetry;
+mod ticket_keys;

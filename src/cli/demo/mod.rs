@@ -21,7 +21,6 @@ use tlsgate_bench::client;
 
 use super::{Exit, run};
 use crate::app::{self, Gateway, StartError};
-use crate::config;
 use crate::telemetry::ReadError;
 use certificates::Certificates;
 use setup::Setup;
@@ -91,7 +90,7 @@ fn try_demo(options: &Options) -> Result<Exit, Failure> {
     let backend = Backend::start(setup::any_port(), Mode::Sniff).map_err(Failure::Backend)?;
     let upstream = backend.tcp_address().expect("it was given a TCP address");
     let setup = Setup::choose(directory, upstream)?;
-    let gateway = start(&setup)?;
+    let mut gateway = start(&setup)?;
 
     if !options.json {
         print!("{}", summary::heading(&setup, &certificates, &gateway));
@@ -116,14 +115,10 @@ fn try_demo(options: &Options) -> Result<Exit, Failure> {
     Ok(run::serve(gateway))
 }
 
-/// Takes the same way as `tlsgate run`, from the text of a configuration file on.
+/// Takes the same way as `tlsgate run`.
 fn start(setup: &Setup) -> Result<Gateway, Failure> {
     let text = setup.configuration();
     let name = setup.configuration_file();
     files::write(&name, &text, files::PUBLIC)?;
-    let name = name.display().to_string();
-    let config = config::parse(&name, &text).map_err(StartError::Config)?;
-    run::start_log(&config.log);
-    let compiled = app::compile(&name, &config, app::unix_now()).map_err(StartError::Config)?;
-    Ok(Gateway::start(&config, compiled)?)
+    Ok(run::start(&name)?)
 }

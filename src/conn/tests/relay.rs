@@ -6,9 +6,11 @@ use proptest::prelude::*;
 
 use super::rig::*;
 use crate::buf::{BufClass, Pool};
+use crate::config::model::Timeouts;
 use crate::conn::Input;
 use crate::conn::outcome::{Cause, Reason, Stage};
 use crate::engine::{CloseMode, Operation};
+use crate::policy::ListenerPolicy;
 
 fn pattern(len: usize, seed: u8) -> Vec<u8> {
     let numbers = 0..u32::try_from(len).expect("a few megabytes");
@@ -234,6 +236,22 @@ fn half_open_without_traffic_times_out() {
         let outcome = rig.outcome();
         assert_eq!((outcome.reason, outcome.cause), (Reason::HalfCloseTimeout, expected));
     }
+}
+
+/// The simulator found this to be called a half-close timeout, of which the time had not come.
+#[test]
+fn idle_while_half_closed_is_idle_and_no_orderly_end() {
+    let policy = policy();
+    let idle = HALF_CLOSE / 2;
+    let timeouts = Timeouts { idle: Some(idle), ..policy.timeouts };
+    let (mut rig, mut client) = established(ListenerPolicy { timeouts, ..policy }, Client::new());
+    rig.up.inbound_fin = true;
+    client.run(&mut rig);
+    rig.pass(idle);
+    assert_eq!(rig.down.closed, Some(CloseMode::Reset));
+    assert_eq!(rig.up.closed, Some(CloseMode::Reset));
+    let outcome = rig.outcome();
+    assert_eq!((outcome.reason, outcome.cause), (Reason::IdleTimeout, Cause::Policy));
 }
 
 #[test]

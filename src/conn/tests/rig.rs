@@ -13,9 +13,7 @@ use rustls::{ClientConfig, ClientConnection, SupportedProtocolVersion};
 
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
-use crate::config::model::{
-    ClientCert, ConnectWhen, DownstreamTls, Keepalive, Resumption, ResumptionMode, Timeouts,
-};
+use crate::config::model::{ClientCert, ConnectWhen, DownstreamTls, Keepalive, Timeouts};
 use crate::conn::outcome::Outcome;
 use crate::conn::{Action, Connection, Context, Input};
 use crate::engine::{Address, CloseMode, Operation, Side};
@@ -25,7 +23,7 @@ use crate::time::Time;
 use crate::tls::ServerProfile;
 use crate::tls::identity::load;
 use crate::tls::provider::provider;
-use crate::tls::resumption::{Clock, Domain, SessionStore};
+use crate::tls::resumption::Domain;
 use crate::tls::server_config::server_config;
 use crate::tls::testing::{self, Ca, Files, NAME};
 use crate::upstream::Upstreams;
@@ -51,13 +49,9 @@ struct World {
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let (ca, files) = (Ca::new(), Files::new());
     let mut tls = testing::tls(vec![files.issued("server", &ca.issue(&PKCS_ECDSA_P256_SHA256))]);
-    let lifetime = Duration::from_secs(3600);
-    let store = Resumption { max_entries: 8, max_bytes: 1 << 16, lifetime };
-    let store = SessionStore::new(&store, Clock::system());
     let profile = |tls: &DownstreamTls| {
         let identities = load(tls, &provider()).expect("files of our own");
-        let domain = Domain::new(ResumptionMode::Off, &store, 0).expect("nothing to make");
-        let config = server_config(tls, &identities, &domain, &provider()).expect("versions");
+        let config = server_config(tls, &identities, &Domain::Off, &provider()).expect("versions");
         ServerProfile::new(config, identities.resolver, tls)
     };
     let plain = profile(&tls);
@@ -70,6 +64,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 
 pub(crate) fn policy() -> ListenerPolicy {
     ListenerPolicy {
+        generation: 1,
+        position: 0,
         index: 0,
         name: "test".into(),
         tls: WORLD.plain.clone(),

@@ -62,17 +62,25 @@ impl Listeners {
 
     pub(super) fn close(
         &mut self,
+        registry: &Registry,
         listener: ListenerId,
         events: &mut VecDeque<Event<socket::Stream>>,
     ) {
-        let Some(entry) = self.entries.get_mut(listener.0 as usize).and_then(Option::take) else {
-            return;
-        };
+        let Some(entry) = self.remove(registry, listener) else { return };
         for stream in socket::drain_accept_queue(&entry.listener, FLAGS) {
             let peer = stream.peer();
             events.push_back(Event::Accepted { listener, stream, peer });
         }
         events.push_back(Event::ListenerClosed { listener });
+    }
+
+    /// Closing is not enough to unwatch a socket that others have open, too (epoll(7), Q6).
+    fn remove(&mut self, registry: &Registry, listener: ListenerId) -> Option<Entry> {
+        let entry = self.entries.get_mut(listener.0 as usize)?.take()?;
+        let fd = entry.listener.socket.as_raw_fd();
+        // It was registered, so this cannot fail; if it did, its events would find no entry.
+        let _registered = registry.deregister(&mut SourceFd(&fd));
+        Some(entry)
     }
 
     pub(super) fn mark_ready(&mut self, index: usize) {
@@ -120,6 +128,12 @@ impl Listeners {
             }
         }
         None
+    }
+
+    pub(super) fn share(&mut self, listener: ListenerId) {
+        if let Some(entry) = self.get(listener) {
+            entry.listener.shared = true;
+        }
     }
 
     fn get(&mut self, listener: ListenerId) -> Option<&mut Entry> {

@@ -296,7 +296,12 @@ impl Engine for EpollEngine {
     }
 
     fn close_listener(&mut self, listener: ListenerId) {
-        self.listeners.close(listener, &mut self.events);
+        self.listeners.close(self.poll.registry(), listener, &mut self.events);
+    }
+
+    fn leave_listener(&mut self, listener: ListenerId) {
+        self.listeners.share(listener);
+        self.close_listener(listener);
     }
 
     fn adopt(&mut self, socket: SocketId, stream: socket::Stream) -> io::Result<()> {

@@ -30,8 +30,7 @@ impl UringEngine {
         id: ListenerId,
         listener: socket::Listener,
     ) -> io::Result<()> {
-        // A non-blocking socket would make the armed accept fail instead of waiting.
-        rustix::io::ioctl_fionbio(&listener.socket, false)?;
+        rustix::io::ioctl_fionbio(&listener.socket, true)?;
         let index = id.0 as usize;
         if self.listeners.len() <= index {
             self.listeners.resize_with(index + 1, || None);
@@ -59,6 +58,12 @@ impl UringEngine {
         if entry.state == Accepting::Paused {
             entry.state = Accepting::On;
             entry.singly = SINGLY_AFTER_PAUSE;
+        }
+    }
+
+    pub(super) fn share_listener(&mut self, listener: ListenerId) {
+        if let Some(Some(entry)) = self.listeners.get_mut(listener.0 as usize) {
+            entry.listener.shared = true;
         }
     }
 
@@ -117,6 +122,13 @@ impl UringEngine {
             return Some(Event::Accepted { listener, stream: socket::Stream::new(fd), peer });
         }
         if closing || completion.result == -libc::ECANCELED {
+            return None;
+        }
+        if completion.result == -libc::EAGAIN {
+            // A kernel that does not wait on a non-blocking socket; 6.0 and newer do. The accept
+            // is armed again in the next turn.
+            let entry = self.listeners.get(index)?.as_ref()?;
+            let _stays = rustix::io::ioctl_fionbio(&entry.listener.socket, false);
             return None;
         }
         let error = io::Error::from_raw_os_error(-completion.result);

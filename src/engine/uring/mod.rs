@@ -345,6 +345,11 @@ impl Engine for UringEngine {
         self.end_listener(listener);
     }
 
+    fn leave_listener(&mut self, listener: ListenerId) {
+        self.share_listener(listener);
+        self.end_listener(listener);
+    }
+
     fn adopt(&mut self, socket: SocketId, stream: socket::Stream) -> io::Result<()> {
         let entry = self.entry(socket);
         debug_assert!(entry.fd.is_none() && entry.in_flight == 0, "socket id in use");

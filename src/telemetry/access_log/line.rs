@@ -49,6 +49,7 @@ impl<'a> Fields<'a> {
         fields.text("listener", &record.listener);
         fields.number("shard", u64::try_from(record.shard).unwrap_or(u64::MAX));
         fields.number("connection", record.connection);
+        fields.number("generation", record.generation);
         if let Some((address, port)) = outcome.peer {
             fields.owned("peer", SocketAddr::new(address, port).to_string());
         }

@@ -17,6 +17,7 @@ fn record() -> AccessRecord {
     AccessRecord {
         unix_time_ms: 1_234_567_890_123,
         listener: Arc::from("sip"),
+        generation: 3,
         upstream: Some(Arc::from("127.0.0.1:5060")),
         outcome,
         connection: 7,
@@ -51,7 +52,7 @@ fn parsed(record: &AccessRecord) -> Value {
 fn connection_as_json() {
     let expected = json!({
         "time": "2009-02-13T23:31:30.123Z", "event": "connection", "listener": "sip",
-        "shard": 1, "connection": 7, "peer": "[::1]:50123", "upstream": "127.0.0.1:5060",
+        "shard": 1, "connection": 7, "generation": 3, "peer": "[::1]:50123", "upstream": "127.0.0.1:5060",
         "stage": "relay", "reason": "finished", "cause": "upstream", "sni": "sip.example.com",
         "tls_version": "TLSv1.3", "cipher_suite": "TLS_AES_128_GCM_SHA256", "group": "X25519",
         "resumed": false, "bytes_received": 10, "bytes_sent": 20, "handshake_us": 1500,
@@ -63,7 +64,7 @@ fn connection_as_json() {
 #[test]
 fn connection_as_text() {
     let expected = "time=2009-02-13T23:31:30.123Z event=connection listener=sip shard=1 \
-        connection=7 peer=[::1]:50123 upstream=127.0.0.1:5060 stage=relay reason=finished \
+        connection=7 generation=3 peer=[::1]:50123 upstream=127.0.0.1:5060 stage=relay reason=finished \
         cause=upstream sni=sip.example.com tls_version=TLSv1.3 \
         cipher_suite=TLS_AES_128_GCM_SHA256 group=X25519 resumed=false bytes_received=10 \
         bytes_sent=20 handshake_us=1500 lifetime_us=250000\n";
@@ -123,7 +124,7 @@ fn what_a_peer_sends_cannot_break_a_line() {
 fn start_file(path: &std::path::Path) -> AccessLog {
     let target = model::AccessLog::File(path.to_owned());
     let log = AccessLog::start(&target, LogFormat::Json, Arc::default());
-    log.expect("file opens").expect("log is on")
+    log.expect("file opens")
 }
 
 fn connections(path: &std::path::Path) -> Vec<u64> {
@@ -172,11 +173,43 @@ fn file_is_appended_to_flushed_when_idle_and_reopened_for_rotation() {
 }
 
 #[test]
-fn off_is_no_log_and_an_impossible_file_is_an_error() {
+fn off_takes_no_records_and_an_impossible_file_is_an_error() {
     let start = |target| AccessLog::start(&target, LogFormat::Text, Arc::default());
-    assert!(start(model::AccessLog::Off).expect("nothing to fail").is_none());
+    assert!(!start(model::AccessLog::Off).expect("nothing to fail").sender().is_on());
     assert!(start(model::AccessLog::File("/nonexistent/access.log".into())).is_err());
-    assert!(start(model::AccessLog::Stdout).expect("always opens").is_some());
+    assert!(start(model::AccessLog::Stdout).expect("always opens").sender().is_on());
+}
+
+#[test]
+fn lines_go_to_another_target_from_then_on_or_stay_where_they_went() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let [first, second] = ["first.log", "second.log"].map(|name| directory.path().join(name));
+    let log = start_file(&first);
+    let sender = log.sender();
+    send(&log, 1);
+    log.retarget(&model::AccessLog::File("/nonexistent/access.log".into()))
+        .expect_err("there is no such directory");
+    send(&log, 2);
+    // What was sent before is written first: the writer takes one thing after the other.
+    wait_for_lines(&first, 2);
+    log.retarget(&model::AccessLog::File(second.clone())).expect("file opens");
+    send(&log, 3);
+    wait_for_lines(&second, 1);
+    log.retarget(&model::AccessLog::Off).expect("nothing to fail");
+    assert!(!sender.is_on());
+    drop(log);
+    assert_eq!(connections(&first), [1, 2]);
+    assert_eq!(connections(&second), [3]);
+}
+
+fn wait_for_lines(path: &std::path::Path, lines: usize) {
+    for _ in 0..1_000_000 {
+        if path.exists() && connections(path).len() >= lines {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    panic!("no {lines} lines in {}", path.display());
 }
 
 /// Waits for permission before each write.
@@ -216,8 +249,13 @@ fn full_queue_drops_and_counts() {
         }))
     });
     let shared = Arc::new(SharedCounters::default());
-    let log = AccessLog::start_with(open, LogFormat::Json, Arc::clone(&shared), 4)
-        .expect("thread starts");
+    let log = AccessLog::start_with(
+        Target::open(open).expect("opens"),
+        LogFormat::Json,
+        Arc::clone(&shared),
+        4,
+    )
+    .expect("thread starts");
     send(&log, 0);
     inside.recv().expect("writer flushes the first line and is held");
     for connection in 1..=10 {
@@ -246,8 +284,13 @@ impl Write for FullDisk {
 fn lines_that_the_target_does_not_take_are_counted() {
     let shared = Arc::new(SharedCounters::default());
     let open: Open = Box::new(|| Ok(Box::new(FullDisk)));
-    let log = AccessLog::start_with(open, LogFormat::Json, Arc::clone(&shared), 1_000)
-        .expect("thread starts");
+    let log = AccessLog::start_with(
+        Target::open(open).expect("opens"),
+        LogFormat::Json,
+        Arc::clone(&shared),
+        1_000,
+    )
+    .expect("thread starts");
     for connection in 0..500 {
         send(&log, connection);
     }

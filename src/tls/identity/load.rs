@@ -1,8 +1,5 @@
 //! Reads certificate, key and CA files and checks that they can be used together.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,12 +13,12 @@ use rustls::{RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use zeroize::Zeroizing;
 
-use super::{Identities, Identity, IdentityProblem, SniResolver};
+use super::{Identities, Identity, SniResolver};
 use crate::config::model::{CertificateFiles, ClientCert, DownstreamTls};
+use crate::tls::file::{FileProblem, NamedFile};
 
-/// Longest file that is read, in bytes; bundles of public CAs have a quarter of it.
-const MAX_FILE: u64 = 1 << 20;
 const GROUPS: &str = "/etc/group";
+const KEY_MODES: &str = "mode 0600 or 0400, or 0640 or 0440 with the group of `key_group`";
 
 /// Schemes that keys are probed for.
 const SCHEMES: [SignatureScheme; 10] = [
@@ -44,7 +41,7 @@ const SCHEMES: [SignatureScheme; 10] = [
 pub fn load(
     tls: &DownstreamTls,
     provider: &Arc<CryptoProvider>,
-) -> Result<Identities, Vec<IdentityProblem>> {
+) -> Result<Identities, Vec<FileProblem>> {
     let mut problems = Vec::new();
     let mut keep = |problem| problems.push(problem);
     let key_group = match find_key_group(tls) {
@@ -61,11 +58,10 @@ pub fn load(
             Err(found) => found.into_iter().for_each(&mut keep),
         }
     }
-    let verifier = client_verifier(tls, provider);
-    match verifier {
-        Ok(verifier) if problems.is_empty() => {
+    match client_verifier(tls, provider) {
+        Ok((verifier, trusted)) if problems.is_empty() => {
             let resolver = Arc::new(SniResolver::new(&list, tls.strict_sni));
-            Ok(Identities { list, resolver, verifier })
+            Ok(Identities { list, resolver, verifier, trusted })
         }
         Ok(_) => Err(problems),
         Err(problem) => {
@@ -75,23 +71,24 @@ pub fn load(
     }
 }
 
-/// What checks the certificates of peers.
+/// What checks the certificates of peers, and the CAs that it trusts.
 ///
 /// # Errors
 /// When a certificate is asked for and the file has no CA that can be used.
 fn client_verifier(
     tls: &DownstreamTls,
     provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, IdentityProblem> {
+) -> Result<(Arc<dyn ClientCertVerifier>, Vec<CertificateDer<'static>>), FileProblem> {
     if tls.client_cert == ClientCert::None {
-        return Ok(WebPkiClientVerifier::no_client_auth());
+        return Ok((WebPkiClientVerifier::no_client_auth(), Vec::new()));
     }
     let file = tls.trusted_ca.as_deref().unwrap_or(Path::new(""));
-    let named = Named { file, line: tls.trusted_ca_line, key: "trusted_ca" };
+    let named = NamedFile { file, line: tls.trusted_ca_line, key: "trusted_ca" };
     let bytes = named.read()?;
     let mut roots = RootCertStore::empty();
-    for (position, certificate) in named.certificates(&bytes)?.into_iter().enumerate() {
-        roots.add(certificate).map_err(|error| {
+    let trusted = certificates(&named, &bytes)?;
+    for (position, certificate) in trusted.iter().enumerate() {
+        roots.add(certificate.clone()).map_err(|error| {
             let found = format!("certificate {} cannot be a CA: {error}", position + 1);
             named.problem(found, "CA certificates in PEM", "Remove it or put a CA there.")
         })?;
@@ -101,24 +98,25 @@ fn client_verifier(
     if tls.client_cert == ClientCert::Optional {
         builder = builder.allow_unauthenticated();
     }
-    builder.build().map_err(|error| {
+    let verifier = builder.build().map_err(|error| {
         named.problem(error.to_string(), "CA certificates in PEM", "Put a CA certificate there.")
-    })
+    })?;
+    Ok((verifier, trusted))
 }
 
 fn load_identity(
     files: &CertificateFiles,
     key_group: Option<u32>,
     provider: &CryptoProvider,
-) -> Result<Identity, Vec<IdentityProblem>> {
+) -> Result<Identity, Vec<FileProblem>> {
     let certificate =
-        Named { file: &files.certificate, line: files.certificate_line, key: "certificate" };
-    let key = Named {
+        NamedFile { file: &files.certificate, line: files.certificate_line, key: "certificate" };
+    let key = NamedFile {
         file: &files.certificate_key,
         line: files.certificate_key_line,
         key: "certificate_key",
     };
-    let chain = certificate.read().and_then(|bytes| certificate.certificates(&bytes));
+    let chain = certificate.read().and_then(|bytes| certificates(&certificate, &bytes));
     let signing_key = load_key(&key, key_group, provider);
     let (chain, signing_key) = match (chain, signing_key) {
         (Ok(chain), Ok(key)) => (chain, key),
@@ -126,8 +124,8 @@ fn load_identity(
     };
     let certified = CertifiedKey::new(chain, signing_key);
     let identity = describe(&certificate, &certified).map_err(|problem| vec![problem])?;
-    certified.keys_match().map_err(|error| {
-        let found = format!("the key of another certificate ({error})");
+    certified.keys_match().map_err(|_| {
+        let found = "the key of another certificate";
         let hint = format!(
             "Compare `openssl x509 -pubkey -noout -in {}` with `openssl pkey -pubout -in {}`.",
             certificate.file.display(),
@@ -140,12 +138,12 @@ fn load_identity(
 
 /// Reads what the log and the resolver need from the first certificate of the chain.
 fn describe(
-    named: &Named<'_>,
+    named: &NamedFile<'_>,
     certified: &CertifiedKey,
-) -> Result<impl FnOnce(Arc<CertifiedKey>) -> Identity + use<>, IdentityProblem> {
+) -> Result<impl FnOnce(Arc<CertifiedKey>) -> Identity + use<>, FileProblem> {
     let first = certified.cert.first().map_or(&[][..], |certificate| certificate);
-    let (_, parsed) = X509Certificate::from_der(first).map_err(|error| {
-        let found = format!("a certificate that cannot be read ({error})");
+    let (_, parsed) = X509Certificate::from_der(first).map_err(|_| {
+        let found = "a certificate that cannot be read";
         named.problem(found, "X.509 certificates in PEM", "Ask for the certificate again.")
     })?;
     let names = names(&parsed);
@@ -191,24 +189,24 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
 }
 
 fn load_key(
-    named: &Named<'_>,
+    named: &NamedFile<'_>,
     key_group: Option<u32>,
     provider: &CryptoProvider,
-) -> Result<Arc<dyn SigningKey>, IdentityProblem> {
+) -> Result<Arc<dyn SigningKey>, FileProblem> {
     let bytes = {
         // One handle for both, so that what is checked is what is read.
         let file = named.open()?;
-        named.check_mode(&file, key_group)?;
+        named.check_mode(&file, key_group, KEY_MODES)?;
         Zeroizing::new(named.read_from(file)?)
     };
     let allowed = "a private key in PEM: RSA of 2048 to 8192 bits, ECDSA P-256 or P-384, Ed25519";
     let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         let encrypted = bytes.windows(9).any(|word| word == b"ENCRYPTED");
         let found = match error {
-            pem::Error::NoItemsFound if encrypted => "an encrypted private key".to_owned(),
-            pem::Error::NoItemsFound => "no private key".to_owned(),
+            _ if encrypted => "an encrypted private key",
+            pem::Error::NoItemsFound => "no private key",
             // The text of other errors may quote the file, which is secret.
-            _ => "damaged PEM".to_owned(),
+            _ => "damaged PEM",
         };
         let hint = if encrypted {
             format!("Decrypt it: `openssl pkey -in {} -out <file>`.", named.file.display())
@@ -226,9 +224,9 @@ fn load_key(
 }
 
 /// The number of the group that may read keys, if there is one.
-fn find_key_group(tls: &DownstreamTls) -> Result<Option<u32>, IdentityProblem> {
+fn find_key_group(tls: &DownstreamTls) -> Result<Option<u32>, FileProblem> {
     let Some(name) = &tls.key_group else { return Ok(None) };
-    let named = Named { file: Path::new(GROUPS), line: tls.key_group_line, key: "key_group" };
+    let named = NamedFile { file: Path::new(GROUPS), line: tls.key_group_line, key: "key_group" };
     let text = String::from_utf8_lossy(&named.read()?).into_owned();
     group_id(&text, name).map(Some).ok_or_else(|| {
         let hint = format!("Create it: `groupadd --system {name}`.");
@@ -244,79 +242,21 @@ pub(super) fn group_id(text: &str, name: &str) -> Option<u32> {
     })
 }
 
-/// A file that the configuration names.
-struct Named<'a> {
-    file: &'a Path,
-    line: usize,
-    key: &'static str,
-}
-
-impl Named<'_> {
-    fn problem(
-        &self,
-        found: impl Into<String>,
-        allowed: &'static str,
-        hint: impl Into<String>,
-    ) -> IdentityProblem {
-        let (file, found, hint) = (self.file.to_owned(), found.into(), hint.into());
-        IdentityProblem { file, line: self.line, key: self.key, found, allowed, hint }
-    }
-
-    fn unreadable(&self, error: &io::Error) -> IdentityProblem {
-        let hint = match error.kind() {
-            io::ErrorKind::NotFound => "Check the path; relative ones start where tlsgate does.",
-            io::ErrorKind::PermissionDenied => "Let the user that tlsgate runs as read it.",
-            _ => "Check the file.",
-        };
-        self.problem(error.to_string(), "a file that can be read", hint)
-    }
-
-    fn open(&self) -> Result<File, IdentityProblem> {
-        File::open(self.file).map_err(|error| self.unreadable(&error))
-    }
-
-    fn read(&self) -> Result<Vec<u8>, IdentityProblem> {
-        self.open().and_then(|file| self.read_from(file))
-    }
-
-    fn read_from(&self, file: File) -> Result<Vec<u8>, IdentityProblem> {
-        // All memory at once: growing would leave copies of a private key behind.
-        let size = file.metadata().map_err(|error| self.unreadable(&error))?.len();
-        let capacity = usize::try_from(size.min(MAX_FILE) + 1).expect("below 2^20 + 2");
-        let mut bytes = Vec::with_capacity(capacity);
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| self.unreadable(&error))?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(self.problem("over 1 MiB", "files up to 1 MiB", "Check the path."));
+/// The certificates of a PEM file, one at least.
+fn certificates(
+    named: &NamedFile<'_>,
+    bytes: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, FileProblem> {
+    let allowed = "X.509 certificates in PEM";
+    let hint = "It starts with -----BEGIN CERTIFICATE-----.";
+    let chain = CertificateDer::pem_slice_iter(bytes).collect::<Result<Vec<_>, _>>();
+    match chain {
+        Ok(chain) if chain.is_empty() => Err(named.problem("no certificate", allowed, hint)),
+        Ok(chain) => Ok(chain),
+        Err(pem::Error::MissingSectionEnd { .. }) => {
+            Err(named.problem("damaged PEM: the line -----END is missing", allowed, hint))
         }
-        Ok(bytes)
-    }
-
-    fn certificates(&self, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, IdentityProblem> {
-        let allowed = "X.509 certificates in PEM";
-        let hint = "It starts with -----BEGIN CERTIFICATE-----.";
-        let chain = CertificateDer::pem_slice_iter(bytes).collect::<Result<Vec<_>, _>>();
-        match chain {
-            Ok(chain) if chain.is_empty() => Err(self.problem("no certificate", allowed, hint)),
-            Ok(chain) => Ok(chain),
-            Err(error) => Err(self.problem(format!("damaged PEM: {error}"), allowed, hint)),
-        }
-    }
-
-    /// A private key is for its owner and, where configured, one group to read.
-    fn check_mode(&self, file: &File, key_group: Option<u32>) -> Result<(), IdentityProblem> {
-        let metadata = file.metadata().map_err(|error| self.unreadable(&error))?;
-        let (mode, group) = (metadata.mode() & 0o777, metadata.gid());
-        let for_others = mode & 0o007 != 0;
-        let for_group = mode & 0o020 != 0 || (mode & 0o050 != 0 && key_group != Some(group));
-        if !for_others && !for_group {
-            return Ok(());
-        }
-        let to_whom = if for_others { "everybody" } else { "a group that is not `key_group`" };
-        let found = format!("mode {mode:04o}, group {group}: open to {to_whom}");
-        let allowed = "mode 0600 or 0400, or 0640 or 0440 with the group of `key_group`";
-        let change = if key_group == Some(group) { "640" } else { "600" };
-        let hint = format!("`chmod {change} {}`", self.file.display());
-        Err(self.problem(found, allowed, hint))
+        Err(error) => Err(named.problem(format!("damaged PEM: {error}"), allowed, hint)),
     }
 }
 
@@ -325,7 +265,7 @@ pub(super) fn identity_for_tests(issued: &crate::tls::testing::Issued) -> Identi
     let provider = crate::tls::provider::provider();
     let certified = CertifiedKey::from_der(issued.chain(), issued.private_key(), &provider)
         .expect("key and certificate match");
-    let named = Named { file: Path::new("test.pem"), line: 1, key: "certificate" };
+    let named = NamedFile { file: Path::new("test.pem"), line: 1, key: "certificate" };
     let identity = describe(&named, &certified).expect("a good certificate");
     identity(Arc::new(certified))
 }

@@ -7,15 +7,16 @@ use rustls::ClientConfig;
 
 use super::*;
 use crate::config::model::{CertificateFiles, ClientCert, DownstreamTls};
+use crate::tls::file::FileProblem;
 use crate::tls::provider::provider;
 use crate::tls::testing::{self, Ca, Files, Issued, NAME, tls};
 
-fn problems(tls: &DownstreamTls) -> Vec<IdentityProblem> {
+fn problems(tls: &DownstreamTls) -> Vec<FileProblem> {
     load(tls, &provider()).expect_err("has problems")
 }
 
 /// The only problem of a configuration with this certificate.
-fn problem(files: CertificateFiles) -> IdentityProblem {
+fn problem(files: CertificateFiles) -> FileProblem {
     let mut found = problems(&tls(vec![files]));
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0)

@@ -2,28 +2,40 @@
 //!
 //! Invariants:
 //! - A session is resumed in the resumption domain that it was made in and in no other. Domains
-//!   differ in identity, trust or client authentication; what is one is decided elsewhere.
+//!   differ in listener, names, trust or client authentication ([`DomainId`]).
 //! - No session is resumed after its lifetime.
 //! - Memory is bounded in entries and in bytes, over all domains together, and secrets are wiped
 //!   when their memory is given back.
 //!
 //! Time is Unix time in seconds, from a [`Clock`] that tests can move.
 
+mod counters;
+mod domain_id;
+mod epoch_keys;
+mod keys;
+mod secrets;
 mod store;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod ticket_tests;
 mod tickets;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, StoresServerSessions};
 
-pub use store::{SessionStore, StoreStats};
-pub use tickets::{TicketStats, Tickets};
+pub use counters::{Epoch, Rank, TicketStats};
+pub use domain_id::DomainId;
+pub use keys::{BadExport, TicketKeys};
+pub use secrets::{MAX_SECRETS, Secret, Secrets};
+pub use store::{BadChunk, SessionStore, StoreStats};
+pub use tickets::Tickets;
 
-use crate::config::model::ResumptionMode;
+use crate::config::model::{self, ResumptionMode};
 
 /// Tells the Unix time in seconds.
 #[derive(Clone)]
@@ -51,8 +63,37 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// One resumption domain. It outlives configurations that do not change what it stands for, and
-/// with it the sessions and tickets of the peers.
+/// What all domains resume from. Made once and kept for the life of the process; a reload changes
+/// what can change with [`Resumption::set`].
+#[derive(Clone, Debug)]
+pub struct Resumption {
+    pub store: Arc<SessionStore>,
+    pub keys: Arc<TicketKeys>,
+}
+
+impl Resumption {
+    /// An empty store and ticket keys from a random secret.
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn new(limits: &model::Resumption, clock: Clock) -> Result<Self, rustls::Error> {
+        let keys = TicketKeys::new(limits.lifetime, clock.clone())?;
+        Ok(Self { store: SessionStore::new(limits, clock), keys })
+    }
+
+    /// Changes secrets (`None`: random ones) and lifetime, while shards use both. See
+    /// [`TicketKeys::set`].
+    ///
+    /// # Errors
+    /// When the system has no random numbers; nothing is changed then.
+    pub fn set(&self, secrets: Option<Secrets>, lifetime: Duration) -> Result<(), rustls::Error> {
+        self.keys.set(secrets, lifetime)?;
+        self.store.set_lifetime(lifetime);
+        Ok(())
+    }
+}
+
+/// One resumption domain, as the configuration of a listener uses it.
 #[derive(Clone, Debug)]
 pub enum Domain {
     /// Tickets that carry the session; a TLS 1.2 peer without tickets gets a session id.
@@ -68,31 +109,16 @@ pub enum Domain {
 }
 
 impl Domain {
-    /// Domain `id` of `store`, with ticket keys of its own.
-    ///
-    /// # Errors
-    /// When the system has no random numbers for ticket keys.
-    pub fn new(
-        mode: ResumptionMode,
-        store: &Arc<SessionStore>,
-        id: u64,
-    ) -> Result<Self, rustls::Error> {
-        let sessions = store.domain(id);
-        Ok(match mode {
+    /// Domain `id`. Two with the same `id` read each other's sessions and tickets.
+    pub fn new(mode: ResumptionMode, id: DomainId, resumption: &Resumption) -> Self {
+        let sessions = resumption.store.domain(id);
+        match mode {
             ResumptionMode::Tickets => {
-                let tickets = Tickets::new(store.lifetime(), store.clock().clone())?;
+                let tickets = Tickets::new(id, Arc::clone(&resumption.keys));
                 Self::Tickets { tickets: Arc::new(tickets), sessions }
             }
             ResumptionMode::Store => Self::Store { sessions },
             ResumptionMode::Off => Self::Off,
-        })
-    }
-
-    /// Counters of the tickets, where there are any.
-    pub fn ticket_stats(&self) -> Option<TicketStats> {
-        match self {
-            Self::Tickets { tickets, .. } => Some(tickets.stats()),
-            Self::Store { .. } | Self::Off => None,
         }
     }
 

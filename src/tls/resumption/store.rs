@@ -4,6 +4,8 @@
 //! evenly. Each part has its share of the limits, drops what expired and then what was used
 //! least recently.
 
+mod transfer;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,8 +15,10 @@ use lru::LruCache;
 use rustls::server::StoresServerSessions;
 use zeroize::Zeroizing;
 
-use super::Clock;
-use crate::config::model::Resumption;
+pub use transfer::BadChunk;
+
+use super::{Clock, DomainId};
+use crate::config::model;
 
 /// Most parts of a store; fewer when its limits are small, so that each part has a useful share.
 const MAX_PARTS: usize = 64;
@@ -30,7 +34,8 @@ pub struct SessionStore {
     parts: Vec<Mutex<Part>>,
     part_entries: usize,
     part_bytes: usize,
-    lifetime: Duration,
+    /// In seconds.
+    lifetime: AtomicU64,
     clock: Clock,
     counters: Counters,
 }
@@ -74,20 +79,20 @@ struct Part {
 /// Of fixed size: a lookup copies at most 32 bytes, however long the name that a peer sends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
-    domain: u64,
+    domain: DomainId,
     id: [u8; MAX_ID],
     length: u8,
 }
 
 struct Entry {
     value: Zeroizing<Vec<u8>>,
-    /// First second in which the session is too old.
-    expires: u64,
+    /// The second in which the session was stored.
+    made: u64,
 }
 
 impl SessionStore {
     /// An empty store. Its memory grows with what it holds.
-    pub fn new(limits: &Resumption, clock: Clock) -> Arc<Self> {
+    pub fn new(limits: &model::Resumption, clock: Clock) -> Arc<Self> {
         let parts = MAX_PARTS
             .min(limits.max_entries / MIN_PART_ENTRIES)
             .min(limits.max_bytes / MIN_PART_BYTES)
@@ -97,14 +102,14 @@ impl SessionStore {
             parts: (0..parts).map(|_| part()).collect(),
             part_entries: limits.max_entries / parts,
             part_bytes: limits.max_bytes / parts,
-            lifetime: limits.lifetime,
+            lifetime: AtomicU64::new(limits.lifetime.as_secs()),
             clock,
             counters: Counters::default(),
         })
     }
 
     /// The sessions of one resumption domain; the same ones for the same `id`.
-    pub fn domain(self: &Arc<Self>, id: u64) -> Arc<dyn StoresServerSessions> {
+    pub fn domain(self: &Arc<Self>, id: DomainId) -> Arc<dyn StoresServerSessions> {
         Arc::new(DomainSessions { store: Arc::clone(self), domain: id })
     }
 
@@ -126,26 +131,33 @@ impl SessionStore {
 
     /// How long a session may be resumed after it was made.
     pub fn lifetime(&self) -> Duration {
-        self.lifetime
+        Duration::from_secs(self.lifetime.load(Ordering::Relaxed))
     }
 
-    pub(super) fn clock(&self) -> &Clock {
-        &self.clock
+    /// Changes the lifetime of all sessions, those in the store included. Whole seconds count.
+    pub fn set_lifetime(&self, lifetime: Duration) {
+        self.lifetime.store(lifetime.as_secs(), Ordering::Relaxed);
     }
 
     fn put(&self, key: Key, value: Vec<u8>) -> bool {
-        let now = self.clock.now();
-        let value = Zeroizing::new(value);
-        let entry = Entry { value, expires: now.saturating_add(self.lifetime.as_secs()) };
+        let entry = Entry { value: Zeroizing::new(value), made: self.clock.now() };
+        let stored = self.insert(&mut self.part(&key), key, entry);
+        if stored {
+            count(&self.counters.stored);
+        }
+        stored
+    }
+
+    /// Makes room in the part of `key` and puts the entry there.
+    fn insert(&self, part: &mut Part, key: Key, entry: Entry) -> bool {
         if entry.size() > self.part_bytes || self.part_entries == 0 {
             count(&self.counters.refused);
             return false;
         }
-        let mut part = self.part(&key);
         // Replacing means removing first, so that the sums below hold for both.
-        self.remove(&mut part, &key);
+        self.remove(part, &key);
         while let Some((oldest, session)) = part.sessions.peek_lru() {
-            let counter = if session.expires <= now {
+            let counter = if self.is_expired(session) {
                 &self.counters.expired
             } else if part.sessions.len() >= self.part_entries
                 || part.bytes + entry.size() > self.part_bytes
@@ -156,12 +168,11 @@ impl SessionStore {
             };
             count(counter);
             let oldest = *oldest;
-            self.remove(&mut part, &oldest);
+            self.remove(part, &oldest);
         }
         part.bytes += entry.size();
         self.counters.bytes.fetch_add(entry.size() as u64, Ordering::Relaxed);
         count(&self.counters.entries);
-        count(&self.counters.stored);
         part.sessions.put(key, entry);
         true
     }
@@ -174,7 +185,7 @@ impl SessionStore {
     ) -> Option<T> {
         let found = key.and_then(|key| {
             let mut part = self.part(&key);
-            if part.sessions.peek(&key)?.expires <= self.clock.now() {
+            if self.is_expired(part.sessions.peek(&key)?) {
                 count(&self.counters.expired);
                 self.remove(&mut part, &key);
                 return None;
@@ -183,6 +194,11 @@ impl SessionStore {
         });
         count(if found.is_some() { &self.counters.hits } else { &self.counters.misses });
         found
+    }
+
+    fn is_expired(&self, entry: &Entry) -> bool {
+        let age = self.clock.now().saturating_sub(entry.made);
+        age >= self.lifetime.load(Ordering::Relaxed)
     }
 
     fn remove(&self, part: &mut Part, key: &Key) -> Option<Entry> {
@@ -210,7 +226,7 @@ impl fmt::Debug for SessionStore {
 
 impl Key {
     /// `None` for ids that are too long to be ours.
-    fn new(domain: u64, bytes: &[u8]) -> Option<Self> {
+    fn new(domain: DomainId, bytes: &[u8]) -> Option<Self> {
         let mut id = [0; MAX_ID];
         id.get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(Self { domain, id, length: u8::try_from(bytes.len()).ok()? })
@@ -231,7 +247,7 @@ fn count(counter: &AtomicU64) {
 #[derive(Debug)]
 struct DomainSessions {
     store: Arc<SessionStore>,
-    domain: u64,
+    domain: DomainId,
 }
 
 impl StoresServerSessions for DomainSessions {

@@ -64,7 +64,8 @@ impl World {
         let roots = certificates(directory.path());
         let file = directory.path().join("tlsgate.toml");
         fs::write(&file, configuration()).expect("a writable directory");
-        let (_config, compiled) = app::load(&file).unwrap_or_else(|error| panic!("{error}"));
+        let app::Loaded { compiled, .. } =
+            app::load(&file).unwrap_or_else(|error| panic!("{error}"));
         let client = |version| {
             let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
                 .with_protocol_versions(&[version])

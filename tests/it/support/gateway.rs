@@ -1,5 +1,6 @@
 //! The gateway as a process: configured, started, waited for, read, and stopped in order.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -16,6 +17,7 @@ use super::http;
 use super::log::Line;
 use super::metrics::Metrics;
 use super::process::{Ended, Process, gateway_program};
+use super::succession::{Succession, end};
 use super::{Engine, SOON, wait_for, wait_until};
 
 /// Longest time for an orderly stop.
@@ -26,11 +28,17 @@ pub(crate) const LISTENER: &str = "main";
 /// A configuration in the making. The texts are lines of TOML for the table of that name.
 pub(crate) struct Setup {
     directory: TempDir,
-    engine: Engine,
+    engine: String,
+    /// What stands in front of the gateway's program.
+    launcher: Vec<String>,
+    /// It is started from a file of its own.
+    is_apart: bool,
     workers: u16,
     upstream: String,
     listen_ip: String,
     gateway: String,
+    admin: String,
+    resumption: String,
     listener: String,
     tls: String,
     certificates: Vec<Files>,
@@ -38,7 +46,7 @@ pub(crate) struct Setup {
     keepalive: String,
     /// Name, address and upstream of further listeners.
     others: Vec<[String; 3]>,
-    counts_heap: bool,
+    environment: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -46,19 +54,41 @@ impl Setup {
     pub(crate) fn new(engine: Engine, upstream: SocketAddr) -> Self {
         Self {
             directory: TempDir::new().expect("a temporary directory"),
-            engine,
+            engine: engine.name().to_owned(),
+            launcher: Vec::new(),
+            is_apart: false,
             workers: 1,
             upstream: format!("{:?}", upstream.to_string()),
             listen_ip: "127.0.0.1".to_owned(),
             gateway: String::new(),
+            admin: String::new(),
+            resumption: String::new(),
             listener: String::new(),
             tls: String::new(),
             certificates: Vec::new(),
             timeouts: String::new(),
             keepalive: String::new(),
             others: Vec::new(),
-            counts_heap: false,
+            environment: Vec::new(),
         }
+    }
+
+    /// The engine as a word of the configuration, which may be "auto".
+    pub(crate) fn engine(mut self, word: &str) -> Self {
+        word.clone_into(&mut self.engine);
+        self
+    }
+
+    /// Lets another program start the gateway: its name, and what comes before the gateway's.
+    pub(crate) fn under(mut self, launcher: &[String]) -> Self {
+        launcher.clone_into(&mut self.launcher);
+        self
+    }
+
+    /// Starts it from a file that nobody else uses: [`Gateway::program`].
+    pub(crate) fn apart(mut self) -> Self {
+        self.is_apart = true;
+        self
     }
 
     pub(crate) fn workers(mut self, workers: u16) -> Self {
@@ -73,6 +103,16 @@ impl Setup {
 
     pub(crate) fn gateway(mut self, line: &str) -> Self {
         writeln!(self.gateway, "{line}").expect("a String");
+        self
+    }
+
+    pub(crate) fn admin(mut self, line: &str) -> Self {
+        writeln!(self.admin, "{line}").expect("a String");
+        self
+    }
+
+    pub(crate) fn resumption(mut self, line: &str) -> Self {
+        writeln!(self.resumption, "{line}").expect("a String");
         self
     }
 
@@ -109,8 +149,13 @@ impl Setup {
 
     /// Makes the heap's figures exact: glibc counts what its threads keep for the next allocation
     /// as in use, so they are told to keep nothing.
-    pub(crate) fn counts_heap(mut self) -> Self {
-        self.counts_heap = true;
+    pub(crate) fn counts_heap(self) -> Self {
+        self.environment("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
+    }
+
+    /// Sets a variable of the gateway's environment.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -138,27 +183,42 @@ impl Setup {
         let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let file = self.directory.path().join("tlsgate.toml");
         fs::write(&file, self.text(address, admin)).expect("a writable directory");
-        let mut command = Command::new(gateway_program());
-        if self.counts_heap {
-            command.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
-        }
-        let process = Process::start(command.args(["run", "-c"]).arg(&file));
+        let mut words = self.launcher.iter().map(OsString::from).collect::<Vec<_>>();
+        let program = if self.is_apart { self.own_program() } else { gateway_program() };
+        words.push(program.clone().into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(["run", "-c"]).arg(&file).envs(self.environment);
+        let process = Process::start(&mut command);
         let mut gateway = Gateway {
             process: Some(process),
+            command,
+            succession: Succession::new(),
+            program,
             address,
             admin,
             ca_file,
+            config_file: file,
             certificates: self.certificates,
             taken: 0,
-            _directory: self.directory,
+            directory: self.directory,
         };
         gateway.wait_until_ready();
         gateway
     }
 
+    fn own_program(&self) -> PathBuf {
+        let path = self.directory.path().join("program");
+        let linked = fs::hard_link(gateway_program(), &path);
+        // Another file system.
+        linked
+            .or_else(|_| fs::copy(gateway_program(), &path).map(|_| ()))
+            .expect("a writable directory");
+        path
+    }
+
     fn text(&self, address: SocketAddr, admin: SocketAddr) -> String {
-        let Self { workers, upstream, gateway, listener, tls, timeouts, keepalive, .. } = self;
-        let engine = self.engine.name();
+        let Self { engine, workers, upstream, gateway, resumption, listener, tls, .. } = self;
+        let Self { timeouts, keepalive, admin: more_admin, .. } = self;
         let certificates: Vec<String> = self.certificates.iter().map(table).collect();
         let certificates = certificates.join(",\n");
         let other = |[name, listen, upstream]: &[String; 3]| {
@@ -175,9 +235,12 @@ engine = "{engine}"
 {gateway}
 [admin]
 listen = "{admin}"
+{more_admin}
 [log]
 format = "json"
 access = "stdout"
+[resumption]
+{resumption}
 [[listener]]
 name = "{LISTENER}"
 listen = "{address}"
@@ -205,13 +268,18 @@ fn table(files: &Files) -> String {
 /// A running gateway. Dropping it tells it to stop and demands that it does, with status 0.
 pub(crate) struct Gateway {
     process: Option<Process>,
+    command: Command,
+    /// The processes that have taken over.
+    pub(super) succession: Succession,
+    program: PathBuf,
     address: SocketAddr,
     admin: SocketAddr,
     ca_file: PathBuf,
+    config_file: PathBuf,
     certificates: Vec<Files>,
     /// Lines of the access log that were asked for in order.
     taken: usize,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Gateway {
@@ -237,12 +305,50 @@ impl Gateway {
         self.certificates.iter().map(|files| files.der.as_slice()).collect()
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.process().id()
+    /// The file that it reads its configuration from.
+    pub(crate) fn config_file(&self) -> &Path {
+        &self.config_file
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
-        self.process().signal(signal);
+    /// Where its configuration and its certificates are.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Writes another configuration for it to load.
+    pub(crate) fn rewrite(&self, change: impl FnOnce(String) -> String) {
+        let text = fs::read_to_string(&self.config_file).expect("written at the start");
+        fs::write(&self.config_file, change(text)).expect("a writable directory");
+    }
+
+    /// Puts another certificate for the same names in the place of the first one; returns its DER.
+    pub(crate) fn renew_certificate(&mut self) -> Vec<u8> {
+        let stem = self.certificates[0].certificate.file_stem().expect("it has a name");
+        let stem = stem.to_str().expect("an ASCII name").to_owned();
+        let names = [NAME, "127.0.0.1"];
+        self.certificates[0] = ca().issue(self.directory.path(), &stem, KeyKind::Ecdsa, &names);
+        self.certificates[0].der.clone()
+    }
+
+    /// Sends HUP and waits until it was followed. Returns whether the configuration was taken.
+    pub(crate) fn reload(&self) -> bool {
+        let count =
+            |result| self.metrics().count("tlsgate_config_reloads_total", &[("result", result)]);
+        let (taken, refused) = (count("taken"), count("refused"));
+        self.signal(Signal::HUP);
+        wait_for("the configuration is taken or refused", SOON, || {
+            match (count("taken") - taken, count("refused") - refused) {
+                (0, 0) => None,
+                (1, 0) => Some(true),
+                (0, 1) => Some(false),
+                more => panic!("taken and refused {more:?} times"),
+            }
+        })
+    }
+
+    /// The file that it was started from.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
     }
 
     pub(crate) fn stderr(&self) -> String {
@@ -296,14 +402,29 @@ impl Gateway {
         line
     }
 
+    /// Stops it, demands that it ends with status 0, and starts it anew on the same addresses,
+    /// with what its files say now. It counts from zero again.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub(crate) fn stop_and_start(&mut self) {
+        let process = self.process.take().expect("present until the end");
+        stop(process, &mut self.succession);
+        self.succession = Succession::new();
+        self.process = Some(Process::start(&mut self.command));
+        self.taken = 0;
+        self.wait_until_ready();
+    }
+
     /// Waits for the end without telling it to stop; nothing is demanded of the exit code.
     pub(crate) fn wait(mut self, limit: Duration) -> Ended {
-        let ended = self.process.take().expect("present until the end").wait(limit);
+        let process = self.process.take().expect("present until the end");
+        let (ended, _) = end(process, &mut self.succession, limit);
         assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
         ended
     }
 
-    fn process(&self) -> &Process {
+    pub(super) fn process(&self) -> &Process {
         self.process.as_ref().expect("present until the end")
     }
 
@@ -327,11 +448,20 @@ impl Drop for Gateway {
             eprintln!("--- log:\n{}", both_ends(&process.stderr()));
             return;
         }
-        process.signal(Signal::TERM);
-        let ended = process.wait(STOP);
-        assert_eq!(ended.code(), 0, "exit code after TERM:\n{}", ended.stderr);
-        assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
+        stop(process, &mut self.succession);
     }
+}
+
+/// Tells the process that serves to stop, and demands that it does, with status 0.
+fn stop(process: Process, succession: &mut Succession) {
+    match succession.last() {
+        Some(_) => succession.signal_last(Signal::TERM),
+        None => process.signal(Signal::TERM),
+    }
+    let (ended, codes) = end(process, succession, STOP);
+    let last = codes.last().copied().unwrap_or_else(|| ended.code());
+    assert_eq!(last, 0, "exit code after TERM:\n{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
 }
 
 /// The first and the last lines.

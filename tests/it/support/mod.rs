@@ -10,6 +10,7 @@ pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod network;
 pub(crate) mod process;
+pub(crate) mod succession;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

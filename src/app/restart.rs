@@ -1,0 +1,97 @@
+//! Handing over to a new process: the old process's part of a restart.
+
+use std::io;
+use std::sync::mpsc::SyncSender;
+
+use super::Gateway;
+use super::orders::Order;
+use super::start::admin_key;
+use crate::admin::Admin;
+use crate::handover::wire::MAX_CHUNK;
+use crate::handover::{Group, HandOver, Offer, Opaque, Program, Purpose, Successor};
+use crate::tls::resumption::Resumption;
+
+impl Gateway {
+    /// Starts `program` to take over from this process. How that went becomes an order:
+    /// [`Order::HandedOver`], for [`Gateway::end_restart`].
+    pub fn restart(&mut self, program: &Program, orders: SyncSender<Order>) {
+        if self.draining {
+            tracing::warn!("no restart: the gateway is going down");
+        } else if self.hand_over.is_some() {
+            tracing::warn!("no restart: one is under way");
+        } else if let Err(error) = self.start_successor(program, orders) {
+            tracing::error!(%error, "restart failed, this process goes on");
+        }
+    }
+
+    fn start_successor(&mut self, program: &Program, orders: SyncSender<Order>) -> io::Result<()> {
+        let limit = self.config.gateway.restart_timeout;
+        let tell = move |result| {
+            // Fails only when the program has ended meanwhile.
+            let _ended = orders.send(Order::HandedOver(result));
+        };
+        self.hand_over = Some(HandOver::start(program.clone(), self.offer(), limit, tell)?);
+        Ok(())
+    }
+
+    fn offer(&self) -> Offer {
+        // Listeners first: their numbers are those of their addresses.
+        let mut groups = self.listening.groups();
+        let admin = self.config.admin.listen.zip(self.admin.as_ref().and_then(Admin::socket));
+        groups.extend(admin.map(|(address, socket)| Group {
+            purpose: Purpose::Admin,
+            address: admin_key(address).into_bytes(),
+            sockets: vec![socket],
+        }));
+        let Resumption { store, keys } = &self.standing.resumption;
+        let mut sessions = store.export(MAX_CHUNK);
+        Offer {
+            groups,
+            ticket_keys: vec![keys.export().into()],
+            sessions: Box::new(move || sessions.next().map(Opaque::from)),
+        }
+    }
+
+    /// The end of what [`Gateway::restart`] began. When the new process serves, this one stops
+    /// accepting and drains; the new one is to be told that ([`Successor::release`]).
+    pub fn end_restart(&mut self, result: Result<Successor, String>) -> Option<Successor> {
+        if let Some(hand_over) = self.hand_over.take() {
+            hand_over.finish();
+        }
+        match result {
+            Ok(successor) if self.draining => {
+                successor.end();
+                None
+            }
+            Ok(successor) => {
+                self.follow_into(&successor);
+                Some(successor)
+            }
+            Err(_) if self.draining => None,
+            Err(reason) => {
+                tracing::error!("restart failed, this process goes on:\n{reason}");
+                None
+            }
+        }
+    }
+
+    fn follow_into(&mut self, successor: &Successor) {
+        tracing::info!(
+            pid = successor.pid,
+            "the new process serves; draining: waiting for connections to end"
+        );
+        let left = self.listening.sockets_of(&successor.taken);
+        if let Some(admin) = &mut self.admin {
+            admin.retire();
+        }
+        self.close_listeners();
+        self.drain_workers(self.config.gateway.drain_timeout, &left);
+    }
+
+    /// Gives a restart up that is under way: this process is to end.
+    pub(super) fn abort_restart(&self) {
+        if let Some(hand_over) = &self.hand_over {
+            hand_over.abort();
+        }
+    }
+}

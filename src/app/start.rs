@@ -1,0 +1,250 @@
+//! From a configuration to a running gateway, in two steps: first all that can fail and changes
+//! nothing for anybody, then the listening sockets.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use super::control::Control;
+use super::limits::{self, Limits};
+use super::listening::{Assignment, Listening};
+use super::orders::Order;
+use super::status::{Status, StatusParts};
+use super::workers::{self, Plan};
+use super::{Gateway, Loaded, StartError, Threads, default_count};
+use crate::admin::{Admin, Lifecycle};
+use crate::engine::probe;
+use crate::handover::{Inheritance, InheritedGroup, Opaque, Purpose};
+use crate::policy::Policy;
+use crate::systemd::Activation;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::aggregator::answer_channel;
+use crate::telemetry::{Aggregator, ListenerNames, ShardPort, SharedCounters};
+use crate::tls::resumption::TicketKeys;
+
+/// A gateway that has bound everything and whose workers run, but that accepts nothing yet.
+pub struct Prepared {
+    gateway: Gateway,
+    policy: Arc<Policy>,
+    names: ListenerNames,
+    assignment: Assignment,
+    limits: Limits,
+    admin: Option<TcpListener>,
+    /// Another process serves until this one does.
+    is_successor: bool,
+    taken: Vec<u32>,
+}
+
+impl Prepared {
+    /// Binds and starts the workers. With an inheritance, what the predecessor listens on is taken
+    /// from there.
+    ///
+    /// # Errors
+    /// Nothing keeps running.
+    pub fn new(loaded: Loaded, inheritance: Option<Inheritance>) -> Result<Self, StartError> {
+        let Loaded { file, config, compiled, mut standing, stamps } = loaded;
+        let is_successor = inheritance.is_some();
+        let chosen = probe::choose(config.gateway.engine).map_err(StartError::Engine)?;
+        let count = config.gateway.workers.map_or_else(default_count, usize::from);
+        let limits = limits::raise(config.gateway.max_connections, count, config.listeners.len());
+        standing.resumption.set(compiled.secrets.clone(), config.resumption.lifetime)?;
+        let Inheritance { mut groups, ticket_keys, .. } = inheritance.unwrap_or_default();
+        take_keys(&standing.resumption.keys, &ticket_keys);
+        let admin = config.admin.listen.map(|address| bind_admin(address, &mut groups));
+        let admin = admin.transpose()?;
+        let passed = Activation::from_environment(is_successor).map_err(io::Error::other)?;
+        let mut listening = Listening::new(passed);
+        groups.retain(|group| group.purpose == Purpose::Listener);
+        let change = listening.prepare(&config.listeners, count, groups)?;
+        let taken = change.taken.clone();
+        let assignment = listening.commit(change, &config.listeners);
+        let shared = Arc::new(SharedCounters::default());
+        let access = AccessLog::start(&config.log.access, config.log.format, Arc::clone(&shared))
+            .map_err(StartError::AccessLog)?;
+        let (answers, inbox) = answer_channel(count);
+        let (policy, names) = (Arc::clone(&compiled.policy), Arc::clone(&compiled.names));
+        let plan = Plan {
+            engine: chosen.engine,
+            gateway: config.gateway.clone(),
+            policy: Arc::clone(&policy),
+            max_connections: limits.max_connections,
+            names: Arc::clone(&names),
+            answers,
+            access: access.sender(),
+        };
+        standing.follow(&compiled);
+        let status = Arc::new(Status::new(StatusParts {
+            engine: chosen.clone(),
+            listeners: assignment.facts.clone(),
+            compiled,
+            resumption: standing.resumption.clone(),
+            shared: Arc::clone(&shared),
+        }));
+        let workers = workers::start(&plan, count)?;
+        let (workers, threads): (Vec<_>, Vec<_>) =
+            workers.into_iter().map(|worker| (worker.address, worker.thread)).unzip();
+        let port = |address: &workers::Address| Box::new(address.clone()) as Box<dyn ShardPort>;
+        let ports = workers.iter().map(port).collect();
+        let facts = {
+            let status = Arc::clone(&status);
+            Box::new(move || status.facts())
+        };
+        let aggregator = Aggregator::start(inbox, ports, facts, shared)?;
+        status.set_aggregator(aggregator.handle());
+        let gateway = Gateway {
+            file,
+            config,
+            stamps,
+            standing,
+            listening,
+            workers,
+            threads: Threads(threads),
+            status,
+            chosen,
+            draining: false,
+            control: None,
+            hand_over: None,
+            admin: None,
+            aggregator,
+            access,
+        };
+        Ok(Self { gateway, policy, names, assignment, limits, admin, is_successor, taken })
+    }
+
+    /// Opens the control socket, if the configuration has one. What is asked there becomes orders.
+    ///
+    /// # Errors
+    /// When it cannot be bound.
+    pub fn start_control(&mut self, orders: SyncSender<Order>) -> Result<(), StartError> {
+        let gateway = &mut self.gateway;
+        let Some(path) = &gateway.config.admin.control else { return Ok(()) };
+        let control = if self.is_successor {
+            Control::start_beside(path, orders)
+        } else {
+            Control::start(path, orders)
+        };
+        let failed = |error| StartError::Control(path.display().to_string(), error);
+        gateway.control = Some(control.map_err(failed)?);
+        Ok(())
+    }
+
+    /// Takes sessions of the predecessor over, a chunk of its store.
+    pub fn take_sessions(&self, chunk: &[u8]) {
+        if let Err(error) = self.gateway.standing.resumption.store.import(chunk) {
+            tracing::warn!(%error, "sessions of the old process are lost");
+        }
+    }
+
+    /// Numbers of the groups of the inheritance that are in use.
+    pub fn taken(&self) -> Vec<u32> {
+        self.taken.clone()
+    }
+
+    /// Accepts from now on.
+    ///
+    /// # Errors
+    /// What could not be listened on. Nothing keeps running, and what a predecessor has stays as it
+    /// was.
+    pub fn open(mut self) -> Result<Gateway, StartError> {
+        match self.try_open() {
+            Ok(()) => Ok(self.gateway),
+            Err(error) => {
+                self.gateway.give_up();
+                Err(error)
+            }
+        }
+    }
+
+    fn try_open(&mut self) -> Result<(), StartError> {
+        let gateway = &mut self.gateway;
+        if let Some(listener) = self.admin.take() {
+            let address = listener.local_addr()?;
+            let admin = Admin::start(listener, Arc::clone(&gateway.status) as _);
+            let failed = |error| StartError::AdminBind(address, error);
+            gateway.admin = Some(admin.map_err(failed)?);
+        }
+        gateway.listening.listen(&gateway.config.listeners)?;
+        let problem = gateway.swap(&self.policy, &self.names, &mut self.assignment);
+        if let Some(problem) = problem {
+            return Err(io::Error::other(problem).into());
+        }
+        if let Some(control) = &mut gateway.control
+            && let Err(error) = control.appear()
+        {
+            tracing::error!(%error, "the control socket cannot take its place");
+        }
+        gateway.status.set_lifecycle(Lifecycle::Accepting);
+        gateway.announce(self.limits);
+        Ok(())
+    }
+}
+
+impl Gateway {
+    /// Ends the workers without a word to whoever waits in an accept queue: another process may
+    /// have the same queue.
+    fn give_up(&mut self) {
+        let left = self.listening.sockets();
+        self.close_listeners();
+        self.drain_workers(Duration::ZERO, &left);
+        self.take_threads().wait();
+    }
+
+    fn announce(&self, limits: Limits) {
+        tracing::info!(
+            engine = self.chosen.engine.as_str(),
+            reason = %self.chosen.reason,
+            workers = self.workers.len(),
+            max_connections = limits.max_connections,
+            descriptors = limits.descriptors,
+            "started"
+        );
+        if let Some(wanted) = limits.reduced_from {
+            tracing::warn!(
+                wanted,
+                possible = limits.max_connections,
+                "max_connections reduced: raise the descriptor limit (LimitNOFILE=, ulimit -Hn)"
+            );
+        }
+        for listener in self.listeners() {
+            tracing::info!(listener = %listener.name, address = %listener.address, "listening");
+        }
+        if let Some(address) = self.admin_address() {
+            tracing::info!(%address, "admin port: /healthz /readyz /metrics /status");
+        }
+    }
+}
+
+/// Tickets of the predecessor stay good. Those that are not are no reason not to start: their
+/// owners make a full handshake.
+fn take_keys(keys: &TicketKeys, pieces: &[Opaque]) {
+    for piece in pieces {
+        match keys.import(piece.as_bytes()) {
+            Ok(true) => {}
+            Ok(false) => tracing::debug!("the ticket keys do not come from the old process"),
+            Err(error) => tracing::warn!(%error, "ticket keys of the old process are lost"),
+        }
+    }
+}
+
+/// The admin port's listening socket, from the predecessor where it has that address.
+fn bind_admin(
+    address: SocketAddr,
+    groups: &mut Vec<InheritedGroup>,
+) -> Result<TcpListener, StartError> {
+    let key = admin_key(address);
+    let is_ours = |group: &mut InheritedGroup| {
+        group.purpose == Purpose::Admin && group.address == key.as_bytes()
+    };
+    let inherited = groups.extract_if(.., is_ours).next();
+    match inherited.and_then(|mut group| group.sockets.pop()) {
+        Some(socket) => Ok(socket.into()),
+        None => TcpListener::bind(address).map_err(|error| StartError::AdminBind(address, error)),
+    }
+}
+
+/// How predecessor and successor name the admin port's address.
+pub(super) fn admin_key(address: SocketAddr) -> String {
+    address.to_string()
+}

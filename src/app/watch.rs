@@ -1,0 +1,95 @@
+//! Whether the files that a configuration names have changed since they were read.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+
+/// The files that a configuration names, as they were at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stamps(Vec<(PathBuf, Option<Stamp>)>);
+
+/// What differs when a file was written or replaced. `None` stands for a file that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamps {
+    /// The files as they are now. Taken before the files are read, so that no change is missed.
+    pub(super) fn of(config: &Config) -> Self {
+        let mut files: Vec<&PathBuf> = config.resumption.ticket_secret.iter().collect();
+        for listener in &config.listeners {
+            for certificate in &listener.tls.certificates {
+                files.extend([&certificate.certificate, &certificate.certificate_key]);
+            }
+            files.extend(&listener.tls.trusted_ca);
+        }
+        files.sort_unstable();
+        files.dedup();
+        Self(files.into_iter().map(|file| (file.clone(), Stamp::of(file))).collect())
+    }
+
+    /// The first file that is not as it was.
+    pub(super) fn changed(&self) -> Option<&Path> {
+        let changed = self.0.iter().find(|(file, stamp)| Stamp::of(file) != *stamp);
+        changed.map(|(file, _)| file.as_path())
+    }
+}
+
+impl Stamp {
+    /// Follows links: certificates are often replaced by turning a link.
+    fn of(file: &Path) -> Option<Self> {
+        let metadata = fs::metadata(file).ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_of_replacing_a_file_is_seen() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = |name: &str| directory.path().join(name);
+        let text = "[[listener]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\n\
+                    upstream = \"127.0.0.1:2\"\n[listener.tls]\ncertificate = \"cert\"\n\
+                    certificate_key = \"key\"\nclient_cert = \"required\"\ntrusted_ca = \"ca\"\n\
+                    [resumption]\nticket_secret = \"secret\"\n";
+        let name = path("tlsgate.toml").display().to_string();
+        let config = crate::config::parse(&name, text).unwrap_or_else(|found| panic!("{found}"));
+        for name in ["cert-1", "cert-2", "key", "ca", "secret"] {
+            fs::write(path(name), name).expect("a writable directory");
+        }
+        std::os::unix::fs::symlink(path("cert-1"), path("cert")).expect("a link");
+        let changes: [(&str, &dyn Fn()); 5] = [
+            ("secret", &|| fs::write(path("secret"), "another secret").expect("written")),
+            ("key", &|| fs::write(path("key"), "longer than before").expect("written")),
+            ("ca", &|| {
+                fs::write(path("ca.new"), "ca").expect("written");
+                fs::rename(path("ca.new"), path("ca")).expect("replaced");
+            }),
+            ("cert", &|| {
+                std::os::unix::fs::symlink(path("cert-2"), path("link")).expect("a link");
+                fs::rename(path("link"), path("cert")).expect("turned");
+            }),
+            ("key", &|| fs::remove_file(path("key")).expect("removed")),
+        ];
+        for (file, change) in changes {
+            let before = Stamps::of(&config);
+            assert_eq!(before.changed(), None);
+            change();
+            assert_eq!(before.changed(), Some(path(file).as_path()));
+        }
+    }
+}

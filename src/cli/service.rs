@@ -1,0 +1,149 @@
+//! A running gateway as a service: follows orders, and tells the service manager how things stand.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use super::{Exit, process_log};
+use crate::app::orders::{Answer, Order};
+use crate::app::{Ended, Gateway};
+use crate::handover::{Program, Successor};
+use crate::systemd::{Notifier, State, Watchdog};
+use crate::telemetry::snapshot::STUCK;
+
+/// See the module.
+pub(super) struct Service {
+    gateway: Gateway,
+    orders: SyncSender<Order>,
+    inbox: Receiver<Order>,
+    /// What a restart starts; without it there are none.
+    program: Option<Program>,
+    notifier: Arc<Notifier>,
+    watchdog: Option<Watchdog>,
+    /// Another process serves: an order to drain is for that one, too, and drains this no faster.
+    is_succeeded: bool,
+}
+
+impl Service {
+    /// Follows the orders in `inbox`, whose other end is `orders`.
+    pub(super) fn new(
+        gateway: Gateway,
+        orders: SyncSender<Order>,
+        inbox: Receiver<Order>,
+        program: Option<Program>,
+    ) -> Self {
+        let notifier = Arc::new(Notifier::from_environment());
+        let (watchdog, is_succeeded) = (None, false);
+        Self { gateway, orders, inbox, program, notifier, watchdog, is_succeeded }
+    }
+
+    /// Until all has ended.
+    pub(super) fn run(mut self) -> Exit {
+        let (threads, orders) = (self.gateway.take_threads(), self.orders.clone());
+        std::thread::spawn(move || {
+            // Fails only when the loop below has ended by itself.
+            let _ended = orders.send(Order::Ended(threads.wait()));
+        });
+        self.notifier.tell(&[State::Ready, State::Status("serving")]);
+        self.start_watchdog();
+        let ended = loop {
+            let order = match self.gateway.certificate_watch() {
+                Some(pause) => match self.inbox.recv_timeout(pause) {
+                    Ok(order) => order,
+                    Err(_nothing_to_do) => {
+                        self.gateway.look_at_certificates();
+                        continue;
+                    }
+                },
+                None => self.inbox.recv().expect("this holds the other end"),
+            };
+            if let Some(ended) = self.follow(order) {
+                break ended;
+            }
+        };
+        let Self { gateway, inbox, .. } = self;
+        // First, so that nobody who the gateway waits for waits for room in it.
+        drop(inbox);
+        drop(gateway);
+        exit(ended)
+    }
+
+    /// Does what is ordered; `Some` when there is nothing left to do.
+    fn follow(&mut self, order: Order) -> Option<Ended> {
+        match order {
+            Order::Reload(asker) => self.reload(asker),
+            Order::Restart => match &self.program {
+                Some(program) => self.gateway.restart(program, self.orders.clone()),
+                None => tracing::warn!("this command cannot restart; the signal is ignored"),
+            },
+            Order::HandedOver(result) => {
+                if let Some(successor) = self.gateway.end_restart(result) {
+                    self.make_way(successor);
+                } else if !self.gateway.is_draining() {
+                    let status = "serving; the last restart failed, see the log";
+                    self.notifier.tell(&[State::Status(status)]);
+                }
+            }
+            Order::ReopenLogs => self.gateway.reopen_logs(),
+            Order::Drain if std::mem::take(&mut self.is_succeeded) => {}
+            Order::Drain if !self.gateway.is_draining() => {
+                tracing::info!("draining: waiting for connections to end");
+                self.notifier.tell(&[State::Stopping, State::Status("draining")]);
+                self.gateway.drain();
+            }
+            Order::Drain | Order::Stop => {
+                tracing::info!("stopping now");
+                self.notifier.tell(&[State::Stopping, State::Status("stopping")]);
+                self.gateway.stop();
+            }
+            Order::Ended(ended) => return Some(ended),
+        }
+        None
+    }
+
+    fn reload(&mut self, asker: Option<SyncSender<Answer>>) {
+        self.notifier.tell(&[State::Reloading]);
+        let answer = self.gateway.reload();
+        process_log::set_level(self.gateway.log_level());
+        let status = match &answer {
+            Ok(reloaded) => format!("serving generation {}", reloaded.generation),
+            Err(_) => "serving; the last configuration was refused, see the log".to_owned(),
+        };
+        if !self.gateway.is_draining() {
+            self.notifier.tell(&[State::Ready, State::Status(&status)]);
+        }
+        if let Some(asker) = asker {
+            // Who asked may have lost patience.
+            let _gone = asker.try_send(answer.map_err(|error| error.to_string()));
+        }
+    }
+
+    /// The successor is the service from now on.
+    fn make_way(&mut self, successor: Successor) {
+        self.watchdog = None;
+        // Before it says anything itself: systemd listens only to whom it takes for the service.
+        self.notifier.tell(&[State::MainPid(successor.pid)]);
+        self.notifier = Arc::new(Notifier::none());
+        self.is_succeeded = true;
+        successor.release();
+    }
+
+    fn start_watchdog(&mut self) {
+        let Some(interval) = Watchdog::interval() else { return };
+        let telemetry = self.gateway.telemetry();
+        let limit = STUCK.min(interval / 2);
+        let is_alive =
+            move || telemetry.snapshot().is_ok_and(|snapshot| snapshot.stuck(limit).is_empty());
+        match Watchdog::start(interval, Arc::clone(&self.notifier), is_alive) {
+            Ok(watchdog) => self.watchdog = Some(watchdog),
+            Err(error) => tracing::error!(%error, "cannot start the watchdog's thread"),
+        }
+    }
+}
+
+fn exit(ended: Ended) -> Exit {
+    if ended.cut > 0 {
+        tracing::warn!(connections = ended.cut, "drain timed out, connections were cut off");
+        return Exit::DrainTimedOut;
+    }
+    Exit::Success
+}

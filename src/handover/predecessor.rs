@@ -1,0 +1,271 @@
+//! The running process's part: start the successor, give it everything, wait until it serves.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+use super::CHANNEL_VARIABLE;
+use super::channel::{Channel, interrupt};
+use super::program::Program;
+use super::wire::{MAX_DESCRIPTORS, Message, Opaque, PROTOCOL, Purpose};
+
+/// What a successor gets.
+pub struct Offer {
+    pub groups: Vec<Group>,
+    pub ticket_keys: Vec<Opaque>,
+    /// Pieces of the session store, from the moment on when the successor asks for them.
+    pub sessions: Box<dyn FnMut() -> Option<Opaque> + Send>,
+}
+
+/// The listening sockets of one listener, or of the admin port.
+#[derive(Debug)]
+pub struct Group {
+    pub purpose: Purpose,
+    /// Tells the successor which of its listeners they are for: the listen address as the
+    /// configuration has it.
+    pub address: Vec<u8>,
+    pub sockets: Vec<Arc<OwnedFd>>,
+}
+
+/// A successor that serves.
+#[derive(Debug)]
+pub struct Successor {
+    pub pid: u32,
+    /// Which groups of the offer it has taken.
+    pub taken: Vec<u32>,
+    child: Child,
+    channel: Channel,
+}
+
+impl Successor {
+    /// Tells it that it is the main process now.
+    pub fn release(mut self) {
+        if let Err(error) = self.channel.send(&Message::Released, &[]) {
+            tracing::warn!(%error, pid = self.pid, "the new process has gone");
+        }
+    }
+
+    /// Ends it, because it is not wanted any more.
+    pub fn end(mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// A hand-over under way, on a thread of its own. It is given up when this is dropped.
+#[derive(Debug)]
+pub struct HandOver {
+    channel: OwnedFd,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl HandOver {
+    /// Starts `program` as the successor. It has `limit` to serve; `done` is then told, or told
+    /// why it does not serve, in which case it has been killed.
+    ///
+    /// # Errors
+    /// When there are no descriptors or threads left; `done` is not called.
+    pub fn start(
+        program: Program,
+        offer: Offer,
+        limit: Duration,
+        done: impl FnOnce(Result<Successor, String>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (channel, theirs) = Channel::pair()?;
+        let handle = channel.handle()?;
+        let thread = Builder::new().name("handover".to_owned()).spawn(move || {
+            done(hand_over(&program, offer, channel, theirs, limit));
+        })?;
+        Ok(Self { channel: handle, thread: Some(thread) })
+    }
+
+    /// Gives up: the successor is killed, then `done` is told. Does not wait for that.
+    pub fn abort(&self) {
+        interrupt(&self.channel);
+    }
+
+    /// Cleans up after `done` was told.
+    pub fn finish(mut self) {
+        self.join();
+    }
+
+    fn join(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that hands over panicked");
+        }
+    }
+}
+
+impl Drop for HandOver {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.abort();
+            self.join();
+        }
+    }
+}
+
+fn hand_over(
+    program: &Program,
+    offer: Offer,
+    mut channel: Channel,
+    theirs: OwnedFd,
+    limit: Duration,
+) -> Result<Successor, String> {
+    channel.set_limit(Some(limit));
+    let path = program.path.display();
+    let mut child =
+        spawn(program, theirs).map_err(|error| format!("cannot start {path}: {error}"))?;
+    let pid = child.id();
+    tracing::info!(pid, program = %path, "restarting: started the new process");
+    match converse(&mut channel, offer) {
+        Ok(taken) => {
+            channel.set_limit(Some(FAREWELL));
+            Ok(Successor { pid, taken, child, channel })
+        }
+        Err(ended) => Err(explain(ended, &mut child, limit)),
+    }
+}
+
+/// How a conversation ended that came to nothing.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The successor's own words.
+    Said(String),
+    Broken(io::Error),
+}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// Returns which groups the successor has taken.
+pub(super) fn converse(channel: &mut Channel, mut offer: Offer) -> Result<Vec<u32>, Ended> {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let hello = Message::Hello { protocol: PROTOCOL, version };
+    // What it says is read even when it no longer listens: it may have said why.
+    if let Err(error) = send_offer(channel, &hello, &offer) {
+        return Err(match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                listen(channel).map_or_else(|ended| ended, |_| Ended::Broken(error))
+            }
+            _ => Ended::Broken(error),
+        });
+    }
+    match listen(channel)? {
+        Message::Prepared => {}
+        other => return Err(unexpected(&other)),
+    }
+    while let Some(piece) = (offer.sessions)() {
+        channel.send(&Message::Sessions(piece), &[])?;
+    }
+    channel.send(&Message::SessionsEnd, &[])?;
+    match listen(channel)? {
+        Message::Ready { taken } => Ok(taken),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn send_offer(channel: &mut Channel, hello: &Message, offer: &Offer) -> io::Result<()> {
+    channel.send(hello, &[])?;
+    for (number, group) in offer.groups.iter().enumerate() {
+        let number = u32::try_from(number).map_err(io::Error::other)?;
+        for sockets in group.sockets.chunks(MAX_DESCRIPTORS) {
+            let message = Message::Sockets {
+                group: number,
+                purpose: group.purpose,
+                address: group.address.clone(),
+                count: u8::try_from(sockets.len()).map_err(io::Error::other)?,
+            };
+            let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+            channel.send(&message, &sockets)?;
+        }
+    }
+    for piece in &offer.ticket_keys {
+        channel.send(&Message::TicketKeys(piece.clone()), &[])?;
+    }
+    channel.send(&Message::Offered, &[])
+}
+
+/// The successor's next word.
+fn listen(channel: &mut Channel) -> Result<Message, Ended> {
+    match channel.receive()?.0 {
+        Message::Failed(text) => Err(Ended::Said(text)),
+        message => Ok(message),
+    }
+}
+
+fn unexpected(message: &Message) -> Ended {
+    Ended::Broken(io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("it said \"{}\" out of turn", message.name()),
+    ))
+}
+
+/// Starts the successor in a process group of its own, so that all that it starts can be ended
+/// with it.
+fn spawn(program: &Program, theirs: OwnedFd) -> io::Result<Child> {
+    // It is inherited by what is started from here until it is dropped: nothing but the successor,
+    // because no other thread of this process starts programs.
+    fcntl_setfd(&theirs, FdFlags::empty())?;
+    let mut command = Command::new(&program.path);
+    command.args(&program.arguments).process_group(0);
+    command.env(CHANNEL_VARIABLE, theirs.as_raw_fd().to_string());
+    // Both are the number of the process that systemd started. Without it, what systemd says holds
+    // for whoever reads it (sd_watchdog_enabled(3)), and the sockets that systemd passed are
+    // inherited under the same numbers.
+    command.env_remove("WATCHDOG_PID").env_remove("LISTEN_PID");
+    command.spawn()
+}
+
+/// Ends the successor and says what became of it.
+fn explain(ended: Ended, child: &mut Child, limit: Duration) -> String {
+    let status = match ended {
+        // It is about to end by itself: its exit status may say more than the broken channel.
+        Ended::Said(_) => None,
+        Ended::Broken(_) => wait_briefly(child),
+    };
+    end(child);
+    match (ended, status) {
+        (Ended::Said(text), _) => text,
+        (Ended::Broken(_), Some(status)) => format!("it ended ({status}) before it was ready"),
+        (Ended::Broken(error), None) => match error.kind() {
+            io::ErrorKind::TimedOut => format!("it was not ready within {limit:?}"),
+            io::ErrorKind::UnexpectedEof => "it was given up".to_owned(),
+            _ => format!("the conversation with it broke: {error}"),
+        },
+    }
+}
+
+/// The exit status of a process that ends at once.
+fn wait_briefly(child: &mut Child) -> Option<ExitStatus> {
+    let pid = Pid::from_child(child);
+    let ended = pidfd_open(pid, PidfdFlags::empty()).and_then(|process| {
+        let limit = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+        poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit))
+    });
+    // Without an answer, killing it is what is left.
+    ended.is_ok_and(|ended| ended > 0).then(|| child.wait().ok()).flatten()
+}
+
+fn end(child: &mut Child) {
+    // Fails when all of it has ended.
+    let _ended = kill_process_group(Pid::from_child(child), Signal::KILL);
+    if let Err(error) = child.wait() {
+        tracing::warn!(%error, pid = child.id(), "cannot wait for the new process");
+    }
+}
+
+/// How long the last word may take.
+const FAREWELL: Duration = Duration::from_secs(1);

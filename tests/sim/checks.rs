@@ -1,0 +1,253 @@
+//! What must hold after a run, whatever it was made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tlsgate::conn::outcome::{Cause, Outcome, Reason, Stage};
+use tlsgate::engine::sim::network::WireId;
+use tlsgate::engine::sim::trace::What;
+
+use crate::generations;
+use crate::lives::{self, Life};
+use crate::outside::World;
+use crate::plan::{Finish as ClientFinish, Order, Plan};
+use crate::queue;
+use crate::run::{Books, Finish, Run};
+
+/// Adds to the findings of `run`.
+pub fn check(plan: &Plan, world: &World, books: &Books, run: &mut Run) {
+    let mut findings = std::mem::take(&mut run.findings);
+    // What follows from one that was found already is only noise.
+    if findings.is_empty() {
+        check_books(books, run, &mut findings);
+        let told = lives::tell(&world.given, run);
+        findings.extend(told.findings);
+        let mut landmarks = BTreeSet::new();
+        if queue::check(plan, &world.given, run, &mut findings) {
+            landmarks.insert(ABORTED_WHEN_FULL);
+        }
+        let generations = generations::expected(&world.given, &run.trace);
+        for (life, finish) in &told.lives {
+            check_bytes(world, life, finish, &mut findings);
+            check_end(plan, world, life, finish, &mut findings);
+            check_idle(life, finish, &mut findings);
+            check_generation(plan, world, &generations, life, finish, &mut findings);
+            let ended = life.accepted + finish.outcome.phases.lifetime;
+            let half_closed = life.half_closed.is_some_and(|at| at < ended);
+            if finish.outcome.reason == Reason::IdleTimeout && half_closed {
+                landmarks.insert(IDLE_WHILE_HALF_CLOSED);
+            }
+        }
+        run.landmarks = landmarks;
+    }
+    run.findings = findings;
+}
+
+/// Counters say what happened, each once.
+fn check_books(books: &Books, run: &Run, findings: &mut Vec<String>) {
+    let count =
+        |test: fn(&What) -> bool| run.trace.iter().filter(|entry| test(&entry.what)).count() as u64;
+    let accepted = count(|what| matches!(what, What::GotAccepted { .. }));
+    let adopted = count(|what| matches!(what, What::DoAdopt { .. }));
+    let failed = count(|what| matches!(what, What::GotAcceptFailed { .. }));
+    let sum = |value: fn(&Outcome) -> u64| {
+        run.finishes.iter().map(|finish| value(&finish.outcome)).sum::<u64>()
+    };
+    let counters = &books.counters;
+    let listeners = &counters.listeners;
+    let total = |value: fn(&tlsgate::telemetry::ListenerCounters) -> u64| {
+        listeners.iter().map(value).sum::<u64>()
+    };
+    let mut same = |name: &str, is: u64, should: u64| {
+        if is != should {
+            findings.push(format!("{name}: {is}, and should be {should}"));
+        }
+    };
+    same("connections that finished", run.finishes.len() as u64, adopted);
+    same("accepted", total(|of| of.accepted), adopted);
+    same("refused", counters.refused.iter().sum(), accepted - adopted);
+    same("accept errors", counters.accept_errors.iter().sum(), failed);
+    same("closed", total(|of| of.closed_total()), adopted);
+    same(
+        "handshakes",
+        total(|of| of.handshakes_full + of.handshakes_resumed),
+        sum(|outcome| u64::from(outcome.tls.is_some())),
+    );
+    same(
+        "resumed",
+        total(|of| of.handshakes_resumed),
+        sum(|outcome| u64::from(outcome.tls.as_ref().is_some_and(|tls| tls.resumed))),
+    );
+    same("bytes received", total(|of| of.bytes_received), sum(|outcome| outcome.bytes.received));
+    same("bytes sent", total(|of| of.bytes_sent), sum(|outcome| outcome.bytes.sent));
+    same("unattributed", counters.unattributed, 0);
+    same("open connections", books.gauges.open_connections, 0);
+    same("handshakes in flight", books.gauges.handshakes_in_flight, 0);
+    same("slots in use", books.open_connections as u64, 0);
+    same("bytes of unfinished hellos", books.hello_bytes as u64, 0);
+    let [(_, left)] = books.generations[..] else {
+        return findings.push(format!("generations {:?} are left", books.generations));
+    };
+    same("connections of the last generation", left, 0);
+    for reason in Reason::ALL {
+        for cause in Cause::ALL {
+            let counted = listeners.iter().map(|of| of.closed(reason, cause)).sum();
+            let ended = run.finishes.iter().map(|finish| &finish.outcome);
+            let ended = ended.filter(|outcome| (outcome.reason, outcome.cause) == (reason, cause));
+            same(reason.as_str(), counted, ended.count() as u64);
+        }
+    }
+}
+
+/// Bytes in are bytes out. That each is the right one was seen when it came.
+fn check_bytes(world: &World, life: &Life, finish: &Finish, findings: &mut Vec<String>) {
+    let outcome = &finish.outcome;
+    let number = world.client_on(life.wire).expect("clients only are accepted");
+    let client = world.clients[number].as_ref().expect("it has a wire");
+    let mut must = |holds: bool, what: &str| {
+        if !holds {
+            findings.push(format!("client {number}: {what}: {:?} {outcome:?}", outcome.reason));
+        }
+    };
+    let (received, sent) = (outcome.bytes.received, outcome.bytes.sent);
+    must(received <= client.uploaded as u64, "more was received than was said");
+    must(client.received as u64 <= sent, "more arrived than was sent");
+    must(
+        !client.close_seen || client.received as u64 == sent,
+        "bytes are missing in front of close_notify",
+    );
+    let orderly = matches!(outcome.reason, Reason::Finished | Reason::Truncated);
+    must(
+        outcome.reason != Reason::Finished || client.close_sent,
+        "finished, and the client did not close",
+    );
+    must(
+        outcome.reason != Reason::Truncated || client.fin_sent,
+        "truncated, and the client sent no FIN",
+    );
+    match world.component_of(number) {
+        None => must(sent == 0, "bytes came from nowhere"),
+        Some(component) => {
+            must(component.received as u64 <= received, "the component got more than was received");
+            must(sent <= component.written as u64, "more was sent than the component said");
+            let all_up = orderly && component.fin_seen;
+            must(
+                !all_up || component.received as u64 == received,
+                "bytes are missing in front of FIN",
+            );
+            let whole = all_up && outcome.reason == Reason::Finished;
+            must(
+                !whole || received == client.uploaded as u64,
+                "what the client said is not all there",
+            );
+            let all_down =
+                outcome.reason == Reason::Finished && client.close_seen && component.fin_sent;
+            must(
+                !all_down || sent == component.written as u64,
+                "what the component said is not all there",
+            );
+        }
+    }
+}
+
+/// It was admitted under what held when it was accepted, and shown that certificate.
+fn check_generation(
+    plan: &Plan,
+    world: &World,
+    generations: &BTreeMap<WireId, u64>,
+    life: &Life,
+    finish: &Finish,
+    findings: &mut Vec<String>,
+) {
+    let policy = &finish.policy;
+    let generation = policy.generation;
+    if generations.get(&life.wire) != Some(&generation) {
+        let expected = generations.get(&life.wire);
+        findings.push(format!("{:?} has generation {generation}, not {expected:?}", life.wire));
+    }
+    let configuration = usize::try_from(generation).expect("a few") - 1;
+    let listener = &plan.configurations[configuration].listeners[policy.position];
+    let client = world.client_on(life.wire).and_then(|number| world.clients[number].as_ref());
+    let shown = client.and_then(|client| client.certificate);
+    let full = finish.outcome.tls.as_ref().is_some_and(|tls| !tls.resumed);
+    if full && shown.is_some_and(|shown| shown != listener.tls.certificate) {
+        findings.push(format!("{:?} was shown another generation's certificate", life.wire));
+    }
+}
+
+/// The outcome is one that could have come to pass, at the time that it did.
+fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings: &mut Vec<String>) {
+    let outcome = &finish.outcome;
+    let timeouts = &finish.policy.timeouts;
+    let ended = life.accepted + outcome.phases.lifetime;
+    let lifetime = outcome.phases.lifetime;
+    let quiet = ended.since(life.last_activity_before(ended));
+    let number = world.client_on(life.wire).expect("clients only are accepted");
+    let client = plan.clients[number].finish;
+    let possible = match outcome.reason {
+        Reason::HandshakeTimeout => lifetime >= timeouts.handshake,
+        Reason::IdleTimeout => timeouts.idle.is_some_and(|idle| quiet >= idle),
+        Reason::HalfCloseTimeout => quiet >= timeouts.half_close,
+        Reason::UpstreamTimeout => {
+            let patience = timeouts.connect.min(IMPATIENT);
+            life.dial_timed_out
+                || lifetime >= timeouts.handshake
+                || life.dialled.is_some_and(|at| ended.since(at) >= patience)
+        }
+        Reason::Drained => world.given.iter().any(|given| match given.order {
+            Order::Drain { patience } => ended >= given.at + patience,
+            _ => false,
+        }),
+        Reason::Stopped => {
+            let mut stops = world.given.iter().filter(|given| matches!(given.order, Order::Stop));
+            stops.any(|stop| stop.at <= ended)
+        }
+        Reason::Vanished => {
+            let noticed = matches!(client, ClientFinish::Vanish { notice: Some(_) });
+            outcome.cause != Cause::Downstream || noticed
+        }
+        Reason::Internal => false,
+        _ => true,
+    };
+    if !possible {
+        findings.push(format!("came too early, or from nowhere, after {quiet:?}: {outcome:?}"));
+    }
+}
+
+/// A connection that was idle had nothing to do.
+fn check_idle(life: &Life, finish: &Finish, findings: &mut Vec<String>) {
+    let outcome = &finish.outcome;
+    let [at_end, at_close] = [life.at_close[1], life.at_close[0]];
+    let mut idle = |holds: bool, what: &str| {
+        if !holds {
+            findings.push(format!("{what}: {outcome:?}"));
+        }
+    };
+    match (outcome.reason, at_end, at_close) {
+        (Reason::HandshakeTimeout, _, Some([down, _])) => {
+            idle(down.unread == 0 || down.receiving, "the rest of a handshake is not read");
+        }
+        // The upstream closes in the moment of the end; from a downstream that has ended nothing
+        // is read any more.
+        (Reason::IdleTimeout | Reason::HalfCloseTimeout, Some([down, up]), _)
+            if outcome.stage == Stage::Relay =>
+        {
+            idle(up.unread == 0 || up.receiving || down.sending, "upstream is not read");
+            let may_have_ended = life.half_closed.is_some();
+            let read = down.unread == 0 || down.receiving;
+            idle(read || up.sending || may_have_ended, "downstream is not read");
+            let all_sent = life.sent_up == outcome.bytes.received;
+            idle(all_sent || up.sending, "bytes for the upstream are kept");
+        }
+        _ => {}
+    }
+}
+
+/// A connection whose idle timeout is shorter than its half-close timeout.
+pub const IDLE_WHILE_HALF_CLOSED: &str = "idle while half-closed";
+
+/// A peer that had left before it was accepted, when nobody else could have been.
+pub const ABORTED_WHEN_FULL: &str = "aborted when full";
+
+/// What a dialling gets when all endpoints are known to be down (`TIMEOUT_WHEN_DOWN` in upstream).
+const IMPATIENT: Duration = Duration::from_millis(900);

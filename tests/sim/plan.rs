@@ -1,0 +1,390 @@
+//! What is going to happen in a run, drawn from its seed before it begins.
+
+use std::time::Duration;
+
+use tlsgate::config::model::{ClientCert, ConnectWhen, ResumptionMode, Timeouts, TlsVersion};
+use tlsgate::engine::sim::rng::Rng;
+
+use crate::strays;
+use crate::tls::{ClientTls, ServerTls};
+
+/// All that a run is made of, but for what the kernel does.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The first is there at the start.
+    pub configurations: Vec<Configuration>,
+    pub clients: Vec<ClientPlan>,
+    /// What the main thread says, and when; the last one is a drain.
+    pub orders: Vec<(Duration, Order)>,
+    /// Slots, and connections over all shards: the lower one is the limit.
+    pub capacity: u32,
+    pub max_connections: u32,
+    pub buffer_memory: usize,
+    /// Bytes of unfinished hellos: all together, and of one source.
+    pub hellos: (usize, usize),
+    /// How long sessions may be resumed.
+    pub session_lifetime: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Order {
+    Collect,
+    /// Wakes the shard for nothing.
+    Wake,
+    /// So many connections come to other shards, or go from them.
+    OthersCome(u32),
+    OthersGo(u32),
+    /// Serve this configuration.
+    Reload(usize),
+    Drain {
+        patience: Duration,
+    },
+    Stop,
+}
+
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    pub listeners: Vec<ListenerPlan>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ListenerPlan {
+    /// What peers connect to, and what the listener is called by.
+    pub address: usize,
+    pub tls: ServerTls,
+    pub connect: ConnectWhen,
+    pub timeouts: Timeouts,
+    pub endpoints: usize,
+}
+
+/// A peer, and the component that it is going to talk to.
+#[derive(Clone, Debug)]
+pub struct ClientPlan {
+    pub start: Duration,
+    /// Where it connects to.
+    pub address: usize,
+    /// Last byte of its address: sources share a budget.
+    pub source: u8,
+    pub speech: Speech,
+    /// Plaintext bytes it says.
+    pub upload: usize,
+    pub manner: Manner,
+    pub finish: Finish,
+    /// `finish` comes after so many bytes on the wire, and not after the last one.
+    pub cut: Option<usize>,
+    /// Byte on the wire that arrives changed.
+    pub corrupt: Option<usize>,
+    pub updates_keys: bool,
+    /// Goes on with nonsense after close_notify.
+    pub babbles: bool,
+    /// Does not close its end when the gateway has.
+    pub stubborn: bool,
+    /// How each attempt to dial ends; the last one holds for those that follow.
+    pub dials: Vec<DialPlan>,
+    pub component: ComponentPlan,
+}
+
+/// How somebody reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Most bytes read, and written, before anybody else has a turn.
+    pub portion: usize,
+    /// Longest pause between two portions.
+    pub pace: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub enum Speech {
+    Tls {
+        tls: ClientTls,
+        name: &'static str,
+    },
+    /// TLS whose hello comes in records of this many bytes.
+    Fragments {
+        tls: ClientTls,
+        size: usize,
+    },
+    /// These bytes and nothing else.
+    Stray(Vec<u8>),
+}
+
+/// How a peer ends what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// close_notify, and reads on.
+    Close,
+    /// close_notify, and FIN behind it.
+    CloseAndFin,
+    /// close_notify, and is gone.
+    CloseAndLeave,
+    /// FIN without close_notify.
+    Truncate,
+    Reset,
+    /// Without a word; the kernel may notice after a while.
+    Vanish {
+        notice: Option<Duration>,
+    },
+    /// Says nothing more, and stays.
+    Stay,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum DialPlan {
+    Accepted(Duration),
+    Failed(i32, Duration),
+    Never,
+}
+
+#[derive(Clone, Debug)]
+pub struct ComponentPlan {
+    /// Says what it hears; otherwise `download` bytes of its own.
+    pub echo: bool,
+    pub download: usize,
+    /// Speaks before it has heard anything.
+    pub eager: bool,
+    pub manner: Manner,
+    pub end: ComponentEnd,
+    /// `end` comes after so many bytes, both ways together, and not after the last one.
+    pub cut: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ComponentEnd {
+    /// FIN, and reads on.
+    Fin,
+    /// FIN when it has heard the peer's.
+    FinAfterFin,
+    /// Closes both directions.
+    Close,
+    Reset,
+    Vanish {
+        notice: Option<Duration>,
+    },
+    /// Reads no more, and stays.
+    Stay,
+}
+
+impl Plan {
+    pub fn drawn(rng: &mut Rng) -> Self {
+        let configurations = configurations(rng);
+        let spans = [Duration::from_millis(5), Duration::from_secs(3), Duration::from_secs(3600)];
+        let span = *rng.pick(&spans);
+        let kinds = [kind(rng), kind(rng)];
+        let clients: Vec<ClientPlan> = (0..rng.between(1, 16))
+            .map(|_| {
+                let (of, tls) = (rng.below(ADDRESSES), *rng.pick(&kinds));
+                client(rng, of, tls, span)
+            })
+            .collect();
+        let most = u32::try_from(clients.len()).expect("ten");
+        let tight = rng.chance(40);
+        let limit = |rng: &mut Rng| match tight {
+            true => 1 + u32::try_from(rng.below(4)).expect("a few"),
+            false => most + 5,
+        };
+        Self {
+            orders: orders(rng, configurations.len(), span),
+            configurations,
+            capacity: limit(rng),
+            max_connections: limit(rng),
+            clients,
+            buffer_memory: *rng.pick(&[256 << 10, 1 << 20, 16 << 20]),
+            hellos: *rng.pick(&[(1500, 600), (1 << 20, 64 << 10)]),
+            session_lifetime: *rng.pick(&[Duration::from_secs(10), Duration::from_secs(3600)]),
+        }
+    }
+}
+
+/// What TLS peers speak; there are few kinds in a run, so that some come back and resume.
+fn kind(rng: &mut Rng) -> ClientTls {
+    ClientTls {
+        version: *rng.pick(&[None, Some(TlsVersion::V1_2), Some(TlsVersion::V1_3)]),
+        guesses_wrong: rng.chance(20),
+        certificate: rng.chance(60),
+    }
+}
+
+fn orders(rng: &mut Rng, configurations: usize, span: Duration) -> Vec<(Duration, Order)> {
+    let mut orders = Vec::new();
+    let soon = span + Duration::from_secs(2);
+    if rng.chance(20) {
+        let (come, go) = (rng.time(soon), rng.time(soon));
+        let others = 1 + u32::try_from(rng.below(10)).expect("a few");
+        orders.push((come.min(go), Order::OthersCome(others)));
+        orders.push((come.max(go), Order::OthersGo(others)));
+    }
+    let mut reloads: Vec<Duration> = (1..configurations).map(|_| rng.time(soon)).collect();
+    reloads.sort();
+    orders.extend(reloads.into_iter().zip(1..).map(|(at, next)| (at, Order::Reload(next))));
+    for _ in 0..rng.below(4) {
+        let order = *rng.pick(&[Order::Collect, Order::Wake]);
+        orders.push((rng.time(soon), order));
+    }
+    if rng.chance(30) {
+        let patience = rng.time(soon);
+        orders.push((rng.time(soon), Order::Drain { patience }));
+    }
+    if rng.chance(15) {
+        orders.push((rng.time(soon), Order::Stop));
+    }
+    let patience = *rng.pick(&[Duration::ZERO, Duration::from_secs(30)]);
+    orders.push((soon + Duration::from_secs(40), Order::Drain { patience }));
+    orders
+}
+
+/// One, or several that follow each other by reloads: listeners stay, change, come and go.
+fn configurations(rng: &mut Rng) -> Vec<Configuration> {
+    let mut all: Vec<Configuration> = Vec::new();
+    let count = rng.weighted(&[(4, 1), (2, 2), (2, 4)]);
+    for _ in 0..count {
+        let mut listeners = Vec::new();
+        for address in 0..ADDRESSES {
+            let known = all.last().and_then(|last| {
+                last.listeners.iter().find(|listener| listener.address == address)
+            });
+            if !rng.chance(if known.is_some() { 90 } else { 75 }) {
+                continue;
+            }
+            let same = known.filter(|_| rng.chance(40)).cloned();
+            listeners.push(same.unwrap_or_else(|| listener(rng, address)));
+        }
+        if listeners.is_empty() {
+            listeners.push(listener(rng, 0));
+        }
+        let first = rng.below(listeners.len());
+        listeners.rotate_left(first);
+        all.push(Configuration { listeners });
+    }
+    all
+}
+
+fn listener(rng: &mut Rng, address: usize) -> ListenerPlan {
+    let seconds = Duration::from_secs_f64;
+    let mut timeout = |choices: &[f64]| seconds(*rng.pick(choices));
+    let timeouts = Timeouts {
+        handshake: timeout(&[0.5, 2.0, 10.0]),
+        connect: timeout(&[0.2, 1.0, 3.0]),
+        half_close: timeout(&[0.3, 5.0, 60.0]),
+        idle: Some(timeout(&[0.4, 3.0, 300.0])).filter(|idle| *idle < seconds(100.0)),
+    };
+    let client_cert = rng.weighted(&[
+        (6, ClientCert::None),
+        (1, ClientCert::Optional),
+        (2, ClientCert::Required),
+    ]);
+    let (min_version, max_version) = rng.weighted(&[
+        (6, (TlsVersion::V1_2, TlsVersion::V1_3)),
+        (1, (TlsVersion::V1_3, TlsVersion::V1_3)),
+        (1, (TlsVersion::V1_2, TlsVersion::V1_2)),
+    ]);
+    ListenerPlan {
+        address,
+        tls: ServerTls {
+            certificate: rng.below(2),
+            strict_sni: rng.chance(20),
+            client_cert,
+            resumption: *rng.pick(&[
+                ResumptionMode::Tickets,
+                ResumptionMode::Store,
+                ResumptionMode::Off,
+            ]),
+            min_version,
+            max_version,
+            one_group: rng.chance(30),
+        },
+        connect: *rng.pick(&[ConnectWhen::AfterHello, ConnectWhen::AfterHandshake]),
+        timeouts,
+        endpoints: rng.between(1, 3),
+    }
+}
+
+fn client(rng: &mut Rng, address: usize, tls: ClientTls, span: Duration) -> ClientPlan {
+    let name = if rng.chance(90) { crate::tls::NAME } else { "stranger.example" };
+    let speech = match rng.below(100) {
+        0..8 => Speech::Stray(strays::drawn(rng)),
+        8..15 => Speech::Fragments { tls, size: *rng.pick(&[1, 50, 200]) },
+        _ => Speech::Tls { tls, name },
+    };
+    let notice = rng.chance(50).then(|| rng.time(Duration::from_secs(5)));
+    ClientPlan {
+        start: rng.time(span),
+        address,
+        source: *rng.pick(&[1, 1, 2]),
+        speech,
+        upload: volume(rng),
+        manner: manner(rng),
+        finish: rng.weighted(&[
+            (8, Finish::Close),
+            (4, Finish::CloseAndFin),
+            (2, Finish::CloseAndLeave),
+            (3, Finish::Truncate),
+            (2, Finish::Reset),
+            (2, Finish::Vanish { notice }),
+            (2, Finish::Stay),
+        ]),
+        cut: rng.chance(20).then(|| rng.below(3000)),
+        corrupt: rng.chance(10).then(|| rng.below(2500)),
+        updates_keys: rng.chance(10),
+        babbles: rng.chance(5),
+        stubborn: rng.chance(10),
+        dials: (0..rng.between(1, 3)).map(|_| dial(rng)).collect(),
+        component: component(rng),
+    }
+}
+
+fn dial(rng: &mut Rng) -> DialPlan {
+    let most = *rng.pick(&[20, 20, 20, 2000]);
+    let after = rng.time(Duration::from_millis(most));
+    let errnos = [
+        libc::ECONNREFUSED,
+        libc::ETIMEDOUT,
+        libc::EHOSTUNREACH,
+        libc::EADDRNOTAVAIL,
+        libc::ENOENT,
+    ];
+    let errno = *rng.pick(&errnos);
+    rng.weighted(&[
+        (16, DialPlan::Accepted(after)),
+        (3, DialPlan::Failed(errno, after)),
+        (1, DialPlan::Never),
+    ])
+}
+
+fn component(rng: &mut Rng) -> ComponentPlan {
+    let notice = rng.chance(50).then(|| rng.time(Duration::from_secs(5)));
+    ComponentPlan {
+        echo: rng.chance(50),
+        download: volume(rng),
+        eager: rng.chance(50),
+        manner: manner(rng),
+        end: rng.weighted(&[
+            (4, ComponentEnd::Fin),
+            (8, ComponentEnd::FinAfterFin),
+            (3, ComponentEnd::Close),
+            (2, ComponentEnd::Reset),
+            (1, ComponentEnd::Vanish { notice }),
+            (1, ComponentEnd::Stay),
+        ]),
+        cut: rng.chance(15).then(|| rng.below(8000)),
+    }
+}
+
+/// Mostly messages; sometimes enough to fill every buffer on the way.
+fn volume(rng: &mut Rng) -> usize {
+    let most = rng.weighted(&[(2, 0), (8, 300), (6, 6000), (3, 40_000), (1, 400_000)]);
+    rng.between(0, most)
+}
+
+fn manner(rng: &mut Rng) -> Manner {
+    Manner {
+        portion: rng.weighted(&[(1, 40), (2, 1000), (6, 20_000), (3, 200_000)]),
+        pace: rng.weighted(&[
+            (6, Duration::from_micros(100)),
+            (3, Duration::from_millis(5)),
+            (1, Duration::from_millis(200)),
+        ]),
+    }
+}
+
+/// Addresses that there may be listeners at.
+pub const ADDRESSES: usize = 3;

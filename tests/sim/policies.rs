@@ -1,0 +1,74 @@
+//! Policies of a run: each configuration of the plan becomes one, when its time has come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tlsgate::config::model::Keepalive;
+use tlsgate::engine::Address;
+use tlsgate::policy::{ListenerPolicy, Policy};
+use tlsgate::telemetry::ListenerNames;
+
+use crate::plan::{Configuration, ListenerPlan};
+use crate::tls::Maker;
+
+/// Makes policies, and remembers the telemetry index of every listener there was.
+pub struct Policies {
+    pub maker: Maker,
+    generation: u64,
+    /// Addresses by telemetry index.
+    known: Vec<usize>,
+}
+
+impl Policies {
+    pub fn new(maker: Maker) -> Self {
+        Self { maker, generation: 0, known: Vec::new() }
+    }
+
+    /// The next generation.
+    pub fn next(&mut self, configuration: &Configuration) -> Arc<Policy> {
+        self.generation += 1;
+        let listeners = configuration.listeners.iter().enumerate();
+        let listeners = listeners.map(|(position, plan)| self.listener(position, plan)).collect();
+        Arc::new(Policy { generation: self.generation, listeners })
+    }
+
+    /// Of all listeners so far, by telemetry index.
+    pub fn names(&self) -> ListenerNames {
+        self.known.iter().map(|address| Arc::from(name(*address))).collect()
+    }
+
+    fn listener(&mut self, position: usize, plan: &ListenerPlan) -> Arc<ListenerPolicy> {
+        let known = self.known.iter().position(|address| *address == plan.address);
+        let index = known.unwrap_or_else(|| {
+            self.known.push(plan.address);
+            self.known.len() - 1
+        });
+        let name = name(plan.address);
+        let upstreams: Vec<Address> = (1..=plan.endpoints).map(endpoint).collect();
+        Arc::new(ListenerPolicy {
+            generation: self.generation,
+            position,
+            index,
+            tls: self.maker.server(&name, &plan.tls),
+            name: name.into(),
+            connect: plan.connect,
+            timeouts: plan.timeouts,
+            keepalive: Keepalive {
+                idle: None,
+                interval: Duration::from_secs(1),
+                probes: 1,
+                user_timeout: Duration::ZERO,
+            },
+            upstream_names: upstreams.iter().map(|address| address.to_string().into()).collect(),
+            upstreams,
+        })
+    }
+}
+
+fn name(address: usize) -> String {
+    format!("listener {address}")
+}
+
+fn endpoint(number: usize) -> Address {
+    Address::Tcp(([192, 0, 2, u8::try_from(number).expect("a few")], 5060).into())
+}

@@ -1,0 +1,64 @@
+//! Nobody is left in an accept queue while there is room.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tlsgate::engine::sim::network::WireId;
+use tlsgate::engine::sim::trace::What;
+use tlsgate::time::Time;
+
+use crate::outside::Given;
+use crate::plan::{Order, Plan};
+use crate::run::Run;
+
+/// Adds to `findings` what the trace of `run` shows; true when an accept failed because a peer had
+/// left, while there was no room for others. `given` are the orders that were given.
+pub fn check(plan: &Plan, given: &[Given], run: &Run, findings: &mut Vec<String>) -> bool {
+    let mut aborted_when_full = false;
+    let mut given = given.iter().peekable();
+    let mut finishes = run.finishes.iter().peekable();
+    let mut waiting: BTreeMap<WireId, Time> = BTreeMap::new();
+    let (mut open, mut others, mut resumed) = (0, 0, false);
+    // The last time that there was a reason to let peers wait.
+    let mut full = Time::ZERO;
+    for (position, entry) in run.trace.iter().enumerate() {
+        while let Some(given) = given.next_if(|given| given.position <= position) {
+            match given.order {
+                Order::OthersCome(count) => others += count,
+                Order::OthersGo(count) => others -= count,
+                _ => {}
+            }
+        }
+        let is_full = open >= plan.capacity || open + others >= plan.max_connections;
+        if is_full {
+            full = entry.at;
+        }
+        if finishes.next_if(|finish| finish.position == position).is_some() {
+            open -= 1;
+        } else if is_full && resumed && !matches!(entry.what, What::DoResume { .. }) {
+            findings.push(format!("accepts at {:?} though there is no room", entry.at));
+        }
+        // What ends a connection also resumes, just before that is told.
+        resumed = matches!(entry.what, What::DoResume { .. });
+        match &entry.what {
+            What::Queued { wire } => drop(waiting.insert(*wire, entry.at)),
+            What::DoAdopt { .. } => open += 1,
+            What::GotAcceptFailed { errno, .. } => {
+                full = entry.at;
+                aborted_when_full |= is_full && *errno == libc::ECONNABORTED;
+            }
+            What::GotAccepted { wire, .. } => {
+                let since = waiting.remove(wire).unwrap_or(entry.at).max(full);
+                if entry.at > since + LONG {
+                    let waited = entry.at - since;
+                    findings.push(format!("{wire:?} waited for {waited:?} though there was room"));
+                }
+            }
+            _ => {}
+        }
+    }
+    aborted_when_full
+}
+
+/// More than accepting pauses, and than a slow kernel needs for all that wait.
+const LONG: Duration = Duration::from_secs(8);

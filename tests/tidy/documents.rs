@@ -1,0 +1,163 @@
+//! What is documented is there, and what is there is documented and used.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tlsgate::config::options::{OptionDoc, Presence, TABLES};
+
+use super::finding::Finding;
+use super::source::{Kind, Tree};
+
+const REFERENCE: &str = "config/tlsgate.toml";
+const SCHEMA: &str = "config/tlsgate.schema.json";
+const TABLE: &str = "src/config/table.rs";
+const BUILD: &str = "src/config/build.rs";
+const MODEL: &str = "src/config/model.rs";
+const ARCHITECTURE: &str = "ARCHITECTURE.md";
+
+/// Every key is in the reference, below the header of its table, and in the schema.
+pub(crate) fn keys_documented(tree: &Tree, options: &[OptionDoc]) -> Vec<Finding> {
+    let reference = &tree.file(REFERENCE).text;
+    let schema: serde_json::Value =
+        serde_json::from_str(&tree.file(SCHEMA).text).expect("the schema is JSON");
+    let mut findings = Vec::new();
+    for option in options {
+        let table = TABLES.iter().find(|table| table.name == option.table);
+        let header = table.map_or_else(|| format!("[{}]", option.table), |table| table.header());
+        let below = reference.split(&header).nth(1).unwrap_or_default();
+        let setting = format!("{} = ", option.key);
+        let is_setting = |line: &str| {
+            line.trim_start_matches("# Example: ").trim_start_matches('#').starts_with(&setting)
+        };
+        let mut property = schema.clone();
+        for part in option.table.split('.') {
+            let child = property["properties"][part].take();
+            property = if child["items"].is_object() { child["items"].clone() } else { child };
+        }
+        let property = &property["properties"][option.key];
+        let description = property["description"].as_str().unwrap_or_default();
+        for (file, is_there) in
+            [(REFERENCE, below.lines().any(is_setting)), (SCHEMA, !description.is_empty())]
+        {
+            if !is_there {
+                findings.push(Finding {
+                    path: TABLE.to_owned(),
+                    line: line_of(tree, TABLE, &format!("key: \"{}\"", option.key)),
+                    what: format!("{} is not documented in {file}", option.path()),
+                    why: "what is not documented is found out by trying",
+                    instead: "TLSGATE_UPDATE_GOLDEN=1 cargo test --test config_files --test \
+                              config_schema writes both from the table of options"
+                        .to_owned(),
+                });
+            }
+        }
+    }
+    findings
+}
+
+/// Every key is read when the model is built, once for each table that has it.
+pub(crate) fn keys_read(tree: &Tree, options: &[OptionDoc]) -> Vec<Finding> {
+    let mut wanted: BTreeMap<&str, usize> = BTreeMap::new();
+    for option in options {
+        // One that another table stands for is read by one function for both.
+        let is_alternative = matches!(option.presence, Presence::RequiredUnless { .. });
+        *wanted.entry(option.key).or_default() += usize::from(!is_alternative);
+    }
+    let file = tree.file(BUILD);
+    let is_read = |at: usize, key: &str| {
+        let is_key =
+            matches!(&file.tokens[at].kind, Kind::Literal(text) if *text == format!("{key:?}"));
+        // `.get("key")` or `.get::<T>("key")`.
+        is_key
+            && at > 2
+            && file.is_sign(at - 1, '(')
+            && !file.tokens[at].is_test
+            && (file.word(at - 2) == Some("get") || file.is_sign(at - 2, '>'))
+    };
+    let mut findings = Vec::new();
+    for (key, tables) in wanted {
+        let reads = (0..file.tokens.len()).filter(|at| is_read(*at, key)).count();
+        if reads < tables {
+            findings.push(Finding {
+                path: TABLE.to_owned(),
+                line: line_of(tree, TABLE, &format!("key: \"{key}\"")),
+                what: format!("{key} is a key of {tables} table(s) and read {reads} time(s)"),
+                why: "a key that is checked and not read does nothing, and nobody is told",
+                instead: format!("read it in {BUILD} into the model, or remove it"),
+            });
+        }
+    }
+    findings
+}
+
+/// Every field of the model is used outside the configuration.
+pub(crate) fn values_used(tree: &Tree) -> Vec<Finding> {
+    let model = tree.file(MODEL);
+    let fields = (0..model.tokens.len()).filter(|at| {
+        model.word(*at) == Some("pub") && model.is_sign(at + 2, ':') && !model.is_sign(at + 3, ':')
+    });
+    let mut used = BTreeSet::new();
+    for file in tree.rust().filter(|file| is_user(&file.path)) {
+        let dots = (0..file.tokens.len()).filter(|at| file.is_sign(*at, '.'));
+        let fields = dots.filter(|at| !file.tokens[*at].is_test);
+        used.extend(fields.filter_map(|at| file.word(at + 1)));
+    }
+    let unused = fields.filter_map(|at| {
+        let field = model.word(at + 1)?;
+        (!used.contains(field)).then(|| Finding {
+            path: MODEL.to_owned(),
+            line: model.tokens[at].line,
+            what: format!("nothing outside src/config uses .{field}"),
+            why: "a key that is read and not used does nothing, and nobody is told",
+            instead: "use it, or remove it with its key".to_owned(),
+        })
+    });
+    unused.collect()
+}
+
+fn is_user(path: &str) -> bool {
+    path.starts_with("src/") && !path.starts_with("src/config")
+}
+
+/// Every folder of the source has its row in ARCHITECTURE.md, and every row its folder.
+pub(crate) fn folders(tree: &Tree) -> Vec<Finding> {
+    let text = &tree.file(ARCHITECTURE).text;
+    let mut findings = Vec::new();
+    let mut finding = |path: &str, line, what, instead: &str| {
+        let why = "the table of folders is the map that newcomers are given";
+        findings.push(Finding {
+            path: path.to_owned(),
+            line,
+            what,
+            why,
+            instead: instead.to_owned(),
+        });
+    };
+    let inner = tree.rust().filter_map(|file| file.path.strip_prefix("src/")?.split_once('/'));
+    let folders: BTreeSet<&str> = inner.map(|(folder, _)| folder).collect();
+    for folder in &folders {
+        if !text.contains(&format!("\n| `src/{folder}` |")) {
+            let what = format!("{ARCHITECTURE} has no row for src/{folder}");
+            finding(
+                &format!("src/{folder}"),
+                1,
+                what,
+                "add one: what it is, and whether it is pure",
+            );
+        }
+    }
+    for (index, line) in text.lines().enumerate() {
+        let named = line.strip_prefix("| `src/").and_then(|rest| rest.split_once('`'));
+        if let Some((folder, _)) = named.filter(|(folder, _)| !folders.contains(folder)) {
+            let what = format!("there is no src/{folder}");
+            finding(ARCHITECTURE, index + 1, what, "remove the row");
+        }
+    }
+    findings
+}
+
+/// The first line that has this text; 1 where none has it.
+fn line_of(tree: &Tree, path: &str, text: &str) -> usize {
+    let file = tree.files.get(path);
+    let at = file.and_then(|file| file.text.lines().position(|line| line.contains(text)));
+    at.map_or(1, |index| index + 1)
+}
