@@ -76,16 +76,16 @@ impl Gateway {
     }
 
     fn follow_into(&mut self, successor: &Successor) {
-        tracing::info!(
-            pid = successor.pid,
-            "the new process serves; draining: waiting for connections to end"
-        );
         let left = self.listening.sockets_of(&successor.taken);
         if let Some(admin) = &mut self.admin {
             admin.retire();
         }
         self.close_listeners();
         self.drain_workers(self.config.gateway.drain_timeout, &left);
+        tracing::info!(
+            pid = successor.pid,
+            "the new process serves; draining: waiting for connections to end"
+        );
     }
 
     /// Gives a restart up that is under way: this process is to end.
