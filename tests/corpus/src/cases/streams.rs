@@ -179,7 +179,10 @@ fn interrupted(cases: &mut Cases) {
     cases.stream("followed_by_change_cipher_spec", ANSWERED, behind(change));
     cases.stream("followed_by_second_hello", BAD_RECORD, behind(hello.clone()));
     let fatal = Outcome::new("alert_received", "-");
-    cases.stream("followed_by_fatal_alert", fatal, behind(alert(2, 48)));
+    cases.stream("followed_by_fatal_alert", fatal.clone(), behind(alert(2, 48)));
+    cases.stream("followed_by_close_notify", fatal, behind(alert(1, 0)));
+    let tls12 = [Hello::tls12().stream(), alert(1, 0)].concat();
+    cases.stream("followed_by_close_notify_tls12", ANSWERED, tls12);
     cases.stream("followed_by_http", NOT_DECODED, behind(b"GET / HTTP/1.1\r\n\r\n".to_vec()));
 }
 

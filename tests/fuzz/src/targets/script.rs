@@ -148,6 +148,8 @@ impl Peers {
             19 | 20 => self.client.says(program.number()),
             21 => drop(self.client.tls.refresh_traffic_keys()),
             22 => {
+                // In the handshake, it is the end.
+                self.tame &= !self.client.tls.is_handshaking();
                 self.client.tls.send_close_notify();
                 self.client.closed = true;
             }
