@@ -19,6 +19,8 @@ impl Gateway {
             tracing::warn!("no restart: the gateway is going down");
         } else if self.hand_over.is_some() {
             tracing::warn!("no restart: one is under way");
+        } else if std::process::id() == INIT {
+            tracing::warn!("no restart: this is process 1, with which all others end");
         } else if let Err(error) = self.start_successor(program, orders) {
             tracing::error!(%error, "restart failed, this process goes on");
         }
@@ -95,3 +97,6 @@ impl Gateway {
         }
     }
 }
+
+/// The first process of a container: when it ends, the kernel ends the rest (pid_namespaces(7)).
+const INIT: u32 = 1;
