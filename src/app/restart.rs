@@ -19,6 +19,8 @@ impl Gateway {
             tracing::warn!("no restart: the gateway is going down");
         } else if self.hand_over.is_some() {
             tracing::warn!("no restart: one is under way");
+        } else if std::process::id() == INIT {
+            tracing::warn!("no restart: this is process 1, with which all others end");
         } else if let Err(error) = self.start_successor(program, orders) {
             tracing::error!(%error, "restart failed, this process goes on");
         }
@@ -76,16 +78,16 @@ impl Gateway {
     }
 
     fn follow_into(&mut self, successor: &Successor) {
-        tracing::info!(
-            pid = successor.pid,
-            "the new process serves; draining: waiting for connections to end"
-        );
         let left = self.listening.sockets_of(&successor.taken);
         if let Some(admin) = &mut self.admin {
             admin.retire();
         }
         self.close_listeners();
         self.drain_workers(self.config.gateway.drain_timeout, &left);
+        tracing::info!(
+            pid = successor.pid,
+            "the new process serves; draining: waiting for connections to end"
+        );
     }
 
     /// Gives a restart up that is under way: this process is to end.
@@ -95,3 +97,6 @@ impl Gateway {
         }
     }
 }
+
+/// The first process of a container: when it ends, the kernel ends the rest (pid_namespaces(7)).
+const INIT: u32 = 1;

@@ -49,3 +49,41 @@ fn refuse_standard_streams(fd: i32) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::{AsRawFd, IntoRawFd};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn only_listening_sockets_are_taken_and_they_stay_open() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        drop(take_listener(listener.as_raw_fd()).expect("it listens"));
+        let stream = TcpStream::connect(address).expect("it is still open");
+        let file = File::open("/dev/null").expect("it is always there");
+        for fd in [-1, 0, 2, 1_000_000, stream.as_raw_fd(), file.as_raw_fd()] {
+            assert!(take_listener(fd).is_err(), "{fd}");
+        }
+    }
+
+    #[test]
+    fn only_unix_sockets_are_channels_and_programs_do_not_inherit_them() {
+        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+        let number = theirs.into_raw_fd();
+        let taken = take_channel(number).expect("a unix socket");
+        assert_eq!(taken.as_raw_fd(), number);
+        let flags = rustix::io::fcntl_getfd(&taken).expect("it is open");
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+        drop((ours, taken));
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let file = File::open("/dev/null").expect("it is always there");
+        for fd in [-1, 1, 1_000_000, tcp.as_raw_fd(), file.as_raw_fd()] {
+            assert!(take_channel(fd).is_err(), "{fd}");
+        }
+    }
+}

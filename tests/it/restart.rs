@@ -23,7 +23,7 @@ use crate::support::client::{
 };
 use crate::support::gateway::{Gateway, Setup, free_port};
 use crate::support::process::{gateway_program, open_descriptors, run};
-use crate::support::{Engine, SOON, engines, http, sized, wait_until};
+use crate::support::{Engine, SOON, engines, http, settled, sized, wait_until};
 
 /// Threads that connect all the time.
 const CLIENTS: usize = 4;
@@ -159,9 +159,12 @@ fn usr2_keeps_sessions() {
             let mut descriptors = Vec::new();
             for _ in 0..3 {
                 gateway.restart();
+                // What the old process accepts last, it does not hand over.
+                gateway.wait_for_predecessor();
                 assert_eq!(resumed(gateway.address()), SESSIONS, "{engine:?} {mode}");
                 gateway.wait_until_idle();
-                descriptors.push(open_descriptors(gateway.id()));
+                let (calm, pid) = (Duration::from_millis(200), gateway.id());
+                descriptors.push(settled("descriptors", calm, SOON, || open_descriptors(pid)));
             }
             // Nothing is passed on that is not wanted.
             assert_eq!(descriptors, [descriptors[0]; 3], "{engine:?} {mode}");
@@ -365,7 +368,7 @@ fn usr2_unix_socket_admin_port_and_control_socket() {
                     assert_eq!(answer.status, 200, "{}", answer.body);
                 });
             });
-            for _ in 0..5 {
+            for _ in 0..sized(40, 5) {
                 gateway.restart();
                 assert_eq!(inode(&path), file, "{engine:?}: another socket");
                 let begin = [&connections, &answers].map(|count| count.load(Ordering::Relaxed));

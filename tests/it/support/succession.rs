@@ -37,6 +37,10 @@ impl Succession {
         self.0.last().map(|pid| pid.as_raw_nonzero().get().unsigned_abs())
     }
 
+    fn before_last(&self) -> Option<u32> {
+        self.0.iter().rev().nth(1).map(|pid| pid.as_raw_nonzero().get().unsigned_abs())
+    }
+
     pub(crate) fn signal_last(&self, signal: Signal) {
         let last = self.0.last().expect("there is one");
         kill_process(*last, signal).expect("it runs");
@@ -89,6 +93,17 @@ impl Gateway {
         let count = self.succession.len();
         let pid = wait_for("the new process serves", SOON, || self.takeovers().nth(count));
         self.succession.add(pid);
+    }
+
+    /// Waits until the process that served before has ended.
+    pub(crate) fn wait_for_predecessor(&self) {
+        let before = self.succession.before_last();
+        let before = before.unwrap_or_else(|| self.process().id());
+        wait_until("the old process ends", SOON, || {
+            // One that nobody has waited for yet is a zombie: proc_pid_stat(5).
+            let stat = std::fs::read_to_string(format!("/proc/{before}/stat"));
+            stat.is_err() || stat.is_ok_and(|stat| stat.contains(") Z "))
+        });
     }
 
     /// Processes that have taken over, by the log.
