@@ -11,8 +11,8 @@ use crate::plan::{ClientPlan, Finish, Speech};
 use crate::tls::{Maker, NAME, certificate_number};
 
 /// One peer and what it has seen.
-pub struct Client {
-    pub plan: ClientPlan,
+pub(crate) struct Client {
+    pub(crate) plan: ClientPlan,
     number: usize,
     rng: Rng,
     tls: Option<ClientConnection>,
@@ -21,17 +21,17 @@ pub struct Client {
     /// Bytes that went on the wire.
     sent: usize,
     /// Plaintext handed to TLS.
-    pub uploaded: usize,
+    pub(crate) uploaded: usize,
     /// Plaintext that came.
-    pub received: usize,
-    pub close_sent: bool,
-    pub fin_sent: bool,
-    pub close_seen: bool,
-    pub fin_seen: bool,
+    pub(crate) received: usize,
+    pub(crate) close_sent: bool,
+    pub(crate) fin_sent: bool,
+    pub(crate) close_seen: bool,
+    pub(crate) fin_seen: bool,
     /// Which certificate it was shown.
-    pub certificate: Option<usize>,
+    pub(crate) certificate: Option<usize>,
     /// Why TLS failed.
-    pub error: Option<rustls::Error>,
+    pub(crate) error: Option<rustls::Error>,
     /// Has said all it is going to say.
     finished: bool,
     /// Does nothing any more.
@@ -39,7 +39,7 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(plan: ClientPlan, number: usize, rng: Rng, maker: &mut Maker) -> Self {
+    pub(crate) fn new(plan: ClientPlan, number: usize, rng: Rng, maker: &mut Maker) -> Self {
         let mut client = Self {
             number,
             rng,
@@ -71,7 +71,7 @@ impl Client {
     }
 
     /// One turn: reads, writes, and ends when it is time to.
-    pub fn step(&mut self, wire: WireId, network: &mut Network) {
+    pub(crate) fn step(&mut self, wire: WireId, network: &mut Network) {
         if self.over {
             return;
         }

@@ -17,33 +17,33 @@ use crate::run::{Finish, Run};
 
 /// What happened to one connection.
 #[derive(Clone, Debug)]
-pub struct Life {
-    pub wire: WireId,
-    pub accepted: Time,
+pub(crate) struct Life {
+    pub(crate) wire: WireId,
+    pub(crate) accepted: Time,
     /// When bytes moved, or the upstream was connected.
     activity: Vec<Time>,
     /// When the gateway could first know that a direction had ended.
-    pub half_closed: Option<Time>,
+    pub(crate) half_closed: Option<Time>,
     /// When the last endpoint was dialled.
-    pub dialled: Option<Time>,
+    pub(crate) dialled: Option<Time>,
     /// The dialling that is under way, and the longest there was.
     dialling: Option<Time>,
     longest_dial: Duration,
     /// The kernel gave up on an endpoint.
-    pub dial_timed_out: bool,
+    pub(crate) dial_timed_out: bool,
     /// When the downstream was asked to close, and the last send on it ended.
     closed: Option<Time>,
     last_sent: Option<Time>,
     /// What both sockets were at when each was asked to close.
-    pub at_close: [Option<[Standing; 2]>; 2],
+    pub(crate) at_close: [Option<[Standing; 2]>; 2],
     /// Bytes that the upstream's socket was given to send.
-    pub sent_up: u64,
+    pub(crate) sent_up: u64,
 }
 
 /// All lives and their ends.
-pub struct Told<'a> {
-    pub lives: Vec<(Life, &'a Finish)>,
-    pub findings: Vec<String>,
+pub(crate) struct Told<'a> {
+    pub(crate) lives: Vec<(Life, &'a Finish)>,
+    pub(crate) findings: Vec<String>,
 }
 
 impl Life {
@@ -65,7 +65,7 @@ impl Life {
     }
 
     /// The last time that bytes moved before `time`.
-    pub fn last_activity_before(&self, time: Time) -> Time {
+    pub(crate) fn last_activity_before(&self, time: Time) -> Time {
         self.activity.iter().copied().filter(|at| *at < time).max().unwrap_or(self.accepted)
     }
 
@@ -75,7 +75,7 @@ impl Life {
 }
 
 /// Reads the trace of a run.
-pub fn tell<'a>(given: &[Given], run: &'a Run) -> Told<'a> {
+pub(crate) fn tell<'a>(given: &[Given], run: &'a Run) -> Told<'a> {
     let mut teller = Teller {
         slack: TICK + LATE + longest_turn(run) * 2,
         cut: cut(given, run),
