@@ -183,7 +183,7 @@ fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings:
     let lifetime = outcome.phases.lifetime;
     let quiet = ended.since(life.last_activity_before(ended));
     let number = world.client_on(life.wire).expect("clients only are accepted");
-    let client = plan.clients[number].finish;
+    let client = &plan.clients[number];
     let possible = match outcome.reason {
         Reason::HandshakeTimeout => lifetime >= timeouts.handshake,
         Reason::IdleTimeout => timeouts.idle.is_some_and(|idle| quiet >= idle),
@@ -203,9 +203,13 @@ fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings:
             stops.any(|stop| stop.at <= ended)
         }
         Reason::Vanished => {
-            let noticed = matches!(client, ClientFinish::Vanish { notice: Some(_) });
+            let noticed = matches!(client.finish, ClientFinish::Vanish { notice: Some(_) });
             outcome.cause != Cause::Downstream || noticed
         }
+        Reason::BadRecord
+        | Reason::ProtocolViolation
+        | Reason::HelloMalformed
+        | Reason::HelloTooLarge => !client.is_honest(),
         Reason::Internal => false,
         _ => true,
     };

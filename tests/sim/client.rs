@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use rustls::ClientConnection;
+use rustls::{AlertDescription, ClientConnection, Error};
 use tlsgate::engine::sim::network::{FarRead, Network, WireId};
 use tlsgate::engine::sim::rng::Rng;
 
@@ -25,13 +25,15 @@ pub(crate) struct Client {
     /// Plaintext that came.
     pub(crate) received: usize,
     pub(crate) close_sent: bool,
+    /// It closed in the middle of its handshake.
+    hasty: bool,
     pub(crate) fin_sent: bool,
     pub(crate) close_seen: bool,
     pub(crate) fin_seen: bool,
     /// Which certificate it was shown.
     pub(crate) certificate: Option<usize>,
     /// Why TLS failed.
-    pub(crate) error: Option<rustls::Error>,
+    pub(crate) error: Option<Error>,
     /// Has said all it is going to say.
     finished: bool,
     /// Does nothing any more.
@@ -49,6 +51,7 @@ impl Client {
             uploaded: 0,
             received: 0,
             close_sent: false,
+            hasty: false,
             fin_sent: false,
             close_seen: false,
             fin_seen: false,
@@ -136,6 +139,9 @@ impl Client {
                 }
                 Err(error) => {
                     network.note(format!("client {} fails: {error}", self.number));
+                    if self.plan.is_honest() && !self.hasty && !is_deserved(&error) {
+                        network.find(format!("client {} is wronged: {error}", self.number));
+                    }
                     self.error = Some(error);
                     self.finished = true;
                     break;
@@ -260,6 +266,7 @@ impl Client {
 
     fn close_tls(&mut self, wire: WireId, network: &mut Network) {
         if let Some(tls) = &mut self.tls {
+            self.hasty = tls.is_handshaking();
             tls.send_close_notify();
             self.close_sent = true;
         }
@@ -269,6 +276,27 @@ impl Client {
         }
         // What there is no room for now goes with the next turn.
         self.write(wire, network);
+    }
+}
+
+/// Whether a client that breaks no rule may come to this: it asked for what it does not get.
+fn is_deserved(error: &Error) -> bool {
+    use AlertDescription::{
+        AccessDenied, CertificateRequired, HandshakeFailure, InternalError, ProtocolVersion,
+        UnrecognisedName,
+    };
+    match error {
+        Error::AlertReceived(alert) => matches!(
+            alert,
+            AccessDenied
+                | CertificateRequired
+                | HandshakeFailure
+                | InternalError
+                | ProtocolVersion
+                | UnrecognisedName
+        ),
+        Error::InvalidCertificate(_) => true,
+        _ => false,
     }
 }
 

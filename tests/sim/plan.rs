@@ -164,6 +164,14 @@ pub(crate) enum ComponentEnd {
     Stay,
 }
 
+impl ClientPlan {
+    /// Says only what it means to; it may still stop in the middle.
+    pub(crate) fn is_honest(&self) -> bool {
+        let babbles_early = self.babbles && self.cut.is_some();
+        self.corrupt.is_none() && !babbles_early && !matches!(self.speech, Speech::Stray(_))
+    }
+}
+
 impl Plan {
     pub(crate) fn drawn(rng: &mut Rng) -> Self {
         let configurations = configurations(rng);
