@@ -16,7 +16,7 @@ use tlsgate::engine::{Address, CloseMode, Engine, EngineStats, Event, ListenerId
 use tlsgate::time::Time;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
+pub(crate) enum Bug {
     /// Now and then the end of a receive or a send is not told.
     DroppedCompletion,
     /// Now and then a socket is reported closed twice, the second time when its slot may be
@@ -33,7 +33,7 @@ pub enum Bug {
 }
 
 /// The simulated engine, with a bug or without.
-pub struct Buggy<O> {
+pub(crate) struct Buggy<O> {
     sim: SimEngine<O>,
     bug: Option<Bug>,
     rng: Rng,
@@ -44,11 +44,11 @@ pub struct Buggy<O> {
 }
 
 impl<O: Outside> Buggy<O> {
-    pub fn new(sim: SimEngine<O>, bug: Option<Bug>, rng: Rng) -> Self {
+    pub(crate) fn new(sim: SimEngine<O>, bug: Option<Bug>, rng: Rng) -> Self {
         Self { sim, bug, rng, closed: None, leaked: Vec::new() }
     }
 
-    pub fn into_sim(self) -> SimEngine<O> {
+    pub(crate) fn into_sim(self) -> SimEngine<O> {
         self.sim
     }
 

@@ -14,16 +14,16 @@ use crate::run::{Run, run};
 
 /// What a campaign has seen, to know that it was hostile.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// How often each thing was seen, by its name.
-    pub seen: BTreeMap<String, u64>,
+    pub(crate) seen: BTreeMap<String, u64>,
     /// The first seed that leads to each landmark.
-    pub landmarks: BTreeMap<&'static str, u64>,
-    pub reports: Vec<String>,
+    pub(crate) landmarks: BTreeMap<&'static str, u64>,
+    pub(crate) reports: Vec<String>,
 }
 
 /// Runs `seeds`. Stops soon after the first few findings.
-pub fn run_all(seeds: Range<u64>) -> Tally {
+pub(crate) fn run_all(seeds: Range<u64>) -> Tally {
     let next = AtomicU64::new(seeds.start);
     let tally = Mutex::new(Tally::default());
     let work = || {
@@ -47,7 +47,7 @@ pub fn run_all(seeds: Range<u64>) -> Tally {
 }
 
 /// Runs a seed twice; a report when something was found.
-pub fn prove(seed: u64) -> (Run, Option<String>) {
+pub(crate) fn prove(seed: u64) -> (Run, Option<String>) {
     let (first, second) = (run(seed, None), run(seed, None));
     let pairs = first.trace.iter().zip(&second.trace);
     let finding = if let Some(finding) = first.findings.first() {
@@ -76,12 +76,12 @@ fn report(seed: u64, finding: &str, run: &Run) -> String {
 
 impl Tally {
     /// Panics with what was found, if anything was.
-    pub fn assert_nothing_found(&self) {
+    pub(crate) fn assert_nothing_found(&self) {
         assert!(self.reports.is_empty(), "\n{}", self.reports.join("\n\n"));
     }
 
     /// Panics when one of `names` was never seen.
-    pub fn assert_seen(&self, names: &[&str]) {
+    pub(crate) fn assert_seen(&self, names: &[&str]) {
         let missing: Vec<_> = names.iter().filter(|name| !self.seen.contains_key(**name)).collect();
         assert!(missing.is_empty(), "never seen: {missing:?}, but {:?}", self.seen);
     }

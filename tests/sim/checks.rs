@@ -15,7 +15,7 @@ use crate::queue;
 use crate::run::{Books, Finish, Run};
 
 /// Adds to the findings of `run`.
-pub fn check(plan: &Plan, world: &World, books: &Books, run: &mut Run) {
+pub(crate) fn check(plan: &Plan, world: &World, books: &Books, run: &mut Run) {
     let mut findings = std::mem::take(&mut run.findings);
     // What follows from one that was found already is only noise.
     if findings.is_empty() {
@@ -183,7 +183,7 @@ fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings:
     let lifetime = outcome.phases.lifetime;
     let quiet = ended.since(life.last_activity_before(ended));
     let number = world.client_on(life.wire).expect("clients only are accepted");
-    let client = plan.clients[number].finish;
+    let client = &plan.clients[number];
     let possible = match outcome.reason {
         Reason::HandshakeTimeout => lifetime >= timeouts.handshake,
         Reason::IdleTimeout => timeouts.idle.is_some_and(|idle| quiet >= idle),
@@ -203,9 +203,13 @@ fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings:
             stops.any(|stop| stop.at <= ended)
         }
         Reason::Vanished => {
-            let noticed = matches!(client, ClientFinish::Vanish { notice: Some(_) });
+            let noticed = matches!(client.finish, ClientFinish::Vanish { notice: Some(_) });
             outcome.cause != Cause::Downstream || noticed
         }
+        Reason::BadRecord
+        | Reason::ProtocolViolation
+        | Reason::HelloMalformed
+        | Reason::HelloTooLarge => !client.is_honest(),
         Reason::Internal => false,
         _ => true,
     };
@@ -218,20 +222,26 @@ fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings:
 fn check_idle(life: &Life, finish: &Finish, findings: &mut Vec<String>) {
     let outcome = &finish.outcome;
     let [at_end, at_close] = [life.at_close[1], life.at_close[0]];
+    let ended = life.accepted + outcome.phases.lifetime;
+    let was_quiet = match outcome.reason {
+        Reason::IdleTimeout | Reason::HalfCloseTimeout => true,
+        Reason::Drained | Reason::Stopped => {
+            ended.since(life.last_activity_before(ended)) > LONG_QUIET
+        }
+        _ => false,
+    };
     let mut idle = |holds: bool, what: &str| {
         if !holds {
             findings.push(format!("{what}: {outcome:?}"));
         }
     };
-    match (outcome.reason, at_end, at_close) {
-        (Reason::HandshakeTimeout, _, Some([down, _])) => {
+    match (outcome.stage, at_end, at_close) {
+        (Stage::Handshake, _, Some([down, _])) if outcome.reason == Reason::HandshakeTimeout => {
             idle(down.unread == 0 || down.receiving, "the rest of a handshake is not read");
         }
         // The upstream closes in the moment of the end; from a downstream that has ended nothing
         // is read any more.
-        (Reason::IdleTimeout | Reason::HalfCloseTimeout, Some([down, up]), _)
-            if outcome.stage == Stage::Relay =>
-        {
+        (Stage::Relay, Some([down, up]), _) if was_quiet => {
             idle(up.unread == 0 || up.receiving || down.sending, "upstream is not read");
             let may_have_ended = life.half_closed.is_some();
             let read = down.unread == 0 || down.receiving;
@@ -243,11 +253,13 @@ fn check_idle(life: &Life, finish: &Finish, findings: &mut Vec<String>) {
     }
 }
 
+/// Longer than the slowest kernel takes to deliver what has come.
+const LONG_QUIET: Duration = Duration::from_secs(3);
 /// A connection whose idle timeout is shorter than its half-close timeout.
-pub const IDLE_WHILE_HALF_CLOSED: &str = "idle while half-closed";
+pub(crate) const IDLE_WHILE_HALF_CLOSED: &str = "idle while half-closed";
 
 /// A peer that had left before it was accepted, when nobody else could have been.
-pub const ABORTED_WHEN_FULL: &str = "aborted when full";
+pub(crate) const ABORTED_WHEN_FULL: &str = "aborted when full";
 
 /// What a dialling gets when all endpoints are known to be down (`TIMEOUT_WHEN_DOWN` in upstream).
 const IMPATIENT: Duration = Duration::from_millis(900);

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use rustls::ClientConnection;
+use rustls::{AlertDescription, ClientConnection, Error};
 use tlsgate::engine::sim::network::{FarRead, Network, WireId};
 use tlsgate::engine::sim::rng::Rng;
 
@@ -11,8 +11,8 @@ use crate::plan::{ClientPlan, Finish, Speech};
 use crate::tls::{Maker, NAME, certificate_number};
 
 /// One peer and what it has seen.
-pub struct Client {
-    pub plan: ClientPlan,
+pub(crate) struct Client {
+    pub(crate) plan: ClientPlan,
     number: usize,
     rng: Rng,
     tls: Option<ClientConnection>,
@@ -21,17 +21,19 @@ pub struct Client {
     /// Bytes that went on the wire.
     sent: usize,
     /// Plaintext handed to TLS.
-    pub uploaded: usize,
+    pub(crate) uploaded: usize,
     /// Plaintext that came.
-    pub received: usize,
-    pub close_sent: bool,
-    pub fin_sent: bool,
-    pub close_seen: bool,
-    pub fin_seen: bool,
+    pub(crate) received: usize,
+    pub(crate) close_sent: bool,
+    /// It closed in the middle of its handshake.
+    hasty: bool,
+    pub(crate) fin_sent: bool,
+    pub(crate) close_seen: bool,
+    pub(crate) fin_seen: bool,
     /// Which certificate it was shown.
-    pub certificate: Option<usize>,
+    pub(crate) certificate: Option<usize>,
     /// Why TLS failed.
-    pub error: Option<rustls::Error>,
+    pub(crate) error: Option<Error>,
     /// Has said all it is going to say.
     finished: bool,
     /// Does nothing any more.
@@ -39,7 +41,7 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(plan: ClientPlan, number: usize, rng: Rng, maker: &mut Maker) -> Self {
+    pub(crate) fn new(plan: ClientPlan, number: usize, rng: Rng, maker: &mut Maker) -> Self {
         let mut client = Self {
             number,
             rng,
@@ -49,6 +51,7 @@ impl Client {
             uploaded: 0,
             received: 0,
             close_sent: false,
+            hasty: false,
             fin_sent: false,
             close_seen: false,
             fin_seen: false,
@@ -71,7 +74,7 @@ impl Client {
     }
 
     /// One turn: reads, writes, and ends when it is time to.
-    pub fn step(&mut self, wire: WireId, network: &mut Network) {
+    pub(crate) fn step(&mut self, wire: WireId, network: &mut Network) {
         if self.over {
             return;
         }
@@ -136,6 +139,9 @@ impl Client {
                 }
                 Err(error) => {
                     network.note(format!("client {} fails: {error}", self.number));
+                    if self.plan.is_honest() && !self.hasty && !is_deserved(&error) {
+                        network.find(format!("client {} is wronged: {error}", self.number));
+                    }
                     self.error = Some(error);
                     self.finished = true;
                     break;
@@ -260,6 +266,7 @@ impl Client {
 
     fn close_tls(&mut self, wire: WireId, network: &mut Network) {
         if let Some(tls) = &mut self.tls {
+            self.hasty = tls.is_handshaking();
             tls.send_close_notify();
             self.close_sent = true;
         }
@@ -269,6 +276,27 @@ impl Client {
         }
         // What there is no room for now goes with the next turn.
         self.write(wire, network);
+    }
+}
+
+/// Whether a client that breaks no rule may come to this: it asked for what it does not get.
+fn is_deserved(error: &Error) -> bool {
+    use AlertDescription::{
+        AccessDenied, CertificateRequired, HandshakeFailure, InternalError, ProtocolVersion,
+        UnrecognisedName,
+    };
+    match error {
+        Error::AlertReceived(alert) => matches!(
+            alert,
+            AccessDenied
+                | CertificateRequired
+                | HandshakeFailure
+                | InternalError
+                | ProtocolVersion
+                | UnrecognisedName
+        ),
+        Error::InvalidCertificate(_) => true,
+        _ => false,
     }
 }
 

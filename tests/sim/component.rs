@@ -7,21 +7,21 @@ use crate::content::Content;
 use crate::plan::{ComponentEnd, ComponentPlan};
 
 /// One component's connection and what it has seen.
-pub struct Component {
+pub(crate) struct Component {
     /// Number of the client it serves.
-    pub client: usize,
+    pub(crate) client: usize,
     plan: ComponentPlan,
     rng: Rng,
-    pub received: usize,
-    pub written: usize,
-    pub fin_seen: bool,
-    pub fin_sent: bool,
+    pub(crate) received: usize,
+    pub(crate) written: usize,
+    pub(crate) fin_seen: bool,
+    pub(crate) fin_sent: bool,
     finished: bool,
     over: bool,
 }
 
 impl Component {
-    pub fn new(client: usize, plan: ComponentPlan, rng: Rng) -> Self {
+    pub(crate) fn new(client: usize, plan: ComponentPlan, rng: Rng) -> Self {
         Self {
             client,
             plan,
@@ -36,7 +36,7 @@ impl Component {
     }
 
     /// One turn: reads, writes, and ends when it is time to.
-    pub fn step(&mut self, wire: WireId, network: &mut Network) {
+    pub(crate) fn step(&mut self, wire: WireId, network: &mut Network) {
         if self.over {
             return;
         }

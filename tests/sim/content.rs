@@ -3,28 +3,28 @@
 
 /// One direction of one connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Content(u64);
+pub(crate) struct Content(u64);
 
 impl Content {
     /// What a client says.
-    pub const fn upload(client: usize) -> Self {
+    pub(crate) const fn upload(client: usize) -> Self {
         Self(client as u64 * 2)
     }
 
     /// What a component says of its own.
-    pub const fn download(client: usize) -> Self {
+    pub(crate) const fn download(client: usize) -> Self {
         Self(client as u64 * 2 + 1)
     }
 
     /// Bytes `from..from + len` of the stream.
-    pub fn bytes(self, from: usize, len: usize) -> Vec<u8> {
+    pub(crate) fn bytes(self, from: usize, len: usize) -> Vec<u8> {
         let first = from / BLOCK;
         let blocks = (first..(from + len).div_ceil(BLOCK)).flat_map(|block| self.block(block));
         blocks.skip(from - first * BLOCK).take(len).collect()
     }
 
     /// Whether `data` is what comes at `from`.
-    pub fn is_at(self, from: usize, data: &[u8]) -> bool {
+    pub(crate) fn is_at(self, from: usize, data: &[u8]) -> bool {
         self.bytes(from, data.len()) == data
     }
 

@@ -18,7 +18,7 @@ struct Listening {
 
 /// Generation by connection, read from the trace. A reload takes effect in the event that wakes
 /// the shard after it was sent: for the sockets that it names, and for no others.
-pub fn expected(given: &[Given], trace: &[Entry]) -> BTreeMap<WireId, u64> {
+pub(crate) fn expected(given: &[Given], trace: &[Entry]) -> BTreeMap<WireId, u64> {
     let mut reloads =
         given.iter().filter_map(|given| Some((given.position, given.serves.as_ref()?)));
     let mut next = reloads.next();

@@ -7,7 +7,7 @@ use tlsgate::conn::outcome::Stage;
 use tlsgate::engine::sim::LATE;
 use tlsgate::engine::sim::network::WireId;
 use tlsgate::engine::sim::trace::{Standing, What};
-use tlsgate::engine::{Operation, Side, SocketId};
+use tlsgate::engine::{CloseMode, Operation, Side, SocketId};
 use tlsgate::shard::wheel::TICK;
 use tlsgate::time::Time;
 
@@ -17,33 +17,36 @@ use crate::run::{Finish, Run};
 
 /// What happened to one connection.
 #[derive(Clone, Debug)]
-pub struct Life {
-    pub wire: WireId,
-    pub accepted: Time,
+pub(crate) struct Life {
+    pub(crate) wire: WireId,
+    pub(crate) accepted: Time,
     /// When bytes moved, or the upstream was connected.
     activity: Vec<Time>,
     /// When the gateway could first know that a direction had ended.
-    pub half_closed: Option<Time>,
+    pub(crate) half_closed: Option<Time>,
     /// When the last endpoint was dialled.
-    pub dialled: Option<Time>,
+    pub(crate) dialled: Option<Time>,
     /// The dialling that is under way, and the longest there was.
     dialling: Option<Time>,
     longest_dial: Duration,
     /// The kernel gave up on an endpoint.
-    pub dial_timed_out: bool,
+    pub(crate) dial_timed_out: bool,
     /// When the downstream was asked to close, and the last send on it ended.
     closed: Option<Time>,
     last_sent: Option<Time>,
+    /// It was reset with bytes owed to a peer that had not failed.
+    cut_short: bool,
+    down_failed: bool,
     /// What both sockets were at when each was asked to close.
-    pub at_close: [Option<[Standing; 2]>; 2],
+    pub(crate) at_close: [Option<[Standing; 2]>; 2],
     /// Bytes that the upstream's socket was given to send.
-    pub sent_up: u64,
+    pub(crate) sent_up: u64,
 }
 
 /// All lives and their ends.
-pub struct Told<'a> {
-    pub lives: Vec<(Life, &'a Finish)>,
-    pub findings: Vec<String>,
+pub(crate) struct Told<'a> {
+    pub(crate) lives: Vec<(Life, &'a Finish)>,
+    pub(crate) findings: Vec<String>,
 }
 
 impl Life {
@@ -59,13 +62,15 @@ impl Life {
             dial_timed_out: false,
             closed: None,
             last_sent: None,
+            cut_short: false,
+            down_failed: false,
             at_close: [None, None],
             sent_up: 0,
         }
     }
 
     /// The last time that bytes moved before `time`.
-    pub fn last_activity_before(&self, time: Time) -> Time {
+    pub(crate) fn last_activity_before(&self, time: Time) -> Time {
         self.activity.iter().copied().filter(|at| *at < time).max().unwrap_or(self.accepted)
     }
 
@@ -75,7 +80,7 @@ impl Life {
 }
 
 /// Reads the trace of a run.
-pub fn tell<'a>(given: &[Given], run: &'a Run) -> Told<'a> {
+pub(crate) fn tell<'a>(given: &[Given], run: &'a Run) -> Told<'a> {
     let mut teller = Teller {
         slack: TICK + LATE + longest_turn(run) * 2,
         cut: cut(given, run),
@@ -160,7 +165,10 @@ impl Teller {
             What::DoSend { socket, len } if socket.side == Side::Upstream => {
                 self.with(*socket, |life| life.sent_up += *len as u64);
             }
-            What::DoClose { socket, standing, .. } => {
+            What::GotFailed { socket, .. } if socket.side == Side::Downstream => {
+                self.with(*socket, |life| life.down_failed = true);
+            }
+            What::DoClose { socket, standing, how } => {
                 if socket.side == Side::Upstream {
                     self.end_dialling(*socket, at);
                 }
@@ -168,6 +176,8 @@ impl Teller {
                     life.at_close[usize::from(socket.side == Side::Upstream)] = Some(*standing);
                     if socket.side == Side::Downstream {
                         life.closed = Some(at);
+                        let owed = standing[0].sending && !life.down_failed;
+                        life.cut_short = owed && *how == CloseMode::Reset;
                     }
                 });
             }
@@ -220,6 +230,10 @@ impl Teller {
         }
         let Some(closed) = life.closed else { return };
         let since = life.last_sent.map_or(ended, |sent| sent.max(ended));
+        if life.cut_short && closed > ended && closed < since + LINGER {
+            let early = since + LINGER - closed;
+            self.findings.push(format!("cut {early:?} before its time: {outcome:?}"));
+        }
         if closed > since + LINGER + self.slack {
             let late = closed - since;
             self.findings.push(format!("lingered for {late:?}: {outcome:?}"));

@@ -4,8 +4,6 @@
 //! A seed says everything. `TLSGATE_SIM_SEED=0x2a cargo test --test sim replay -- --nocapture` runs
 //! one and prints its trace. `TLSGATE_FULL=1` runs ten thousand.
 
-#![allow(unreachable_pub, reason = "the modules of a test are nobody's interface")]
-
 mod bug;
 mod campaign;
 mod checks;

@@ -22,7 +22,7 @@ use crate::plan::{Configuration, DialPlan, Order, Plan};
 use crate::policies::Policies;
 
 /// Peers, components, and the main thread.
-pub struct World {
+pub(crate) struct World {
     plan: Plan,
     rng: Rng,
     policies: Policies,
@@ -31,26 +31,26 @@ pub struct World {
     bound_ever: u64,
     others: Others,
     /// Orders that were given.
-    pub given: Vec<Given>,
+    pub(crate) given: Vec<Given>,
     /// By number; `None` before it comes and when it was refused.
-    pub clients: Vec<Option<Client>>,
+    pub(crate) clients: Vec<Option<Client>>,
     /// In the order in which they were dialled.
-    pub components: Vec<Component>,
+    pub(crate) components: Vec<Component>,
     /// How often a component of each client was dialled.
     dialled: Vec<usize>,
     ends: BTreeMap<WireId, End>,
 }
 
 /// An order that was given.
-pub struct Given {
-    pub at: Time,
+pub(crate) struct Given {
+    pub(crate) at: Time,
     /// Entries of the trace before it.
-    pub position: usize,
-    pub order: Order,
+    pub(crate) position: usize,
+    pub(crate) order: Order,
     /// Of a reload: the sockets that it names.
-    pub serves: Option<Vec<Port>>,
+    pub(crate) serves: Option<Vec<Port>>,
     /// Of a reload: where the shard answers.
-    pub done: Option<Receiver<Vec<BoundId>>>,
+    pub(crate) done: Option<Receiver<Vec<BoundId>>>,
 }
 
 /// A listening socket of the gateway.
@@ -62,21 +62,21 @@ struct Bound {
 }
 
 /// What a configuration listens on.
-pub struct Bindings {
+pub(crate) struct Bindings {
     /// Sockets that were not there before.
-    pub open: Vec<(BoundId, Socket)>,
+    pub(crate) open: Vec<(BoundId, Socket)>,
     /// All sockets, and the positions of their listeners.
-    pub serves: Vec<(BoundId, usize)>,
+    pub(crate) serves: Vec<(BoundId, usize)>,
 }
 
 /// What the shard shares with other threads.
-pub struct Others {
-    pub commands: SyncSender<Command<Socket>>,
-    pub max_connections: u32,
+pub(crate) struct Others {
+    pub(crate) commands: SyncSender<Command<Socket>>,
+    pub(crate) max_connections: u32,
     /// Connections of all shards.
-    pub admitted: Arc<AtomicU32>,
+    pub(crate) admitted: Arc<AtomicU32>,
     /// Those that are not ours.
-    pub count: u32,
+    pub(crate) count: u32,
 }
 
 /// Who is at the far end of a wire.
@@ -87,7 +87,7 @@ enum End {
 }
 
 impl World {
-    pub fn new(
+    pub(crate) fn new(
         plan: &Plan,
         rng: Rng,
         policies: Policies,
@@ -115,7 +115,7 @@ impl World {
     }
 
     /// Number of the client whose connection this is.
-    pub fn client_on(&self, wire: WireId) -> Option<usize> {
+    pub(crate) fn client_on(&self, wire: WireId) -> Option<usize> {
         match self.ends.get(&wire) {
             Some(End::Client(number)) => Some(*number),
             _ => None,
@@ -123,7 +123,7 @@ impl World {
     }
 
     /// The component that the gateway came to speak to for a client, if it came to that.
-    pub fn component_of(&self, client: usize) -> Option<&Component> {
+    pub(crate) fn component_of(&self, client: usize) -> Option<&Component> {
         self.components.iter().rev().find(|component| component.client == client)
     }
 
@@ -144,7 +144,11 @@ impl World {
     }
 
     /// Binds what a configuration needs and is not bound yet; the rest is given up.
-    pub fn bind(&mut self, configuration: &Configuration, network: &mut Network) -> Bindings {
+    pub(crate) fn bind(
+        &mut self,
+        configuration: &Configuration,
+        network: &mut Network,
+    ) -> Bindings {
         let before = std::mem::take(&mut self.bound);
         let (mut open, mut serves) = (Vec::new(), Vec::new());
         for (position, listener) in configuration.listeners.iter().enumerate() {

@@ -10,24 +10,24 @@ use crate::tls::{ClientTls, ServerTls};
 
 /// All that a run is made of, but for what the kernel does.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The first is there at the start.
-    pub configurations: Vec<Configuration>,
-    pub clients: Vec<ClientPlan>,
+    pub(crate) configurations: Vec<Configuration>,
+    pub(crate) clients: Vec<ClientPlan>,
     /// What the main thread says, and when; the last one is a drain.
-    pub orders: Vec<(Duration, Order)>,
+    pub(crate) orders: Vec<(Duration, Order)>,
     /// Slots, and connections over all shards: the lower one is the limit.
-    pub capacity: u32,
-    pub max_connections: u32,
-    pub buffer_memory: usize,
+    pub(crate) capacity: u32,
+    pub(crate) max_connections: u32,
+    pub(crate) buffer_memory: usize,
     /// Bytes of unfinished hellos: all together, and of one source.
-    pub hellos: (usize, usize),
+    pub(crate) hellos: (usize, usize),
     /// How long sessions may be resumed.
-    pub session_lifetime: Duration,
+    pub(crate) session_lifetime: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Order {
+pub(crate) enum Order {
     Collect,
     /// Wakes the shard for nothing.
     Wake,
@@ -43,58 +43,58 @@ pub enum Order {
 }
 
 #[derive(Clone, Debug)]
-pub struct Configuration {
-    pub listeners: Vec<ListenerPlan>,
+pub(crate) struct Configuration {
+    pub(crate) listeners: Vec<ListenerPlan>,
 }
 
 #[derive(Clone, Debug)]
-pub struct ListenerPlan {
+pub(crate) struct ListenerPlan {
     /// What peers connect to, and what the listener is called by.
-    pub address: usize,
-    pub tls: ServerTls,
-    pub connect: ConnectWhen,
-    pub timeouts: Timeouts,
-    pub endpoints: usize,
+    pub(crate) address: usize,
+    pub(crate) tls: ServerTls,
+    pub(crate) connect: ConnectWhen,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) endpoints: usize,
 }
 
 /// A peer, and the component that it is going to talk to.
 #[derive(Clone, Debug)]
-pub struct ClientPlan {
-    pub start: Duration,
+pub(crate) struct ClientPlan {
+    pub(crate) start: Duration,
     /// Where it connects to.
-    pub address: usize,
+    pub(crate) address: usize,
     /// Last byte of its address: sources share a budget.
-    pub source: u8,
-    pub speech: Speech,
+    pub(crate) source: u8,
+    pub(crate) speech: Speech,
     /// Plaintext bytes it says.
-    pub upload: usize,
-    pub manner: Manner,
-    pub finish: Finish,
+    pub(crate) upload: usize,
+    pub(crate) manner: Manner,
+    pub(crate) finish: Finish,
     /// `finish` comes after so many bytes on the wire, and not after the last one.
-    pub cut: Option<usize>,
+    pub(crate) cut: Option<usize>,
     /// Byte on the wire that arrives changed.
-    pub corrupt: Option<usize>,
-    pub updates_keys: bool,
+    pub(crate) corrupt: Option<usize>,
+    pub(crate) updates_keys: bool,
     /// Goes on with nonsense after close_notify.
-    pub babbles: bool,
+    pub(crate) babbles: bool,
     /// Does not close its end when the gateway has.
-    pub stubborn: bool,
+    pub(crate) stubborn: bool,
     /// How each attempt to dial ends; the last one holds for those that follow.
-    pub dials: Vec<DialPlan>,
-    pub component: ComponentPlan,
+    pub(crate) dials: Vec<DialPlan>,
+    pub(crate) component: ComponentPlan,
 }
 
 /// How somebody reads and writes.
 #[derive(Clone, Copy, Debug)]
-pub struct Manner {
+pub(crate) struct Manner {
     /// Most bytes read, and written, before anybody else has a turn.
-    pub portion: usize,
+    pub(crate) portion: usize,
     /// Longest pause between two portions.
-    pub pace: Duration,
+    pub(crate) pace: Duration,
 }
 
 #[derive(Clone, Debug)]
-pub enum Speech {
+pub(crate) enum Speech {
     Tls {
         tls: ClientTls,
         name: &'static str,
@@ -110,7 +110,7 @@ pub enum Speech {
 
 /// How a peer ends what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finish {
+pub(crate) enum Finish {
     /// close_notify, and reads on.
     Close,
     /// close_notify, and FIN behind it.
@@ -129,27 +129,27 @@ pub enum Finish {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum DialPlan {
+pub(crate) enum DialPlan {
     Accepted(Duration),
     Failed(i32, Duration),
     Never,
 }
 
 #[derive(Clone, Debug)]
-pub struct ComponentPlan {
+pub(crate) struct ComponentPlan {
     /// Says what it hears; otherwise `download` bytes of its own.
-    pub echo: bool,
-    pub download: usize,
+    pub(crate) echo: bool,
+    pub(crate) download: usize,
     /// Speaks before it has heard anything.
-    pub eager: bool,
-    pub manner: Manner,
-    pub end: ComponentEnd,
+    pub(crate) eager: bool,
+    pub(crate) manner: Manner,
+    pub(crate) end: ComponentEnd,
     /// `end` comes after so many bytes, both ways together, and not after the last one.
-    pub cut: Option<usize>,
+    pub(crate) cut: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ComponentEnd {
+pub(crate) enum ComponentEnd {
     /// FIN, and reads on.
     Fin,
     /// FIN when it has heard the peer's.
@@ -164,8 +164,16 @@ pub enum ComponentEnd {
     Stay,
 }
 
+impl ClientPlan {
+    /// Says only what it means to; it may still stop in the middle.
+    pub(crate) fn is_honest(&self) -> bool {
+        let babbles_early = self.babbles && self.cut.is_some();
+        self.corrupt.is_none() && !babbles_early && !matches!(self.speech, Speech::Stray(_))
+    }
+}
+
 impl Plan {
-    pub fn drawn(rng: &mut Rng) -> Self {
+    pub(crate) fn drawn(rng: &mut Rng) -> Self {
         let configurations = configurations(rng);
         let spans = [Duration::from_millis(5), Duration::from_secs(3), Duration::from_secs(3600)];
         let span = *rng.pick(&spans);
@@ -387,4 +395,4 @@ fn manner(rng: &mut Rng) -> Manner {
 }
 
 /// Addresses that there may be listeners at.
-pub const ADDRESSES: usize = 3;
+pub(crate) const ADDRESSES: usize = 3;

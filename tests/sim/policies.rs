@@ -12,20 +12,20 @@ use crate::plan::{Configuration, ListenerPlan};
 use crate::tls::Maker;
 
 /// Makes policies, and remembers the telemetry index of every listener there was.
-pub struct Policies {
-    pub maker: Maker,
+pub(crate) struct Policies {
+    pub(crate) maker: Maker,
     generation: u64,
     /// Addresses by telemetry index.
     known: Vec<usize>,
 }
 
 impl Policies {
-    pub fn new(maker: Maker) -> Self {
+    pub(crate) fn new(maker: Maker) -> Self {
         Self { maker, generation: 0, known: Vec::new() }
     }
 
     /// The next generation.
-    pub fn next(&mut self, configuration: &Configuration) -> Arc<Policy> {
+    pub(crate) fn next(&mut self, configuration: &Configuration) -> Arc<Policy> {
         self.generation += 1;
         let listeners = configuration.listeners.iter().enumerate();
         let listeners = listeners.map(|(position, plan)| self.listener(position, plan)).collect();
@@ -33,7 +33,7 @@ impl Policies {
     }
 
     /// Of all listeners so far, by telemetry index.
-    pub fn names(&self) -> ListenerNames {
+    pub(crate) fn names(&self) -> ListenerNames {
         self.known.iter().map(|address| Arc::from(name(*address))).collect()
     }
 

@@ -13,12 +13,15 @@ use crate::run::Run;
 
 /// Adds to `findings` what the trace of `run` shows; true when an accept failed because a peer had
 /// left, while there was no room for others. `given` are the orders that were given.
-pub fn check(plan: &Plan, given: &[Given], run: &Run, findings: &mut Vec<String>) -> bool {
+pub(crate) fn check(plan: &Plan, given: &[Given], run: &Run, findings: &mut Vec<String>) -> bool {
     let mut aborted_when_full = false;
     let mut given = given.iter().peekable();
     let mut finishes = run.finishes.iter().peekable();
     let mut waiting: BTreeMap<WireId, Time> = BTreeMap::new();
-    let (mut open, mut others, mut resumed) = (0, 0, false);
+    let (mut open, mut others) = (0, 0);
+    // Whether the shard has paused accepting, and was resuming it in the entry before. Room that
+    // other shards have taken it does not know of before.
+    let (mut paused, mut resumed) = (false, false);
     // The last time that there was a reason to let peers wait.
     let mut full = Time::ZERO;
     for (position, entry) in run.trace.iter().enumerate() {
@@ -33,19 +36,24 @@ pub fn check(plan: &Plan, given: &[Given], run: &Run, findings: &mut Vec<String>
         if is_full {
             full = entry.at;
         }
-        if finishes.next_if(|finish| finish.position == position).is_some() {
-            open -= 1;
-        } else if is_full && resumed && !matches!(entry.what, What::DoResume { .. }) {
-            findings.push(format!("accepts at {:?} though there is no room", entry.at));
-        }
+        let resumes = matches!(entry.what, What::DoResume { .. });
+        let ends = finishes.next_if(|finish| finish.position == position).is_some();
         // What ends a connection also resumes, just before that is told.
-        resumed = matches!(entry.what, What::DoResume { .. });
+        if resumed && !resumes {
+            paused = false;
+            if is_full && !ends {
+                findings.push(format!("accepts at {:?} though there is no room", entry.at));
+            }
+        }
+        open -= u32::from(ends);
+        resumed = paused && resumes;
         match &entry.what {
             What::Queued { wire } => drop(waiting.insert(*wire, entry.at)),
             What::DoAdopt { .. } => open += 1,
+            What::DoPause { .. } => paused = true,
             What::GotAcceptFailed { errno, .. } => {
                 full = entry.at;
-                aborted_when_full |= is_full && *errno == libc::ECONNABORTED;
+                aborted_when_full |= is_full && paused && *errno == libc::ECONNABORTED;
             }
             What::GotAccepted { wire, .. } => {
                 let since = waiting.remove(wire).unwrap_or(entry.at).max(full);

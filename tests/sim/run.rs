@@ -31,38 +31,38 @@ use crate::policies::Policies;
 use crate::tls::Maker;
 
 /// What a run has shown.
-pub struct Run {
-    pub trace: Vec<Entry>,
-    pub findings: Vec<String>,
-    pub finishes: Vec<Finish>,
-    pub starvations: u64,
+pub(crate) struct Run {
+    pub(crate) trace: Vec<Entry>,
+    pub(crate) findings: Vec<String>,
+    pub(crate) finishes: Vec<Finish>,
+    pub(crate) starvations: u64,
     /// Connections that were turned away.
-    pub refused: u64,
+    pub(crate) refused: u64,
     /// Situations that it came through.
-    pub landmarks: BTreeSet<&'static str>,
+    pub(crate) landmarks: BTreeSet<&'static str>,
 }
 
 /// The end of a connection.
-pub struct Finish {
+pub(crate) struct Finish {
     /// Entries of the trace before it.
-    pub position: usize,
-    pub outcome: Outcome,
+    pub(crate) position: usize,
+    pub(crate) outcome: Outcome,
     /// What it was admitted under.
-    pub policy: Arc<ListenerPolicy>,
+    pub(crate) policy: Arc<ListenerPolicy>,
 }
 
 /// What the shard said of itself when it was done.
-pub struct Books {
-    pub counters: ShardCounters,
-    pub gauges: ShardGauges,
-    pub hello_bytes: usize,
-    pub open_connections: usize,
+pub(crate) struct Books {
+    pub(crate) counters: ShardCounters,
+    pub(crate) gauges: ShardGauges,
+    pub(crate) hello_bytes: usize,
+    pub(crate) open_connections: usize,
     /// Number of each, and its connections.
-    pub generations: Vec<(u64, u64)>,
+    pub(crate) generations: Vec<(u64, u64)>,
 }
 
 /// Runs `seed`, with `bug` built in.
-pub fn run(seed: u64, bug: Option<Bug>) -> Run {
+pub(crate) fn run(seed: u64, bug: Option<Bug>) -> Run {
     let mut rng = Rng::new(seed);
     let hostility = Hostility::drawn(&mut rng.fork());
     let plan = Plan::drawn(&mut rng.fork());

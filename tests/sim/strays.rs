@@ -3,7 +3,7 @@
 use tlsgate::engine::sim::rng::Rng;
 
 /// One of many kinds, with some bytes of it drawn.
-pub fn drawn(rng: &mut Rng) -> Vec<u8> {
+pub(crate) fn drawn(rng: &mut Rng) -> Vec<u8> {
     let noise: Vec<u8> = (0..rng.between(1, 400)).map(|_| low_byte(rng)).collect();
     match rng.below(10) {
         0 => noise,

@@ -32,33 +32,33 @@ use tlsgate::tls::resumption::{Clock, Domain, DomainId, Resumption};
 use tlsgate::tls::server_config::server_config;
 
 /// The name on the certificate.
-pub const NAME: &str = "component.example";
+pub(crate) const NAME: &str = "component.example";
 
 /// What one listener's TLS is like.
 #[derive(Clone, Copy, Debug)]
-pub struct ServerTls {
+pub(crate) struct ServerTls {
     /// Which of two certificates for the same name.
-    pub certificate: usize,
-    pub strict_sni: bool,
-    pub client_cert: ClientCert,
-    pub resumption: ResumptionMode,
-    pub min_version: TlsVersion,
-    pub max_version: TlsVersion,
+    pub(crate) certificate: usize,
+    pub(crate) strict_sni: bool,
+    pub(crate) client_cert: ClientCert,
+    pub(crate) resumption: ResumptionMode,
+    pub(crate) min_version: TlsVersion,
+    pub(crate) max_version: TlsVersion,
     /// Speaks X25519 only, so that peers who guess another group have to try again.
-    pub one_group: bool,
+    pub(crate) one_group: bool,
 }
 
 /// What a client's TLS is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientTls {
-    pub version: Option<TlsVersion>,
+pub(crate) struct ClientTls {
+    pub(crate) version: Option<TlsVersion>,
     /// Offers a share of P-256 first.
-    pub guesses_wrong: bool,
-    pub certificate: bool,
+    pub(crate) guesses_wrong: bool,
+    pub(crate) certificate: bool,
 }
 
 /// Makes the TLS of both sides for one run.
-pub struct Maker {
+pub(crate) struct Maker {
     clock: SimClock,
     resumption: Resumption,
     /// With a cache of sessions each.
@@ -67,7 +67,7 @@ pub struct Maker {
 
 impl Maker {
     /// Also makes the random numbers of this thread start from `seed`.
-    pub fn new(seed: u64, lifetime: Duration, clock: SimClock) -> Self {
+    pub(crate) fn new(seed: u64, lifetime: Duration, clock: SimClock) -> Self {
         RANDOM.with_borrow_mut(|random| *random = Rng::new(seed));
         let limits = model::Resumption {
             max_entries: 10_000,
@@ -82,7 +82,7 @@ impl Maker {
         Self { clock, resumption, clients: Vec::new() }
     }
 
-    pub fn server(&self, listener: &str, wanted: &ServerTls) -> ServerProfile {
+    pub(crate) fn server(&self, listener: &str, wanted: &ServerTls) -> ServerProfile {
         let tls = section(wanted);
         let identities = PKI.identities(wanted);
         let provider = provider(|group| !wanted.one_group || group == NamedGroup::X25519);
@@ -96,7 +96,7 @@ impl Maker {
     }
 
     /// A session of a client; clients of one kind know each other's tickets.
-    pub fn client(&mut self, wanted: ClientTls, name: &str) -> ClientConnection {
+    pub(crate) fn client(&mut self, wanted: ClientTls, name: &str) -> ClientConnection {
         let known = self.clients.iter().find(|(of, _)| *of == wanted);
         let config = match known {
             Some((_, config)) => Arc::clone(config),
@@ -227,7 +227,7 @@ static PKI: LazyLock<Pki> = LazyLock::new(|| {
 });
 
 /// Which of the two certificates this is.
-pub fn certificate_number(certificate: &CertificateDer<'_>) -> Option<usize> {
+pub(crate) fn certificate_number(certificate: &CertificateDer<'_>) -> Option<usize> {
     PKI.servers.iter().position(|server| server == certificate)
 }
 
