@@ -4,7 +4,7 @@
 //! to it meanwhile is turned away. The gateway keeps a second descriptor of each, for options that
 //! a new configuration changes, and for the process that takes over at a restart.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -30,6 +30,9 @@ pub(super) struct Listening {
 #[derive(Debug)]
 struct BoundAddress {
     listen: ListenAddress,
+    /// Which of the listeners with that address it is for: several may leave the port to the
+    /// kernel.
+    number: usize,
     /// The address it really got, as text.
     actual: String,
     sockets: Vec<BoundSocket>,
@@ -87,7 +90,10 @@ impl Listening {
             count: self.count,
             taken: Vec::new(),
         };
-        for listener in listeners.iter().filter(|listener| !self.has(&listener.listen)) {
+        for (listener, number) in numbered(listeners) {
+            if self.find(&listener.listen, number).is_some() {
+                continue;
+            }
             let key = bind::key(&listener.listen);
             let group = inherited.extract_if(.., |group| group.address == key).next();
             let bound = match group {
@@ -97,25 +103,26 @@ impl Listening {
                 }
                 None => bind::bind(listener, workers, &self.passed)?,
             };
-            change.add(listener, bound)?;
+            change.add(listener, number, bound)?;
         }
         Ok(change)
     }
 
     /// Takes over what was prepared, and lets go of what `listeners` do not name any more.
     pub(super) fn commit(&mut self, change: Change, listeners: &[Listener]) -> Assignment {
-        let wanted: HashSet<&ListenAddress> = listeners.iter().map(|one| &one.listen).collect();
+        let wanted: HashSet<_> =
+            numbered(listeners).map(|(one, number)| (&one.listen, number)).collect();
         // Before the workers close theirs: the last descriptor is what empties the accept queue.
-        self.addresses.retain(|bound| wanted.contains(&bound.listen));
-        for listener in listeners {
-            self.set_options(listener);
+        self.addresses.retain(|bound| wanted.contains(&(&bound.listen, bound.number)));
+        for (listener, number) in numbered(listeners) {
+            self.set_options(listener, number);
         }
         self.addresses.extend(change.added);
         self.count = change.count;
         let mut serves = Vec::new();
         let mut facts = Vec::new();
-        for (position, listener) in listeners.iter().enumerate() {
-            let bound = self.find(&listener.listen).expect("bound before, or just now");
+        for (position, (listener, number)) in numbered(listeners).enumerate() {
+            let bound = self.find(&listener.listen, number).expect("bound before, or just now");
             serves.extend(bound.sockets.iter().map(|socket| (socket.id, position)));
             let (name, address) = (listener.name.as_str().into(), bound.actual.clone());
             facts.push(ListenerFacts { name, address });
@@ -137,8 +144,8 @@ impl Listening {
     /// # Errors
     /// What the kernel said.
     pub(super) fn listen(&self, listeners: &[Listener]) -> Result<(), BindError> {
-        for listener in listeners {
-            let bound = self.find(&listener.listen);
+        for (listener, number) in numbered(listeners) {
+            let bound = self.find(&listener.listen, number);
             let sockets = bound.into_iter().flat_map(|bound| &bound.sockets);
             bind::listen(listener, sockets.map(|socket| socket.socket.as_ref()))?;
         }
@@ -168,17 +175,14 @@ impl Listening {
         taken.flat_map(|bound| &bound.sockets).map(|socket| socket.id).collect()
     }
 
-    fn has(&self, address: &ListenAddress) -> bool {
-        self.find(address).is_some()
-    }
-
-    fn find(&self, address: &ListenAddress) -> Option<&BoundAddress> {
-        self.addresses.iter().find(|bound| bound.listen == *address)
+    fn find(&self, address: &ListenAddress, number: usize) -> Option<&BoundAddress> {
+        let is_it = |bound: &&BoundAddress| bound.listen == *address && bound.number == number;
+        self.addresses.iter().find(is_it)
     }
 
     /// Connections that are accepted from now on inherit the options of `listener`.
-    fn set_options(&self, listener: &Listener) {
-        let Some(bound) = self.find(&listener.listen) else { return };
+    fn set_options(&self, listener: &Listener, number: usize) {
+        let Some(bound) = self.find(&listener.listen, number) else { return };
         for BoundSocket { socket, .. } in &bound.sockets {
             if let Err(error) = bind::change_tcp_options(socket, &listener.keepalive) {
                 let listener = &listener.name;
@@ -189,14 +193,14 @@ impl Listening {
 }
 
 impl Change {
-    fn add(&mut self, listener: &Listener, bound: Bound) -> Result<(), BindError> {
+    fn add(&mut self, listener: &Listener, number: usize, bound: Bound) -> Result<(), BindError> {
         let Bound { sockets, shared, address } = bound;
         let mut kept = Vec::with_capacity(sockets.len());
-        for (number, socket) in sockets.into_iter().enumerate() {
+        for (position, socket) in sockets.into_iter().enumerate() {
             let id = BoundId(self.count);
             self.count += 1;
             let workers = self.open.len();
-            let for_worker = number % workers;
+            let for_worker = position % workers;
             let whose = if shared { 0..workers } else { for_worker..for_worker + 1 };
             for worker in &mut self.open[whose] {
                 let copy = socket.try_clone().map_err(|error| bind::failure(listener, error))?;
@@ -205,9 +209,19 @@ impl Change {
             kept.push(BoundSocket { id, socket: Arc::new(socket) });
         }
         let listen = listener.listen.clone();
-        self.added.push(BoundAddress { listen, actual: address, sockets: kept });
+        self.added.push(BoundAddress { listen, number, actual: address, sockets: kept });
         Ok(())
     }
+}
+
+/// Listeners, and how many with the same address are before each.
+fn numbered(listeners: &[Listener]) -> impl Iterator<Item = (&Listener, usize)> {
+    let mut seen: HashMap<&ListenAddress, usize> = HashMap::new();
+    listeners.iter().map(move |listener| {
+        let count = seen.entry(&listener.listen).or_default();
+        *count += 1;
+        (listener, *count - 1)
+    })
 }
 
 #[cfg(test)]
@@ -221,15 +235,15 @@ mod tests {
 
     /// Listeners on these addresses.
     fn listeners(addresses: &[SocketAddr]) -> Vec<Listener> {
-        let one = |address: &SocketAddr| {
-            let name = address.port();
+        let one = |(number, address): (usize, &SocketAddr)| {
+            let name = format!("n{number}");
             format!(
                 "[[listener]]\nname = \"{name}\"\nlisten = \"{address}\"\n\
                  upstream = \"127.0.0.1:2\"\n[listener.tls]\ncertificate = \"a\"\n\
                  certificate_key = \"b\"\n"
             )
         };
-        let text: String = addresses.iter().map(one).collect();
+        let text: String = addresses.iter().enumerate().map(one).collect();
         let config = crate::config::parse("a.toml", &text);
         config.unwrap_or_else(|diagnostics| panic!("{diagnostics}")).listeners
     }
@@ -267,6 +281,22 @@ mod tests {
         // What the gateway keeps does not hold open what the workers have closed.
         drop(first.open);
         assert!(!is_open(a) && is_open(b) && is_open(c));
+    }
+
+    #[test]
+    fn listeners_that_leave_the_port_to_the_kernel_have_one_each() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let three = listeners(&[any, any, any]);
+        let mut listening = Listening::default();
+        let change = listening.prepare(&three, 1, Vec::new()).expect("free ports");
+        let first = listening.commit(change, &three);
+        let ports: HashSet<&str> = first.facts.iter().map(|facts| facts.address.as_str()).collect();
+        assert_eq!((ports.len(), first.serves.len()), (3, 3));
+        let two = &three[..2];
+        let change = listening.prepare(two, 1, Vec::new()).expect("nothing to bind");
+        let second = listening.commit(change, two);
+        assert_eq!(second.facts, first.facts[..2]);
+        assert_eq!(second.serves, first.serves[..2].into());
     }
 
     /// What `listening` has, as a successor gets it.
