@@ -1,12 +1,13 @@
 //! Listening sockets: one per worker for TCP, shared by all for unix and inherited ones.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
@@ -25,6 +26,27 @@ pub(super) struct Bound {
     pub shared: bool,
     /// The address it really got, as text.
     pub address: String,
+    /// The file that was made for it, if it is a unix socket.
+    pub file: Option<SocketFile>,
+}
+
+/// The file of a unix socket, removed when this is dropped before it was kept.
+#[derive(Debug)]
+pub(super) struct SocketFile(Option<PathBuf>);
+
+impl SocketFile {
+    pub(super) fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // Left behind, it is found stale the next time.
+            let _left = fs::remove_file(path);
+        }
+    }
 }
 
 /// Why a listener could not be bound.
@@ -32,12 +54,15 @@ pub(super) struct Bound {
 #[error("listener {listener}: cannot listen on {address}: {error}{hint}")]
 pub struct BindError {
     pub listener: String,
+    /// 1-based line of the configuration that names the address.
+    pub line: usize,
     pub address: String,
     pub error: io::Error,
     pub hint: &'static str,
 }
 
-/// Binds `listener` for `workers` workers. `passed` is what systemd passed.
+/// Binds `listener` for `workers` workers. `passed` is what systemd passed, and `ours` are ports
+/// that this process listens on already, at other addresses.
 ///
 /// # Errors
 /// What the kernel said, and what to do about it.
@@ -45,8 +70,13 @@ pub(super) fn bind(
     listener: &Listener,
     workers: usize,
     passed: &Activation,
+    ours: &HashSet<u16>,
 ) -> Result<Bound, BindError> {
     let bound = match &listener.listen {
+        // The kernel would say that it is taken: by us.
+        ListenAddress::Tcp(address) if ours.contains(&address.port()) => {
+            bind_tcp(listener, *address, workers)
+        }
         ListenAddress::Tcp(address) => {
             free_port(*address).and_then(|()| bind_tcp(listener, *address, workers))
         }
@@ -100,10 +130,17 @@ pub(super) fn key(address: &ListenAddress) -> Vec<u8> {
     }
 }
 
+/// The port that a socket is bound to; `None` for unix sockets.
+pub(super) fn port(socket: &OwnedFd) -> Option<u16> {
+    let address = SockRef::from(socket).local_addr().ok()?;
+    address.as_socket().map(|address| address.port())
+}
+
 /// `error` as what happened to `listener`.
 pub(super) fn failure(listener: &Listener, error: io::Error) -> BindError {
     BindError {
         listener: listener.name.clone(),
+        line: listener.listen_line,
         address: describe(&listener.listen),
         hint: hint(&error),
         error,
@@ -130,7 +167,7 @@ fn bind_tcp(listener: &Listener, address: SocketAddr, workers: usize) -> io::Res
     }
     let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
     sockets.iter().try_for_each(|socket| SockRef::from(socket).listen(backlog))?;
-    Ok(Bound { sockets, shared: false, address: address.to_string() })
+    Ok(Bound { sockets, shared: false, address: address.to_string(), file: None })
 }
 
 /// A bound socket that does not listen.
@@ -168,7 +205,7 @@ fn try_adopt(listener: &Listener, workers: usize, mut sockets: Vec<OwnedFd>) -> 
             address.to_string()
         }
     };
-    Ok(Bound { sockets, shared, address })
+    Ok(Bound { sockets, shared, address, file: None })
 }
 
 /// As [`set_tcp_options`], on a socket that may have had others. Unix sockets have none.
@@ -214,9 +251,10 @@ fn bind_unix(listener: &Listener, path: &Path) -> io::Result<Bound> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
+    let file = Some(SocketFile(Some(path.to_owned())));
     socket.listen(i32::try_from(listener.backlog).unwrap_or(i32::MAX))?;
     let address = describe(&listener.listen);
-    Ok(Bound { sockets: vec![socket.into()], shared: true, address })
+    Ok(Bound { sockets: vec![socket.into()], shared: true, address, file })
 }
 
 /// Removes a socket file that nobody listens on any more.
@@ -239,7 +277,7 @@ fn inherit(listener: &Listener, descriptors: &[i32]) -> io::Result<Bound> {
         change_tcp_options(socket, &listener.keepalive)?;
     }
     let address = actual(listener, &sockets)?;
-    Ok(Bound { sockets, shared: true, address })
+    Ok(Bound { sockets, shared: true, address, file: None })
 }
 
 /// The descriptors that systemd passed under that name.

@@ -30,6 +30,15 @@ pub struct Compiled {
     pub warnings: Vec<String>,
 }
 
+/// Where upstreams' addresses come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// Names are looked up.
+    Fresh,
+    /// Those of the policy that runs, which was compiled from the same configuration.
+    Kept,
+}
+
 /// Compiles `config`, which was read from `file_name`, to follow what `standing` ran before.
 /// `now` is Unix time in seconds.
 ///
@@ -39,6 +48,7 @@ pub fn compile(
     file_name: &str,
     config: &Config,
     standing: &Standing,
+    addresses: Addresses,
     now: i64,
 ) -> Result<Compiled, Diagnostics> {
     let Some((names, indexes)) = standing.names_with(&config.listeners) else {
@@ -47,8 +57,9 @@ pub fn compile(
     let mut compiled = Compiler {
         file_name,
         now,
-        generation: standing.generation + 1,
+        generation: standing.generation() + 1,
         indexes,
+        kept: standing.policy.as_deref().filter(|_| addresses == Addresses::Kept),
         standing,
         listeners: Vec::new(),
         certificates: Vec::new(),
@@ -110,6 +121,8 @@ struct Compiler<'a> {
     /// Of every listener in telemetry, by name.
     indexes: HashMap<Arc<str>, usize>,
     standing: &'a Standing,
+    /// Whose upstreams' addresses are still good.
+    kept: Option<&'a Policy>,
     listeners: Vec<Arc<ListenerPolicy>>,
     certificates: Vec<CertificateFacts>,
     warnings: Vec<String>,
@@ -120,7 +133,8 @@ impl Compiler<'_> {
     fn listener(&mut self, position: usize, listener: &Listener) {
         let name: Arc<str> = listener.name.as_str().into();
         let index = self.indexes[&name];
-        let upstreams = self.upstreams(listener);
+        let kept = self.kept.map(|policy| policy.listeners[position].upstreams.clone());
+        let upstreams = kept.unwrap_or_else(|| self.upstreams(listener));
         let Some(tls) = self.tls(listener, &name) else { return };
         self.listeners.push(Arc::new(ListenerPolicy {
             generation: self.generation,

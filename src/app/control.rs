@@ -4,12 +4,12 @@
 //! else but root can use it. Requests are served one after the other, by a thread of its own.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
@@ -140,11 +140,9 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 fn serve(mut stream: UnixStream, orders: &SyncSender<Order>) -> io::Result<()> {
-    stream.set_read_timeout(Some(REQUEST))?;
     stream.set_write_timeout(Some(REQUEST))?;
-    let mut line = String::new();
-    BufReader::new((&stream).take(LONGEST_REQUEST)).read_line(&mut line)?;
-    let response = match serde_json::from_str(&line) {
+    let line = read_line(&stream)?;
+    let response = match serde_json::from_slice(&line) {
         Ok(Request::Reload) => reload(orders),
         Err(error) => {
             Response::Refused { error: format!("not a request: {error}; there is \"reload\"") }
@@ -153,6 +151,25 @@ fn serve(mut stream: UnixStream, orders: &SyncSender<Order>) -> io::Result<()> {
     let mut answer = serde_json::to_vec(&response)?;
     answer.push(b'\n');
     stream.write_all(&answer)
+}
+
+/// What the peer says in time, up to the end of a line.
+#[expect(clippy::disallowed_methods, reason = "an edge: how long a peer is waited for")]
+fn read_line(mut stream: &UnixStream) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + REQUEST;
+    let (mut line, mut part) = (Vec::new(), [0; 512]);
+    while !line.contains(&b'\n') && line.len() < LONGEST_REQUEST {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut part)? {
+            0 => break,
+            length => line.extend_from_slice(&part[..length]),
+        }
+    }
+    Ok(line)
 }
 
 fn reload(orders: &SyncSender<Order>) -> Response {
@@ -172,7 +189,7 @@ const REQUEST: Duration = Duration::from_secs(1);
 /// How long an answer may take: certificates are read and names looked up meanwhile.
 const ANSWER: Duration = Duration::from_secs(60);
 /// Bytes.
-const LONGEST_REQUEST: u64 = 4 * 1024;
+const LONGEST_REQUEST: usize = 4 * 1024;
 /// Bytes: a thousand mistakes in a configuration, with their hints.
 const LONGEST_ANSWER: u64 = 4 * 1024 * 1024;
 const BACKLOG: i32 = 16;

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::bind::{self, BindError, Bound};
+use super::bind::{self, BindError, Bound, SocketFile};
 use crate::config::model::{ListenAddress, Listener};
 use crate::engine::socket;
 use crate::handover::{Group, InheritedGroup, Purpose};
@@ -54,6 +54,8 @@ pub(super) struct Change {
     count: u64,
     /// Numbers of the groups of a predecessor's sockets that are among them.
     pub(super) taken: Vec<u32>,
+    /// Of unix sockets; removed again when this comes to nothing.
+    files: Vec<SocketFile>,
 }
 
 /// What workers are to be told about a change.
@@ -89,7 +91,12 @@ impl Listening {
             open: (0..workers).map(|_| Vec::new()).collect(),
             count: self.count,
             taken: Vec::new(),
+            files: Vec::new(),
         };
+        let ours = self.addresses.iter().flat_map(|bound| &bound.sockets);
+        let ours = ours.map(|socket| socket.socket.as_ref());
+        let theirs = inherited.iter().flat_map(|group| &group.sockets);
+        let ports: HashSet<u16> = ours.chain(theirs).filter_map(bind::port).collect();
         for (listener, number) in numbered(listeners) {
             if self.find(&listener.listen, number).is_some() {
                 continue;
@@ -101,7 +108,7 @@ impl Listening {
                     change.taken.push(group.number);
                     bind::adopt(listener, workers, group.sockets)?
                 }
-                None => bind::bind(listener, workers, &self.passed)?,
+                None => bind::bind(listener, workers, &self.passed, &ports)?,
             };
             change.add(listener, number, bound)?;
         }
@@ -118,6 +125,7 @@ impl Listening {
             self.set_options(listener, number);
         }
         self.addresses.extend(change.added);
+        change.files.into_iter().for_each(SocketFile::keep);
         self.count = change.count;
         let mut serves = Vec::new();
         let mut facts = Vec::new();
@@ -194,7 +202,8 @@ impl Listening {
 
 impl Change {
     fn add(&mut self, listener: &Listener, number: usize, bound: Bound) -> Result<(), BindError> {
-        let Bound { sockets, shared, address } = bound;
+        let Bound { sockets, shared, address, file } = bound;
+        self.files.extend(file);
         let mut kept = Vec::with_capacity(sockets.len());
         for (position, socket) in sockets.into_iter().enumerate() {
             let id = BoundId(self.count);

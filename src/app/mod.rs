@@ -28,9 +28,10 @@ use crate::shard::mailbox::{BoundId, Command};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::{Aggregator, AggregatorHandle, ListenerFacts};
 pub use bind::BindError;
-pub use compile::{Compiled, compile};
+pub use compile::{Addresses, Compiled, compile};
 use control::Control;
 use listening::Listening;
+use reload::Unfollowed;
 pub use reload::{ReloadError, Reloaded};
 pub use standing::Standing;
 pub use start::Prepared;
@@ -62,6 +63,7 @@ pub struct Gateway {
     chosen: Chosen,
     draining: bool,
     control: Option<Control>,
+    unfollowed: Option<Unfollowed>,
     /// A restart that is under way.
     hand_over: Option<HandOver>,
     // Dropped in this order: readers before what they read.
@@ -113,7 +115,8 @@ pub fn load(file: &Path) -> Result<Loaded, StartError> {
     let (name, config) = read(file)?;
     let standing = Standing::new(&config)?;
     let stamps = Stamps::of(&config);
-    let compiled = compile(&name, &config, &standing, unix_now()).map_err(StartError::Config)?;
+    let compiled = compile(&name, &config, &standing, Addresses::Fresh, unix_now())
+        .map_err(StartError::Config)?;
     Ok(Loaded { file: file.to_owned(), config, compiled, standing, stamps })
 }
 
@@ -155,7 +158,8 @@ impl Gateway {
 
     fn drain_workers(&self, patience: Duration, left: &Arc<[BoundId]>) {
         for worker in &self.workers {
-            worker.send(Command::Drain { patience, left: Arc::clone(left) });
+            // One that has ended needs no telling, and so many orders wait for no other.
+            let _ended = worker.send(Command::Drain { patience, left: Arc::clone(left) });
         }
     }
 
@@ -163,7 +167,7 @@ impl Gateway {
     pub fn stop(&mut self) {
         self.close_listeners();
         for worker in &self.workers {
-            worker.send(Command::Stop);
+            let _ended = worker.send(Command::Stop);
         }
     }
 

@@ -1,17 +1,18 @@
 //! A new configuration in a running gateway: checked as a whole, then swapped in every worker in
 //! one step each. Whatever goes wrong before that leaves everything as it was.
 
+use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use super::listening::Assignment;
 use super::watch::Stamps;
-use super::{Gateway, StartError, compile, read, unix_now};
-use crate::config::{Config, needs_restart};
+use super::{Addresses, BindError, Gateway, StartError, compile, read, unix_now};
+use crate::config::{Config, Diagnostic, Diagnostics, needs_restart};
 use crate::policy::Policy;
-use crate::shard::mailbox::{Command, Reload};
-use crate::telemetry::ListenerNames;
+use crate::shard::mailbox::{BoundId, Command, Reload};
+use crate::telemetry::{AccessLog, ListenerNames};
 
 /// What a new configuration changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Reloaded {
 pub enum ReloadError {
     #[error("{0}")]
     Start(#[from] StartError),
+    #[error("a worker has not taken the last configuration yet: see /healthz")]
+    Unfollowed,
     #[error("the gateway is going down")]
     Draining,
     #[error("a restart is under way: the new process has read the file already")]
@@ -52,34 +55,45 @@ impl Gateway {
         tracing::info!(file = %changed.display(), "a file has changed: reading certificates and secrets again");
         self.stamps = Stamps::of(&self.config);
         let name = self.file.display().to_string();
-        let result = self.take(&name, self.config.clone());
+        let result = self.take(&name, self.config.clone(), Addresses::Kept);
         self.tell(&result);
     }
 
     fn try_reload(&mut self) -> Result<Reloaded, ReloadError> {
         let (name, config) = read(&self.file)?;
-        self.take(&name, config)
+        self.take(&name, config, Addresses::Fresh)
     }
 
-    fn take(&mut self, name: &str, config: Config) -> Result<Reloaded, ReloadError> {
+    fn take(
+        &mut self,
+        name: &str,
+        config: Config,
+        addresses: Addresses,
+    ) -> Result<Reloaded, ReloadError> {
         if self.draining {
             return Err(ReloadError::Draining);
         }
         if self.hand_over.is_some() {
             return Err(ReloadError::Restarting);
         }
+        if !self.is_followed() {
+            return Err(ReloadError::Unfollowed);
+        }
         let stamps = Stamps::of(&config);
-        let mut compiled =
-            compile(name, &config, &self.standing, unix_now()).map_err(StartError::Config)?;
+        let compiled = compile(name, &config, &self.standing, addresses, unix_now());
+        let mut compiled = compiled.map_err(StartError::Config)?;
         let listeners = &config.listeners;
         let change = self.listening.prepare(listeners, self.workers.len(), Vec::new());
-        let change = change.map_err(StartError::Bind)?;
-        if config.log.access != self.config.log.access {
-            self.access.retarget(&config.log.access).map_err(StartError::AccessLog)?;
-        }
+        let change = change.map_err(|error| cannot_listen(name, &error))?;
+        let access = &config.log.access;
+        let target = (*access != self.config.log.access).then(|| AccessLog::open(access));
+        let target = target.transpose().map_err(|error| cannot_write(name, &config, &error))?;
         let (secrets, lifetime) = (compiled.secrets.take(), config.resumption.lifetime);
         self.standing.resumption.set(secrets, lifetime).map_err(StartError::TicketKeys)?;
         // Nothing can fail from here on.
+        if let Some(target) = target {
+            self.access.retarget(target);
+        }
         let mut assignment = self.listening.commit(change, listeners);
         let mut warnings = std::mem::take(&mut compiled.warnings);
         warnings.extend(needs_restart(&self.config, &config));
@@ -88,7 +102,7 @@ impl Gateway {
         self.status.set_running(compiled, assignment.facts);
         self.config = self.config.with_reloadable(config);
         self.stamps = stamps;
-        Ok(Reloaded { generation: self.standing.generation, warnings })
+        Ok(Reloaded { generation: self.standing.generation(), warnings })
     }
 
     /// Gives every worker the new policy and waits until all follow it.
@@ -99,9 +113,11 @@ impl Gateway {
         names: &ListenerNames,
         assignment: &mut Assignment,
     ) -> Option<String> {
-        let (done, followed) = sync_channel(self.workers.len());
+        let (done, answers) = sync_channel(self.workers.len());
+        let mut missing = self.workers.len();
         for (worker, open) in self.workers.iter().zip(std::mem::take(&mut assignment.open)) {
-            worker.send(Command::Reload(Box::new(Reload {
+            // A worker whose mailbox is full has been stuck for long, and never answers.
+            let _taken = worker.send(Command::Reload(Box::new(Reload {
                 policy: Arc::clone(policy),
                 names: Arc::clone(names),
                 open,
@@ -110,20 +126,34 @@ impl Gateway {
             })));
         }
         drop(done);
-        let mut failed = Vec::new();
-        for answered in 0..self.workers.len() {
-            match followed.recv_timeout(PATIENCE) {
-                Ok(sockets) => failed.extend(sockets),
+        let mut failed = 0;
+        while missing > 0 {
+            match answers.recv_timeout(PATIENCE) {
+                Ok(sockets) => {
+                    missing -= 1;
+                    failed += sockets.len();
+                    self.listening.close(&sockets);
+                }
                 Err(_) => {
-                    let late = self.workers.len() - answered;
-                    return Some(format!("{late} worker(s) do not answer: see /healthz"));
+                    self.unfollowed = Some(Unfollowed { answers, missing });
+                    return Some(format!("{missing} worker(s) do not answer: see /healthz"));
                 }
             }
         }
-        // Nobody would ever accept what the kernel puts into their queues.
-        self.listening.close(&failed);
-        let count = failed.len();
-        (count > 0).then(|| format!("{count} listening socket(s) could not be watched, and closed"))
+        (failed > 0)
+            .then(|| format!("{failed} listening socket(s) could not be watched, and closed"))
+    }
+
+    /// Whether every worker has taken the last configuration.
+    fn is_followed(&mut self) -> bool {
+        let Some(mut unfollowed) = self.unfollowed.take() else { return true };
+        for sockets in unfollowed.answers.try_iter() {
+            unfollowed.missing -= 1;
+            self.listening.close(&sockets);
+        }
+        let is_followed = unfollowed.missing == 0;
+        self.unfollowed = (!is_followed).then_some(unfollowed);
+        is_followed
     }
 
     fn tell(&self, result: &Result<Reloaded, ReloadError>) {
@@ -138,11 +168,54 @@ impl Gateway {
                 self.status.count_refused(&error.to_string());
                 tracing::error!(
                     "configuration refused, generation {} runs on:\n{error}",
-                    self.standing.generation
+                    self.standing.generation()
                 );
             }
         }
     }
+}
+
+/// Answers to a configuration that are still to come. They bring the sockets that nobody listens
+/// on, which must then be closed: the kernel would go on filling their queues.
+#[derive(Debug)]
+pub(super) struct Unfollowed {
+    answers: Receiver<Vec<BoundId>>,
+    missing: usize,
+}
+
+/// As `tlsgate check` tells mistakes: with file and line.
+fn cannot_listen(file: &str, error: &BindError) -> StartError {
+    let BindError { listener, line, error, hint, .. } = error;
+    let key = format!("listener[{listener}].listen");
+    refused(file, *line, key, "cannot be listened on", error, hint)
+}
+
+fn cannot_write(file: &str, config: &Config, error: &io::Error) -> StartError {
+    let hint = "Check the path, and that the user that tlsgate runs as may write there.";
+    let line = config.log.access_line;
+    refused(file, line, "log.access".to_owned(), "cannot be written", error, hint)
+}
+
+fn refused(
+    file: &str,
+    line: usize,
+    key: String,
+    message: &str,
+    error: &io::Error,
+    hint: &str,
+) -> StartError {
+    let mut diagnostics = Diagnostics::default();
+    diagnostics.push(Diagnostic {
+        file: file.to_owned(),
+        line,
+        column: 1,
+        key,
+        message: message.to_owned(),
+        found: error.to_string(),
+        allowed: String::new(),
+        hint: hint.to_owned(),
+    });
+    StartError::Config(diagnostics)
 }
 
 /// A worker takes a command between two turns, and a turn takes milliseconds.

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::compile::Compiled;
+use super::unix_now;
 use crate::config::Config;
 use crate::config::model::Listener;
+use crate::policy::Policy;
 use crate::telemetry::ListenerNames;
 use crate::tls::resumption::{Clock, Resumption};
 
@@ -15,8 +17,8 @@ pub struct Standing {
     pub resumption: Resumption,
     /// Every listener that there has been, by its index in telemetry.
     pub names: ListenerNames,
-    /// Of the configuration that runs; 0 before the first.
-    pub generation: u64,
+    /// What the configuration that runs was compiled to; none before the first.
+    pub policy: Option<Arc<Policy>>,
 }
 
 impl Standing {
@@ -25,14 +27,20 @@ impl Standing {
     /// # Errors
     /// When the system has no random numbers.
     pub fn new(config: &Config) -> Result<Self, rustls::Error> {
-        let resumption = Resumption::new(&config.resumption, Clock::system())?;
-        Ok(Self { resumption, names: ListenerNames::default(), generation: 0 })
+        let clock = Clock::new(|| u64::try_from(unix_now()).unwrap_or_default());
+        let resumption = Resumption::new(&config.resumption, clock)?;
+        Ok(Self { resumption, names: ListenerNames::default(), policy: None })
+    }
+
+    /// Generation of the configuration that runs; 0 before the first.
+    pub fn generation(&self) -> u64 {
+        self.policy.as_ref().map_or(0, |policy| policy.generation)
     }
 
     /// A configuration that was compiled to follow this runs now.
     pub(super) fn follow(&mut self, compiled: &Compiled) {
         self.names = Arc::clone(&compiled.names);
-        self.generation = compiled.policy.generation;
+        self.policy = Some(Arc::clone(&compiled.policy));
     }
 
     /// The names, with those of `listeners` that are new, and the index of each; `None` when there

@@ -105,6 +105,7 @@ impl Prepared {
             chosen,
             draining: false,
             control: None,
+            unfollowed: None,
             hand_over: None,
             admin: None,
             aggregator,

@@ -17,6 +17,8 @@ struct Stamp {
     inode: u64,
     size: u64,
     modified: (i64, i64),
+    /// Also when its owner or mode changed.
+    changed: (i64, i64),
 }
 
 impl Stamps {
@@ -50,6 +52,7 @@ impl Stamp {
             inode: metadata.ino(),
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
     }
 }
@@ -72,7 +75,7 @@ mod tests {
             fs::write(path(name), name).expect("a writable directory");
         }
         std::os::unix::fs::symlink(path("cert-1"), path("cert")).expect("a link");
-        let changes: [(&str, &dyn Fn()); 5] = [
+        let changes: [(&str, &dyn Fn()); 6] = [
             ("secret", &|| fs::write(path("secret"), "another secret").expect("written")),
             ("key", &|| fs::write(path("key"), "longer than before").expect("written")),
             ("ca", &|| {
@@ -82,6 +85,10 @@ mod tests {
             ("cert", &|| {
                 std::os::unix::fs::symlink(path("cert-2"), path("link")).expect("a link");
                 fs::rename(path("link"), path("cert")).expect("turned");
+            }),
+            ("key", &|| {
+                let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+                fs::set_permissions(path("key"), private).expect("ours");
             }),
             ("key", &|| fs::remove_file(path("key")).expect("removed")),
         ];

@@ -81,7 +81,8 @@ pub(super) fn start(plan: &Plan, count: usize) -> io::Result<Vec<Worker>> {
             Ok(waker) => Worker { address: Address::new(commands, waker), thread },
             Err(_never_ready) => {
                 for worker in &workers {
-                    worker.address.send(Command::Stop);
+                    // Fails only when it has ended.
+                    let _ended = worker.address.send(Command::Stop);
                 }
                 return Err(failure(thread));
             }

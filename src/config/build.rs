@@ -62,6 +62,7 @@ fn log(section: &Section) -> Option<Log> {
         level: section.get("level")?,
         format: section.get("format")?,
         access: section.get("access")?,
+        access_line: line_of(section, "access"),
     })
 }
 
@@ -86,6 +87,7 @@ fn listener(section: &Section) -> Option<Listener> {
     Some(Listener {
         name: section.get("name")?,
         listen: section.get("listen")?,
+        listen_line: line_of(section, "listen"),
         backlog: section.get("backlog")?,
         upstreams: section.get("upstream")?,
         upstream_line: line_of(section, "upstream"),

@@ -60,6 +60,8 @@ pub struct Log {
     pub level: LogLevel,
     pub format: LogFormat,
     pub access: AccessLog,
+    /// 1-based line that says so; 0 for the default.
+    pub access_line: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +106,8 @@ pub struct Listener {
     /// Unique; names the listener in logs and metrics.
     pub name: String,
     pub listen: ListenAddress,
+    /// 1-based line that names it.
+    pub listen_line: usize,
     /// Accept queue length per worker (the kernel caps it at net.core.somaxconn).
     pub backlog: u32,
     /// Tried in turn; at least one.

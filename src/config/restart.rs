@@ -56,7 +56,7 @@ impl Config {
                 ..self.gateway.clone()
             },
             admin: self.admin.clone(),
-            log: Log { level: wanted.log.level, access: wanted.log.access, ..self.log.clone() },
+            log: Log { format: self.log.format, ..wanted.log },
             resumption: Resumption {
                 max_entries: self.resumption.max_entries,
                 max_bytes: self.resumption.max_bytes,

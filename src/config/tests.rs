@@ -27,11 +27,14 @@ workers = 4
 engine = "epoll"
 max_connections = 50_000
 drain_timeout = "0s"
+certificate_watch = "1m"
+restart_timeout = "10s"
 buffer_memory = 0x1000_0000
 hello_memory = "128KiB"
 hello_memory_per_source = "64KiB"
 [admin]
 listen = "off"
+control = "control.sock"
 [log]
 level = "debug"
 format = "json"
@@ -105,35 +108,39 @@ fn every_option_reaches_the_model() {
         engine: EngineChoice::Epoll,
         max_connections: Some(50_000),
         drain_timeout: Duration::ZERO,
-        certificate_watch: None,
-        restart_timeout: Duration::from_secs(60),
+        certificate_watch: Some(Duration::from_secs(60)),
+        restart_timeout: Duration::from_secs(10),
         buffer_memory: 256 << 20,
         hello_memory: 128 << 10,
         hello_memory_per_source: 64 << 10,
     };
     assert_eq!(config.gateway, gateway);
-    assert_eq!(config.admin, Admin { listen: None, control: None });
+    assert_eq!(config.admin, Admin { listen: None, control: Some("conf/control.sock".into()) });
     let access = AccessLog::File("conf/log/access.log".into());
-    assert_eq!(config.log, Log { level: LogLevel::Debug, format: LogFormat::Json, access });
+    assert_eq!(
+        config.log,
+        Log { level: LogLevel::Debug, format: LogFormat::Json, access, access_line: 18 }
+    );
     let lifetime = Duration::from_secs(604_800);
     let resumption = Resumption {
         max_entries: 10,
         max_bytes: 1 << 20,
         lifetime,
         ticket_secret: Some("conf/ticket.secret".into()),
-        ticket_secret_line: 20,
+        ticket_secret_line: 23,
     };
     assert_eq!(config.resumption, resumption);
     let listener = Listener {
         name: "sip".to_owned(),
         listen: ListenAddress::Tcp("[::]:5061".parse().expect("an address")),
+        listen_line: 26,
         backlog: 1,
         upstreams: vec![
             Endpoint::Tcp("127.0.0.1:5060".parse().expect("an address")),
             Endpoint::Name("component.example".to_owned(), 5060),
             Endpoint::Unix("/run/component.sock".into()),
         ],
-        upstream_line: 25,
+        upstream_line: 28,
         connect: ConnectWhen::AfterHello,
         tls: everything_tls(),
         timeouts: Timeouts {
@@ -166,18 +173,18 @@ fn everything_tls() -> DownstreamTls {
     };
     DownstreamTls {
         certificates: vec![
-            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 29),
-            certificate("conf/rsa.pem", "conf/../rsa.key", 30),
+            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 32),
+            certificate("conf/rsa.pem", "conf/../rsa.key", 33),
         ],
         key_group: Some("tls-keys".to_owned()),
-        key_group_line: 32,
+        key_group_line: 35,
         strict_sni: true,
         alpn: vec!["sip/2".to_owned(), "h2".to_owned()],
         min_version: TlsVersion::V1_3,
         max_version: TlsVersion::V1_3,
         client_cert: ClientCert::Required,
         trusted_ca: Some("conf/ca.pem".into()),
-        trusted_ca_line: 38,
+        trusted_ca_line: 41,
         resumption: ResumptionMode::Store,
         tls13_tickets: 4,
     }
@@ -199,7 +206,8 @@ fn absent_options_have_their_defaults() {
     };
     assert_eq!(config.gateway, gateway);
     assert_eq!(config.admin.listen, Some("127.0.0.1:9440".parse().expect("an address")));
-    let log = Log { level: LogLevel::Info, format: LogFormat::Text, access: AccessLog::Stdout };
+    let (level, format, access) = (LogLevel::Info, LogFormat::Text, AccessLog::Stdout);
+    let log = Log { level, format, access, access_line: 0 };
     assert_eq!(config.log, log);
     let lifetime = Duration::from_secs(6 * 3600);
     let resumption = Resumption {

@@ -75,12 +75,15 @@ impl<L> Address<L> {
         Self { commands, waker }
     }
 
-    /// Delivers a command. Waits when the mailbox is full, which lasts one turn of the shard.
-    /// A shard that has ended takes no commands, and needs none.
-    pub fn send(&self, command: Command<L>) {
-        if self.commands.send(command).is_ok() {
+    /// Delivers a command, and returns whether the shard will see it: not when it has ended, and
+    /// not when it has let its mailbox fill up, which takes a shard that is stuck.
+    #[must_use]
+    pub fn send(&self, command: Command<L>) -> bool {
+        let taken = self.commands.try_send(command).is_ok();
+        if taken {
             self.waker.wake();
         }
+        taken
     }
 }
 

@@ -177,7 +177,7 @@ fn a_full_shard_lets_peers_wait<E: Kernel>() {
         first.sock.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         echo(&mut first).expect("served when there is room");
     }
-    running.mailbox.send(Command::Stop);
+    assert!(running.mailbox.send(Command::Stop));
     running.end(PROMPT);
 }
 
@@ -197,7 +197,7 @@ fn a_drain_waits_for_what_is_open<E: Kernel>() {
     let running = start::<E>(listener(), 10, None);
     let mut open = client(running.address);
     echo(&mut open).expect("served");
-    running.mailbox.send(drain(PATIENCE));
+    assert!(running.mailbox.send(drain(PATIENCE)));
     let deadline = Instant::now() + PROMPT;
     while TcpStream::connect_timeout(&running.address, Duration::from_millis(100)).is_ok() {
         assert!(Instant::now() < deadline, "still listens");
@@ -218,7 +218,7 @@ fn a_drain_leaves_a_socket_to_whoever_has_it_too<E: Kernel>() {
     let new = start::<E>(socket, 100, None);
     let mut open = client(old.address);
     echo(&mut open).expect("served by either");
-    old.mailbox.send(Command::Drain { patience: PATIENCE, left: [BoundId(0)].into() });
+    assert!(old.mailbox.send(Command::Drain { patience: PATIENCE, left: [BoundId(0)].into() }));
     for number in 0..20 {
         let mut client = client(new.address);
         echo(&mut client).unwrap_or_else(|error| panic!("number {number}: {error}"));
@@ -227,7 +227,7 @@ fn a_drain_leaves_a_socket_to_whoever_has_it_too<E: Kernel>() {
     open.flush().expect("sent");
     old.end(PROMPT);
     echo(&mut client(new.address)).expect("served by the new one");
-    new.mailbox.send(drain(PATIENCE));
+    assert!(new.mailbox.send(drain(PATIENCE)));
     new.end(PROMPT);
 }
 
@@ -235,7 +235,7 @@ fn a_drain_cuts_what_stays<E: Kernel>() {
     let running = start::<E>(listener(), 10, None);
     let mut open: Vec<_> = (0..3).map(|_| client(running.address)).collect();
     open.iter_mut().for_each(|client| echo(client).expect("served"));
-    running.mailbox.send(drain(Duration::from_millis(100)));
+    assert!(running.mailbox.send(drain(Duration::from_millis(100))));
     let (cut, outcomes) = running.end(PROMPT);
     assert_eq!(cut, 3);
     let reasons: Vec<_> = outcomes.iter().map(|outcome| outcome.reason).collect();
@@ -251,8 +251,8 @@ fn a_stop_ends_what_is_open<E: Kernel>() {
     let mut open = client(running.address);
     echo(&mut open).expect("served");
     let _in_handshake = TcpStream::connect(running.address).expect("queued");
-    running.mailbox.send(drain(PATIENCE));
-    running.mailbox.send(Command::Stop);
+    assert!(running.mailbox.send(drain(PATIENCE)));
+    assert!(running.mailbox.send(Command::Stop));
     let (cut, outcomes) = running.end(PROMPT);
     assert_eq!((cut, outcomes.len()), (0, 2));
     assert!(outcomes.iter().all(|outcome| outcome.reason == Reason::Stopped), "{outcomes:?}");

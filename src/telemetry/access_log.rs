@@ -88,9 +88,11 @@ struct Orders {
 }
 
 /// An open target, and how to open it again.
-struct Target {
+pub struct Target {
     open: Open,
     output: Output,
+    /// Nothing is written there.
+    is_off: bool,
 }
 
 type Output = Box<dyn Write + Send>;
@@ -122,9 +124,7 @@ impl AccessLog {
         format: LogFormat,
         shared: Arc<SharedCounters>,
     ) -> io::Result<Self> {
-        let log = Self::start_with(Target::open(open(target))?, format, shared, QUEUE)?;
-        log.note_whether_off(target);
-        Ok(log)
+        Self::start_with(Self::open(target)?, format, shared, QUEUE)
     }
 
     fn start_with(
@@ -136,6 +136,7 @@ impl AccessLog {
         let (queue, inbox) = sync_channel(capacity);
         let (end, ended) = sync_channel(0);
         let orders = Arc::new(Orders::default());
+        orders.off.store(target.is_off, Ordering::Relaxed);
         let mut writer = Writer {
             open: target.open,
             output: BufWriter::with_capacity(BUFFER, target.output),
@@ -153,22 +154,21 @@ impl AccessLog {
         Ok(Self { sender, ended, thread: Some(thread) })
     }
 
-    /// Writes to another target from the next line on.
+    /// Opens a target.
     ///
     /// # Errors
-    /// When it cannot be opened; lines go on to where they went.
-    pub fn retarget(&self, target: &model::AccessLog) -> io::Result<()> {
-        let opened = Target::open(open(target))?;
-        let orders = &self.sender.orders;
-        *orders.target.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
-        self.note_whether_off(target);
-        self.wake();
-        Ok(())
+    /// When the file cannot be opened for appending.
+    pub fn open(target: &model::AccessLog) -> io::Result<Target> {
+        let is_off = *target == model::AccessLog::Off;
+        Ok(Target { is_off, ..Target::open(open(target))? })
     }
 
-    fn note_whether_off(&self, target: &model::AccessLog) {
-        let off = *target == model::AccessLog::Off;
-        self.sender.orders.off.store(off, Ordering::Relaxed);
+    /// Writes to another target from the next line on.
+    pub fn retarget(&self, target: Target) {
+        let orders = &self.sender.orders;
+        orders.off.store(target.is_off, Ordering::Relaxed);
+        *orders.target.lock().unwrap_or_else(PoisonError::into_inner) = Some(target);
+        self.wake();
     }
 
     pub fn sender(&self) -> AccessSender {
@@ -207,7 +207,7 @@ impl Drop for AccessLog {
 impl Target {
     fn open(mut open: Open) -> io::Result<Self> {
         let output = open()?;
-        Ok(Self { open, output })
+        Ok(Self { open, output, is_off: false })
     }
 }
 
@@ -275,7 +275,7 @@ impl Writer {
 
     fn follow_orders(&mut self) {
         let target = self.orders.target.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Target { open, output }) = target {
+        if let Some(Target { open, output, .. }) = target {
             self.open = open;
             self.change_output(output);
         }

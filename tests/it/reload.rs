@@ -2,7 +2,8 @@
 //! it leaves the old one running.
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -164,6 +165,73 @@ fn reload_of_broken_configurations() {
             clear(gateway.directory());
         }
         println!("{engine:?}: {} broken configurations, none taken", broken.len());
+        close(kept);
+    }
+}
+
+/// What only the kernel finds wrong is told with file and line, too, and leaves nothing behind.
+#[test]
+#[ignore = "run by tests/run"]
+fn reload_that_cannot_listen_or_write() {
+    let backend = Backend::echo();
+    for engine in engines() {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let taken = (taken.local_addr().expect("bound").to_string(), taken);
+        let setup = Setup::new(engine, backend.address());
+        let (new, file) = (setup.directory().join("new.sock"), setup.directory().join("no/log"));
+        let free = SocketAddr::from(([127, 0, 0, 1], free_port())).to_string();
+        let (free, backend) = (free.as_str(), backend.address().to_string());
+        let gateway =
+            setup.another("second", free, &backend).another("third", "unix:third", &backend);
+        let gateway = gateway.start();
+        let good = fs::read_to_string(gateway.config_file()).expect("a file");
+        let to_new = good.replace("unix:third", &format!("unix:{}", new.display()));
+        let to_taken = to_new.replace(free, &taken.0);
+        let log = format!("access = {:?}", format!("file:{}", file.display()));
+        for (text, line_with, key, message) in [
+            (to_taken, taken.0.as_str(), "listener[second].listen", "cannot be listened on"),
+            (
+                to_new.replace("access = \"stdout\"", &log),
+                "access",
+                "log.access",
+                "cannot be written",
+            ),
+        ] {
+            let line = 1 + text.lines().position(|line| line.contains(line_with)).expect("a line");
+            gateway.rewrite(|_| text);
+            assert!(!gateway.reload(), "{engine:?}: {key}");
+            let name = gateway.config_file().display();
+            let expected = format!("{name}:{line}:1: {key}: {message}\n");
+            let told = gateway.status()["config"]["last_failure"].to_string();
+            let told: String = serde_json::from_str(&told).expect("text");
+            assert!(told.starts_with(&expected), "{engine:?}: {told}");
+            assert!(!new.exists(), "{engine:?}: a socket of a configuration that was refused");
+        }
+        gateway.rewrite(|_| to_new.clone());
+        assert!(gateway.reload());
+        assert!(new.exists());
+    }
+}
+
+#[test]
+#[ignore = "run by tests/run"]
+fn reload_between_all_addresses_and_one() {
+    let backend = Backend::echo();
+    let config = config(Version::V13);
+    for engine in engines() {
+        let gateway = Setup::new(engine, backend.address()).listen_ip("0.0.0.0").workers(2).start();
+        let one = SocketAddr::from(([127, 0, 0, 1], gateway.port()));
+        let all = gateway.address().to_string();
+        let mut kept = connect(one, &config);
+        gateway.rewrite(|text| text.replace(&all, &one.to_string()));
+        assert!(gateway.reload(), "{engine:?}: {}", gateway.stderr());
+        close(connect(one, &config));
+        let other = SocketAddr::from(([127, 0, 0, 2], gateway.port()));
+        wait_until("all addresses are closed", SOON, || TcpStream::connect(other).is_err());
+        gateway.rewrite(|text| text.replace(&one.to_string(), &all));
+        assert!(gateway.reload(), "{engine:?}: {}", gateway.stderr());
+        close(connect(other, &config));
+        assert_echo(&mut kept, b"all the while");
         close(kept);
     }
 }
@@ -340,12 +408,22 @@ fn reload_of_watched_certificates() {
             || gateway.metrics().count("tlsgate_config_reloads_total", &[("result", "refused")]);
         wait_until("the change is refused", SOON, || refused() == 1);
         assert_eq!(shown_certificate(&gateway), der);
+        // A mode that would give the key away: told with what to do, which is seen when it is done.
+        let mode =
+            |mode| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).expect("ours");
+        mode(0o644);
         fs::write(&key, good).expect("a writable directory");
+        wait_until("the mode is refused", SOON, || {
+            let failure = gateway.status()["config"]["last_failure"].to_string();
+            failure.contains("open to everybody")
+        });
+        let refusals = refused();
+        mode(0o600);
         let taken =
             || gateway.metrics().count("tlsgate_config_reloads_total", &[("result", "taken")]);
         wait_until("the good key is taken again", SOON, || taken() == 2);
         assert_eq!(shown_certificate(&gateway), der);
-        assert_eq!(refused(), 1, "told once for each change");
+        assert_eq!(refused(), refusals, "told once for each change");
     }
 }
 

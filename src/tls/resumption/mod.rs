@@ -47,11 +47,6 @@ impl Clock {
         Self(Arc::new(now))
     }
 
-    /// The clock of the system.
-    pub fn system() -> Self {
-        Self::new(|| rustls::pki_types::UnixTime::now().as_secs())
-    }
-
     fn now(&self) -> u64 {
         (self.0)()
     }
