@@ -24,6 +24,7 @@ use crate::support::client::{
 use crate::support::gateway::{Gateway, Setup, free_port};
 use crate::support::process::{gateway_program, run};
 use crate::support::{SOON, engines, sized, wait_until};
+use crate::systemd::hold_worker;
 
 const BAD_CONFIG: i32 = 3;
 
@@ -210,6 +211,36 @@ fn reload_that_cannot_listen_or_write() {
         gateway.rewrite(|_| to_new.clone());
         assert!(gateway.reload());
         assert!(new.exists());
+    }
+}
+
+/// A worker that hangs does not make the gateway deaf: what is ordered is refused or done.
+#[test]
+#[ignore = "run by tests/run"]
+fn reload_with_a_worker_that_hangs() {
+    let backend = Backend::echo();
+    for engine in engines() {
+        let gateway = Setup::new(engine, backend.address()).workers(2).start();
+        let refused =
+            || gateway.metrics().count("tlsgate_config_reloads_total", &[("result", "refused")]);
+        let Some(mut holder) = hold_worker(gateway.id()) else { return };
+        for _ in 0..40 {
+            gateway.signal(Signal::HUP);
+        }
+        let warned = || gateway.stderr().contains("1 worker(s) do not answer");
+        wait_until("it is told that a worker does not answer", SOON, warned);
+        gateway.signal(Signal::HUP);
+        wait_until("another configuration is refused", SOON, || refused() > 0);
+        let failure = gateway.status()["config"]["last_failure"].to_string();
+        assert!(failure.contains("a worker has not taken the last configuration"), "{failure}");
+        drop(holder.stdin());
+        holder.wait(SOON);
+        let before = gateway.metrics().count("tlsgate_config_generation", &[]);
+        wait_until("the next one is taken", SOON, || {
+            gateway.signal(Signal::HUP);
+            gateway.metrics().count("tlsgate_config_generation", &[]) > before
+        });
+        close(connect(gateway.address(), &config(Version::V13)));
     }
 }
 

@@ -72,7 +72,7 @@ fn a_worker_that_hangs(gateway: &Gateway, manager: &Manager) {
 }
 
 /// A program that holds the first worker's thread of a process until its input ends.
-fn hold_worker(pid: u32) -> Option<Process> {
+pub(crate) fn hold_worker(pid: u32) -> Option<Process> {
     const SCRIPT: &str = "
 import ctypes, sys
 SEIZE, INTERRUPT = 0x4206, 0x4207
