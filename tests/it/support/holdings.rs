@@ -8,7 +8,7 @@ use super::process::{open_descriptors, resident_bytes};
 use super::{SOON, settled};
 
 /// Heap that may differ between two idle moments: the admin's answer, by the length of its numbers
-/// and the rounding up of the memory it is in. A byte for each connection would be more.
+/// and the rounding up of the memory it is in.
 const HEAP_NOISE: u64 = 2048;
 
 /// See the module.
