@@ -74,7 +74,7 @@ const NAMED: &[(u64, &str, &str)] = &[
         checks::IDLE_WHILE_HALF_CLOSED,
         "told as half_close_timeout, of which the time had not come",
     ),
-    (0xd1, checks::ABORTED_WHEN_FULL, "a listener was resumed though there was no room"),
+    (0xea, checks::ABORTED_WHEN_FULL, "a listener was resumed though there was no room"),
 ];
 
 macro_rules! bugs {

@@ -7,8 +7,9 @@ use super::gateway::Gateway;
 use super::process::{open_descriptors, resident_bytes};
 use super::{SOON, settled};
 
-/// Heap that may differ between two idle moments: the length of numbers in the admin's answer.
-const HEAP_NOISE: u64 = 1024;
+/// Heap that may differ between two idle moments: the admin's answer, by the length of its numbers
+/// and the rounding up of the memory it is in.
+const HEAP_NOISE: u64 = 2048;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
