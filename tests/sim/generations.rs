@@ -8,6 +8,7 @@ use tlsgate::engine::sim::ports::Port;
 use tlsgate::engine::sim::trace::{Entry, What};
 
 use crate::outside::Given;
+use crate::plan::Order;
 
 /// A listening socket, as the trace tells of it.
 struct Listening {
@@ -17,25 +18,25 @@ struct Listening {
 }
 
 /// Generation by connection, read from the trace. A reload takes effect in the event that wakes
-/// the shard after it was sent: for the sockets that it names, and for no others.
+/// the shard after it was sent: for the sockets that it names, unless they are closing, and for no
+/// others.
 pub(crate) fn expected(given: &[Given], trace: &[Entry]) -> BTreeMap<WireId, u64> {
-    let mut reloads =
-        given.iter().filter_map(|given| Some((given.position, given.serves.as_ref()?)));
-    let mut next = reloads.next();
+    let mut given = given.iter().peekable();
+    let mut drains = false;
     let mut read: Vec<&[Port]> = Vec::new();
     let mut listening: BTreeMap<u32, Listening> = BTreeMap::new();
     let mut expected = BTreeMap::new();
     for (position, entry) in trace.iter().enumerate() {
         match &entry.what {
             What::GotWoken => {
-                while let Some((_, serves)) = next.take_if(|(sent, _)| *sent <= position) {
+                while let Some(given) = given.next_if(|given| given.position <= position) {
+                    drains |= matches!(given.order, Order::Drain { .. } | Order::Stop);
+                    let Some(serves) = &given.serves else { continue };
                     read.push(serves);
                     let generation = read.len() as u64 + 1;
-                    let served = listening.values_mut().filter(|of| !of.closing);
-                    served
-                        .filter(|of| serves.contains(&of.port))
-                        .for_each(|of| of.generation = generation);
-                    next = reloads.next();
+                    let served = listening.values_mut().filter(|of| !of.closing && !drains);
+                    let served = served.filter(|of| serves.contains(&of.port));
+                    served.for_each(|of| of.generation = generation);
                 }
             }
             What::DoListen { listener, port } => {
