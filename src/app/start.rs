@@ -170,6 +170,8 @@ impl Prepared {
         if let Some(problem) = problem {
             return Err(io::Error::other(problem).into());
         }
+        // Not before, because a predecessor that is not followed after all has the same sockets.
+        gateway.listening.set_options(&gateway.config.listeners);
         if let Some(control) = &mut gateway.control
             && let Err(error) = control.appear()
         {
