@@ -150,6 +150,7 @@ impl Gateway {
     /// Stops accepting; connections may end by themselves until the drain timeout.
     pub fn drain(&mut self) {
         self.close_listeners();
+        self.status.set_lifecycle(Lifecycle::Draining);
         self.drain_workers(self.config.gateway.drain_timeout, &Arc::from([]));
     }
 
@@ -162,6 +163,7 @@ impl Gateway {
     /// Ends every connection now.
     pub fn stop(&mut self) {
         self.close_listeners();
+        self.status.set_lifecycle(Lifecycle::Draining);
         for worker in &self.workers {
             worker.send(Command::Stop);
         }
@@ -171,7 +173,6 @@ impl Gateway {
     fn close_listeners(&mut self) {
         self.abort_restart();
         self.draining = true;
-        self.status.set_lifecycle(Lifecycle::Draining);
         self.listening = Listening::default();
     }
 
