@@ -80,6 +80,8 @@ pub struct Admin {
     address: SocketAddr,
     /// A second descriptor of the listening socket, for a successor.
     socket: Option<Arc<OwnedFd>>,
+    /// Lets accepting begin.
+    open: Option<oneshot::Sender<()>>,
     accepting: AbortHandle,
     /// Set when open connections are to end with the response under way.
     retired: watch::Sender<bool>,
@@ -102,7 +104,8 @@ const LIMITS: Limits =
     Limits { connections: 64, header: Duration::from_secs(5), lifetime: Duration::from_secs(60) };
 
 impl Admin {
-    /// Serves on `listener`, on a thread of its own.
+    /// Gets ready to serve on `listener`, on a thread of its own. It accepts nothing before
+    /// [`Admin::open`].
     ///
     /// # Errors
     /// When the socket cannot be watched or the thread cannot be created.
@@ -137,7 +140,12 @@ impl Admin {
         let places = Arc::new(Semaphore::new(limits.connections));
         let last = last_connections(limits.connections, Arc::clone(&places), retirement.clone());
         let service = Service { router, limits, retirement };
-        let accepting = accept(listener, service, places, refused);
+        let (open, opened) = oneshot::channel();
+        let accepting = async move {
+            if opened.await.is_ok() {
+                accept(listener, service, places, refused).await;
+            }
+        };
         let accepting = runtime.spawn(accepting).abort_handle();
         let thread = Builder::new().name("admin".to_owned()).spawn(move || {
             // An error says that the owner is gone without a word: a reason to stop as well.
@@ -145,8 +153,16 @@ impl Admin {
             runtime.block_on(last);
             runtime.shutdown_timeout(STOP);
         })?;
-        let (stop, thread) = (Some(stop), Some(thread));
-        Ok(Self { address, socket, accepting, retired, stop, thread })
+        let (open, stop, thread) = (Some(open), Some(stop), Some(thread));
+        Ok(Self { address, socket, open, accepting, retired, stop, thread })
+    }
+
+    /// Accepts from now on.
+    pub fn open(&mut self) {
+        if let Some(open) = self.open.take() {
+            // Fails only when it was retired before.
+            let _retired = open.send(());
+        }
     }
 
     /// The listening socket, for a successor; `None` once it is retired.

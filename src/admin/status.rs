@@ -111,6 +111,8 @@ struct Tickets {
 struct Shard {
     answered_ms_ago: u64,
     missed_collections: u64,
+    /// After a drain.
+    ended: bool,
     #[serde(flatten)]
     gauges: ShardGauges,
     engine: EngineCounters,
@@ -147,6 +149,7 @@ impl<'a> Status<'a> {
                 .map(|view| Shard {
                     answered_ms_ago: millis(view.answered_ago),
                     missed_collections: view.missed,
+                    ended: view.ended,
                     gauges: view.gauges,
                     engine: view.engine,
                 })

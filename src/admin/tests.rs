@@ -40,7 +40,9 @@ fn fake(snapshot: Snapshot) -> Arc<Fake> {
 
 fn start(source: &Arc<Fake>, limits: Limits) -> Admin {
     let source = Arc::clone(source);
-    Admin::start_with(local(), source, limits).expect("a thread")
+    let mut admin = Admin::start_with(local(), source, limits).expect("a thread");
+    admin.open();
+    admin
 }
 
 fn local() -> TcpListener {
@@ -103,6 +105,25 @@ fn a_retired_port_answers_whom_it_has_accepted() {
 
 fn set_lifecycle(source: &Fake, lifecycle: Lifecycle) {
     *source.lifecycle.lock().expect("no test panics with it") = lifecycle;
+}
+
+#[test]
+fn nobody_is_answered_before_it_opens() {
+    let source = fake(Snapshot::default());
+    let mut admin = Admin::start(local(), Arc::clone(&source) as _).expect("a thread");
+    let mut early = connect(&admin);
+    early
+        .write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .expect("request is taken");
+    early.set_read_timeout(Some(Duration::from_millis(100))).expect("not zero");
+    let silence = early.read(&mut [0; 1]).expect_err("it waits in the queue");
+    assert_eq!(silence.kind(), io::ErrorKind::WouldBlock);
+    set_lifecycle(&source, Lifecycle::Accepting);
+    admin.open();
+    early.set_read_timeout(Some(Duration::from_secs(10))).expect("not zero");
+    let mut text = String::new();
+    early.read_to_string(&mut text).expect("response ends");
+    assert!(text.ends_with("accepting\n"), "{text}");
 }
 
 #[test]
@@ -281,7 +302,8 @@ fn status_and_metrics_show_what_shards_measured() {
     let aggregator = Aggregator::start(inbox, ports.collect(), Box::new(facts), Arc::default())
         .expect("thread starts");
     let source = Arc::new(Real(aggregator.handle()));
-    let admin = Admin::start(local(), source).expect("a thread");
+    let mut admin = Admin::start(local(), source).expect("a thread");
+    admin.open();
 
     let (code, head, body) = get(&admin, "/status");
     assert_eq!(code, 200);

@@ -10,9 +10,10 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::net::sockopt::socket_acceptconn;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use crate::config::model::{Keepalive, ListenAddress, Listener};
+use crate::config::model::{ListenAddress, Listener};
 use crate::engine::socket::set_tcp_options;
 use crate::sys::inherited;
 use crate::systemd::Activation;
@@ -89,8 +90,9 @@ pub(super) fn bind(
     bound.map_err(|error| failure(listener, error))
 }
 
-/// Takes `sockets`, with which a predecessor has listened on the address of `listener`, for
-/// `workers` workers. What is bound besides does not listen yet: see [`listen`].
+/// Takes `sockets`, with which a predecessor listens on the address of `listener`, for `workers`
+/// workers. They stay as they are: see [`set_options`]. What is bound besides does not listen yet:
+/// see [`listen`].
 ///
 /// # Errors
 /// As [`bind`].
@@ -102,23 +104,49 @@ pub(super) fn adopt(
     try_adopt(listener, workers, sockets).map_err(|error| failure(listener, error))
 }
 
-/// Makes every socket of `listener` listen, with a queue as long as the configuration says. Sockets
-/// that somebody else opened stay as they are.
+/// Makes `socket` listen for `listener`, if it does not yet.
 ///
 /// # Errors
 /// As [`bind`].
-pub(super) fn listen<'a>(
-    listener: &Listener,
-    sockets: impl IntoIterator<Item = &'a OwnedFd>,
-) -> Result<(), BindError> {
-    if !matches!(listener.listen, ListenAddress::Tcp(_) | ListenAddress::Unix(_)) {
+pub(super) fn listen(listener: &Listener, socket: &OwnedFd) -> Result<(), BindError> {
+    let listen = || match socket_acceptconn(socket)? {
+        true => Ok(()),
+        false => SockRef::from(socket).listen(backlog(listener)),
+    };
+    listen().map_err(|error| failure(listener, error))
+}
+
+/// Gives a socket that listens what the configuration says: keepalive, and the length of the queue
+/// where it is not somebody else who opened the socket.
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn set_options(listener: &Listener, socket: &OwnedFd) -> io::Result<()> {
+    set_keepalive(listener, socket)?;
+    match listener.listen {
+        ListenAddress::Tcp(_) | ListenAddress::Unix(_) => {
+            SockRef::from(socket).listen(backlog(listener))
+        }
+        ListenAddress::Inherited(_) | ListenAddress::Activated(_) => Ok(()),
+    }
+}
+
+/// As [`set_tcp_options`], on a socket that may have had others. Unix sockets have none.
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn set_keepalive(listener: &Listener, socket: &OwnedFd) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    if socket.local_addr()?.as_socket().is_none() {
         return Ok(());
     }
-    let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
-    for socket in sockets {
-        SockRef::from(socket).listen(backlog).map_err(|error| failure(listener, error))?;
-    }
-    Ok(())
+    socket.set_keepalive(listener.keepalive.idle.is_some())?;
+    socket.set_tcp_user_timeout(None)?;
+    set_tcp_options(&socket, &listener.keepalive)
+}
+
+fn backlog(listener: &Listener) -> i32 {
+    i32::try_from(listener.backlog).unwrap_or(i32::MAX)
 }
 
 /// Tells the listener of a predecessor that `address` is: as the configuration has it, in bytes.
@@ -165,8 +193,7 @@ fn bind_tcp(listener: &Listener, address: SocketAddr, workers: usize) -> io::Res
     for _ in 1..workers {
         sockets.push(tcp_socket(listener, address)?.into());
     }
-    let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
-    sockets.iter().try_for_each(|socket| SockRef::from(socket).listen(backlog))?;
+    sockets.iter().try_for_each(|socket| SockRef::from(socket).listen(backlog(listener)))?;
     Ok(Bound { sockets, shared: false, address: address.to_string(), file: None })
 }
 
@@ -188,7 +215,6 @@ fn tcp_socket(listener: &Listener, address: SocketAddr) -> io::Result<Socket> {
 fn try_adopt(listener: &Listener, workers: usize, mut sockets: Vec<OwnedFd>) -> io::Result<Bound> {
     for socket in &sockets {
         inherited::refuse_unless_listening(socket)?;
-        change_tcp_options(socket, &listener.keepalive)?;
     }
     let shared = !matches!(listener.listen, ListenAddress::Tcp(_));
     let address = match &listener.listen {
@@ -206,17 +232,6 @@ fn try_adopt(listener: &Listener, workers: usize, mut sockets: Vec<OwnedFd>) -> 
         }
     };
     Ok(Bound { sockets, shared, address, file: None })
-}
-
-/// As [`set_tcp_options`], on a socket that may have had others. Unix sockets have none.
-pub(super) fn change_tcp_options(socket: &OwnedFd, keepalive: &Keepalive) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    if socket.local_addr()?.as_socket().is_none() {
-        return Ok(());
-    }
-    socket.set_keepalive(keepalive.idle.is_some())?;
-    socket.set_tcp_user_timeout(None)?;
-    set_tcp_options(&socket, keepalive)
 }
 
 /// With SO_REUSEPORT alone, a second gateway of the same user would silently share the port.
@@ -252,7 +267,7 @@ fn bind_unix(listener: &Listener, path: &Path) -> io::Result<Bound> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     let file = Some(SocketFile(Some(path.to_owned())));
-    socket.listen(i32::try_from(listener.backlog).unwrap_or(i32::MAX))?;
+    socket.listen(backlog(listener))?;
     let address = describe(&listener.listen);
     Ok(Bound { sockets: vec![socket.into()], shared: true, address, file })
 }
@@ -274,7 +289,7 @@ fn inherit(listener: &Listener, descriptors: &[i32]) -> io::Result<Bound> {
     let sockets = descriptors.iter().map(|fd| inherited::take_listener(*fd));
     let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
     for socket in &sockets {
-        change_tcp_options(socket, &listener.keepalive)?;
+        set_keepalive(listener, socket)?;
     }
     let address = actual(listener, &sockets)?;
     Ok(Bound { sockets, shared: true, address, file: None })

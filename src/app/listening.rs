@@ -5,6 +5,7 @@
 //! a new configuration changes, and for the process that takes over at a restart.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -121,9 +122,7 @@ impl Listening {
             numbered(listeners).map(|(one, number)| (&one.listen, number)).collect();
         // Before the workers close theirs: the last descriptor is what empties the accept queue.
         self.addresses.retain(|bound| wanted.contains(&(&bound.listen, bound.number)));
-        for (listener, number) in numbered(listeners) {
-            self.set_options(listener, number);
-        }
+        self.change(listeners, bind::set_keepalive);
         self.addresses.extend(change.added);
         change.files.into_iter().for_each(SocketFile::keep);
         self.count = change.count;
@@ -146,18 +145,24 @@ impl Listening {
         self.addresses.retain(|address| !address.sockets.is_empty());
     }
 
-    /// Makes all sockets listen: some of those that were taken from a predecessor may not do so yet,
-    /// and the others may have another backlog.
+    /// Makes all sockets listen: some of those beside a predecessor's may not do so yet.
     ///
     /// # Errors
     /// What the kernel said.
     pub(super) fn listen(&self, listeners: &[Listener]) -> Result<(), BindError> {
         for (listener, number) in numbered(listeners) {
             let bound = self.find(&listener.listen, number);
-            let sockets = bound.into_iter().flat_map(|bound| &bound.sockets);
-            bind::listen(listener, sockets.map(|socket| socket.socket.as_ref()))?;
+            for BoundSocket { socket, .. } in bound.into_iter().flat_map(|bound| &bound.sockets) {
+                bind::listen(listener, socket)?;
+            }
         }
         Ok(())
+    }
+
+    /// Gives all sockets the options that the configuration says: those that were taken from a
+    /// predecessor have its options until this.
+    pub(super) fn set_options(&self, listeners: &[Listener]) {
+        self.change(listeners, bind::set_options);
     }
 
     /// What a successor gets: a group for each address.
@@ -188,13 +193,15 @@ impl Listening {
         self.addresses.iter().find(is_it)
     }
 
-    /// Connections that are accepted from now on inherit the options of `listener`.
-    fn set_options(&self, listener: &Listener, number: usize) {
-        let Some(bound) = self.find(&listener.listen, number) else { return };
-        for BoundSocket { socket, .. } in &bound.sockets {
-            if let Err(error) = bind::change_tcp_options(socket, &listener.keepalive) {
-                let listener = &listener.name;
-                tracing::warn!(%listener, %error, "keepalive of the listening socket stays as it was");
+    /// Connections that are accepted from now on inherit the options.
+    fn change(&self, listeners: &[Listener], set: fn(&Listener, &OwnedFd) -> io::Result<()>) {
+        for (listener, number) in numbered(listeners) {
+            let bound = self.find(&listener.listen, number);
+            for BoundSocket { socket, .. } in bound.into_iter().flat_map(|bound| &bound.sockets) {
+                if let Err(error) = set(listener, socket) {
+                    let listener = &listener.name;
+                    tracing::warn!(%listener, %error, "options of the listening socket stay as they were");
+                }
             }
         }
     }
@@ -354,6 +361,27 @@ mod tests {
         }
         drop((old, old_sockets));
         assert!(!is_open(a) && !is_open(b), "nobody holds them any more");
+    }
+
+    #[test]
+    fn sockets_of_a_predecessor_keep_their_options_until_it_is_followed() {
+        let [a] = free_addresses();
+        let mut before = listeners(&[a]);
+        before[0].keepalive.idle = None;
+        let mut old = Listening::default();
+        let change = old.prepare(&before, 1, Vec::new()).expect("a free port");
+        let old_sockets = old.commit(change, &before).open;
+        let socket = SockRef::from(&old_sockets[0][0].1.socket);
+        let keeps_alive = || socket.keepalive().expect("an open socket");
+        let mut after = before.clone();
+        after[0].keepalive.idle = Some(std::time::Duration::from_secs(77));
+        let mut new = Listening::default();
+        let change = new.prepare(&after, 2, inherited(&old)).expect("free ports");
+        new.commit(change, &after);
+        new.listen(&after).expect("the port is ours");
+        assert!(!keeps_alive());
+        new.set_options(&after);
+        assert!(keeps_alive());
     }
 
     #[test]

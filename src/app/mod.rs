@@ -153,6 +153,7 @@ impl Gateway {
     /// Stops accepting; connections may end by themselves until the drain timeout.
     pub fn drain(&mut self) {
         self.close_listeners();
+        self.status.set_lifecycle(Lifecycle::Draining);
         self.drain_workers(self.config.gateway.drain_timeout, &Arc::from([]));
     }
 
@@ -166,6 +167,7 @@ impl Gateway {
     /// Ends every connection now.
     pub fn stop(&mut self) {
         self.close_listeners();
+        self.status.set_lifecycle(Lifecycle::Draining);
         for worker in &self.workers {
             let _ended = worker.send(Command::Stop);
         }
@@ -175,7 +177,6 @@ impl Gateway {
     fn close_listeners(&mut self) {
         self.abort_restart();
         self.draining = true;
-        self.status.set_lifecycle(Lifecycle::Draining);
         self.listening = Listening::default();
     }
 

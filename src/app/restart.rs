@@ -77,6 +77,7 @@ impl Gateway {
         }
     }
 
+    /// The lifecycle stays: peers of the admin port ask for the service, which still accepts.
     fn follow_into(&mut self, successor: &Successor) {
         let left = self.listening.sockets_of(&successor.taken);
         if let Some(admin) = &mut self.admin {

@@ -31,7 +31,6 @@ pub struct Prepared {
     names: ListenerNames,
     assignment: Assignment,
     limits: Limits,
-    admin: Option<TcpListener>,
     /// Another process serves until this one does.
     is_successor: bool,
     taken: Vec<u32>,
@@ -93,6 +92,7 @@ impl Prepared {
         };
         let aggregator = Aggregator::start(inbox, ports, facts, shared)?;
         status.set_aggregator(aggregator.handle());
+        let admin = admin.map(|listener| start_admin(listener, &status)).transpose()?;
         let gateway = Gateway {
             file,
             config,
@@ -107,11 +107,11 @@ impl Prepared {
             control: None,
             unfollowed: None,
             hand_over: None,
-            admin: None,
+            admin,
             aggregator,
             access,
         };
-        Ok(Self { gateway, policy, names, assignment, limits, admin, is_successor, taken })
+        Ok(Self { gateway, policy, names, assignment, limits, is_successor, taken })
     }
 
     /// Opens the control socket, if the configuration has one. What is asked there becomes orders.
@@ -160,23 +160,23 @@ impl Prepared {
 
     fn try_open(&mut self) -> Result<(), StartError> {
         let gateway = &mut self.gateway;
-        if let Some(listener) = self.admin.take() {
-            let address = listener.local_addr()?;
-            let admin = Admin::start(listener, Arc::clone(&gateway.status) as _);
-            let failed = |error| StartError::AdminBind(address, error);
-            gateway.admin = Some(admin.map_err(failed)?);
-        }
         gateway.listening.listen(&gateway.config.listeners)?;
         let problem = gateway.swap(&self.policy, &self.names, &mut self.assignment);
         if let Some(problem) = problem {
             return Err(io::Error::other(problem).into());
         }
+        // Not before, because a predecessor that is not followed after all has the same sockets.
+        gateway.listening.set_options(&gateway.config.listeners);
         if let Some(control) = &mut gateway.control
             && let Err(error) = control.appear()
         {
             tracing::error!(%error, "the control socket cannot take its place");
         }
         gateway.status.set_lifecycle(Lifecycle::Accepting);
+        // Last: who asks a process for the first time finds it ready.
+        if let Some(admin) = &mut gateway.admin {
+            admin.open();
+        }
         gateway.announce(self.limits);
         Ok(())
     }
@@ -243,6 +243,13 @@ fn bind_admin(
         Some(socket) => Ok(socket.into()),
         None => TcpListener::bind(address).map_err(|error| StartError::AdminBind(address, error)),
     }
+}
+
+/// The admin port, which answers nobody yet.
+fn start_admin(listener: TcpListener, status: &Arc<Status>) -> Result<Admin, StartError> {
+    let address = listener.local_addr()?;
+    let admin = Admin::start(listener, Arc::clone(status) as _);
+    admin.map_err(|error| StartError::AdminBind(address, error))
 }
 
 /// How predecessor and successor name the admin port's address.

@@ -62,14 +62,14 @@ mod tests {
     use super::*;
 
     fn found(name: &str) -> Vec<PathBuf> {
-        candidates(OsStr::new(name), Path::new("/work"), OsStr::new("/usr/bin:local"))
+        candidates(OsStr::new(name), Path::new("/srv/gateway"), OsStr::new("/usr/bin:local"))
     }
 
     #[test]
     fn names_are_looked_up_as_a_shell_does() {
         assert_eq!(found("/opt/tlsgate"), [Path::new("/opt/tlsgate")]);
-        assert_eq!(found("target/tlsgate"), [Path::new("/work/target/tlsgate")]);
-        let in_path = [Path::new("/usr/bin/tlsgate"), Path::new("/work/local/tlsgate")];
+        assert_eq!(found("target/tlsgate"), [Path::new("/srv/gateway/target/tlsgate")]);
+        let in_path = [Path::new("/usr/bin/tlsgate"), Path::new("/srv/gateway/local/tlsgate")];
         assert_eq!(found("tlsgate"), in_path);
         assert!(found("").is_empty());
     }

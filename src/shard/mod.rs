@@ -25,8 +25,8 @@ use crate::conn::outcome::{Outcome, Reason};
 use crate::conn::{Action, Connection, Context, Input};
 use crate::engine::{Engine, Event, SocketId};
 use crate::policy::{ListenerPolicy, Policy};
-use crate::telemetry::ShardTelemetry;
 use crate::telemetry::aggregator::AnswerSender;
+use crate::telemetry::{ShardSnapshot, ShardTelemetry};
 use crate::time::Time;
 use accept::Accepting;
 use generations::{Generation, Generations};
@@ -139,6 +139,9 @@ impl<E: Engine> Shard<E> {
         while !self.is_done() {
             self.turn()?;
         }
+        let mut last = Box::default();
+        self.hand_over(&mut last);
+        self.answers.end(last);
         Ok(())
     }
 
@@ -270,8 +273,7 @@ impl<E: Engine> Shard<E> {
         while let Some(command) = self.mailbox.take() {
             match command {
                 Command::Collect(mut report) => {
-                    self.collect();
-                    self.telemetry.hand_over(&mut report);
+                    self.hand_over(&mut report);
                     self.answers.send(report);
                 }
                 Command::Reload(reload) => self.reload(*reload),
@@ -325,7 +327,8 @@ impl<E: Engine> Shard<E> {
         self.drive(slot, Input::Stop(reason));
     }
 
-    fn collect(&mut self) {
+    /// Fills in what was measured since the last time.
+    fn hand_over(&mut self, report: &mut ShardSnapshot) {
         let stats = self.engine.stats();
         let engine = self.telemetry.engine();
         engine.turns = stats.turns;
@@ -336,5 +339,6 @@ impl<E: Engine> Shard<E> {
         self.telemetry.set_generations(self.generations.connections());
         let bytes = self.engine.pool().bytes_in_use();
         self.telemetry.set_buffer_bytes(bytes as u64);
+        self.telemetry.hand_over(report);
     }
 }

@@ -4,7 +4,8 @@
 //! shard has one [`ShardSnapshot`] that travels: to ask is to send it, to answer is to send it
 //! back, so there is never more than one request per shard under way. A reader gets a snapshot in
 //! which each shard was asked after the reader came, or, where a shard did not answer within
-//! [`DEADLINE`], what that shard said last; this is counted per shard.
+//! [`DEADLINE`], what that shard said last; this is counted per shard. A shard that ends in order
+//! says so, with its last report, and is not asked again.
 
 #![expect(clippy::disallowed_methods, reason = "an edge: a thread with a clock of its own")]
 
@@ -80,6 +81,8 @@ pub struct AggregatorHandle {
 #[derive(Debug)]
 enum Message {
     Answer(Box<ShardSnapshot>),
+    /// The last answer of a shard.
+    Ended(Box<ShardSnapshot>),
     Read(Reader),
     Stop,
 }
@@ -96,9 +99,9 @@ struct Reader {
 
 /// Makes the way on which `shards` shards answer.
 pub fn answer_channel(shards: usize) -> (AnswerSender, Inbox) {
-    // Room for all that can be under way, so that no sender ever waits: one answer per shard, the
-    // readers, and the word to stop.
-    let (sender, receiver) = sync_channel(shards + MAX_READERS + 1);
+    // Room for all that can be under way, so that no sender ever waits: one answer per shard and
+    // its last one, the readers, and the word to stop.
+    let (sender, receiver) = sync_channel(2 * shards + MAX_READERS + 1);
     (AnswerSender(sender.clone()), Inbox { sender, receiver })
 }
 
@@ -107,6 +110,12 @@ impl AnswerSender {
     /// aggregator is gone, the report is dropped, for there is nobody left to read it.
     pub fn send(&self, report: Box<ShardSnapshot>) {
         drop(self.0.try_send(Message::Answer(report)));
+    }
+
+    /// Sends the last report of a shard that ends in order. One that ends otherwise says nothing,
+    /// and is stuck to whoever looks.
+    pub fn end(&self, report: Box<ShardSnapshot>) {
+        drop(self.0.try_send(Message::Ended(report)));
     }
 }
 
@@ -207,14 +216,19 @@ struct Shard {
     asked: Option<Instant>,
     /// When the request was made that it last answered.
     answered: Option<Instant>,
+    /// It has nothing more to say.
+    ended: bool,
 }
 
 impl Shard {
     fn new(port: Box<dyn ShardPort>) -> Self {
-        Self { port, report: Some(Box::default()), asked: None, answered: None }
+        Self { port, report: Some(Box::default()), asked: None, answered: None, ended: false }
     }
 
     fn request(&mut self, now: Instant) {
+        if self.ended {
+            return;
+        }
         if let Some(report) = self.report.take() {
             self.asked = Some(now);
             self.report = self.port.request(report).err();
@@ -222,7 +236,7 @@ impl Shard {
     }
 
     fn is_fresh(&self, since: Instant) -> bool {
-        self.answered.is_some_and(|answered| answered >= since)
+        self.ended || self.answered.is_some_and(|answered| answered >= since)
     }
 }
 
@@ -258,6 +272,7 @@ impl Worker {
             for message in first.into_iter().chain(inbox.try_iter().take(limit)) {
                 match message {
                     Message::Answer(report) => self.take(report),
+                    Message::Ended(report) => self.end(report),
                     Message::Read(reader) => {
                         self.readers.push(Reader { seen: Instant::now(), ..reader });
                     }
@@ -285,6 +300,15 @@ impl Worker {
         if let Some(shard) = self.shards.get_mut(report.shard) {
             shard.answered = shard.asked;
             shard.report = Some(report);
+        }
+    }
+
+    fn end(&mut self, report: Box<ShardSnapshot>) {
+        let number = report.shard;
+        self.take(report);
+        self.merge.end(number);
+        if let Some(shard) = self.shards.get_mut(number) {
+            shard.ended = true;
         }
     }
 

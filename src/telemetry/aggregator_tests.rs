@@ -134,6 +134,34 @@ fn ticks_collect_without_readers_and_count_silent_shards() {
 }
 
 #[test]
+fn a_shard_that_has_ended_is_not_missed() {
+    let (answers, inbox) = answer_channel(2);
+    let (prompt, done) = (telemetry(0), telemetry(1));
+    let (held, requests) = sync_channel(1);
+    let port = PromptPort { telemetry: prompt, answers: answers.clone() };
+    let ports: Vec<Box<dyn ShardPort>> = vec![Box::new(port), Box::new(HeldPort { held })];
+    let tick = DEADLINE;
+    let aggregator = Aggregator::start_with_tick(inbox, ports, facts(), Arc::default(), tick)
+        .expect("thread starts");
+    // It has been asked, and ends without having looked.
+    requests.recv().expect("was asked");
+    accept(&done);
+    let mut last = Box::default();
+    done.lock().expect("no test panics with it").hand_over(&mut last);
+    answers.end(last);
+    drop(requests);
+    std::thread::sleep(tick * 4);
+    let began = Instant::now();
+    let snapshot = aggregator.handle().snapshot().expect("answers");
+    assert!(began.elapsed() < DEADLINE, "nobody waits for it");
+    assert_eq!(accepted(&snapshot), 1, "its last report counts");
+    let view = snapshot.shards[1];
+    assert!(view.ended && !snapshot.shards[0].ended);
+    assert_eq!((view.missed, view.answered_ago), (0, Duration::ZERO));
+    assert!(snapshot.stuck(tick * 2).is_empty());
+}
+
+#[test]
 fn readers_beyond_the_limit_are_turned_away() {
     let readers = Arc::new(AtomicUsize::new(0));
     let places: Vec<_> = (0..MAX_READERS).map(|_| Place::take(&readers)).collect();

@@ -35,6 +35,7 @@ pub(super) struct Merge {
 /// The last report of a shard; its histograms are empty, having been merged.
 struct ShardState {
     answered: Time,
+    ended: bool,
     missed: u64,
     last: ShardSnapshot,
 }
@@ -65,7 +66,12 @@ struct WindowState {
 
 impl Merge {
     pub(super) fn new(shards: usize, now: Time) -> Self {
-        let shard = || ShardState { answered: now, missed: 0, last: ShardSnapshot::default() };
+        let shard = || ShardState {
+            answered: now,
+            ended: false,
+            missed: 0,
+            last: ShardSnapshot::default(),
+        };
         Self {
             started: now,
             shards: std::iter::repeat_with(shard).take(shards).collect(),
@@ -94,6 +100,13 @@ impl Merge {
             shard.last.names.clone_from(&report.names);
             shard.last.gauges = report.gauges;
             shard.last.generations.clone_from(&report.generations);
+        }
+    }
+
+    /// A shard has answered for the last time.
+    pub(super) fn end(&mut self, shard: usize) {
+        if let Some(state) = self.shards.get_mut(shard) {
+            state.ended = true;
         }
     }
 
@@ -207,7 +220,8 @@ impl Merge {
 impl ShardState {
     fn view(&self, now: Time) -> ShardView {
         ShardView {
-            answered_ago: now - self.answered,
+            answered_ago: if self.ended { Duration::ZERO } else { now - self.answered },
+            ended: self.ended,
             missed: self.missed,
             engine: self.last.counters.engine,
             gauges: self.last.gauges,

@@ -132,8 +132,10 @@ pub struct Totals {
 /// One shard, as it was when it last answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShardView {
-    /// Time since it last answered; since start where it never did.
+    /// Time since it last answered; since start where it never did. Zero once it has ended.
     pub answered_ago: Duration,
+    /// It has nothing left to do, which is how a drain ends: no answer is missed.
+    pub ended: bool,
     /// Times it did not answer by the deadline of a reader or by the next tick.
     pub missed: u64,
     pub engine: EngineCounters,

@@ -362,19 +362,22 @@ fn usr2_unix_socket_admin_port_and_control_socket() {
         std::thread::scope(|scope| {
             let _stop = StopOnDrop(&stop);
             scope.spawn(|| repeat(&connections, &|| echo_over_unix(&path)));
-            scope.spawn(|| {
-                repeat(&answers, &|| {
-                    let answer = http::get(admin, "/healthz").expect("the admin port answers");
-                    assert_eq!(answer.status, 200, "{}", answer.body);
+            for path in ["/healthz", "/readyz", "/readyz", "/readyz"] {
+                let (repeat, answers) = (&repeat, &answers);
+                scope.spawn(move || {
+                    repeat(answers, &|| {
+                        let answer = http::get(admin, path).expect("the admin port answers");
+                        assert_eq!(answer.status, 200, "{engine:?}: {path}: {}", answer.body);
+                    });
                 });
-            });
+            }
             for _ in 0..sized(40, 5) {
                 gateway.restart();
                 assert_eq!(inode(&path), file, "{engine:?}: another socket");
                 let begin = [&connections, &answers].map(|count| count.load(Ordering::Relaxed));
                 wait_until("the load goes on", SOON, || {
                     let now = [&connections, &answers].map(|count| count.load(Ordering::Relaxed));
-                    now[0] > begin[0] + 20 && now[1] > begin[1] + 20
+                    now[0] > begin[0] + 20 && now[1] > begin[1] + 80
                 });
                 // The control socket is that of the process that serves.
                 let mut command = Command::new(gateway_program());

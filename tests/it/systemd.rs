@@ -28,7 +28,7 @@ const WATCHDOG: Duration = Duration::from_secs(2);
 fn systemd_notify_and_watchdog() {
     let backend = Backend::echo();
     for engine in engines() {
-        let setup = Setup::new(engine, backend.address());
+        let setup = Setup::new(engine, backend.address()).workers(2);
         let manager = Manager::start(&setup.directory().join("notify"));
         let mut gateway = setup.under(&manager.environment()).start();
         let first = gateway.id();
@@ -47,11 +47,26 @@ fn systemd_notify_and_watchdog() {
         manager.wait_for(second, "WATCHDOG=1\n");
         manager.wait_for(second, "WATCHDOG=1\n");
         a_worker_that_hangs(&gateway, &manager);
+        let stream = connect(gateway.address(), &config(Version::V13));
         gateway.signal(Signal::TERM);
         manager.wait_for(second, "STOPPING=1\nSTATUS=draining\n");
+        // The worker without connections has ended, the other has not.
+        wait_until("one has ended", SOON, || ended(&gateway) == 1);
+        manager.forget();
+        for _ in 0..3 {
+            manager.wait_for(second, "WATCHDOG=1\n");
+        }
+        close(stream);
         let ended = gateway.wait(SOON);
         assert_eq!(ended.code(), 0, "{engine:?}: {}", ended.stderr);
     }
+}
+
+/// Workers that have nothing left to do.
+fn ended(gateway: &Gateway) -> usize {
+    let status = gateway.status();
+    let shards = status["shards"].as_array().expect("a list");
+    shards.iter().filter(|shard| shard["ended"] == true).count()
 }
 
 /// While a thread is held, the watchdog is not told that all is well.
