@@ -62,7 +62,10 @@ fn the_reference_means_the_same_with_its_defaults_uncommented() {
     let defaults = reference().iter().filter(|one| matches!(one.presence, Presence::Default(_)));
     let changed = text.lines().zip(explicit.lines()).filter(|(one, other)| one != other).count();
     assert_eq!(changed, defaults.count(), "every default is uncommented, and nothing else");
-    assert_eq!(parsed(&text), parsed(&explicit));
+    let mut explicit = parsed(&explicit);
+    // Where something stands is not what it means.
+    explicit.log.access_line = 0;
+    assert_eq!(parsed(&text), explicit);
 }
 
 #[test]

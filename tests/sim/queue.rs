@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tlsgate::engine::ListenerId;
 use tlsgate::engine::sim::network::WireId;
 use tlsgate::engine::sim::trace::What;
 use tlsgate::time::Time;
@@ -22,6 +23,8 @@ pub(crate) fn check(plan: &Plan, given: &[Given], run: &Run, findings: &mut Vec<
     // Whether the shard has paused accepting, and was resuming it in the entry before. Room that
     // other shards have taken it does not know of before.
     let (mut paused, mut resumed) = (false, false);
+    // A listener that was opened, in the entry before, while accepting pauses.
+    let mut opened: Option<ListenerId> = None;
     // The last time that there was a reason to let peers wait.
     let mut full = Time::ZERO;
     for (position, entry) in run.trace.iter().enumerate() {
@@ -45,12 +48,18 @@ pub(crate) fn check(plan: &Plan, given: &[Given], run: &Run, findings: &mut Vec<
                 findings.push(format!("accepts at {:?} though there is no room", entry.at));
             }
         }
+        if let Some(listener) = opened.take()
+            && entry.what != (What::DoPause { listener })
+        {
+            findings.push(format!("{listener:?} accepts at {:?} while others pause", entry.at));
+        }
         open -= u32::from(ends);
         resumed = paused && resumes;
         match &entry.what {
             What::Queued { wire } => drop(waiting.insert(*wire, entry.at)),
             What::DoAdopt { .. } => open += 1,
             What::DoPause { .. } => paused = true,
+            What::DoListen { listener, .. } if paused => opened = Some(*listener),
             What::GotAcceptFailed { errno, .. } => {
                 full = entry.at;
                 aborted_when_full |= is_full && paused && *errno == libc::ECONNABORTED;
