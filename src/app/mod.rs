@@ -175,7 +175,6 @@ impl Gateway {
 
     /// Lets go of the listening sockets, so that they close when the workers let go, too.
     fn close_listeners(&mut self) {
-        self.abort_restart();
         self.draining = true;
         self.listening = Listening::default();
     }

@@ -29,7 +29,7 @@ impl Gateway {
     fn start_successor(&mut self, program: &Program, orders: SyncSender<Order>) -> io::Result<()> {
         let limit = self.config.gateway.restart_timeout;
         let tell = move |result| {
-            // Fails only when the program has ended meanwhile.
+            // Fails only when the program has ended meanwhile: not while a successor may serve.
             let _ended = orders.send(Order::HandedOver(result));
         };
         self.hand_over = Some(HandOver::start(program.clone(), self.offer(), limit, tell)?);
@@ -61,10 +61,6 @@ impl Gateway {
             hand_over.finish();
         }
         match result {
-            Ok(successor) if self.draining => {
-                successor.end();
-                None
-            }
             Ok(successor) => {
                 self.follow_into(&successor);
                 Some(successor)
@@ -91,11 +87,10 @@ impl Gateway {
         );
     }
 
-    /// Gives a restart up that is under way: this process is to end.
-    pub(super) fn abort_restart(&self) {
-        if let Some(hand_over) = &self.hand_over {
-            hand_over.abort();
-        }
+    /// Gives a restart up that is under way, because this process is to end. False when it is too
+    /// late for that: the new process is about to serve, and how that goes must be waited for.
+    pub fn abort_restart(&self) -> bool {
+        self.hand_over.as_ref().is_none_or(HandOver::abort)
     }
 }
 

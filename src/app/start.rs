@@ -167,11 +167,6 @@ impl Prepared {
         }
         // Not before, because a predecessor that is not followed after all has the same sockets.
         gateway.listening.set_options(&gateway.config.listeners);
-        if let Some(control) = &mut gateway.control
-            && let Err(error) = control.appear()
-        {
-            tracing::error!(%error, "the control socket cannot take its place");
-        }
         gateway.status.set_lifecycle(Lifecycle::Accepting);
         // Last: who asks a process for the first time finds it ready.
         if let Some(admin) = &mut gateway.admin {
@@ -190,6 +185,15 @@ impl Gateway {
         self.close_listeners();
         self.drain_workers(Duration::ZERO, &left);
         self.take_threads().wait();
+    }
+
+    /// Takes the place of a predecessor that has made way: from now on, this one is asked.
+    pub fn appear(&mut self) {
+        if let Some(control) = &mut self.control
+            && let Err(error) = control.appear()
+        {
+            tracing::error!(%error, "the control socket cannot take its place");
+        }
     }
 
     fn announce(&self, limits: Limits) {

@@ -22,9 +22,9 @@ pub(super) fn run(file: &Path) -> Exit {
         }
     };
     match begin(file, predecessor.as_mut()) {
-        Ok((service, taken)) => {
+        Ok(service) => {
             if let Some(predecessor) = predecessor {
-                predecessor.ready(taken);
+                predecessor.serving();
             }
             service.run()
         }
@@ -54,11 +54,8 @@ pub(super) fn serve(gateway: Gateway) -> Exit {
     Service::new(gateway, orders, inbox, None).run()
 }
 
-/// Returns also which groups of its sockets were taken from the predecessor.
-fn begin(
-    file: &Path,
-    mut predecessor: Option<&mut Predecessor>,
-) -> Result<(Service, Vec<u32>), StartError> {
+/// Serves when this returns.
+fn begin(file: &Path, mut predecessor: Option<&mut Predecessor>) -> Result<Service, StartError> {
     let program = Program::of_this_process();
     // First, because without that a signal would end the process.
     let (orders, inbox) = orders::queue();
@@ -68,9 +65,9 @@ fn begin(
     prepared.start_control(orders.clone())?;
     if let Some(predecessor) = predecessor {
         predecessor.sessions(|chunk| prepared.take_sessions(chunk))?;
+        predecessor.ready(prepared.taken())?;
     }
-    let taken = prepared.taken();
-    Ok((Service::new(prepared.open()?, orders, inbox, Some(program)), taken))
+    Ok(Service::new(prepared.open()?, orders, inbox, Some(program)))
 }
 
 fn load(file: &Path) -> Result<Loaded, StartError> {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 
+use rustix::process::Signal;
+
 use super::{Exit, process_log};
 use crate::app::orders::{Answer, Order};
 use crate::app::{Ended, Gateway};
@@ -21,6 +23,10 @@ pub(super) struct Service {
     watchdog: Option<Watchdog>,
     /// Another process serves: an order to drain is for that one, too, and drains this no faster.
     is_succeeded: bool,
+    /// What was ordered while a new process was about to serve, and is for that one.
+    to_pass_on: Option<Signal>,
+    /// Every worker has ended meanwhile.
+    ended: Option<Ended>,
 }
 
 impl Service {
@@ -31,13 +37,22 @@ impl Service {
         inbox: Receiver<Order>,
         program: Option<Program>,
     ) -> Self {
-        let notifier = Arc::new(Notifier::from_environment());
-        let (watchdog, is_succeeded) = (None, false);
-        Self { gateway, orders, inbox, program, notifier, watchdog, is_succeeded }
+        Self {
+            gateway,
+            orders,
+            inbox,
+            program,
+            notifier: Arc::new(Notifier::from_environment()),
+            watchdog: None,
+            is_succeeded: false,
+            to_pass_on: None,
+            ended: None,
+        }
     }
 
     /// Until all has ended.
     pub(super) fn run(mut self) -> Exit {
+        self.gateway.appear();
         let (threads, orders) = (self.gateway.take_threads(), self.orders.clone());
         std::thread::spawn(move || {
             // Fails only when the loop below has ended by itself.
@@ -76,28 +91,37 @@ impl Service {
                 None => tracing::warn!("this command cannot restart; the signal is ignored"),
             },
             Order::HandedOver(result) => {
-                if let Some(successor) = self.gateway.end_restart(result) {
-                    self.make_way(successor);
-                } else if !self.gateway.is_draining() {
-                    let status = "serving; the last restart failed, see the log";
-                    self.notifier.tell(&[State::Status(status)]);
+                match self.gateway.end_restart(result) {
+                    Some(successor) => self.make_way(successor),
+                    None => self.go_on(),
                 }
+                return self.ended.take();
             }
             Order::ReopenLogs => self.gateway.reopen_logs(),
             Order::Drain if std::mem::take(&mut self.is_succeeded) => {}
-            Order::Drain if !self.gateway.is_draining() => {
-                tracing::info!("draining: waiting for connections to end");
-                self.notifier.tell(&[State::Stopping, State::Status("draining")]);
-                self.gateway.drain();
+            Order::Drain if !self.gateway.abort_restart() => {
+                let is_first = self.to_pass_on.is_none();
+                self.pass_on(if is_first { Signal::TERM } else { Signal::INT });
             }
-            Order::Drain | Order::Stop => {
-                tracing::info!("stopping now");
-                self.notifier.tell(&[State::Stopping, State::Status("stopping")]);
-                self.gateway.stop();
-            }
+            Order::Stop if !self.gateway.abort_restart() => self.pass_on(Signal::INT),
+            Order::Drain if !self.gateway.is_draining() => self.drain(),
+            Order::Drain | Order::Stop => self.stop(),
+            Order::Ended(ended) if !self.gateway.abort_restart() => self.ended = Some(ended),
             Order::Ended(ended) => return Some(ended),
         }
         None
+    }
+
+    fn drain(&mut self) {
+        tracing::info!("draining: waiting for connections to end");
+        self.notifier.tell(&[State::Stopping, State::Status("draining")]);
+        self.gateway.drain();
+    }
+
+    fn stop(&mut self) {
+        tracing::info!("stopping now");
+        self.notifier.tell(&[State::Stopping, State::Status("stopping")]);
+        self.gateway.stop();
     }
 
     fn reload(&mut self, asker: Option<SyncSender<Answer>>) {
@@ -123,8 +147,30 @@ impl Service {
         // Before it says anything itself: systemd listens only to whom it takes for the service.
         self.notifier.tell(&[State::MainPid(successor.pid)]);
         self.notifier = Arc::new(Notifier::none());
-        self.is_succeeded = true;
-        successor.release();
+        let signal = self.to_pass_on.take();
+        self.is_succeeded = signal.is_none();
+        successor.release(signal);
+        if signal == Some(Signal::INT) {
+            self.stop();
+        }
+    }
+
+    fn pass_on(&mut self, signal: Signal) {
+        tracing::info!("the new process is about to serve: the signal is for that one");
+        self.to_pass_on = Some(signal);
+    }
+
+    /// There is no successor.
+    fn go_on(&mut self) {
+        match self.to_pass_on.take() {
+            Some(Signal::INT) => self.stop(),
+            Some(_) => self.drain(),
+            None if self.gateway.is_draining() => {}
+            None => {
+                let status = "serving; the last restart failed, see the log";
+                self.notifier.tell(&[State::Status(status)]);
+            }
+        }
     }
 
     fn start_watchdog(&mut self) {

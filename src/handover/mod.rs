@@ -5,8 +5,10 @@
 //!   │  starts it, one end of a channel ──►  │
 //!   │  hello, sockets, ticket keys     ──►  │  reads the configuration, makes its workers
 //!   │                       ◄── prepared    │
-//!   │  sessions                        ──►  │  listens
-//!   │                          ◄── ready    │  serves
+//!   │  sessions                        ──►  │
+//!   │                          ◄── ready    │  could serve
+//!   │  serve (the point of no return)  ──►  │  listens
+//!   │                        ◄── serving    │  serves
 //!   │  stops accepting, released       ──►  │  is the main process
 //!   │  drains, ends                         │
 //! ```
@@ -14,8 +16,11 @@
 //! Invariants:
 //! - A listening socket is one object in the kernel that both processes hold. Nobody closes its
 //!   accept queue, so no connection is lost, whichever of the two accepts it.
-//! - Until it is ready, the new process can fail in any way: the old one has given nothing up and
+//! - Until it serves, the new process can fail in any way: the old one has given nothing up and
 //!   goes on.
+//! - The new process accepts nothing before it may serve, so it can be killed without harm until
+//!   then. After that it is ended only if it does not come to serve: when the old process is told
+//!   to end meanwhile, it waits and passes that on.
 //! - Nothing that comes over the channel is trusted to be well-formed or to come in time.
 
 pub mod channel;

@@ -4,13 +4,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
 use super::CHANNEL_VARIABLE;
 use super::channel::{Channel, interrupt};
@@ -46,16 +46,13 @@ pub struct Successor {
 }
 
 impl Successor {
-    /// Tells it that it is the main process now.
-    pub fn release(mut self) {
-        if let Err(error) = self.channel.send(&Message::Released, &[]) {
+    /// Tells it that it is the main process now, and passes a signal on that was for the service.
+    pub fn release(mut self, signal: Option<Signal>) {
+        let told = self.channel.send(&Message::Released, &[]);
+        let passed = signal.map(|signal| kill_process(Pid::from_child(&self.child), signal));
+        if let Err(error) = told.and(passed.transpose().map_err(io::Error::from)) {
             tracing::warn!(%error, pid = self.pid, "the new process has gone");
         }
-    }
-
-    /// Ends it, because it is not wanted any more.
-    pub fn end(mut self) {
-        end(&mut self.child);
     }
 }
 
@@ -63,12 +60,20 @@ impl Successor {
 #[derive(Debug)]
 pub struct HandOver {
     channel: OwnedFd,
+    decision: Arc<OnceLock<Decision>>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// Made once: by the thread when the successor is ready, or by whoever gives up before that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    Serve,
+    GiveUp,
+}
+
 impl HandOver {
-    /// Starts `program` as the successor. It has `limit` to serve; `done` is then told, or told
-    /// why it does not serve, in which case it has been killed.
+    /// Starts `program` as the successor. It has `limit` to be ready; `done` is told when it
+    /// serves, or told why it does not, in which case it has been killed.
     ///
     /// # Errors
     /// When there are no descriptors or threads left; `done` is not called.
@@ -80,15 +85,22 @@ impl HandOver {
     ) -> io::Result<Self> {
         let (channel, theirs) = Channel::pair()?;
         let handle = channel.handle()?;
+        let decision = Arc::new(OnceLock::new());
+        let decided = Arc::clone(&decision);
         let thread = Builder::new().name("handover".to_owned()).spawn(move || {
-            done(hand_over(&program, offer, channel, theirs, limit));
+            done(hand_over(&program, offer, channel, theirs, (limit, &decided)));
         })?;
-        Ok(Self { channel: handle, thread: Some(thread) })
+        Ok(Self { channel: handle, decision, thread: Some(thread) })
     }
 
-    /// Gives up: the successor is killed, then `done` is told. Does not wait for that.
-    pub fn abort(&self) {
-        interrupt(&self.channel);
+    /// Gives up, unless the successor may serve already: it is killed, then `done` is told. Does
+    /// not wait for that. Returns whether it was given up.
+    pub fn abort(&self) -> bool {
+        let gives_up = *self.decision.get_or_init(|| Decision::GiveUp) == Decision::GiveUp;
+        if gives_up {
+            interrupt(&self.channel);
+        }
+        gives_up
     }
 
     /// Cleans up after `done` was told.
@@ -119,7 +131,7 @@ fn hand_over(
     offer: Offer,
     mut channel: Channel,
     theirs: OwnedFd,
-    limit: Duration,
+    (limit, decision): (Duration, &OnceLock<Decision>),
 ) -> Result<Successor, String> {
     channel.set_limit(Some(limit));
     let path = program.path.display();
@@ -127,13 +139,20 @@ fn hand_over(
         spawn(program, theirs).map_err(|error| format!("cannot start {path}: {error}"))?;
     let pid = child.id();
     tracing::info!(pid, program = %path, "restarting: started the new process");
-    match converse(&mut channel, offer) {
-        Ok(taken) => {
-            channel.set_limit(Some(FAREWELL));
-            Ok(Successor { pid, taken, child, channel })
-        }
-        Err(ended) => Err(explain(ended, &mut child, limit)),
+    let taken = match converse(&mut channel, offer) {
+        Ok(taken) => taken,
+        Err(ended) => return Err(explain(ended, &mut child, "ready", limit)),
+    };
+    if *decision.get_or_init(|| Decision::Serve) == Decision::GiveUp {
+        let ended = io::Error::from(io::ErrorKind::UnexpectedEof).into();
+        return Err(explain(ended, &mut child, "ready", limit));
     }
+    channel.set_limit(Some(SERVE));
+    if let Err(ended) = let_serve(&mut channel) {
+        return Err(explain(ended, &mut child, "serving", SERVE));
+    }
+    channel.set_limit(Some(FAREWELL));
+    Ok(Successor { pid, taken, child, channel })
 }
 
 /// How a conversation ended that came to nothing.
@@ -150,7 +169,7 @@ impl From<io::Error> for Ended {
     }
 }
 
-/// Returns which groups the successor has taken.
+/// Until the successor is ready; returns which groups it has taken.
 pub(super) fn converse(channel: &mut Channel, mut offer: Offer) -> Result<Vec<u32>, Ended> {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let hello = Message::Hello { protocol: PROTOCOL, version };
@@ -173,6 +192,15 @@ pub(super) fn converse(channel: &mut Channel, mut offer: Offer) -> Result<Vec<u3
     channel.send(&Message::SessionsEnd, &[])?;
     match listen(channel)? {
         Message::Ready { taken } => Ok(taken),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Until the successor serves.
+pub(super) fn let_serve(channel: &mut Channel) -> Result<(), Ended> {
+    channel.send(&Message::Serve, &[])?;
+    match listen(channel)? {
+        Message::Serving => Ok(()),
         other => Err(unexpected(&other)),
     }
 }
@@ -230,7 +258,7 @@ fn spawn(program: &Program, theirs: OwnedFd) -> io::Result<Child> {
 }
 
 /// Ends the successor and says what became of it.
-fn explain(ended: Ended, child: &mut Child, limit: Duration) -> String {
+fn explain(ended: Ended, child: &mut Child, goal: &str, limit: Duration) -> String {
     let status = match ended {
         // It is about to end by itself: its exit status may say more than the broken channel.
         Ended::Said(_) => None,
@@ -239,9 +267,9 @@ fn explain(ended: Ended, child: &mut Child, limit: Duration) -> String {
     end(child);
     match (ended, status) {
         (Ended::Said(text), _) => text,
-        (Ended::Broken(_), Some(status)) => format!("it ended ({status}) before it was ready"),
+        (Ended::Broken(_), Some(status)) => format!("it ended ({status}) before it was {goal}"),
         (Ended::Broken(error), None) => match error.kind() {
-            io::ErrorKind::TimedOut => format!("it was not ready within {limit:?}"),
+            io::ErrorKind::TimedOut => format!("it was not {goal} within {limit:?}"),
             io::ErrorKind::UnexpectedEof => "it was given up".to_owned(),
             _ => format!("the conversation with it broke: {error}"),
         },
@@ -267,5 +295,7 @@ fn end(child: &mut Child) {
     }
 }
 
+/// How long a successor that is ready may take to serve: its workers are given five seconds for it.
+const SERVE: Duration = Duration::from_secs(10);
 /// How long the last word may take.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -96,11 +96,23 @@ impl Predecessor {
         }
     }
 
-    /// Says that this process serves and has taken the groups of these numbers; returns when the
-    /// predecessor has stopped accepting, or is gone, or says nothing for ten seconds.
-    pub fn ready(mut self, taken: Vec<u32>) {
+    /// Says that this process can serve, with the groups of these numbers; returns when it may.
+    ///
+    /// # Errors
+    /// When it may not, because the predecessor is gone or is about to go.
+    pub fn ready(&mut self, taken: Vec<u32>) -> io::Result<()> {
+        self.channel.send(&Message::Ready { taken }, &[])?;
+        match self.next()? {
+            Message::Serve => Ok(()),
+            other => Err(out_of_turn(&other)),
+        }
+    }
+
+    /// Says that this process serves; returns when the predecessor has stopped accepting, or is
+    /// gone, or says nothing for ten seconds.
+    pub fn serving(mut self) {
         self.channel.set_limit(Some(RELEASE));
-        let said = self.channel.send(&Message::Ready { taken }, &[]).and_then(|()| self.next());
+        let said = self.channel.send(&Message::Serving, &[]).and_then(|()| self.next());
         match said {
             Ok(Message::Released) => {}
             Ok(other) => tracing::warn!(said = other.name(), "the old process is out of turn"),

@@ -54,11 +54,13 @@ fn everything_is_handed_over() {
         let given = predecessor.receive().expect("an offer");
         let mut sessions = Vec::new();
         predecessor.sessions(|piece| sessions.push(piece.to_vec())).expect("sessions");
-        predecessor.ready(vec![0]);
+        predecessor.ready(vec![0]).expect("it may serve");
+        predecessor.serving();
         (given, sessions)
     });
     let taken = predecessor::converse(&mut old, offer).expect("it is ready");
     assert_eq!(taken, [0]);
+    predecessor::let_serve(&mut old).expect("it serves");
     old.send(&Message::Released, &[]).expect("it waits for that");
     let (given, sessions) = successor.join().expect("no panic");
     assert_eq!(given.version, env!("CARGO_PKG_VERSION"));
@@ -101,12 +103,27 @@ fn the_reason_of_a_failure_arrives() {
 }
 
 #[test]
+fn nobody_serves_without_leave() {
+    let (mut old, new) = pair();
+    let successor = thread::spawn(move || {
+        let mut predecessor = Predecessor::on(new);
+        predecessor.receive().expect("an offer");
+        predecessor.sessions(|_| {}).expect("no sessions");
+        predecessor.ready(Vec::new()).map_err(|error| error.kind())
+    });
+    predecessor::converse(&mut old, offer(Vec::new(), &[])).expect("it is ready");
+    assert!(!successor.is_finished());
+    drop(old);
+    assert_eq!(successor.join().expect("no panic"), Err(ErrorKind::UnexpectedEof));
+}
+
+#[test]
 fn another_protocol_is_refused_with_both_versions() {
     let (mut old, new) = pair();
     let hello = Message::Hello { protocol: PROTOCOL + 1, version: "9.9.9".to_owned() };
     old.send(&hello, &[]).expect("sent");
     let error = Predecessor::on(new).receive().expect_err("another protocol").to_string();
-    assert!(error.contains("9.9.9") && error.contains("protocol 2, here 1"), "{error}");
+    assert!(error.contains("9.9.9") && error.contains("protocol 3, here 2"), "{error}");
 }
 
 #[test]
@@ -201,6 +218,7 @@ fn a_hand_over_can_be_given_up() {
     let (_, sockets) = group(Purpose::Listener, "127.0.0.1:5061", 1);
     let offer = offer(vec![sockets], &[]);
     let hand_over = start("/bin/sh", &["-c", "sleep 1000; true"], offer, LIMIT, sender);
+    assert!(hand_over.abort());
     drop(hand_over);
     let reason = result.try_recv().expect("it was told before that");
     assert_eq!(reason.map(|_| ()), Err("it was given up".to_owned()));

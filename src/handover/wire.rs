@@ -9,7 +9,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 /// Version of everything but [`Message::Hello`].
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 /// Longest packet, in bytes: a fraction of the send buffer that a socket has by default.
 pub const MAX_PACKET: usize = 64 * 1024;
 /// Longest [`Opaque`] and longest text in a packet, in bytes.
@@ -35,9 +35,13 @@ pub enum Message {
     Sessions(Opaque),
     /// Old: those were all sessions.
     SessionsEnd,
-    /// New, last: it serves. It has taken the groups of these numbers; the others are for the old
-    /// one to close.
+    /// New: it can serve as soon as it may. It has taken the groups of these numbers; the others
+    /// are for the old one to close.
     Ready { taken: Vec<u32> },
+    /// Old: it may. From here on, the old one does not end the new one because it ends itself.
+    Serve,
+    /// New, last: it serves.
+    Serving,
     /// New, last: why it cannot serve.
     Failed(String),
     /// Old, last: it has stopped accepting, the new one is the main process.
@@ -97,7 +101,12 @@ impl Message {
                 taken.iter().for_each(|group| out.number(*group));
             }
             Self::Failed(text) => out.bytes(text.as_bytes()),
-            Self::Offered | Self::Prepared | Self::SessionsEnd | Self::Released => {}
+            Self::Offered
+            | Self::Prepared
+            | Self::SessionsEnd
+            | Self::Serve
+            | Self::Serving
+            | Self::Released => {}
         }
         if out.0.len() > MAX_PACKET { Err(WireError::TooLong) } else { Ok(out.0) }
     }
@@ -133,6 +142,8 @@ impl Message {
             }
             9 => Self::Failed(text(input.bytes()?)?),
             10 => Self::Released,
+            11 => Self::Serve,
+            12 => Self::Serving,
             kind => return Err(WireError::UnknownKind(kind)),
         };
         if input.0.is_empty() { Ok(message) } else { Err(WireError::Trailing) }
@@ -158,6 +169,8 @@ impl Message {
             Self::Sessions(_) => "sessions",
             Self::SessionsEnd => "end of sessions",
             Self::Ready { .. } => "ready",
+            Self::Serve => "serve",
+            Self::Serving => "serving",
             Self::Failed(_) => "failed",
             Self::Released => "released",
         }
@@ -175,6 +188,8 @@ impl Message {
             Self::Ready { .. } => 8,
             Self::Failed(_) => 9,
             Self::Released => 10,
+            Self::Serve => 11,
+            Self::Serving => 12,
         }
     }
 }
@@ -289,6 +304,8 @@ mod tests {
             vec(any::<u32>(), 0..100).prop_map(|taken| Message::Ready { taken }),
             ".{0,300}".prop_map(Message::Failed),
             Just(Message::Released),
+            Just(Message::Serve),
+            Just(Message::Serving),
         ]
     }
 
@@ -315,7 +332,7 @@ mod tests {
 
         /// What is understood is what would have been sent: there is one packet for a message.
         #[test]
-        fn garbage_is_refused_or_exact(packet in vec(any::<u8>(), 0..200), kind in 0_u8..12) {
+        fn garbage_is_refused_or_exact(packet in vec(any::<u8>(), 0..200), kind in 0_u8..14) {
             let mut packet = packet;
             if let Some(first) = packet.first_mut() {
                 *first = kind;

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -18,8 +18,8 @@ use rustls::{HandshakeKind, Stream};
 use crate::support::backend::Backend;
 use crate::support::ca::NAME;
 use crate::support::client::{
-    TlsStream, Version, assert_echo, close, config, connect, connection, local, resuming_config,
-    try_connect,
+    TlsStream, Version, assert_echo, close, config, connect, connection, handshake, local,
+    resuming_config, try_connect,
 };
 use crate::support::gateway::{Gateway, Setup, free_port};
 use crate::support::process::{gateway_program, open_descriptors, run};
@@ -252,6 +252,79 @@ fn replace(program: &Path, text: &str, mode: u32) {
     fs::rename(&new, program).expect("a writable directory");
 }
 
+/// Whoever serves ends, and nobody is left, however far the restart has come.
+#[test]
+#[ignore = "run by tests/run"]
+fn usr2_then_term() {
+    let backend = Backend::echo();
+    for engine in engines() {
+        let mut ends = [0; 3];
+        let mut takes = None;
+        let moments = sized(40, 10);
+        for moment in 0..=moments {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let control = directory.path().join("control");
+            let mut gateway = Setup::new(engine, backend.address())
+                .admin(&format!("control = {:?}", control.display().to_string()))
+                .start();
+            let Some(takes) = takes else {
+                let since = Instant::now();
+                gateway.restart();
+                takes = Some(since.elapsed());
+                continue;
+            };
+            let stop = AtomicBool::new(false);
+            let address = gateway.address();
+            let is_late = std::thread::scope(|scope| {
+                let _stop = StopOnDrop(&stop);
+                scope.spawn(|| whoever_is_accepted_is_served(address, &stop));
+                gateway.signal(Signal::USR2);
+                // Mostly about when the old process lets the new one serve; load makes that later.
+                let part = 0.5 + 1.5 * f64::from(moment) / f64::from(moments);
+                std::thread::sleep(takes.mul_f64(part));
+                gateway.signal(Signal::TERM);
+                wait_until("it ends, or was followed before", SOON, || {
+                    gateway.has_ended() || says(&gateway, "the new process serves")
+                });
+                !gateway.has_ended() && !says(&gateway, "the signal is for that one")
+            });
+            if is_late {
+                gateway.wait_for_successor();
+                gateway.signal(Signal::TERM);
+            }
+            let is_passed_on = says(&gateway, "the signal is for that one");
+            ends[if is_late { 2 } else { usize::from(is_passed_on) }] += 1;
+            let ended = gateway.wait(SOON);
+            assert_eq!(ended.code(), 0, "{engine:?}: {}", ended.stderr);
+            let left: Vec<_> = fs::read_dir(&directory).expect("it is there").collect();
+            assert!(left.is_empty(), "{engine:?}: {left:?} after {}", ended.stderr);
+        }
+        let [given_up, passed_on, followed] = ends;
+        println!(
+            "{engine:?}: {given_up} given up, {passed_on} passed on, {followed} had been followed"
+        );
+    }
+}
+
+fn says(gateway: &Gateway, text: &str) -> bool {
+    gateway.stderr().contains(text)
+}
+
+/// Connects again and again; who was let in is served to the end.
+fn whoever_is_accepted_is_served(address: SocketAddr, stop: &AtomicBool) {
+    let config = config(Version::V13);
+    while !stop.load(Ordering::Relaxed) {
+        // In the end nobody listens any more. What stops listening does not answer first.
+        let limit = Duration::from_millis(50);
+        let Ok(stream) = TcpStream::connect_timeout(&address, limit) else { continue };
+        stream.set_read_timeout(Some(SOON)).expect("not zero");
+        if let Ok(mut stream) = handshake(stream, connection(&config, NAME)) {
+            assert_echo(&mut stream, &[7; 1000]);
+            close(stream);
+        }
+    }
+}
+
 #[test]
 #[ignore = "run by tests/run"]
 fn usr2_one_at_a_time() {
@@ -264,7 +337,7 @@ fn usr2_one_at_a_time() {
         replace(gateway.program(), &script, 0o755);
         gateway.signal(Signal::USR2);
         wait_until("the new process runs", SOON, || began.exists());
-        let is_logged = |text: &str| gateway.stderr().contains(text);
+        let is_logged = |text: &str| says(&gateway, text);
         gateway.signal(Signal::USR2);
         wait_until("the second is refused", SOON, || is_logged("no restart: one is under way"));
         gateway.signal(Signal::HUP);
@@ -372,7 +445,9 @@ fn usr2_unix_socket_admin_port_and_control_socket() {
                 });
             }
             for _ in 0..sized(40, 5) {
+                let before = inode(&control);
                 gateway.restart();
+                wait_until("it is asked", SOON, || inode(&control) != before);
                 assert_eq!(inode(&path), file, "{engine:?}: another socket");
                 let begin = [&connections, &answers].map(|count| count.load(Ordering::Relaxed));
                 wait_until("the load goes on", SOON, || {
