@@ -20,7 +20,7 @@ use crate::handover::{Inheritance, InheritedGroup, Opaque, Purpose};
 use crate::policy::Policy;
 use crate::systemd::Activation;
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::aggregator::answer_channel;
+use crate::telemetry::aggregator::{Inbox, answer_channel};
 use crate::telemetry::{Aggregator, ListenerNames, ShardPort, SharedCounters};
 use crate::tls::resumption::TicketKeys;
 
@@ -84,14 +84,7 @@ impl Prepared {
         let workers = workers::start(&plan, count)?;
         let (workers, threads): (Vec<_>, Vec<_>) =
             workers.into_iter().map(|worker| (worker.address, worker.thread)).unzip();
-        let port = |address: &workers::Address| Box::new(address.clone()) as Box<dyn ShardPort>;
-        let ports = workers.iter().map(port).collect();
-        let facts = {
-            let status = Arc::clone(&status);
-            Box::new(move || status.facts())
-        };
-        let aggregator = Aggregator::start(inbox, ports, facts, shared)?;
-        status.set_aggregator(aggregator.handle());
+        let aggregator = aggregate(&status, &workers, inbox, shared)?;
         let admin = admin.map(|listener| start_admin(listener, &status)).transpose()?;
         let gateway = Gateway {
             file,
@@ -219,6 +212,24 @@ impl Gateway {
             tracing::info!(%address, "admin port: /healthz /readyz /metrics /status");
         }
     }
+}
+
+/// Starts to gather what the workers measure, for the readers of `status`.
+fn aggregate(
+    status: &Arc<Status>,
+    workers: &[workers::Address],
+    inbox: Inbox,
+    shared: Arc<SharedCounters>,
+) -> io::Result<Aggregator> {
+    let port = |address: &workers::Address| Box::new(address.clone()) as Box<dyn ShardPort>;
+    let ports = workers.iter().map(port).collect();
+    let facts = {
+        let status = Arc::clone(status);
+        Box::new(move || status.facts())
+    };
+    let aggregator = Aggregator::start(inbox, ports, facts, shared)?;
+    status.set_aggregator(aggregator.handle());
+    Ok(aggregator)
 }
 
 /// Tickets of the predecessor stay good. Those that are not are no reason not to start: their
