@@ -283,10 +283,11 @@ fn usr2_then_term() {
                 let part = 0.5 + 1.5 * f64::from(moment) / f64::from(moments);
                 std::thread::sleep(takes.mul_f64(part));
                 gateway.signal(Signal::TERM);
-                wait_until("it ends, or was followed before", SOON, || {
-                    gateway.has_ended() || says(&gateway, "the new process serves")
+                let serves = || says(&gateway, "the new process serves");
+                wait_until("it drains, or was followed", SOON, || {
+                    serves() || says(&gateway, "draining: waiting")
                 });
-                !gateway.has_ended() && !says(&gateway, "the signal is for that one")
+                serves() && !says(&gateway, "the signal is for that one")
             });
             if is_late {
                 gateway.wait_for_successor();

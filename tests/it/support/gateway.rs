@@ -416,11 +416,6 @@ impl Gateway {
         self.wait_until_ready();
     }
 
-    /// Whether the process that was started has ended.
-    pub(crate) fn has_ended(&mut self) -> bool {
-        self.process.as_mut().expect("present until the end").poll().is_some()
-    }
-
     /// Waits for the end without telling it to stop; nothing is demanded of the exit code.
     pub(crate) fn wait(mut self, limit: Duration) -> Ended {
         let process = self.process.take().expect("present until the end");
