@@ -244,6 +244,7 @@ fn numbered(listeners: &[Listener]) -> impl Iterator<Item = (&Listener, usize)> 
 mod tests {
     use std::io;
     use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::sync::atomic::{AtomicU8, Ordering};
 
     use socket2::{Domain, SockRef, Socket, Type};
 
@@ -264,8 +265,13 @@ mod tests {
         config.unwrap_or_else(|diagnostics| panic!("{diagnostics}")).listeners
     }
 
+    /// Addresses that nobody else uses, not even to dial from.
     fn free_addresses<const N: usize>() -> [SocketAddr; N] {
-        let sockets = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        static CALLS: AtomicU8 = AtomicU8::new(65);
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let ours = [127, CALLS.fetch_add(1, Ordering::Relaxed), high, low];
+        let any = SocketAddr::from((ours, 0));
+        let sockets = [(); N].map(|()| TcpListener::bind(any).expect("a free port"));
         sockets.map(|socket| socket.local_addr().expect("bound"))
     }
 
