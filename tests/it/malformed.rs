@@ -68,15 +68,15 @@ fn attack(engine: Engine, component: SocketAddr, rounds: u64) {
     leave_open(&target);
     flood_later_phases(&target);
     good_handshakes(&target);
-    let first = Holdings::of(&target.gateway);
-    first.assert_back_at(&start, &format!("{engine:?} after the corpus"));
+    let place = format!("{engine:?} after the corpus");
+    let first = Holdings::back_at(&start, &target.gateway, &place);
     let mut late = u64::MAX;
     for round in 0..rounds {
         mutations(&target, round);
         good_handshakes(&target);
-        let now = Holdings::of(&target.gateway);
-        println!("{engine:?} after round {round}: {now:?}");
-        now.assert_back_at(&first, &format!("{engine:?} after round {round}"));
+        let place = format!("{engine:?} after round {round}");
+        let now = Holdings::back_at(&first, &target.gateway, &place);
+        println!("{place}: {now:?}");
         assert!(
             now.resident <= first.resident + BUFFERS,
             "{engine:?} round {round}: {now:?} after {first:?}"

@@ -50,9 +50,8 @@ fn hold_and_release(engine: Engine, count: u64) {
     for cycle in 1..=2 {
         let most = idle_connections(&gateway, count);
         assert_eq!(most, count, "open at a time in cycle {cycle}");
-        let now = Holdings::of(&gateway);
+        let now = Holdings::back_at(&start, &gateway, &format!("{engine:?} after cycle {cycle}"));
         println!("{engine:?} cycle {cycle}: start {start:?}, now {now:?}");
-        now.assert_back_at(&start, &format!("{engine:?} after cycle {cycle}"));
         // The allocator's own rounding: a percent.
         let ceiling = first.map_or(u64::MAX, |first| first.resident + first.resident / 100);
         assert!(now.resident <= ceiling, "{engine:?}: {now:?} after {first:?}");
@@ -133,7 +132,7 @@ fn churn(engine: Engine, cycles: u64) {
     let (done, cut) = (done.into_inner(), cut.into_inner());
     println!("{engine:?}: {done} complete, {cut} reset in the handshake");
     assert_eq!(done + cut, cycles);
-    Holdings::of(&gateway).assert_back_at(&start, &format!("{engine:?}"));
+    Holdings::back_at(&start, &gateway, &format!("{engine:?}"));
     assert_counters_add_up(&gateway, done + 1, cut);
     // The line of the first connection, and one for each of the others.
     let lines = usize::try_from(cycles + 1).expect("a test's size");
