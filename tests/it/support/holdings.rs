@@ -38,7 +38,7 @@ impl Holdings {
     }
 
     /// Waits until there is no more than at `start`. What is held for a moment goes by itself: a
-    /// thread of the admin port that had to help out stays for ten seconds.
+    /// second thread of the admin port, for example, is kept for ten seconds.
     ///
     /// # Panics
     /// When there still is more after [`SOON`].
