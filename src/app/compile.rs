@@ -232,8 +232,7 @@ impl Compiler<'_> {
 }
 
 fn too_many_names(file_name: &str) -> Diagnostics {
-    let mut diagnostics = Diagnostics::default();
-    diagnostics.push(Diagnostic {
+    Diagnostics::from(Diagnostic {
         file: file_name.to_owned(),
         line: 1,
         column: 1,
@@ -243,8 +242,7 @@ fn too_many_names(file_name: &str) -> Diagnostics {
         allowed: String::new(),
         hint: "Keep the names of listeners that stay, or restart: counters are kept by name."
             .to_owned(),
-    });
-    diagnostics
+    })
 }
 
 fn tls_diagnostic(file_name: &str, listener: &str, problem: FileProblem) -> Diagnostic {

@@ -74,11 +74,10 @@ impl Control {
     /// # Errors
     /// When the file cannot be renamed.
     pub fn appear(&mut self) -> io::Result<()> {
-        match &self.beside {
-            Some(beside) => fs::rename(beside, &self.path)?,
-            None => return Ok(()),
+        if let Some(beside) = &self.beside {
+            fs::rename(beside, &self.path)?;
+            self.beside = None;
         }
-        self.beside = None;
         Ok(())
     }
 

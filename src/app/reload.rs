@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::listening::Assignment;
 use super::watch::Stamps;
 use super::{Addresses, BindError, Gateway, StartError, compile, read, unix_now};
-use crate::config::{Config, Diagnostic, Diagnostics, needs_restart};
+use crate::config::{Config, Diagnostic, needs_restart};
 use crate::policy::Policy;
 use crate::shard::mailbox::{BoundId, Command, Reload};
 use crate::telemetry::{AccessLog, ListenerNames};
@@ -49,10 +49,12 @@ impl Gateway {
     }
 
     /// When a file of certificates, keys, CAs or secrets has changed, reads all of them again; the
-    /// rest of the configuration stays. What cannot be used is told, and tried again after the next change.
+    /// rest of the configuration stays. What cannot be used is told, and tried again after the next
+    /// change.
     pub fn look_at_certificates(&mut self) {
         let Some(changed) = self.stamps.changed() else { return };
-        tracing::info!(file = %changed.display(), "a file has changed: reading certificates and secrets again");
+        let file = changed.display();
+        tracing::info!(%file, "a file has changed: reading certificates and secrets again");
         self.stamps = Stamps::of(&self.config);
         let name = self.file.display().to_string();
         let result = self.take(&name, self.config.clone(), Addresses::Kept);
@@ -204,8 +206,7 @@ fn refused(
     error: &io::Error,
     hint: &str,
 ) -> StartError {
-    let mut diagnostics = Diagnostics::default();
-    diagnostics.push(Diagnostic {
+    let diagnostic = Diagnostic {
         file: file.to_owned(),
         line,
         column: 1,
@@ -214,8 +215,8 @@ fn refused(
         found: error.to_string(),
         allowed: String::new(),
         hint: hint.to_owned(),
-    });
-    StartError::Config(diagnostics)
+    };
+    StartError::Config(diagnostic.into())
 }
 
 /// A worker takes a command between two turns, and a turn takes milliseconds.

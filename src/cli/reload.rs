@@ -1,13 +1,13 @@
 //! `tlsgate reload`: makes a running gateway read its configuration again, and says how it went.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 
 use super::Exit;
+use crate::app;
 use crate::app::control::{self, Request, Response};
-use crate::app::{self, StartError};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -53,10 +53,9 @@ fn try_reload(options: &Options) -> Result<Response, (String, Exit)> {
 }
 
 /// A file with mistakes is refused here, as the gateway would.
-fn control_path(file: &std::path::Path) -> Result<PathBuf, (String, Exit)> {
-    let config =
-        app::read(file).map_err(|error: StartError| (error.to_string(), Exit::from(&error)))?;
-    config.1.admin.control.ok_or_else(|| {
+fn control_path(file: &Path) -> Result<PathBuf, (String, Exit)> {
+    let (_, config) = app::read(file).map_err(|error| (error.to_string(), Exit::from(&error)))?;
+    config.admin.control.ok_or_else(|| {
         let hint = "set admin.control and restart the gateway, or send it HUP";
         (format!("{}: there is no control socket: {hint}", file.display()), Exit::Failure)
     })
