@@ -39,8 +39,8 @@ pub enum Response {
     Refused { error: String },
 }
 
-/// A running control socket; its file is removed when this is dropped, unless another process has
-/// put its own there.
+/// A running control socket; its file is removed when this is dropped, unless it was left to a
+/// successor or another process has put its own there.
 #[derive(Debug)]
 pub struct Control {
     path: PathBuf,
@@ -48,6 +48,7 @@ pub struct Control {
     beside: Option<PathBuf>,
     /// Device and inode of its file.
     file: (u64, u64),
+    is_left: bool,
 }
 
 impl Control {
@@ -81,6 +82,12 @@ impl Control {
         Ok(())
     }
 
+    /// Leaves the file where it is, for a successor that puts its own there at any moment: looking
+    /// whose it is and removing it would be two steps, and the other could come between them.
+    pub fn leave(&mut self) {
+        self.is_left = true;
+    }
+
     fn start_at(
         path: &Path,
         beside: Option<PathBuf>,
@@ -95,14 +102,14 @@ impl Control {
                 let _served = stream.and_then(|stream| serve(stream, &orders));
             }
         })?;
-        Ok(Self { path: path.to_owned(), beside, file })
+        Ok(Self { path: path.to_owned(), beside, file, is_left: false })
     }
 }
 
 impl Drop for Control {
     fn drop(&mut self) {
         let own = self.beside.as_ref().unwrap_or(&self.path);
-        if identity(own).is_ok_and(|file| file == self.file) {
+        if !self.is_left && identity(own).is_ok_and(|file| file == self.file) {
             // The next start removes it, if this cannot.
             let _left_behind = fs::remove_file(own);
         }
@@ -260,6 +267,22 @@ mod tests {
         assert!(path.exists(), "the file is another's");
         drop(new);
         assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 0);
+    }
+
+    #[test]
+    fn what_is_left_to_a_successor_is_there_until_that_takes_its_place() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("control");
+        let (orders, _inbox) = queue();
+        let mut old = Control::start(&path, orders.clone()).expect("a free path");
+        let mut new = Control::start_beside(&path, orders).expect("a free name");
+        old.leave();
+        drop(old);
+        assert!(path.exists(), "there is no moment without a file");
+        new.appear().expect("renamed");
+        assert_eq!(identity(&path).expect("it is there"), new.file);
+        drop(new);
+        assert!(!path.exists());
     }
 
     #[test]

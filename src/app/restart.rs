@@ -79,6 +79,9 @@ impl Gateway {
         if let Some(admin) = &mut self.admin {
             admin.retire();
         }
+        if let Some(control) = &mut self.control {
+            control.leave();
+        }
         self.close_listeners();
         self.drain_workers(self.config.gateway.drain_timeout, &left);
         tracing::info!(
