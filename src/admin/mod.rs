@@ -40,6 +40,8 @@ const STOP: Duration = Duration::from_secs(1);
 const LAST_REQUEST: Duration = Duration::from_secs(1);
 /// Threads that wait for snapshots; the aggregator answers all of them together.
 const READERS: usize = 8;
+/// How long such a thread waits for the next reader: nothing is kept from one scrape to the next.
+const READER_KEPT: Duration = Duration::from_secs(1);
 /// Longest request line and headers, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
@@ -127,6 +129,7 @@ impl Admin {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(READERS)
+            .thread_keep_alive(READER_KEPT)
             .thread_name("admin-reader")
             .build()?;
         let listener = {

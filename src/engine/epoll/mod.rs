@@ -245,6 +245,10 @@ impl EpollEngine {
                 self.sockets[socket.index()].starved = false;
                 self.enqueue(socket);
             }
+            if self.starved[class.index()].is_empty() {
+                // A burst leaves no memory behind.
+                self.starved[class.index()] = VecDeque::new();
+            }
         }
     }
 

@@ -171,6 +171,8 @@ impl UringEngine {
             let buf_ring = &mut self.buf_rings[class.index()];
             buf_ring.refill(&self.pool);
             if self.starved[class.index()].is_empty() {
+                // A burst leaves no memory behind.
+                self.starved[class.index()] = VecDeque::new();
                 continue;
             }
             // No more than there are buffers for: starting again on an empty ring would spin.

@@ -11,6 +11,9 @@ use super::{SOON, settled};
 /// and the rounding up of the memory it is in.
 const HEAP_NOISE: u64 = 2048;
 
+/// Longer than an idle thread of the admin port is kept.
+const UNASKED: Duration = Duration::from_millis(1_500);
+
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Holdings {
@@ -38,7 +41,7 @@ impl Holdings {
     }
 
     /// Waits until there is no more than at `start`. What is held for a moment goes by itself: a
-    /// second thread of the admin port, for example, is kept for ten seconds.
+    /// second thread of the admin port, for example, when nobody has asked it for a second.
     ///
     /// # Panics
     /// When there still is more after [`SOON`].
@@ -47,6 +50,7 @@ impl Holdings {
         let deadline = Instant::now() + SOON;
         while now.heap > start.heap + HEAP_NOISE && Instant::now() < deadline {
             println!("{place}: waiting for {} bytes of heap to go", now.heap - start.heap);
+            std::thread::sleep(UNASKED);
             now = Self::of(gateway);
         }
         assert_eq!(now.descriptors, start.descriptors, "descriptors, {place}");
