@@ -8,7 +8,7 @@ use super::standing::{MAX_NAMES, Standing};
 use crate::config::model::{self, Config, DownstreamTls, Endpoint, Listener};
 use crate::config::{Diagnostic, Diagnostics};
 use crate::engine::Address;
-use crate::policy::{ListenerPolicy, Policy};
+use crate::policy::{Downstream, ListenerPolicy, Policy, Route};
 use crate::telemetry::{CertificateFacts, ListenerNames};
 use crate::tls::ServerProfile;
 use crate::tls::file::FileProblem;
@@ -133,20 +133,28 @@ impl Compiler<'_> {
     fn listener(&mut self, position: usize, listener: &Listener) {
         let name: Arc<str> = listener.name.as_str().into();
         let index = self.indexes[&name];
-        let kept = self.kept.map(|policy| policy.listeners[position].upstreams.clone());
+        let kept = self.kept.map(|policy| policy.listeners[position].route().upstreams.clone());
         let upstreams = kept.unwrap_or_else(|| self.upstreams(listener));
         let Some(tls) = self.tls(listener, &name) else { return };
         self.listeners.push(Arc::new(ListenerPolicy {
             generation: self.generation,
             position,
             index,
-            name,
-            tls,
-            connect: listener.connect,
+            name: Arc::clone(&name),
+            downstream: Downstream::Tls,
             timeouts: listener.timeouts,
             keepalive: listener.keepalive,
-            upstream_names: upstreams.iter().map(|address| address.to_string().into()).collect(),
-            upstreams,
+            routes: vec![Arc::new(Route {
+                name,
+                group: position,
+                tls: Some(tls),
+                connect: listener.connect,
+                upstream_names: upstreams
+                    .iter()
+                    .map(|address| address.to_string().into())
+                    .collect(),
+                upstreams,
+            })],
         }));
     }
 
