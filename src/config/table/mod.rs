@@ -13,13 +13,8 @@ use super::options::{Kind, OptionDoc, Repeat, TableDoc};
 
 /// Every option. The order is that of the reference.
 pub fn options() -> impl Iterator<Item = &'static OptionDoc> {
-    let groups = [
-        process::OPTIONS,
-        listener::OPTIONS,
-        rule::OPTIONS,
-        tls::OPTIONS,
-        upstream_tls::OPTIONS,
-    ];
+    let groups =
+        [process::OPTIONS, listener::OPTIONS, rule::OPTIONS, tls::OPTIONS, upstream_tls::OPTIONS];
     groups.into_iter().flatten()
 }
 
