@@ -163,7 +163,7 @@ impl Compiler<'_> {
         };
         self.note_certificates(name, &identities);
         let (mode, names) = (listener.tls.client_cert, identities.names());
-        let id = DomainId::new(name, mode, &identities.trusted, &names);
+        let id = DomainId::new(name, mode, identities.trust.trusted(), &names);
         let domain = Domain::new(listener.tls.resumption, id, &self.standing.resumption);
         match server_config(&listener.tls, &identities, &domain, &provider) {
             Ok(config) => {

@@ -125,6 +125,8 @@ fn certificate_files(section: &Section) -> Option<CertificateFiles> {
         certificate_key: section.get("certificate_key")?,
         certificate_line: line_of(section, "certificate"),
         certificate_key_line: line_of(section, "certificate_key"),
+        ocsp_file: None,
+        ocsp_file_line: 0,
     })
 }
 

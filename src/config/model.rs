@@ -185,6 +185,10 @@ pub struct CertificateFiles {
     /// 1-based line of each key in the configuration file.
     pub certificate_line: usize,
     pub certificate_key_line: usize,
+    /// OCSP response in DER to send along.
+    pub ocsp_file: Option<PathBuf>,
+    /// 1-based line that names it; 0 without one.
+    pub ocsp_file_line: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

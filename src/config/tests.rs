@@ -170,6 +170,8 @@ fn everything_tls() -> DownstreamTls {
         certificate_key: key.into(),
         certificate_line: line,
         certificate_key_line: line,
+        ocsp_file: None,
+        ocsp_file_line: 0,
     };
     DownstreamTls {
         certificates: vec![

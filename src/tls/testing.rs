@@ -142,6 +142,8 @@ impl Files {
             certificate_key: self.write(&format!("{name}.key"), &issued.key.serialize_pem(), 0o600),
             certificate_line: 7,
             certificate_key_line: 8,
+            ocsp_file: None,
+            ocsp_file_line: 0,
         }
     }
 }

@@ -86,7 +86,7 @@ impl Maker {
         let tls = section(wanted);
         let identities = PKI.identities(wanted);
         let provider = provider(|group| !wanted.one_group || group == NamedGroup::X25519);
-        let (trusted, names) = (&identities.trusted, identities.names());
+        let (trusted, names) = (identities.trust.trusted(), identities.names());
         let id = DomainId::new(listener, wanted.client_cert, trusted, &names);
         let domain = Domain::new(wanted.resumption, id, &self.resumption);
         let config = server_config(&tls, identities, &domain, &provider).expect("versions");
@@ -266,6 +266,8 @@ impl Files {
             certificate_key: write("server.key", key.serialize_pem(), 0o600),
             certificate_line: 1,
             certificate_key_line: 2,
+            ocsp_file: None,
+            ocsp_file_line: 0,
         };
         let ca = write("ca.pem", ca.pem(), 0o644);
         Self { directory, server, ca }

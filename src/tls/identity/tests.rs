@@ -215,7 +215,7 @@ fn peers_without_a_trusted_certificate_are_refused() {
         let config = rustls::ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("versions of the provider")
-            .with_client_cert_verifier(Arc::clone(&identities.verifier))
+            .with_client_cert_verifier(identities.trust.verifier())
             .with_cert_resolver(identities.resolver);
         let server_config = Arc::new(config);
         for (issuer, expected) in [None, Some(&ours), Some(&theirs)].into_iter().zip(expected) {
