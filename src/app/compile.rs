@@ -1,6 +1,6 @@
 //! Configuration → policy: reads the files and looks up the names that the configuration mentions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::tls::ServerProfile;
 use crate::tls::file::FileProblem;
 use crate::tls::identity::{self, Identities};
 use crate::tls::provider::provider;
-use crate::tls::resumption::{Domain, DomainId, Secrets};
+use crate::tls::resumption::{Binding, CrlEpoch, Domain, DomainParts, PolicyId, Secrets};
 use crate::tls::server_config::server_config;
 
 /// A configuration that can be run.
@@ -170,9 +170,15 @@ impl Compiler<'_> {
             }
         };
         self.note_certificates(name, &identities);
-        let (mode, names) = (listener.tls.client_cert, identities.names());
-        let id = DomainId::new(name, mode, &identities.trusted, &names);
-        let domain = Domain::new(listener.tls.resumption, id, &self.standing.resumption);
+        let parts = DomainParts {
+            policy: PolicyId { listener: name, rule: "" },
+            names: &identities.names(),
+            client_cert: listener.tls.client_cert,
+            trusted: &identities.trusted,
+            options: &BTreeSet::new(),
+        };
+        let binding = Binding::new(&parts, Arc::new(CrlEpoch::default()));
+        let domain = Domain::new(listener.tls.resumption, binding, &self.standing.resumption);
         match server_config(&listener.tls, &identities, &domain, &provider) {
             Ok(config) => {
                 let resolver = Arc::clone(&identities.resolver);

@@ -7,17 +7,19 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rustls::server::UnbufferedServerConnection;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{CipherSuite, ContentType, HandshakeKind, ProtocolVersion, ServerConfig};
 
 use super::error::TlsError;
+use super::resumption::{Attempt, Refusal};
 use crate::buf::{Buf, BufClass, Pool};
 use crate::conn::outcome::TlsFacts;
 
 /// A server-side TLS session.
 pub struct TlsConn {
     session: UnbufferedServerConnection,
+    attempt: Attempt,
     carry: Carry,
     peer_closed: bool,
     /// close_notify was sent: nothing may follow it, not even an alert.
@@ -53,7 +55,8 @@ impl TlsConn {
     /// When the configuration itself is unusable.
     pub fn new(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
         let session = UnbufferedServerConnection::new(config).map_err(TlsError::local)?;
-        Ok(Self { session, carry: Carry::default(), peer_closed: false, closed: false })
+        let attempt = Attempt::new();
+        Ok(Self { session, attempt, carry: Carry::default(), peer_closed: false, closed: false })
     }
 
     /// Takes the (re-framed) ClientHello.
@@ -143,6 +146,11 @@ impl TlsConn {
         }
     }
 
+    /// Why the session that the peer wanted to resume was refused, if it was.
+    pub fn resumption_refused(&self) -> Option<Refusal> {
+        self.attempt.refused()
+    }
+
     /// Completes what is carried, record by record, from the front of `input`.
     fn fill_carry(&mut self, input: &mut Buf, output: &mut Output<'_>) -> Result<(), TlsError> {
         while !self.carry.bytes.is_empty() && !input.is_empty() && !self.peer_closed {
@@ -175,7 +183,7 @@ impl TlsConn {
         let mut consumed = 0;
         loop {
             let UnbufferedStatus { mut discard, state } =
-                self.session.process_tls_records(&mut incoming[consumed..]);
+                step(&mut self.session, &mut self.attempt, &mut incoming[consumed..]);
             let mut blocked = false;
             match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -199,6 +207,9 @@ impl TlsConn {
             }
             consumed += discard;
             if blocked {
+                if !self.session.is_handshaking() {
+                    self.attempt.end();
+                }
                 return Ok(consumed);
             }
         }
@@ -218,7 +229,7 @@ impl TlsConn {
         // Only as long as something is queued: a call more would look at the bad record again.
         while self.session.wants_write()
             && let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
-                self.session.process_tls_records(rest)
+                step(&mut self.session, &mut self.attempt, rest)
         {
             if encode(|out| data.encode(out), output.pool, output.records).is_err() {
                 break;
@@ -236,13 +247,13 @@ impl TlsConn {
         pool: &Pool,
         records: &mut VecDeque<Buf>,
         mut write: impl FnMut(
-            &mut rustls::unbuffered::WriteTraffic<'_, rustls::server::ServerConnectionData>,
+            &mut rustls::unbuffered::WriteTraffic<'_, ServerConnectionData>,
             &mut [u8],
         ) -> Result<usize, EncryptError>,
     ) -> Result<(), TlsError> {
         loop {
             let UnbufferedStatus { discard, state } =
-                self.session.process_tls_records(&mut self.carry.bytes);
+                step(&mut self.session, &mut self.attempt, &mut self.carry.bytes);
             debug_assert!(discard == 0, "an incomplete record yields nothing");
             match state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
@@ -283,6 +294,16 @@ impl TlsConn {
             }
         }
     }
+}
+
+/// The one call into rustls in which sessions are made and resumed.
+fn step<'c, 'i>(
+    session: &'c mut UnbufferedServerConnection,
+    attempt: &mut Attempt,
+    incoming: &'i mut [u8],
+) -> UnbufferedStatus<'c, 'i, ServerConnectionData> {
+    let kind = session.handshake_kind();
+    attempt.run(kind, || session.process_tls_records(incoming))
 }
 
 /// IANA name: rustls says TLS13 where IANA says TLS.
