@@ -41,7 +41,7 @@ impl Binding {
     pub fn new(parts: &DomainParts<'_>, crl_epoch: Arc<CrlEpoch>) -> Self {
         let clients = match parts.client_cert {
             ClientCert::None => Clients::Anonymous,
-            ClientCert::Optional => Clients::Either,
+            ClientCert::Optional | ClientCert::Report => Clients::Either,
             ClientCert::Required => Clients::Known,
         };
         Self { id: DomainId::new(parts), crl_epoch, clients }

@@ -69,6 +69,7 @@ impl DomainId {
             ClientCert::None => b"none",
             ClientCert::Optional => b"optional",
             ClientCert::Required => b"required",
+            ClientCert::Report => b"report",
         });
         fields.certificates(parts.trusted);
         fields.words(parts.names);
