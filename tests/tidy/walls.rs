@@ -56,7 +56,7 @@ const BELOW: &[Below] = &[
     },
     Below {
         folder: "src/upstream",
-        names: &["policy", "engine::Address", "time"],
+        names: &["policy", "engine::Address", "engine::Source", "time"],
         why: "choosing an endpoint is arithmetic on a policy and the time",
     },
     Below {
