@@ -148,6 +148,7 @@ impl Compiler<'_> {
                 name,
                 group: position,
                 tls: Some(tls),
+                upstream_tls: None,
                 connect: listener.connect,
                 upstream_names: upstreams
                     .iter()

@@ -3,11 +3,15 @@
 //! A [`Policy`] is compiled from the configuration, immutable, and shared by all shards. A
 //! connection keeps the part it was admitted under for its whole life.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
 
 use crate::config::model::{ConnectWhen, Keepalive, Timeouts};
 use crate::engine::Address;
-use crate::tls::ServerProfile;
+use crate::tls::hello::{AlpnProtocols, Hello};
+use crate::tls::{ClientProfile, ServerProfile};
 
 /// Every listener's policy, by its position in the configuration.
 #[derive(Clone, Debug)]
@@ -57,6 +61,8 @@ pub struct Route {
     pub group: usize,
     /// Present where TLS may end here.
     pub tls: Option<ServerProfile>,
+    /// Present where the component is spoken to in TLS of ours.
+    pub upstream_tls: Option<ClientProfile>,
     pub connect: ConnectWhen,
     /// At least one.
     pub upstreams: Vec<Address>,
@@ -67,11 +73,23 @@ pub struct Route {
 /// What is known about a connection once its ClientHello was read.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
+    /// Where it comes from; `None` for unix sockets.
+    pub source: Option<IpAddr>,
     /// SNI, when it is a DNS name.
     pub server_name: Option<&'a str>,
+    /// Protocols that the peer offers.
+    pub alpn: AlpnProtocols<'a>,
     /// Versions that the peer offers.
     pub tls12: bool,
     pub tls13: bool,
+}
+
+/// Where a connection goes, as far as that is known.
+#[derive(Clone, Copy, Debug)]
+pub enum Decision<'a> {
+    Follow(&'a Arc<Route>),
+    /// A rule turns it away.
+    Deny,
 }
 
 /// What to do with it.
@@ -88,6 +106,44 @@ impl ListenerPolicy {
     /// The route of connections of which nothing is known yet.
     pub fn route(&self) -> &Arc<Route> {
         self.routes.first().expect("a listener has a route of its own")
+    }
+
+    /// The first look: at the source, before anything is read.
+    pub fn at_accept(&self, _source: Option<IpAddr>) -> Decision<'_> {
+        Decision::Follow(self.route())
+    }
+
+    /// The second look: at what the ClientHello says.
+    pub fn after_hello(&self, _facts: &Facts<'_>) -> Decision<'_> {
+        Decision::Follow(self.route())
+    }
+
+    /// Whether there is a third look, for which the ClientHello is kept until the handshake is done.
+    pub fn asks_for_identity(&self) -> bool {
+        false
+    }
+
+    /// The third look: at who the peer is, by the certificates that it has shown. A route other than
+    /// the one before it is followed only if nothing was dialled yet.
+    pub fn after_handshake(
+        &self,
+        _facts: &Facts<'_>,
+        _certificates: &[CertificateDer<'_>],
+    ) -> Decision<'_> {
+        Decision::Follow(self.route())
+    }
+}
+
+impl<'a> Facts<'a> {
+    /// What `hello` says.
+    pub fn new(source: Option<IpAddr>, hello: &Hello<'a>) -> Self {
+        Self {
+            source,
+            server_name: hello.sni.and_then(|sni| sni.dns_name()),
+            alpn: hello.alpn,
+            tls12: hello.offers_tls12(),
+            tls13: hello.offers_tls13(),
+        }
     }
 }
 

@@ -90,6 +90,7 @@ pub(crate) fn route() -> Route {
         name: "test".into(),
         group: 0,
         tls: Some(WORLD.plain.clone()),
+        upstream_tls: None,
         connect: ConnectWhen::AfterHello,
         upstreams: vec![Address::Tcp(([192, 0, 2, 1], 5060).into())],
         upstream_names: vec!["192.0.2.1:5060".into()],
