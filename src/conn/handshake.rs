@@ -9,7 +9,7 @@ use super::{Connection, Context, Phase};
 use crate::buf::Buf;
 use crate::config::model::ConnectWhen;
 use crate::engine::{CloseMode, Side};
-use crate::policy::{Decision, Facts};
+use crate::policy::{self, Decision};
 use crate::tls::error::TlsError;
 use crate::tls::hello::Hello;
 
@@ -96,8 +96,7 @@ impl Connection {
         if let Phase::Handshake(Some(hello)) = hello
             && self.is_denied(hello.message())
         {
-            // There is no saying why: rustls sends no alert of our choice.
-            return self.end_now(Reason::PolicyDenied, Cause::Policy, CloseMode::Reset, cx);
+            return self.deny(cx);
         }
         self.dial_after_handshake();
     }
@@ -107,7 +106,7 @@ impl Connection {
         let Some(tls) = &self.downstream.tls else { return false };
         // It was read when it came.
         let Ok(hello) = Hello::parse(hello) else { return true };
-        let facts = Facts::new(self.source(), &hello);
+        let facts = policy::facts(self.source(), &hello);
         match self.policy.after_handshake(&facts, tls.peer_certificates()) {
             Decision::Deny => true,
             Decision::Follow(route) if self.dial.has_begun() => {

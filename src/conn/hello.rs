@@ -8,7 +8,7 @@ use super::side::push;
 use super::{Connection, Context, Phase};
 use crate::buf::{Buf, BufClass};
 use crate::engine::{CloseMode, Side};
-use crate::policy::{Decision, Downstream, Facts, ListenerPolicy, Route, Verdict};
+use crate::policy::{self, Decision, Downstream, ListenerPolicy, Route, Verdict};
 use crate::telemetry::Unterminated;
 use crate::tls::alert;
 use crate::tls::hello::{Hello, HelloError, HelloReader, MAX_MESSAGE, Progress};
@@ -43,7 +43,7 @@ impl Connection {
     /// The first look at the policy; a plaintext peer has no other.
     pub(super) fn on_accepted(&mut self, cx: &mut Context<'_>) {
         let Decision::Follow(route) = self.policy.at_accept(self.source()) else {
-            return self.end_now(Reason::PolicyDenied, Cause::Policy, CloseMode::Reset, cx);
+            return self.deny(cx);
         };
         let route = Arc::clone(route);
         self.follow(route);
@@ -64,6 +64,16 @@ impl Connection {
             Ok(Progress::NeedMore) => self.on_part_of_hello(&buf, cx),
             Ok(Progress::Complete { consumed }) => self.on_hello(buf, consumed, cx),
             Err(error) => self.hello_failed(error, cx),
+        }
+    }
+
+    /// A rule turns the peer away: told by alert as long as it reads plaintext ones.
+    pub(super) fn deny(&mut self, cx: &mut Context<'_>) {
+        let (reason, cause) = (Reason::PolicyDenied, Cause::Policy);
+        match self.phase {
+            Phase::Hello(_) => self.end_with_alert(reason, cause, alert::ACCESS_DENIED, cx),
+            // In TLS, there is no saying why: rustls sends no alert of our choice.
+            _ => self.end_now(reason, cause, CloseMode::Reset, cx),
         }
     }
 
@@ -106,6 +116,9 @@ impl Connection {
             Ok(next) => next,
             Err(error) => return self.hello_failed(error, cx),
         };
+        if matches!(next, Next::Deny) {
+            return self.deny(cx);
+        }
         self.release_hello(cx);
         let Phase::Hello(opening) = std::mem::replace(&mut self.phase, Phase::Handshake(None))
         else {
@@ -113,16 +126,8 @@ impl Connection {
         };
         self.times.hello = Some(cx.now - self.phase_since);
         self.phase_since = cx.now;
-        let verdict = match next {
-            Next::Deny => {
-                let reason = Reason::PolicyDenied;
-                return self.end_with_alert(reason, Cause::Policy, alert::ACCESS_DENIED, cx);
-            }
-            Next::Follow(route, verdict) => {
-                self.follow(route);
-                verdict
-            }
-        };
+        let Next::Follow(route, verdict) = next else { return };
+        self.follow(route);
         match verdict {
             Verdict::Admit if self.policy.downstream == Downstream::Passthrough => {
                 self.leave_unterminated(Unterminated::Passthrough, cx);
@@ -148,10 +153,9 @@ impl Connection {
         let Phase::Hello(opening) = &self.phase else { return Ok(Next::Deny) };
         let hello = Hello::parse(opening.reader.message())?;
         self.sni = hello.sni.map(|sni| sni.bytes.escape_ascii().to_string().into());
-        let facts = Facts::new(self.source(), &hello);
-        Ok(match self.policy.after_hello(&facts) {
+        Ok(match self.policy.after_hello(&policy::facts(self.source(), &hello)) {
             Decision::Deny => Next::Deny,
-            Decision::Follow(route) => Next::Follow(Arc::clone(route), route.admit(&facts)),
+            Decision::Follow(route) => Next::Follow(Arc::clone(route), route.admit(&hello)),
         })
     }
 

@@ -3,6 +3,8 @@
 //! A [`Policy`] is compiled from the configuration, immutable, and shared by all shards. A
 //! connection keeps the part it was admitted under for its whole life.
 
+pub mod rules;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,8 +12,9 @@ use rustls::pki_types::CertificateDer;
 
 use crate::config::model::{ConnectWhen, Keepalive, Timeouts};
 use crate::engine::Address;
-use crate::tls::hello::{AlpnProtocols, Hello};
+use crate::tls::hello::Hello;
 use crate::tls::{ClientProfile, ServerProfile};
+use rules::{Facts, Version};
 
 /// Every listener's policy, by its position in the configuration.
 #[derive(Clone, Debug)]
@@ -70,20 +73,6 @@ pub struct Route {
     pub upstream_names: Vec<Arc<str>>,
 }
 
-/// What is known about a connection once its ClientHello was read.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
-    /// Where it comes from; `None` for unix sockets.
-    pub source: Option<IpAddr>,
-    /// SNI, when it is a DNS name.
-    pub server_name: Option<&'a str>,
-    /// Protocols that the peer offers.
-    pub alpn: AlpnProtocols<'a>,
-    /// Versions that the peer offers.
-    pub tls12: bool,
-    pub tls13: bool,
-}
-
 /// Where a connection goes, as far as that is known.
 #[derive(Clone, Copy, Debug)]
 pub enum Decision<'a> {
@@ -134,27 +123,25 @@ impl ListenerPolicy {
     }
 }
 
-impl<'a> Facts<'a> {
-    /// What `hello` says.
-    pub fn new(source: Option<IpAddr>, hello: &Hello<'a>) -> Self {
-        Self {
-            source,
-            server_name: hello.sni.and_then(|sni| sni.dns_name()),
-            alpn: hello.alpn,
-            tls12: hello.offers_tls12(),
-            tls13: hello.offers_tls13(),
-        }
-    }
+/// What rules may ask of a peer that says `hello`.
+pub fn facts<'a>(source: Option<IpAddr>, hello: &Hello<'a>) -> Facts<'a> {
+    let version = match (hello.offers_tls13(), hello.offers_tls12()) {
+        (true, _) => Some(Version::Tls13),
+        (_, true) => Some(Version::Tls12),
+        _ => None,
+    };
+    let sni = hello.sni.and_then(|sni| sni.dns_name());
+    Facts { source, sni, alpn: hello.alpn, version, client: None }
 }
 
 impl Route {
     /// The verdict over one connection whose TLS would end here.
-    pub fn admit(&self, facts: &Facts<'_>) -> Verdict {
+    pub fn admit(&self, hello: &Hello<'_>) -> Verdict {
         let Some(tls) = &self.tls else { return Verdict::Admit };
-        if !tls.speaks(facts.tls12, facts.tls13) {
+        if !tls.speaks(hello.offers_tls12(), hello.offers_tls13()) {
             return Verdict::VersionMismatch;
         }
-        match facts.server_name {
+        match hello.sni.and_then(|sni| sni.dns_name()) {
             Some(name) if tls.strict_sni() && !tls.covers(name) => Verdict::UnrecognizedName,
             None if tls.strict_sni() => Verdict::UnrecognizedName,
             _ => Verdict::Admit,
