@@ -158,6 +158,7 @@ impl Compiler<'_> {
                 name,
                 group: position,
                 tls,
+                upstream_tls: None,
                 connect: listener.connect,
                 upstream_names: upstreams
                     .iter()

@@ -7,10 +7,11 @@ use super::levels;
 use super::model::{
     Admin, CertificateFiles, ClientCert, Config, ConnectWhen, DownstreamTls, EngineChoice,
     Exception, Gateway, Keepalive, Listener, Log, LogFormat, LogLevel, Mode, NameMatch, Resumption,
-    ResumptionMode, Sni, Timeouts, TlsVersion, UpstreamTls, Verify,
+    ResumptionMode, Rule, Sni, Timeouts, TlsVersion, UpstreamTls, Verify,
 };
 use super::read::Section;
 use super::value::{FromValue, Value};
+use crate::policy::rules::RuleSpec;
 
 /// The whole file.
 pub(super) fn config(root: &Section) -> Option<Config> {
@@ -94,11 +95,15 @@ fn listener(section: &Section) -> Option<Listener> {
         tls.iter_mut().for_each(|tls| tls.min_version = TlsVersion::V1_3);
         upstream_tls.iter_mut().for_each(|tls| tls.min_version = TlsVersion::V1_3);
     }
+    let rules: Vec<Rule> =
+        section.children("rule").iter().enumerate().map(rule).collect::<Option<_>>()?;
     let says_when = section.place_of("connect").is_some();
-    let connect = match tls.as_ref().map(|tls| tls.client_cert) {
+    let asks_who = rules.iter().any(|rule| !rule.spec.client.is_empty());
+    let insists = tls.as_ref().is_some_and(|tls| tls.client_cert == ClientCert::Required);
+    let connect = match section.get("connect")? {
         // Nobody without a certificate reaches the component, unless the file asks for it.
-        Some(ClientCert::Required) if !says_when => ConnectWhen::AfterHandshake,
-        _ => section.get("connect")?,
+        _ if (insists || asks_who) && !says_when => ConnectWhen::AfterHandshake,
+        connect => connect,
     };
     Some(Listener {
         name: section.get("name")?,
@@ -112,6 +117,7 @@ fn listener(section: &Section) -> Option<Listener> {
         tls,
         upstream_tls,
         exceptions: exceptions(section),
+        rules,
         timeouts: timeouts(section.child("timeouts")?)?,
         keepalive: keepalive(section.child("keepalive")?)?,
     })
@@ -121,6 +127,37 @@ fn listener(section: &Section) -> Option<Listener> {
 fn side<'a>(listener: &'a Section, key: &str) -> Option<&'a Section> {
     let speaks = levels::sides(listener).into_iter().any(|side| side == key);
     listener.child(key).filter(|_| speaks)
+}
+
+/// The rule at a position of its listener.
+fn rule((position, section): (usize, &Section)) -> Option<Rule> {
+    let own = |key| section.child(key).filter(|side: &&Section| side.is_written);
+    let tls = match own("tls") {
+        Some(side) => Some(tls(side)?),
+        None => None,
+    };
+    let upstream_tls = match own("upstream_tls") {
+        Some(side) => Some(upstream_tls(side)?),
+        None => None,
+    };
+    let alpn: Vec<String> = section.get("alpn").unwrap_or_default();
+    Some(Rule {
+        spec: RuleSpec {
+            name: section.get("name")?,
+            line: u32::try_from(line_of(section, "name")).unwrap_or(u32::MAX),
+            source: section.get("source").unwrap_or_default(),
+            sni: section.get("sni").unwrap_or_default(),
+            alpn: alpn.into_iter().map(String::into_bytes).collect(),
+            versions: section.get("offers").unwrap_or_default(),
+            client: section.get("client").unwrap_or_default(),
+            outcome: u32::try_from(position).ok()?,
+        },
+        denies: section.get::<&str>("action") == Some("deny"),
+        upstreams: section.get("upstream"),
+        upstream_line: line_of(section, "upstream"),
+        tls,
+        upstream_tls,
+    })
 }
 
 /// Everything about a listener that has a last day.

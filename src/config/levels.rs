@@ -1,4 +1,4 @@
-//! Options that may stand at several levels: defaults < host < application < listener.
+//! Options that may stand at several levels: defaults < host < application < listener < rule.
 //!
 //! For each listener the sections of its levels become one. An option comes from the lowest level
 //! that sets it. The bundle (certificates, CAs, versions, ciphers) is one thing: it comes whole
@@ -36,6 +36,17 @@ pub(super) fn resolve(root: &mut Section, reader: &mut Reader<'_>) {
             let Some(own) = listener.child(side) else { continue };
             let sections = levels.iter().filter_map(|level| level.child(side)).chain([own]);
             let mut whole = together(&sections.collect::<Vec<_>>(), listener, side, reader);
+            let mut rules = listener.children.remove("rule").unwrap_or_default();
+            for rule in &mut rules {
+                // A rule that says nothing about this side has no section of its own.
+                let Some(own) = rule.child(side).filter(|own| own.is_written) else { continue };
+                let mut lowest = together(&[&whole, own], rule, side, reader);
+                reader.absent_options(doc, &mut lowest);
+                rule.children.insert(doc.key(), vec![lowest]);
+            }
+            if !rules.is_empty() {
+                listener.children.insert("rule", rules);
+            }
             reader.absent_options(doc, &mut whole);
             listener.children.insert(doc.key(), vec![whole]);
         }
@@ -175,8 +186,10 @@ fn together(
 /// Lets the level's field hold, over what was there.
 fn set(whole: &mut Section, level: &Section, key: &'static str, field: Field) {
     lose(whole, key);
-    let origin = (level.path != whole.path).then(|| level.path.clone());
-    let shadowed = whole.lost.remove(key).unwrap_or_default();
+    let own = (level.path != whole.path).then(|| level.path.clone());
+    let mut shadowed = whole.lost.remove(key).unwrap_or_default();
+    shadowed.extend(field.shadowed);
+    let origin = field.origin.or(own);
     whole.fields.insert(key, Field { origin, shadowed, ..field });
 }
 

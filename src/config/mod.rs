@@ -30,7 +30,7 @@ pub use self::diagnostics::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS};
 pub use self::model::Config;
 use self::model::{DownstreamTls, Resumption};
 pub use self::options::OptionDoc;
-use self::origins::Origin;
+use self::origins::Origins;
 use self::read::{Finding, Reader};
 pub use self::restart::needs_restart;
 
@@ -50,8 +50,8 @@ pub struct Reading {
     /// The resumption section, if it has no mistake; it names a file, too.
     pub resumption: Option<Resumption>,
     pub diagnostics: Diagnostics,
-    /// Where each listener's options come from, by its name; empty when there are diagnostics.
-    pub origins: Vec<(String, Vec<Origin>)>,
+    /// Where each listener's options come from; empty when there are diagnostics.
+    pub origins: Vec<Origins>,
 }
 
 /// Reads a configuration without a mistake; see [`read`].

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::date::Date;
+use crate::policy::rules::RuleSpec;
 
 /// Everything `tlsgate.toml` says, with defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,8 +127,24 @@ pub struct Listener {
     pub upstream_tls: Option<UpstreamTls>,
     /// What holds up to a day only.
     pub exceptions: Vec<Exception>,
+    pub rules: Vec<Rule>,
     pub timeouts: Timeouts,
     pub keepalive: Keepalive,
+}
+
+/// One `[[listener.rule]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Name, line and conditions; its outcome is the rule's position among those of its listener.
+    pub spec: RuleSpec,
+    pub denies: bool,
+    /// Instead of the listener's.
+    pub upstreams: Option<Vec<Endpoint>>,
+    /// 1-based line that names them; 0 without.
+    pub upstream_line: usize,
+    /// Instead of the listener's, where the rule says anything about this side.
+    pub tls: Option<DownstreamTls>,
+    pub upstream_tls: Option<UpstreamTls>,
 }
 
 /// What is spoken on the two sides of a listener.

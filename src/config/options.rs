@@ -59,6 +59,15 @@ pub enum Presence {
     },
 }
 
+/// What a condition of a rule looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    Source,
+    Sni,
+    Version,
+    Client,
+}
+
 /// Which values an option takes.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
@@ -93,6 +102,8 @@ pub enum Kind {
     /// A name for logs and metrics: 1 to 64 of `A-Z a-z 0-9 _ . -`.
     Name,
     Path,
+    /// What a rule is about.
+    Condition(Condition),
     SocketAddress,
     ListenAddress,
     Endpoint,
@@ -192,6 +203,7 @@ impl Kind {
             Self::Text { max } => format!("text of 1 to {max} bytes"),
             Self::Name => "1 to 64 characters out of A-Z a-z 0-9 _ . -".to_owned(),
             Self::Path => "a path, absolute or relative to the directory of this file".to_owned(),
+            Self::Condition(condition) => condition.allowed().to_owned(),
             Self::SocketAddress => "\"address:port\"".to_owned(),
             Self::ListenAddress => {
                 "\"address:port\", \"unix:/path\", \"fd:number\" or \"systemd:name\"".to_owned()
@@ -216,6 +228,20 @@ impl Kind {
             Self::Size { .. } => "bytes, or B, KiB, MiB, GiB or TiB",
             Self::Or(_, kind) => kind.unit(),
             _ => "",
+        }
+    }
+}
+
+impl Condition {
+    fn allowed(self) -> &'static str {
+        match self {
+            Self::Source => "an address or a range, as \"10.1.0.0/16\"",
+            Self::Sni => "a DNS name, or \"*.\" and one",
+            Self::Version => "\"1.0\", \"1.1\", \"1.2\" or \"1.3\"",
+            Self::Client => {
+                "\"sha256:\", \"spki:\", \"uri:\", \"dns:\", \"ip:\", \"subject:\", \"cn:\" or \
+                 \"issuer:\", and a value"
+            }
         }
     }
 }

@@ -34,21 +34,50 @@ pub struct Shadowed {
     pub said_by: Said,
 }
 
-/// Everything that holds for the listeners of a file without a mistake, by name.
-pub(super) fn of(root: &Section) -> Vec<(String, Vec<Origin>)> {
+/// What holds for a listener, and what its rules say instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origins {
+    pub listener: String,
+    pub options: Vec<Origin>,
+    /// By name, in the order of the file: each rule's own options.
+    pub rules: Vec<(String, Vec<Origin>)>,
+}
+
+impl Origins {
+    /// Everything that holds where this rule matches, or no rule.
+    pub fn under(&self, rule: Option<&str>) -> Vec<&Origin> {
+        let rules = self.rules.iter().find(|(name, _)| Some(name.as_str()) == rule);
+        let own: &[Origin] = rules.map_or(&[], |(_, options)| options);
+        let is_own = |one: &Origin| own.iter().any(|other| other.option == one.option);
+        self.options.iter().filter(|one| !is_own(one)).chain(own).collect()
+    }
+}
+
+/// Of all listeners of a file without a mistake.
+pub(super) fn of(root: &Section) -> Vec<Origins> {
     let origins = |listener: &Section| {
-        let mut origins = Vec::new();
-        add("", listener, &mut origins);
-        let speaks = levels::sides(listener);
-        for (key, tables) in &listener.children {
-            let is_silent = matches!(*key, "tls" | "upstream_tls") && !speaks.contains(key);
-            for table in tables.iter().filter(|_| !is_silent) {
-                add(&format!("{key}."), table, &mut origins);
-            }
+        let sides = levels::sides(listener);
+        let rule = |rule: &Section| (rule.get("name").unwrap_or_default(), all(rule, &sides));
+        Origins {
+            listener: listener.get("name").unwrap_or_default(),
+            options: all(listener, &sides),
+            rules: listener.children("rule").iter().map(rule).collect(),
         }
-        (listener.get("name").unwrap_or_default(), origins)
     };
     root.children("listener").iter().map(origins).collect()
+}
+
+/// The options of a listener, or those that a rule sets.
+fn all(section: &Section, sides: &[&str]) -> Vec<Origin> {
+    let mut origins = Vec::new();
+    add("", section, &mut origins);
+    for (key, tables) in section.children.iter().filter(|(key, _)| **key != "rule") {
+        let is_silent = matches!(*key, "tls" | "upstream_tls") && !sides.contains(key);
+        for table in tables.iter().filter(|_| !is_silent) {
+            add(&format!("{key}."), table, &mut origins);
+        }
+    }
+    origins
 }
 
 fn add(prefix: &str, section: &Section, origins: &mut Vec<Origin>) {

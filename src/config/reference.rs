@@ -71,7 +71,7 @@ pub(super) fn facts(option: &OptionDoc) -> [String; 2] {
     };
     let reload = if option.reload { "yes" } else { "no" };
     let levels = match option.is_policy() {
-        true => " Levels: defaults, host, application, listener.",
+        true => " Levels: defaults, host, application, listener, rule.",
         false => "",
     };
     [

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::options::{self, Kind, OptionDoc, Presence, TableDoc};
+use super::options::{self, Condition, Kind, OptionDoc, Presence, TableDoc};
 use super::reference;
 
 /// IPv4 address, or IPv6 address in brackets with its zone.
@@ -169,6 +169,12 @@ fn kind(kind: &Kind) -> Value {
         }
         Kind::Name => pattern("[A-Za-z0-9_.-]{1,64}"),
         Kind::Path => pattern(PATH),
+        Kind::Condition(condition) => pattern(match condition {
+            Condition::Source => "[0-9A-Fa-f:.]+(/[0-9]+)?",
+            Condition::Sni => r"(\*\.)?[A-Za-z0-9_.-]+",
+            Condition::Version => r"1\.[0-3]",
+            Condition::Client => "(sha256|spki|uri|dns|ip|subject|cn|issuer):.+",
+        }),
         Kind::SocketAddress => pattern(&format!("{IP}:[0-9]+")),
         Kind::ListenAddress => {
             let descriptor = "fd:0*([3-9]|[1-9][0-9]+)";

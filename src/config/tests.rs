@@ -160,6 +160,7 @@ fn every_option_reaches_the_model() {
         tls: Some(everything_tls()),
         upstream_tls: None,
         exceptions: Vec::new(),
+        rules: Vec::new(),
         timeouts: Timeouts {
             handshake: Duration::from_secs(1),
             connect: Duration::from_millis(500),

@@ -11,9 +11,10 @@ use toml::de::{DeArray, DeInteger, DeValue};
 use super::address;
 use super::date::Date;
 use super::model::{AccessLog, Endpoint, ListenAddress, TlsVersion};
-use super::options::Kind;
+use super::options::{Condition, Kind};
 use super::suggest;
 use super::units::{format_duration, format_size, parse_duration, parse_size};
+use crate::policy::rules::{Cidr, ClientMatch, SniPattern, Version};
 
 /// Most characters of the file that a diagnostic repeats.
 const MAX_FOUND: usize = 80;
@@ -39,6 +40,10 @@ pub(super) enum Value {
     Listen(ListenAddress),
     Endpoint(Endpoint),
     Access(AccessLog),
+    Source(Cidr),
+    Sni(SniPattern),
+    Offer(Version),
+    Client(ClientMatch),
     List(Vec<Self>),
 }
 
@@ -232,6 +237,7 @@ fn check_text(kind: &Kind, text: &str, base: &Path) -> Result<Value, Refusal> {
         Kind::Path => address::path(text, base)
             .map(Value::Path)
             .map_err(|hint| Refusal::new("is not a path", hint)),
+        Kind::Condition(condition) => self::condition(*condition, text),
         Kind::SocketAddress => {
             address::socket_address(text).map(Value::Socket).map_err(bad_address)
         }
@@ -298,6 +304,16 @@ fn date(text: &str) -> Result<Value, Refusal> {
     Date::parse(text)
         .map(Value::Date)
         .ok_or_else(|| Refusal::new("is not a day", "Write year, month and day: \"2027-12-31\"."))
+}
+
+fn condition(condition: Condition, text: &str) -> Result<Value, Refusal> {
+    let value = match condition {
+        Condition::Source => text.parse().map(Value::Source),
+        Condition::Sni => text.parse().map(Value::Sni),
+        Condition::Version => text.parse().map(Value::Offer),
+        Condition::Client => text.parse().map(Value::Client),
+    };
+    value.map_err(|hint| Refusal::new("is no such condition", hint))
 }
 
 fn digest(text: &str) -> Result<Value, Refusal> {
@@ -408,6 +424,10 @@ held! {
     ListenAddress => Listen,
     Endpoint => Endpoint,
     AccessLog => Access,
+    Cidr => Source,
+    SniPattern => Sni,
+    Version => Offer,
+    ClientMatch => Client,
 }
 
 /// A narrower integer, as the range in the table guarantees.

@@ -69,15 +69,18 @@ metrics! {
     CLOSED = Counter, "tlsgate_connections_closed_total", "Connections that ended, by reason and by who caused it; pairs that never happened are left out.";
     HANDSHAKES = Counter, "tlsgate_handshakes_total", "Finished handshakes, full or resumed.";
     HANDSHAKE_FAILURES = Counter, "tlsgate_handshake_failures_total", "Connections that ended before their handshake was done, by reason.";
-    RECEIVED_BYTES = Counter, "tlsgate_received_bytes_total", "Plaintext bytes relayed from downstream to upstream.";
-    SENT_BYTES = Counter, "tlsgate_sent_bytes_total", "Plaintext bytes relayed from upstream to downstream.";
+    UNTERMINATED = Counter, "tlsgate_connections_unterminated_total", "Connections without a handshake between the peer and the gateway: peers that speak plaintext, and TLS that is passed through.";
+    UPSTREAM_HANDSHAKES = Counter, "tlsgate_upstream_handshakes_total", "Finished handshakes with upstreams, full or resumed.";
+    UPSTREAM_FAILURES = Counter, "tlsgate_upstream_failures_total", "Attempts at an upstream that failed, by reason, whether or not another endpoint took the connection; reasons that never happened are left out.";
+    RECEIVED_BYTES = Counter, "tlsgate_received_bytes_total", "Bytes relayed from downstream to upstream, in plaintext but for what is passed through.";
+    SENT_BYTES = Counter, "tlsgate_sent_bytes_total", "Bytes relayed from upstream to downstream, in plaintext but for what is passed through.";
     HELLO_MEMORY_REFUSALS = Counter, "tlsgate_hello_memory_refusals_total", "Connections closed because memory for unfinished ClientHellos was used up.";
 
     HELLO_SECONDS = Histogram, "tlsgate_hello_seconds", "Accept to the last byte of the ClientHello.";
     HANDSHAKE_SECONDS = Histogram, "tlsgate_handshake_seconds", "Last byte of the ClientHello to the end of the handshake.";
     CONNECT_SECONDS = Histogram, "tlsgate_connect_seconds", "Dialling the upstream to connected.";
-    FIRST_BYTE_SECONDS = Histogram, "tlsgate_first_byte_seconds", "End of the handshake to the first byte from the upstream.";
-    LIFETIME_SECONDS = Histogram, "tlsgate_connection_lifetime_seconds", "Accept to the end, of connections whose handshake was done.";
+    FIRST_BYTE_SECONDS = Histogram, "tlsgate_first_byte_seconds", "End of the handshake, or accept where there is none, to the first byte from the upstream.";
+    LIFETIME_SECONDS = Histogram, "tlsgate_connection_lifetime_seconds", "Accept to the end, of connections whose handshake was done or not needed.";
 
     SHARD_CONNECTIONS = Gauge, "tlsgate_shard_connections_open", "Connections open on a shard.";
     SHARD_HANDSHAKES = Gauge, "tlsgate_handshakes_in_flight", "Connections of a shard whose handshake is not done.";

@@ -8,10 +8,10 @@
 use std::collections::BTreeSet;
 use std::fmt::{Display, Write as _};
 
-use super::counters::{AcceptError, Refusal};
+use super::counters::{AcceptError, Refusal, Unterminated};
 use super::histograms::Phase;
 use super::names::{self, Metric};
-use super::snapshot::{Latency, ShardView, Snapshot, Span, bounds};
+use super::snapshot::{Latency, ListenerView, ShardView, Snapshot, Span, bounds};
 use crate::conn::outcome::{Cause, Reason};
 use crate::tls::resumption::{Epoch, Rank, Refusals, TicketStats, UpstreamStats};
 
@@ -122,6 +122,7 @@ fn write_listeners(text: &mut String, snapshot: &Snapshot) {
             write_sample(text, names::HANDSHAKE_FAILURES.name, &labels, value);
         }
     }
+    write_upstreams(text, listeners);
     write_family(text, &names::CLOSED);
     for view in listeners {
         for reason in Reason::ALL {
@@ -135,6 +136,37 @@ fn write_listeners(text: &mut String, snapshot: &Snapshot) {
                     ];
                     write_sample(text, names::CLOSED.name, &labels, value);
                 }
+            }
+        }
+    }
+}
+
+fn write_upstreams(text: &mut String, listeners: &[ListenerView]) {
+    write_family(text, &names::UNTERMINATED);
+    for view in listeners {
+        for what in Unterminated::ALL {
+            let labels = [("listener", &*view.name), ("downstream", what.as_str())];
+            let value = view.counters.unterminated[what as usize];
+            write_sample(text, names::UNTERMINATED.name, &labels, value);
+        }
+    }
+    write_family(text, &names::UPSTREAM_HANDSHAKES);
+    for view in listeners {
+        let counters = &view.counters;
+        let [full, resumed] =
+            [counters.upstream_handshakes_full, counters.upstream_handshakes_resumed];
+        for (kind, value) in [("full", full), ("resumed", resumed)] {
+            let labels = [("listener", &*view.name), ("kind", kind)];
+            write_sample(text, names::UPSTREAM_HANDSHAKES.name, &labels, value);
+        }
+    }
+    write_family(text, &names::UPSTREAM_FAILURES);
+    for view in listeners {
+        for reason in Reason::ALL {
+            let value = view.counters.upstream_failures(reason);
+            if value > 0 {
+                let labels = [("listener", &*view.name), ("reason", reason.as_str())];
+                write_sample(text, names::UPSTREAM_FAILURES.name, &labels, value);
             }
         }
     }

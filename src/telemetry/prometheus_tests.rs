@@ -118,6 +118,10 @@ fn example() -> Snapshot {
         shard.on_accept(1);
         shard.on_close(&outcome(1, Stage::Hello, Reason::HelloEof, Cause::Downstream));
         shard.on_received(0, 1_000);
+        shard.on_accept(1);
+        shard.on_unterminated(1, Unterminated::Plaintext);
+        shard.on_upstream_handshake(1, number == 0);
+        shard.on_upstream_failure(1, Reason::UpstreamRefused);
         shard.engine().ring_overflows = 3;
         let mut report = ShardSnapshot::default();
         shard.hand_over(&mut report);
@@ -180,10 +184,21 @@ fn text_is_valid_and_says_what_the_snapshot_says() {
     assert_eq!(value("tlsgate_connections_open", &[sip]), Some(8.0));
     assert_eq!(value("tlsgate_handshakes_total", &[sip, ("kind", "resumed")]), Some(2.0));
     assert_eq!(value("tlsgate_received_bytes_total", &[sip]), Some(2_000.0));
+    let weird = ("listener", "we\"ird\\name");
+    for (name, label, expected) in [
+        ("tlsgate_connections_unterminated_total", ("downstream", "plaintext"), Some(2.0)),
+        ("tlsgate_connections_unterminated_total", ("downstream", "passthrough"), Some(0.0)),
+        ("tlsgate_upstream_handshakes_total", ("kind", "full"), Some(1.0)),
+        ("tlsgate_upstream_handshakes_total", ("kind", "resumed"), Some(1.0)),
+        ("tlsgate_upstream_failures_total", ("reason", "upstream_refused"), Some(2.0)),
+        ("tlsgate_upstream_failures_total", ("reason", "upstream_alert"), None),
+    ] {
+        assert_eq!(value(name, &[weird, label]), expected, "{name} {label:?}");
+    }
     let truncated = [sip, ("reason", "truncated"), ("cause", "downstream")];
     assert_eq!(value("tlsgate_connections_closed_total", &truncated), Some(2.0));
     assert_eq!(value("tlsgate_connections_closed_total", &[("cause", "policy")]), None);
-    let failed = [("listener", "we\"ird\\name"), ("reason", "hello_eof")];
+    let failed = [weird, ("reason", "hello_eof")];
     assert_eq!(value("tlsgate_handshake_failures_total", &failed), Some(2.0));
     assert_eq!(
         value("tlsgate_handshake_failures_total", &[sip, ("reason", "hello_eof")]),

@@ -19,7 +19,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 
-pub use load::load;
+pub use load::{load, subject};
 pub use resolver::SniResolver;
 
 /// Certificates that expire within this many seconds (30 days) are worth a warning.

@@ -41,8 +41,9 @@ struct Below {
 const BELOW: &[Below] = &[
     Below {
         folder: "src/config",
-        names: &[],
-        why: "the configuration is text and values: everything stands on it, it on nothing",
+        names: &["policy::rules"],
+        why: "the configuration is text and values: everything stands on it, it on nothing but \
+              the form that rules have",
     },
     Below {
         folder: "src/admission",
@@ -113,7 +114,7 @@ const RESERVED: &[Reserved] = &[
             "rustls::client::UnbufferedClientConnection",
             "rustls::unbuffered",
         ],
-        to: &["src/tls/tls_conn.rs"],
+        to: &["src/tls/tls_conn/session.rs"],
         why: "tls_conn hides how rustls moves bytes, so that one file changes when that does",
         instead: "use tls::tls_conn::TlsConn",
     },

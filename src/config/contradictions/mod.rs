@@ -7,6 +7,7 @@ use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 
 mod modes;
+mod rules;
 mod upstream_tls;
 
 use super::levels;
@@ -25,21 +26,30 @@ pub(super) fn check(root: &Section, reader: &mut Reader<'_>) {
     addresses(root, listeners, reader);
     for listener in listeners {
         modes::check(listener, reader);
-        let speaks = levels::sides(listener);
-        if let Some(tls) = listener.child("tls").filter(|_| speaks.contains(&"tls")) {
-            certificates(tls, reader);
-            versions(tls, reader);
-            suites(tls, reader);
-            client_certificates(tls, reader);
-            tickets(tls, reader);
+        sides(listener, listener, reader);
+        rules::check(listener, reader);
+        for rule in listener.children("rule") {
+            sides(rule, listener, reader);
         }
-        if let Some(tls) = listener.child("upstream_tls")
-            && speaks.contains(&"upstream_tls")
-        {
-            versions(tls, reader);
-            suites(tls, reader);
-            upstream_tls::check(listener, tls, reader);
-        }
+    }
+}
+
+/// The TLS of a listener, or of what one of its rules says.
+fn sides(section: &Section, listener: &Section, reader: &mut Reader<'_>) {
+    let speaks = levels::sides(listener);
+    let holds = |side: &Section| side.is_written || std::ptr::eq(section, listener);
+    let side = |key| section.child(key).filter(|side| speaks.contains(&key) && holds(side));
+    if let Some(tls) = side("tls") {
+        certificates(tls, reader);
+        versions(tls, reader);
+        suites(tls, reader);
+        client_certificates(tls, reader);
+        tickets(tls, reader);
+    }
+    if let Some(tls) = side("upstream_tls") {
+        versions(tls, reader);
+        suites(tls, reader);
+        upstream_tls::check(listener, tls, reader);
     }
 }
 

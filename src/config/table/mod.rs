@@ -5,6 +5,7 @@
 
 mod listener;
 mod process;
+mod rule;
 mod tls;
 mod upstream_tls;
 
@@ -12,7 +13,8 @@ use super::options::{Kind, OptionDoc, Repeat, TableDoc};
 
 /// Every option. The order is that of the reference.
 pub fn options() -> impl Iterator<Item = &'static OptionDoc> {
-    let groups = [process::OPTIONS, listener::OPTIONS, tls::OPTIONS, upstream_tls::OPTIONS];
+    let groups =
+        [process::OPTIONS, listener::OPTIONS, rule::OPTIONS, tls::OPTIONS, upstream_tls::OPTIONS];
     groups.into_iter().flatten()
 }
 
@@ -70,6 +72,16 @@ pub static TABLES: &[TableDoc] = &[
         "TLS towards the component: in the modes originate, bridge and pair_entry, and in \
          autodetect where this table is there.",
     ),
+    often(
+        "listener.rule",
+        RULES,
+        false,
+        "What holds for some connections of the listener above it: those that the conditions are \
+         about. Its tls and upstream_tls tables are the lowest level.",
+    ),
+    like("listener.rule.tls", "listener.tls", None),
+    like("listener.rule.tls.certificates", "listener.tls.certificates", SEVERAL),
+    like("listener.rule.upstream_tls", "listener.upstream_tls", None),
     once("listener.timeouts", "How long the phases of a connection may take."),
     once(
         "listener.keepalive",
@@ -98,6 +110,8 @@ const SUITES: Kind = Kind::List {
 /// Most listeners, hosts and applications.
 const MANY: usize = 4096;
 const CERTIFICATES: usize = 1024;
+/// Most rules of a listener.
+const RULES: usize = 100_000;
 const SEVERAL: Option<Repeat> = Some(Repeat { max: CERTIFICATES, required: false });
 
 const fn once(name: &'static str, doc: &'static str) -> TableDoc {

@@ -167,6 +167,12 @@ fn describe(
     })
 }
 
+/// Subject of a certificate, as in `CN=component.example`; `None` when it cannot be read.
+pub fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.subject().to_string())
+}
+
 /// RFC 9525 §2 and, for old certificates, RFC 6125 §6.4.4: the common name counts only where there
 /// is no subject alternative name.
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {

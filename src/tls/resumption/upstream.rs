@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lru::LruCache;
+use rustls::NamedGroup;
 use rustls::client::{
     ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
 };
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, NamedGroup};
 
 use super::attempt::current;
 use super::binding::Origin;
@@ -149,10 +149,9 @@ impl UpstreamSessions {
 }
 
 impl UpstreamDomain {
-    /// Makes `config` resume in this domain. It must be of one endpoint, as the domain is; several
-    /// are made with `ClientConfig::clone`, which keeps verifier and identity the same objects.
-    pub fn apply(self: &Arc<Self>, config: &mut ClientConfig) {
-        config.resumption = Resumption::store(Arc::<Self>::clone(self));
+    /// For the configuration of the one endpoint that the domain is of.
+    pub fn resumption(self: &Arc<Self>) -> Resumption {
+        Resumption::store(Arc::<Self>::clone(self))
     }
 
     fn key(&self, name: &ServerName<'_>) -> Key {

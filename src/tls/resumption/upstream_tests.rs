@@ -50,7 +50,7 @@ impl Scene {
     /// The same verifier and identity, in domain `number`.
     fn client(&self, number: u8, crl_epoch: &Arc<CrlEpoch>) -> Arc<ClientConfig> {
         let mut config = self.client.clone();
-        self.sessions.domain(id(number), Arc::clone(crl_epoch)).apply(&mut config);
+        config.resumption = self.sessions.domain(id(number), Arc::clone(crl_epoch)).resumption();
         Arc::new(config)
     }
 
