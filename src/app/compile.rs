@@ -158,6 +158,7 @@ impl Compiler<'_> {
             downstream: downstream(listener.mode),
             timeouts: listener.timeouts,
             keepalive: listener.keepalive,
+            rules: Arc::default(),
             routes: vec![Arc::new(Route {
                 name,
                 group: position,
