@@ -39,7 +39,8 @@ impl Header {
         out.extend_from_slice(line.as_bytes());
     }
 
-    /// Appends the header of version 2. A LOCAL one says nothing else.
+    /// Appends the header of version 2. A LOCAL one says nothing else; where the client has no IP
+    /// address, HAProxy sends such a one, and takes (2.6) neither AF_UNSPEC nor AF_UNIX.
     ///
     /// # Errors
     /// [`TooLong`]; nothing is appended then.

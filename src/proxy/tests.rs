@@ -26,6 +26,17 @@ const LOCAL_WITH_MORE: &str = "0d0a0d0a000d0a515549540a20ff000769676e6f726564";
 const UNSPEC: &str = "0d0a0d0a000d0a515549540a2100000402000178";
 const UDP4: &str = "0d0a0d0a000d0a515549540a2112000cc0000207c6336401dc0401bb";
 
+/// HAProxy 2.6.12, `send-proxy-v2-ssl-cn` with all options: a client with a certificate, and one
+/// without.
+const HAPROXY_WITH_CERT: &str = "0d0a0d0a000d0a515549540a211100897f0000017f000001d46255f1030004f67f2e3b010002683202000d61 \
+     2e6578616d706c652e636f6d05000f69642d313739353638313238332d3020004c0700000000210007544c53 \
+     76312e3322000a636c69656e74206f6e652500075253413230343824000a5253412d53484132353623001654 \
+     4c535f4145535f3235365f47434d5f534841333834";
+const HAPROXY_WITHOUT: &str = "0d0a0d0a000d0a515549540a2111007c7f0000017f000001d47055f10300042f98ef97010002683202000d61 \
+     2e6578616d706c652e636f6d05000f69642d313739353638313238342d3120003f0100000000210007544c53 \
+     76312e332500075253413230343824000a5253412d534841323536230016544c535f4145535f3235365f4743 \
+     4d5f534841333834";
+
 fn bytes(hex: &str) -> Vec<u8> {
     HEXLOWER_PERMISSIVE.decode(hex.replace(' ', "").as_bytes()).expect("hex")
 }
@@ -129,6 +140,36 @@ fn version_2_as_another_program_writes_it() {
     assert_eq!(header(&bytes(UDP4)).addresses, udp4);
     // Whatever else a health check brings is dropped.
     assert_eq!(header(&bytes(LOCAL_WITH_MORE)).addresses, Addresses::Local);
+}
+
+#[test]
+fn what_haproxy_sends() {
+    let with = header(&bytes(HAPROXY_WITH_CERT));
+    assert_eq!(with.addresses.source().map(|source| source.ip()), Some([127, 0, 0, 1].into()));
+    assert!(with.tlvs.checksum);
+    assert_eq!(with.tlvs.alpn.as_deref(), Some(b"h2".as_slice()));
+    assert_eq!(with.tlvs.authority.as_deref(), Some("a.example.com"));
+    assert!(with.tlvs.unique_id.as_ref().is_some_and(|id| id.starts_with(b"id-")));
+    assert_eq!(with.tlvs.others, []);
+    let text = |text: &str| Some(text.to_owned());
+    let tls = TlsInfo {
+        is_tls: true,
+        cert_on_connection: true,
+        cert_in_session: true,
+        version: text("TLSv1.3"),
+        common_name: text("client one"),
+        cipher: text("TLS_AES_256_GCM_SHA384"),
+        sig_alg: text("RSA-SHA256"),
+        key_alg: text("RSA2048"),
+        ..TlsInfo::default()
+    };
+    assert_eq!(with.tlvs.tls, Some(tls.clone()));
+    assert!(tls.is_verified());
+    let without = header(&bytes(HAPROXY_WITHOUT)).tlvs.tls;
+    let nobody =
+        TlsInfo { cert_on_connection: false, cert_in_session: false, common_name: None, ..tls };
+    assert!(!nobody.is_verified());
+    assert_eq!(without, Some(nobody));
 }
 
 #[test]

@@ -58,7 +58,8 @@ pub struct TlsInfo {
     /// It gave a certificate on this connection, or on the first one of its session.
     pub cert_on_connection: bool,
     pub cert_in_session: bool,
-    /// 0 if it gave a certificate that was verified.
+    /// 0 if its certificate was verified; HAProxy (2.6) says 0 also of one that was not given:
+    /// [`Self::is_verified`] asks for both.
     pub verify: u32,
     /// Such as `TLSv1.3`.
     pub version: Option<String>,
@@ -107,6 +108,11 @@ impl Tlvs {
 }
 
 impl TlsInfo {
+    /// Whether the client gave a certificate and the sender verified it.
+    pub fn is_verified(&self) -> bool {
+        self.verify == 0 && (self.cert_on_connection || self.cert_in_session)
+    }
+
     /// What the client's flags and result of verification are in bytes is §2.2.6.
     fn parse(value: &[u8], left: &mut usize) -> Result<Self, ProxyError> {
         let too_short = ProxyError::Tlv("TLS value shorter than 5 bytes");
