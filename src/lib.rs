@@ -14,6 +14,7 @@ pub mod conn;
 pub mod engine;
 pub mod handover;
 pub mod policy;
+pub mod proxy;
 pub mod shard;
 pub mod sys;
 pub mod systemd;

@@ -56,6 +56,11 @@ const BELOW: &[Below] = &[
         why: "the policy is what the configuration means, for every engine and shard alike",
     },
     Below {
+        folder: "src/proxy",
+        names: &[],
+        why: "a header is bytes and what they say; who trusts it is for the connection",
+    },
+    Below {
         folder: "src/upstream",
         names: &["policy", "engine::Address", "engine::Source", "time"],
         why: "choosing an endpoint is arithmetic on a policy and the time",

@@ -46,6 +46,11 @@ fn proxy() {
 }
 
 #[test]
+fn proxy_header() {
+    bounded("proxy_header");
+}
+
+#[test]
 fn script() {
     bounded("script");
 }

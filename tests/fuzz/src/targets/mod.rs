@@ -3,6 +3,7 @@
 mod config;
 mod hello;
 mod proxy;
+mod proxy_header;
 mod script;
 
 pub use script::outcome_of;
@@ -25,7 +26,8 @@ pub struct Target {
     pub bounded: u64,
 }
 
-pub static TARGETS: [Target; 4] = [hello::TARGET, config::TARGET, proxy::TARGET, script::TARGET];
+pub static TARGETS: [Target; 5] =
+    [hello::TARGET, config::TARGET, proxy::TARGET, proxy_header::TARGET, script::TARGET];
 
 /// The target of that name.
 pub fn find(name: &str) -> Option<&'static Target> {
