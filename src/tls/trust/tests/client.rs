@@ -193,3 +193,58 @@ fn peers_that_come_back_are_remembered_and_not_without_end() {
     let all = remembered();
     assert!((8000..=8192).contains(&all), "{all}");
 }
+
+#[test]
+fn a_certificate_with_any_byte_changed_is_refused() {
+    let store = Store::new();
+    let root = Ca::root("Root");
+    let issuing = root.intermediate("Issuing");
+    let list = store.put(&root.crl(&[]).pem().expect("PEM"));
+    let mut policy = crls(vec![list]);
+    policy.rules.unknown = CrlUnknown::Allow;
+    let trust = require(&store, &[&root], policy);
+    let leaf = issuing.leaf(|params| {
+        params
+            .subject_alt_names
+            .push(rcgen::SanType::URI("spiffe://x/y".try_into().expect("a URI")));
+    });
+    let good = [leaf.certificate.der().clone(), issuing.certificate.der().clone()];
+    let verdict = |chain: &[CertificateDer<'_>]| trust.judge(chain, now()).verdict;
+    assert!(matches!(verdict(&good), ClientVerdict::Verified));
+    for which in 0..2 {
+        for at in 0..good[which].len() {
+            for mask in [0x01, 0x20, 0x80, 0xff] {
+                let mut chain = good.clone();
+                let mut damaged = chain[which].to_vec();
+                damaged[at] ^= mask;
+                chain[which] = damaged.into();
+                let found = verdict(&chain);
+                let ClientVerdict::Failed(why) = found else { panic!("{which} {at} {mask:02x}") };
+                assert!(!why.text.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn certificates_of_version_1_are_refused_with_the_reason_and_reported() {
+    let store = Store::new();
+    let root = Ca::root("Root");
+    let old = version_1(&root);
+    let trust = require(&store, &[&root], CrlPolicy::default());
+    let why = refused(&trust, &old);
+    assert_eq!(why.problem, CertificateProblem::Unreadable);
+    assert!(why.text.contains("CN=old: X.509 version 1"), "{why}");
+
+    let trust = load(&ask(ClientAuth::Report, store.cas(&[&root]))).expect("good files");
+    let known = connect(&trust, Some(&old)).expect("accepted");
+    let ClientVerdict::Failed(why) = &known.verdict else { panic!("{known:?}") };
+    assert_eq!(why.problem, CertificateProblem::Unreadable);
+    assert_eq!(known.shown().expect("can be read").subject, "CN=old");
+    let thief = root.leaf(|_| {});
+    let forged = (*old).clone();
+    let key = identity(&thief, &[]).key.clone();
+    let forged = Arc::new(CertifiedKey::new(forged.cert, key));
+    let found = connect(&trust, Some(&forged)).expect_err("refused");
+    assert_eq!(found.problem, CertificateProblem::BadSignature);
+}

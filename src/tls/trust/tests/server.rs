@@ -110,6 +110,32 @@ fn no_way_to_verify_lets_a_forged_handshake_pass() {
     }
 }
 
+/// `openssl x509 -req` made them for decades.
+#[test]
+fn certificates_of_version_1_serve_where_nothing_or_a_pin_counts() {
+    let store = Store::new();
+    let root = Ca::root("Root");
+    let old = version_1(&root);
+    let mut forged = (*old).clone();
+    forged.key = identity(&root.leaf(|_| {}), &[]).key.clone();
+    let forged = Arc::new(forged);
+    let pin = PeerIdentity::of(&old.cert[0]).expect("can be read").spki;
+    for (verify, expected) in [
+        (Verify::Full, Some(CertificateProblem::Unreadable)),
+        (Verify::Chain, Some(CertificateProblem::Unreadable)),
+        (Verify::Pin, None),
+        (Verify::None, None),
+    ] {
+        let mut settings = server_settings(verify, store.cas(&[&root]));
+        settings.pins = vec![pin];
+        let trust = load(&settings);
+        assert_eq!(cause(reach(&trust, &name(NAME), &old)), expected, "{verify:?}");
+        let found = cause(reach(&trust, &name(NAME), &forged));
+        let expected = expected.unwrap_or(CertificateProblem::BadSignature);
+        assert_eq!(found, Some(expected), "{verify:?}");
+    }
+}
+
 #[test]
 fn the_name_that_is_checked_is_not_the_one_that_is_sent() {
     let store = Store::new();
