@@ -102,6 +102,9 @@ fn how_each_mode_takes_none_and_a_bad_one() {
     }
     let trust = load(&ask(ClientAuth::Required, store.cas(&[&ours]))).expect("good files");
     assert_eq!(problem(&connect(&trust, None)), Some(CertificateProblem::Missing));
+    let came_back = trust.judge(&[], now());
+    let why = came_back.refusal().expect("a certificate is required");
+    assert_eq!(why.problem, CertificateProblem::Missing);
 }
 
 #[test]
@@ -118,7 +121,7 @@ fn a_report_says_what_would_fail_and_authorizes_nobody() {
     let ClientVerdict::Failed(why) = &bad.verdict else { panic!("{bad:?}") };
     assert_eq!(why.problem, CertificateProblem::UnknownCa);
     assert_eq!(bad.shown().expect("can be read").issuer, "CN=Other,O=Example");
-    assert!(bad.authorized().is_none());
+    assert!(bad.authorized().is_none() && bad.refusal().is_none());
     assert!(trust.recheck(bad.peer.as_deref(), now()).is_ok(), "it was let in for nothing");
 
     let none = connect(&trust, None).expect("accepted");
@@ -247,4 +250,53 @@ fn certificates_of_version_1_are_refused_with_the_reason_and_reported() {
     let forged = Arc::new(CertifiedKey::new(forged.cert, key));
     let found = connect(&trust, Some(&forged)).expect_err("refused");
     assert_eq!(found.problem, CertificateProblem::BadSignature);
+}
+
+#[test]
+fn more_cas_than_a_handshake_can_name_are_not_named() {
+    let store = Store::new();
+    let many: Vec<Ca> = (0..600).map(|number| Ca::root(&format!("Root {number}"))).collect();
+    let file = store.put(&many.iter().map(Ca::pem).collect::<String>());
+    let shown = identity(&many[599].leaf(|_| {}), &[]);
+    let trust = load(&ask(ClientAuth::Required, vec![file])).expect("good files");
+    assert_eq!(trust.trusted().len(), 600);
+    assert!(trust.verifier().root_hint_subjects().is_empty());
+    connect(&trust, Some(&shown)).expect("good");
+    let few = require(&store, &[&many[0], &many[1]], CrlPolicy::default());
+    assert_eq!(few.verifier().root_hint_subjects().len(), 2);
+}
+
+#[test]
+fn the_digest_is_of_who_is_trusted() {
+    let store = Store::new();
+    let (one, two) = (Ca::root("One"), Ca::root("Two"));
+    let [first, second] = [&one, &two].map(|ca| store.put(&ca.pem()));
+    let both = store.put(&format!("{}{}", two.pem(), one.pem()));
+    let list = store.put(&one.crl(&[]).pem().expect("PEM"));
+    let digest = |mode, trusted_ca: &[&TrustFile], crls: CrlPolicy| {
+        let trusted_ca = trusted_ca.iter().map(|file| (*file).clone()).collect();
+        let settings = ClientTrustSettings { client_cert: mode, trusted_ca, crls };
+        load(&settings).expect("good files").digest()
+    };
+    let none = CrlPolicy::default;
+    let listed = || crls(vec![list.clone()]);
+    let accepting = || {
+        let mut policy = listed();
+        policy.rules.expired = CrlExpired::Accept;
+        policy
+    };
+    let different = [
+        digest(ClientAuth::None, &[], none()),
+        digest(ClientAuth::Optional, &[&first], none()),
+        digest(ClientAuth::Required, &[&first], none()),
+        digest(ClientAuth::Report, &[&first], none()),
+        digest(ClientAuth::Required, &[&second], none()),
+        digest(ClientAuth::Required, &[&first, &second], none()),
+        digest(ClientAuth::Required, &[&first], listed()),
+        digest(ClientAuth::Required, &[&first], accepting()),
+    ];
+    let set: std::collections::BTreeSet<_> = different.iter().collect();
+    assert_eq!(set.len(), different.len());
+    assert_eq!(different[5], digest(ClientAuth::Required, &[&second, &first], none()));
+    assert_eq!(different[5], digest(ClientAuth::Required, &[&both], none()));
 }
