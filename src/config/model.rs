@@ -1,8 +1,12 @@
 //! The configuration as the gateway uses it: every value present, valid by type.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use super::date::Date;
+use crate::policy::rules::RuleSpec;
 
 /// Everything `tlsgate.toml` says, with defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,11 +104,13 @@ pub struct Resumption {
     pub ticket_secret_line: usize,
 }
 
-/// One `[[listener]]`: an address, its TLS, and where its connections go.
+/// One `[[listener]]`: an address, what is spoken on either side, and where its connections go.
+/// What higher levels say of it is in it already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Unique; names the listener in logs and metrics.
     pub name: String,
+    pub mode: Mode,
     pub listen: ListenAddress,
     /// 1-based line that names it.
     pub listen_line: usize,
@@ -115,9 +121,52 @@ pub struct Listener {
     /// 1-based line that names them.
     pub upstream_line: usize,
     pub connect: ConnectWhen,
-    pub tls: DownstreamTls,
+    /// Present where TLS with peers may end here.
+    pub tls: Option<DownstreamTls>,
+    /// Present where the component is spoken to in TLS.
+    pub upstream_tls: Option<UpstreamTls>,
+    /// What holds up to a day only.
+    pub exceptions: Vec<Exception>,
+    pub rules: Vec<Rule>,
     pub timeouts: Timeouts,
     pub keepalive: Keepalive,
+}
+
+/// One `[[listener.rule]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Name, line and conditions; its outcome is the rule's position among those of its listener.
+    pub spec: RuleSpec,
+    pub denies: bool,
+    /// Instead of the listener's.
+    pub upstreams: Option<Vec<Endpoint>>,
+    /// 1-based line that names them; 0 without.
+    pub upstream_line: usize,
+    /// Instead of the listener's, where the rule says anything about this side.
+    pub tls: Option<DownstreamTls>,
+    pub upstream_tls: Option<UpstreamTls>,
+}
+
+/// What is spoken on the two sides of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Terminate,
+    Originate,
+    Bridge,
+    Passthrough,
+    Autodetect,
+    PairEntry,
+    PairExit,
+}
+
+/// Something less than secure that holds up to a day, that day included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exception {
+    /// Path of the option, such as `listener[sip].upstream_tls.verify_until`.
+    pub key: String,
+    pub until: Date,
+    /// 1-based line that says so.
+    pub line: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -141,6 +190,16 @@ pub enum Endpoint {
     Name(String, u16),
     /// `"unix:/run/component.sock"`.
     Unix(PathBuf),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(formatter),
+            Self::Name(host, port) => write!(formatter, "{host}:{port}"),
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// When the upstream is dialled.
@@ -167,14 +226,56 @@ pub struct DownstreamTls {
     pub alpn: Vec<String>,
     pub min_version: TlsVersion,
     pub max_version: TlsVersion,
+    /// IANA names, most preferred first; empty is all suites.
+    pub ciphers: Vec<&'static str>,
     pub client_cert: ClientCert,
-    /// CAs that client certificates must chain to; present unless `client_cert` is `None`.
-    pub trusted_ca: Option<PathBuf>,
-    /// 1-based line that names it; 0 without one.
-    pub trusted_ca_line: usize,
+    /// CAs that client certificates must chain to; at least one unless `client_cert` is `None`.
+    pub trusted_ca: Vec<TrustFile>,
+    pub crls: CrlPolicy,
     pub resumption: ResumptionMode,
     /// Tickets sent after a TLS 1.3 handshake, 0 to 4.
     pub tls13_tickets: u8,
+}
+
+/// `[listener.upstream_tls]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// CAs that the component's certificate must chain to; at least one where `verify` needs them.
+    pub trusted_ca: Vec<TrustFile>,
+    pub crls: CrlPolicy,
+    pub verify: Verify,
+    /// SHA-256 of public keys; not empty where `verify` is [`Verify::Pin`].
+    pub pins: Vec<[u8; 32]>,
+    /// The name or address to check instead of the endpoint's host.
+    pub server_name: Option<String>,
+    /// 1-based line that names it; 0 without one.
+    pub server_name_line: usize,
+    pub sni: Sni,
+    /// 1-based line that names it; 0 without one.
+    pub sni_line: usize,
+    pub name_match: NameMatch,
+    /// Shown to a component that asks for one.
+    pub certificate: Option<CertificateFiles>,
+    /// Group that may read the private key besides its owner.
+    pub key_group: Option<String>,
+    /// 1-based line that names it; 0 without one.
+    pub key_group_line: usize,
+    /// Protocols offered by ALPN, most preferred first; empty is no ALPN.
+    pub alpn: Vec<String>,
+    pub min_version: TlsVersion,
+    pub max_version: TlsVersion,
+    /// IANA names, most preferred first; empty is all suites.
+    pub ciphers: Vec<&'static str>,
+    pub resumption: bool,
+}
+
+/// Which SNI a component is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sni {
+    /// The name that is checked.
+    Checked,
+    Off,
+    Name(String),
 }
 
 /// Files of one certificate, with the line that named them (for errors found when reading them).
@@ -195,13 +296,6 @@ pub struct CertificateFiles {
 pub enum TlsVersion {
     V1_2,
     V1_3,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientCert {
-    None,
-    Optional,
-    Required,
 }
 
 /// How a peer may come back without a full handshake.
@@ -236,4 +330,88 @@ pub struct Keepalive {
     pub probes: u32,
     /// Longest time that sent bytes may stay unacknowledged; zero is the kernel's own.
     pub user_timeout: Duration,
+}
+
+/// A file that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TrustFile {
+    pub path: PathBuf,
+    /// 1-based line that names it; 0 where that is not known.
+    pub line: usize,
+}
+
+/// `client_cert`: what is asked of peers that connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientCert {
+    /// No certificate is asked for.
+    None,
+    /// None is good, a bad one is not.
+    Optional,
+    Required,
+    /// Asked for, judged, recorded, and then accepted whatever it is. Authorizes nothing.
+    Report,
+}
+
+/// `verify`: what a component must show. Handshake signatures are checked with each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verify {
+    /// A chain to a trusted CA, and the right name.
+    Full,
+    /// A chain to a trusted CA; any of its certificates will do for any host.
+    Chain,
+    /// One of the pinned keys, with whatever certificate: neither chain nor name nor dates count.
+    Pin,
+    /// Nothing: encrypted, with somebody.
+    None,
+}
+
+/// `name_match`: where a certificate's name may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NameMatch {
+    /// In the subject alternative names (RFC 9525).
+    San,
+    /// Or, in a certificate without DNS names there, in the common name (RFC 6125 §6.4.4).
+    SanOrCn,
+}
+
+/// `crl_unknown`: certificates that no CRL covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CrlUnknown {
+    #[default]
+    Deny,
+    Allow,
+}
+
+/// `crl_expired`: CRLs at and after their nextUpdate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CrlExpired {
+    #[default]
+    Reject,
+    Accept,
+}
+
+/// `crl_depth`: which certificates of a chain are looked up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CrlDepth {
+    /// All but the trusted CA itself.
+    #[default]
+    Chain,
+    /// The peer's own.
+    Leaf,
+}
+
+/// How CRLs are applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CrlRules {
+    pub unknown: CrlUnknown,
+    pub expired: CrlExpired,
+    pub depth: CrlDepth,
+}
+
+/// Which CRLs there are, and how they are applied. Without files nothing is ever revoked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CrlPolicy {
+    /// PEM, several lists in a file if need be, or DER; up to 64 MiB each and 1,024 lists together.
+    pub files: Vec<TrustFile>,
+    pub rules: CrlRules,
 }

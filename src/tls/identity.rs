@@ -17,7 +17,7 @@ use std::sync::Arc;
 use rustls::SignatureScheme;
 use rustls::sign::CertifiedKey;
 
-pub use load::load;
+pub use load::{load, load_with};
 pub use resolver::SniResolver;
 
 use super::trust::{ClientTrust, OcspFacts};

@@ -16,7 +16,7 @@ use rustls::{
 use tempfile::TempDir;
 
 use crate::config::model::{
-    CertificateFiles, ClientCert, DownstreamTls, ResumptionMode, TlsVersion,
+    CertificateFiles, ClientCert, CrlPolicy, DownstreamTls, ResumptionMode, TlsVersion, TrustFile,
 };
 
 /// The name on the certificates of [`Ca::issue`] and that clients ask for.
@@ -136,6 +136,11 @@ impl Files {
         path
     }
 
+    /// A file of CAs, as the configuration names it.
+    pub(crate) fn trusted(&self, pem: &str) -> Vec<TrustFile> {
+        vec![TrustFile { path: self.write("ca.pem", pem, 0o644), line: 0 }]
+    }
+
     pub(crate) fn issued(&self, name: &str, issued: &Issued) -> CertificateFiles {
         CertificateFiles {
             certificate: self.write(&format!("{name}.pem"), &issued.certificate.pem(), 0o644),
@@ -158,9 +163,10 @@ pub(crate) fn tls(certificates: Vec<CertificateFiles>) -> DownstreamTls {
         alpn: Vec::new(),
         min_version: TlsVersion::V1_2,
         max_version: TlsVersion::V1_3,
+        ciphers: Vec::new(),
         client_cert: ClientCert::None,
-        trusted_ca: None,
-        trusted_ca_line: 0,
+        trusted_ca: Vec::new(),
+        crls: CrlPolicy::default(),
         resumption: ResumptionMode::Off,
         tls13_tickets: 0,
     }

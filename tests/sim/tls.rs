@@ -22,7 +22,8 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
 use tlsgate::config::model::{
-    self, CertificateFiles, ClientCert, DownstreamTls, ResumptionMode, TlsVersion,
+    self, CertificateFiles, ClientCert, CrlPolicy, DownstreamTls, ResumptionMode, TlsVersion,
+    TrustFile,
 };
 use tlsgate::engine::sim::network::SimClock;
 use tlsgate::engine::sim::rng::Rng;
@@ -285,7 +286,10 @@ impl Files {
             one_group: false,
         });
         tls.certificates = vec![self.server.clone()];
-        tls.trusted_ca = (client_cert != ClientCert::None).then(|| self.ca.clone());
+        tls.trusted_ca = match client_cert {
+            ClientCert::None => Vec::new(),
+            _ => vec![TrustFile { path: self.ca.clone(), line: 0 }],
+        };
         load(&tls, &provider(|_| true)).expect("files of our own")
     }
 }
@@ -300,9 +304,10 @@ fn section(wanted: &ServerTls) -> DownstreamTls {
         alpn: Vec::new(),
         min_version: wanted.min_version,
         max_version: wanted.max_version,
+        ciphers: Vec::new(),
         client_cert: wanted.client_cert,
-        trusted_ca: None,
-        trusted_ca_line: 0,
+        trusted_ca: Vec::new(),
+        crls: CrlPolicy::default(),
         resumption: wanted.resumption,
         tls13_tickets: 2,
     }

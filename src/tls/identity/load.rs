@@ -12,11 +12,9 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::{Identities, Identity, SniResolver};
-use crate::config::model::{CertificateFiles, ClientCert, DownstreamTls};
+use crate::config::model::{CertificateFiles, DownstreamTls};
 use crate::tls::file::{FileProblem, NamedFile};
-use crate::tls::trust::{
-    ClientAuth, ClientTrustSettings, CrlPolicy, Loader, TrustFile, certificates, load_staple,
-};
+use crate::tls::trust::{ClientTrustSettings, Loader, certificates, load_staple};
 
 const GROUPS: &str = "/etc/group";
 const KEY_MODES: &str = "mode 0600 or 0400, or 0640 or 0440 with the group of `key_group`";
@@ -35,13 +33,26 @@ const SCHEMES: [SignatureScheme; 10] = [
     SignatureScheme::RSA_PKCS1_SHA512,
 ];
 
-/// Reads all files that the TLS section of a listener names.
+/// As [`load_with`], for one listener alone.
 ///
 /// # Errors
 /// Every problem found, not just the first.
 pub fn load(
     tls: &DownstreamTls,
     provider: &Arc<CryptoProvider>,
+) -> Result<Identities, Vec<FileProblem>> {
+    load_with(tls, provider, &mut Loader::new(Arc::clone(provider)))
+}
+
+/// Reads all files that the TLS section of a listener names; CAs and CRLs that `loader` has not
+/// read yet.
+///
+/// # Errors
+/// Every problem found, not just the first.
+pub fn load_with(
+    tls: &DownstreamTls,
+    provider: &CryptoProvider,
+    loader: &mut Loader,
 ) -> Result<Identities, Vec<FileProblem>> {
     let mut problems = Vec::new();
     let mut keep = |problem| problems.push(problem);
@@ -59,7 +70,7 @@ pub fn load(
             Err(found) => found.into_iter().for_each(&mut keep),
         }
     }
-    match Loader::new(Arc::clone(provider)).client(&client_trust(tls)) {
+    match loader.client(&ClientTrustSettings::of(tls)) {
         Ok(trust) if problems.is_empty() => {
             let resolver = Arc::new(SniResolver::new(&list, tls.strict_sni));
             Ok(Identities { list, resolver, trust })
@@ -69,23 +80,6 @@ pub fn load(
             problems.extend(found);
             Err(problems)
         }
-    }
-}
-
-/// What the TLS section says about peers' certificates.
-fn client_trust(tls: &DownstreamTls) -> ClientTrustSettings {
-    let client_cert = match tls.client_cert {
-        ClientCert::None => ClientAuth::None,
-        ClientCert::Optional => ClientAuth::Optional,
-        ClientCert::Required => ClientAuth::Required,
-    };
-    let trusted_ca = tls.trusted_ca.iter();
-    ClientTrustSettings {
-        client_cert,
-        trusted_ca: trusted_ca
-            .map(|path| TrustFile { path: path.clone(), line: tls.trusted_ca_line })
-            .collect(),
-        crls: CrlPolicy::default(),
     }
 }
 

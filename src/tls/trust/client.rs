@@ -13,7 +13,7 @@ use super::authority::Authority;
 use super::crls::SharedCrls;
 use super::peer::{Peer, PeerIdentity, sha256};
 use super::problem::Rejection;
-use super::{ClientAuth, diagnosis, handshake};
+use super::{ClientCert, diagnosis, handshake};
 
 /// Longest list of CAs that is sent to peers, in bytes. It may have 64 KiB; some stacks take
 /// no message longer than this.
@@ -22,7 +22,7 @@ const MAX_HINTS: usize = 16 << 10;
 /// Who peers that connect must be; shared by the connections of a policy.
 #[derive(Clone, Debug)]
 pub struct ClientTrust {
-    mode: ClientAuth,
+    mode: ClientCert,
     /// `None` where no certificate is asked for.
     authority: Option<Arc<Authority>>,
 }
@@ -49,7 +49,7 @@ pub enum ClientVerdict {
 
 impl ClientVerification {
     /// Why the connection must not go on, if so: a peer that came back with a session whose
-    /// certificate is not good any more. After a full handshake, and with [`ClientAuth::Report`],
+    /// certificate is not good any more. After a full handshake, and with [`ClientCert::Report`],
     /// there is no reason.
     pub fn refusal(&self) -> Option<&Rejection> {
         match &self.verdict {
@@ -71,11 +71,11 @@ impl ClientVerification {
 }
 
 impl ClientTrust {
-    pub(super) fn new(mode: ClientAuth, authority: Option<Arc<Authority>>) -> Self {
+    pub(super) fn new(mode: ClientCert, authority: Option<Arc<Authority>>) -> Self {
         Self { mode, authority }
     }
 
-    pub fn mode(&self) -> ClientAuth {
+    pub fn mode(&self) -> ClientCert {
         self.mode
     }
 
@@ -89,10 +89,10 @@ impl ClientTrust {
     /// alike: a session must not cross a change of it.
     pub fn digest(&self) -> [u8; 32] {
         let mode = match self.mode {
-            ClientAuth::None => "none",
-            ClientAuth::Optional => "optional",
-            ClientAuth::Required => "required",
-            ClientAuth::Report => "report",
+            ClientCert::None => "none",
+            ClientCert::Optional => "optional",
+            ClientCert::Required => "required",
+            ClientCert::Report => "report",
         };
         match &self.authority {
             Some(authority) => authority.digest(mode),
@@ -124,10 +124,10 @@ impl ClientTrust {
     /// Judges what rustls says the peer has shown, its own certificate first; empty if that was
     /// nothing. To be asked after every handshake, whether full or resumed.
     pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> ClientVerification {
-        let authorizes = self.mode != ClientAuth::Report;
+        let authorizes = self.mode != ClientCert::Report;
         let (Some(authority), Some((leaf, others))) = (&self.authority, chain.split_first()) else {
             let verdict = match self.mode {
-                ClientAuth::Required => ClientVerdict::Failed(diagnosis::missing()),
+                ClientCert::Required => ClientVerdict::Failed(diagnosis::missing()),
                 _ => ClientVerdict::Anonymous,
             };
             return ClientVerification { peer: None, verdict, authorizes };
@@ -155,9 +155,9 @@ impl ClientTrust {
     pub fn recheck(&self, peer: Option<&Peer>, now: UnixTime) -> Result<(), Rejection> {
         let Some(authority) = &self.authority else { return Ok(()) };
         match (self.mode, peer) {
-            (ClientAuth::None | ClientAuth::Report, _) | (ClientAuth::Optional, None) => Ok(()),
-            (ClientAuth::Required, None) => Err(diagnosis::missing()),
-            (ClientAuth::Required | ClientAuth::Optional, Some(peer)) => {
+            (ClientCert::None | ClientCert::Report, _) | (ClientCert::Optional, None) => Ok(()),
+            (ClientCert::Required, None) => Err(diagnosis::missing()),
+            (ClientCert::Required | ClientCert::Optional, Some(peer)) => {
                 authority.recheck(peer, now)
             }
         }
@@ -175,7 +175,7 @@ fn hints(roots: &RootCertStore) -> Vec<DistinguishedName> {
 /// `optional`, `required` and `report`.
 #[derive(Debug)]
 struct Verifier {
-    mode: ClientAuth,
+    mode: ClientCert,
     authority: Arc<Authority>,
     hints: Vec<DistinguishedName>,
     algorithms: WebPkiSupportedAlgorithms,
@@ -183,7 +183,7 @@ struct Verifier {
 
 impl ClientCertVerifier for Verifier {
     fn client_auth_mandatory(&self) -> bool {
-        self.mode == ClientAuth::Required
+        self.mode == ClientCert::Required
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -196,7 +196,7 @@ impl ClientCertVerifier for Verifier {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        if self.mode != ClientAuth::Report {
+        if self.mode != ClientCert::Report {
             let _for_judge = self.authority.verify(leaf, others, now).map_err(Rejection::noted)?;
         }
         Ok(ClientCertVerified::assertion())

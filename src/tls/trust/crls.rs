@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateRevocationListDer, UnixTime};
 use super::crl::Crl;
 use super::path::Link;
 use super::roots::Roots;
-use super::{CrlDepth, CrlExpired, CrlRules, CrlUnknown, TrustFile};
+use super::{CrlDepth, CrlExpired, CrlRules, CrlUnknown, TrustFile, named};
 use crate::tls::file::{FileProblem, Limit, NamedFile};
 
 /// Longest file of CRLs that is read: 1.6 million entries of the usual size.
@@ -55,7 +55,7 @@ impl CrlSet {
         let (mut crls, mut facts) = (Vec::new(), Vec::new());
         let mut problems = Vec::new();
         for file in files {
-            match read(&file.named("crl_files")) {
+            match read(&named(file, "crl_files")) {
                 Ok(found) => {
                     facts.extend(found.iter().map(|crl| tell(&file.path, crl)));
                     crls.extend(found);
@@ -68,7 +68,7 @@ impl CrlSet {
         {
             let found = format!("{} CRLs up to here", crls.len());
             let hint = "Keep those of CAs that peers have certificates of.";
-            problems.push(file.named("crl_files").problem(found, "1,024 CRLs at most", hint));
+            problems.push(named(file, "crl_files").problem(found, "1,024 CRLs at most", hint));
         }
         if !problems.is_empty() {
             return Err(problems);

@@ -13,7 +13,7 @@ use super::crls::SharedCrls;
 use super::roots::Roots;
 use super::server::ServerTrust;
 use super::{
-    ClientAuth, ClientTrustSettings, CrlPolicy, CrlRules, ServerTrustSettings, TrustFile, Verify,
+    ClientCert, ClientTrustSettings, CrlPolicy, CrlRules, ServerTrustSettings, TrustFile, Verify,
 };
 use crate::tls::file::{FileProblem, NamedFile};
 
@@ -43,8 +43,8 @@ impl Loader {
         settings: &ClientTrustSettings,
     ) -> Result<ClientTrust, Vec<FileProblem>> {
         let authority = match settings.client_cert {
-            ClientAuth::None => None,
-            ClientAuth::Optional | ClientAuth::Required | ClientAuth::Report => {
+            ClientCert::None => None,
+            ClientCert::Optional | ClientCert::Required | ClientCert::Report => {
                 Some(self.authority(&settings.trusted_ca, &settings.crls, Usage::Client)?)
             }
         };
@@ -59,18 +59,20 @@ impl Loader {
         &mut self,
         settings: &ServerTrustSettings,
     ) -> Result<ServerTrust, Vec<FileProblem>> {
-        let verify = match settings.verify {
-            Verify::Full if !settings.name_check => Verify::Chain,
-            other => other,
-        };
-        let authority = match verify {
+        let authority = match settings.verify {
             Verify::Full | Verify::Chain => {
                 Some(self.authority(&settings.trusted_ca, &settings.crls, Usage::Server)?)
             }
             Verify::Pin | Verify::None => None,
         };
         let algorithms = self.provider.signature_verification_algorithms;
-        Ok(ServerTrust::new(verify, settings.name_match, authority, &settings.pins, algorithms))
+        Ok(ServerTrust::new(
+            settings.verify,
+            settings.name_match,
+            authority,
+            &settings.pins,
+            algorithms,
+        ))
     }
 
     /// All CRLs that were loaded, for whoever watches their files and tells of them.

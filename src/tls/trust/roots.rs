@@ -8,8 +8,8 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::TrustFile;
 use super::path::IssuerKey;
+use super::{TrustFile, named};
 use crate::tls::file::{FileProblem, NamedFile};
 
 /// Most CAs that a side may trust: twelve times what browsers do.
@@ -44,7 +44,7 @@ impl Roots {
         let (mut cas, mut ids) = (Vec::new(), HashSet::new());
         let mut problems = Vec::new();
         for file in files {
-            let named = file.named("trusted_ca");
+            let named = named(file, "trusted_ca");
             let read = named.read().and_then(|bytes| self::certificates(&named, &bytes));
             let found = match read {
                 Ok(found) => found,

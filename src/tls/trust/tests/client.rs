@@ -89,10 +89,10 @@ fn how_each_mode_takes_none_and_a_bad_one() {
     let good = identity(&ours.leaf(|_| {}), &[]);
     let bad = identity(&theirs.leaf(|_| {}), &[]);
     for (mode, expected) in [
-        (ClientAuth::None, [true, true, true]),
-        (ClientAuth::Optional, [true, true, false]),
-        (ClientAuth::Required, [false, true, false]),
-        (ClientAuth::Report, [true, true, true]),
+        (ClientCert::None, [true, true, true]),
+        (ClientCert::Optional, [true, true, false]),
+        (ClientCert::Required, [false, true, false]),
+        (ClientCert::Report, [true, true, true]),
     ] {
         let trust = load(&ask(mode, store.cas(&[&ours]))).expect("good files");
         for (shown, expected) in [None, Some(&good), Some(&bad)].into_iter().zip(expected) {
@@ -100,7 +100,7 @@ fn how_each_mode_takes_none_and_a_bad_one() {
             assert_eq!(found.is_ok(), expected, "{mode:?} {found:?}");
         }
     }
-    let trust = load(&ask(ClientAuth::Required, store.cas(&[&ours]))).expect("good files");
+    let trust = load(&ask(ClientCert::Required, store.cas(&[&ours]))).expect("good files");
     assert_eq!(problem(&connect(&trust, None)), Some(CertificateProblem::Missing));
     let came_back = trust.judge(&[], now());
     let why = came_back.refusal().expect("a certificate is required");
@@ -111,7 +111,7 @@ fn how_each_mode_takes_none_and_a_bad_one() {
 fn a_report_says_what_would_fail_and_authorizes_nobody() {
     let store = Store::new();
     let (ours, theirs) = (Ca::root("Root"), Ca::root("Other"));
-    let trust = load(&ask(ClientAuth::Report, store.cas(&[&ours]))).expect("good files");
+    let trust = load(&ask(ClientCert::Report, store.cas(&[&ours]))).expect("good files");
 
     let good = connect(&trust, Some(&identity(&ours.leaf(|_| {}), &[]))).expect("accepted");
     assert!(matches!(good.verdict, ClientVerdict::Verified));
@@ -134,7 +134,7 @@ fn nobody_passes_with_a_certificate_whose_key_is_another() {
     let root = Ca::root("Root");
     let (victim, thief) = (root.leaf(|_| {}), root.leaf(|_| {}));
     let forged = identity_with_key(&victim, &[], &thief);
-    for mode in [ClientAuth::Optional, ClientAuth::Required, ClientAuth::Report] {
+    for mode in [ClientCert::Optional, ClientCert::Required, ClientCert::Report] {
         let trust = load(&ask(mode, store.cas(&[&root]))).expect("good files");
         let found = connect(&trust, Some(&forged)).expect_err("refused");
         assert_eq!(found.problem, CertificateProblem::BadSignature, "{mode:?}");
@@ -168,7 +168,7 @@ fn of_two_cas_either_will_do_and_one_removed_is_noticed() {
 fn peers_that_come_back_are_remembered_and_not_without_end() {
     let store = Store::new();
     let root = Ca::root("Root");
-    let settings = ask(ClientAuth::Required, store.cas(&[&root]));
+    let settings = ask(ClientCert::Required, store.cas(&[&root]));
     let mut loader = Loader::new(provider());
     let (trust, same) = (
         loader.client(&settings).expect("good files"),
@@ -239,7 +239,7 @@ fn certificates_of_version_1_are_refused_with_the_reason_and_reported() {
     assert_eq!(why.problem, CertificateProblem::Unreadable);
     assert!(why.text.contains("CN=old: X.509 version 1"), "{why}");
 
-    let trust = load(&ask(ClientAuth::Report, store.cas(&[&root]))).expect("good files");
+    let trust = load(&ask(ClientCert::Report, store.cas(&[&root]))).expect("good files");
     let known = connect(&trust, Some(&old)).expect("accepted");
     let ClientVerdict::Failed(why) = &known.verdict else { panic!("{known:?}") };
     assert_eq!(why.problem, CertificateProblem::Unreadable);
@@ -258,7 +258,7 @@ fn more_cas_than_a_handshake_can_name_are_not_named() {
     let many: Vec<Ca> = (0..600).map(|number| Ca::root(&format!("Root {number}"))).collect();
     let file = store.put(&many.iter().map(Ca::pem).collect::<String>());
     let shown = identity(&many[599].leaf(|_| {}), &[]);
-    let trust = load(&ask(ClientAuth::Required, vec![file])).expect("good files");
+    let trust = load(&ask(ClientCert::Required, vec![file])).expect("good files");
     assert_eq!(trust.trusted().len(), 600);
     assert!(trust.verifier().root_hint_subjects().is_empty());
     connect(&trust, Some(&shown)).expect("good");
@@ -286,17 +286,17 @@ fn the_digest_is_of_who_is_trusted() {
         policy
     };
     let different = [
-        digest(ClientAuth::None, &[], none()),
-        digest(ClientAuth::Optional, &[&first], none()),
-        digest(ClientAuth::Required, &[&first], none()),
-        digest(ClientAuth::Report, &[&first], none()),
-        digest(ClientAuth::Required, &[&second], none()),
-        digest(ClientAuth::Required, &[&first, &second], none()),
-        digest(ClientAuth::Required, &[&first], listed()),
-        digest(ClientAuth::Required, &[&first], accepting()),
+        digest(ClientCert::None, &[], none()),
+        digest(ClientCert::Optional, &[&first], none()),
+        digest(ClientCert::Required, &[&first], none()),
+        digest(ClientCert::Report, &[&first], none()),
+        digest(ClientCert::Required, &[&second], none()),
+        digest(ClientCert::Required, &[&first, &second], none()),
+        digest(ClientCert::Required, &[&first], listed()),
+        digest(ClientCert::Required, &[&first], accepting()),
     ];
     let set: std::collections::BTreeSet<_> = different.iter().collect();
     assert_eq!(set.len(), different.len());
-    assert_eq!(different[5], digest(ClientAuth::Required, &[&second, &first], none()));
-    assert_eq!(different[5], digest(ClientAuth::Required, &[&both], none()));
+    assert_eq!(different[5], digest(ClientCert::Required, &[&second, &first], none()));
+    assert_eq!(different[5], digest(ClientCert::Required, &[&both], none()));
 }

@@ -17,7 +17,7 @@ fn unusable(root: &Ca, content: &str) -> FileProblem {
     let store = Store::new();
     let settings = ClientTrustSettings {
         crls: crls(vec![store.put(content)]),
-        ..ask(ClientAuth::Required, store.cas(&[root]))
+        ..ask(ClientCert::Required, store.cas(&[root]))
     };
     let mut problems = super::load(&settings).expect_err("cannot be used");
     assert_eq!(problems.len(), 1, "{problems:?}");
@@ -220,7 +220,7 @@ fn new_lists_take_effect_at_once_and_bad_ones_do_not() {
     let file = store.put(&pem(&root.crl(&[])));
     let settings = ClientTrustSettings {
         crls: crls(vec![file.clone()]),
-        ..ask(ClientAuth::Required, store.cas(&[&root]))
+        ..ask(ClientCert::Required, store.cas(&[&root]))
     };
     let mut loader = Loader::new(provider());
     let trust = loader.client(&settings).expect("good files");
@@ -346,14 +346,14 @@ fn files_that_are_no_lists_are_named() {
     let store = Store::new();
     let missing = TrustFile { path: path("/nonexistent/a.crl"), line: 4 };
     let settings = ClientTrustSettings {
-        client_cert: ClientAuth::Required,
+        client_cert: ClientCert::Required,
         trusted_ca: vec![TrustFile { path: path("/nonexistent/ca.pem"), line: 3 }],
         crls: crls(vec![missing, store.put("")]),
     };
     let problems = super::load(&settings).expect_err("nothing is there");
     let keys: Vec<_> = problems.iter().map(|problem| (problem.key, problem.line)).collect();
     assert_eq!(keys, [("trusted_ca", 3), ("crl_files", 4), ("crl_files", 1)]);
-    let nothing = ask(ClientAuth::Optional, Vec::new());
+    let nothing = ask(ClientCert::Optional, Vec::new());
     assert_eq!(super::load(&nothing).expect_err("no CA")[0].key, "trusted_ca");
 }
 
@@ -368,7 +368,7 @@ fn a_damaged_list_is_refused_or_not_signed() {
         std::fs::write(&file.path, bytes).expect("written");
         ClientTrustSettings {
             crls: crls(vec![file]),
-            ..ask(ClientAuth::Required, store.cas(&[&root]))
+            ..ask(ClientCert::Required, store.cas(&[&root]))
         }
     };
     let store = Store::new();

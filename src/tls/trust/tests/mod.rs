@@ -201,7 +201,7 @@ impl Store {
     }
 }
 
-fn ask(client_cert: ClientAuth, trusted_ca: Vec<TrustFile>) -> ClientTrustSettings {
+fn ask(client_cert: ClientCert, trusted_ca: Vec<TrustFile>) -> ClientTrustSettings {
     ClientTrustSettings { client_cert, trusted_ca, crls: CrlPolicy::default() }
 }
 
@@ -212,7 +212,7 @@ fn load(settings: &ClientTrustSettings) -> Result<ClientTrust, Vec<FileProblem>>
 /// Trust that requires a certificate of one of these CAs.
 fn require(store: &Store, cas: &[&Ca], crls: CrlPolicy) -> ClientTrust {
     let trusted_ca = store.cas(cas);
-    load(&ClientTrustSettings { client_cert: ClientAuth::Required, trusted_ca, crls })
+    load(&ClientTrustSettings { client_cert: ClientCert::Required, trusted_ca, crls })
         .expect("good files")
 }
 
@@ -297,7 +297,6 @@ fn client_config(
 fn server_settings(verify: Verify, trusted_ca: Vec<TrustFile>) -> ServerTrustSettings {
     ServerTrustSettings {
         verify,
-        name_check: true,
         name_match: NameMatch::San,
         trusted_ca,
         crls: CrlPolicy::default(),

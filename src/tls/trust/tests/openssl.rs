@@ -107,7 +107,7 @@ impl Openssl {
 
     fn require(&self, list: TrustFile) -> Result<ClientTrust, Vec<FileProblem>> {
         super::load(&ClientTrustSettings {
-            client_cert: ClientAuth::Required,
+            client_cert: ClientCert::Required,
             trusted_ca: vec![self.file("ca.pem")],
             crls: crls(vec![list]),
         })

@@ -82,7 +82,7 @@ impl World {
             .map(|at| self.lists[at].0.clone())
             .collect();
         let crls = CrlPolicy { files, rules };
-        super::load(&ClientTrustSettings { client_cert: ClientAuth::Required, trusted_ca, crls })
+        super::load(&ClientTrustSettings { client_cert: ClientCert::Required, trusted_ca, crls })
             .expect("good files")
     }
 

@@ -89,11 +89,6 @@ fn each_way_to_verify_takes_what_it_should() {
         }
         assert_eq!(trust.is_authenticated(), verify != Verify::None);
     }
-    let mut settings = server_settings(Verify::Full, store.cas(&[&root]));
-    settings.name_check = false;
-    let trust = load(&settings);
-    assert_eq!(trust.verify(), Verify::Chain);
-    assert_eq!(cause(reach(&trust, &name(NAME), &misnamed)), None);
 }
 
 #[test]

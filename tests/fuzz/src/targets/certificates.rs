@@ -12,7 +12,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
 use tlsgate::tls::provider::provider;
 use tlsgate::tls::trust::{
-    ClientAuth, ClientTrust, ClientTrustSettings, ClientVerdict, CrlPolicy, Loader, MAX_NAME,
+    ClientCert, ClientTrust, ClientTrustSettings, ClientVerdict, CrlPolicy, Loader, MAX_NAME,
     MAX_NAMES, TrustFile,
 };
 use tlsgate_corpus::mutate::mutate;
@@ -100,7 +100,7 @@ impl World {
         let path = directory.path().join("ca.pem");
         fs::write(&path, root_der.1).expect("a writable directory");
         let settings = ClientTrustSettings {
-            client_cert: ClientAuth::Report,
+            client_cert: ClientCert::Report,
             trusted_ca: vec![TrustFile { path, line: 0 }],
             crls: CrlPolicy::default(),
         };
