@@ -1,6 +1,6 @@
 //! Configuration → policy: reads the files and looks up the names that the configuration mentions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::tls::ServerProfile;
 use crate::tls::file::FileProblem;
 use crate::tls::identity::{self, Identities};
 use crate::tls::provider::{provider, provider_with};
-use crate::tls::resumption::{Domain, DomainId, Secrets};
+use crate::tls::resumption::{Binding, Domain, DomainParts, PolicyId, Secrets};
 use crate::tls::server_config::server_config;
 use crate::tls::trust::Loader;
 
@@ -162,6 +162,7 @@ impl Compiler<'_> {
                 name,
                 group: position,
                 tls,
+                upstream_tls: None,
                 connect: listener.connect,
                 upstream_names: upstreams
                     .iter()
@@ -216,9 +217,16 @@ impl Compiler<'_> {
             }
         };
         self.note_certificates(name, &identities);
-        let (mode, names) = (tls.client_cert, identities.names());
-        let id = DomainId::new(name, mode, identities.trust.trusted(), &names);
-        let domain = Domain::new(tls.resumption, id, &self.standing.resumption);
+        let parts = DomainParts {
+            policy: PolicyId { listener: name, rule: "" },
+            names: &identities.names(),
+            client_cert: tls.client_cert,
+            trusted: identities.trust.trusted(),
+            options: &BTreeSet::new(),
+        };
+        let crl_epoch = identities.trust.crls().map(|crls| Arc::clone(crls.epoch()));
+        let binding = Binding::new(&parts, crl_epoch.unwrap_or_default());
+        let domain = Domain::new(tls.resumption, binding, &self.standing.resumption);
         match server_config(tls, &identities, &domain, &provider) {
             Ok(config) => {
                 let resolver = Arc::clone(&identities.resolver);

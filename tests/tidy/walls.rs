@@ -57,7 +57,7 @@ const BELOW: &[Below] = &[
     },
     Below {
         folder: "src/upstream",
-        names: &["policy", "engine::Address", "time"],
+        names: &["policy", "engine::Address", "engine::Source", "time"],
         why: "choosing an endpoint is arithmetic on a policy and the time",
     },
     Below {
@@ -114,7 +114,7 @@ const RESERVED: &[Reserved] = &[
             "rustls::client::UnbufferedClientConnection",
             "rustls::unbuffered",
         ],
-        to: &["src/tls/tls_conn.rs"],
+        to: &["src/tls/tls_conn/session.rs"],
         why: "tls_conn hides how rustls moves bytes, so that one file changes when that does",
         instead: "use tls::tls_conn::TlsConn",
     },
