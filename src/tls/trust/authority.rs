@@ -1,6 +1,7 @@
 //! Trusted CAs and their CRLs together: whether a chain is good, now and later.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lru::LruCache;
@@ -9,13 +10,13 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
-use super::CrlRules;
 use super::crls::{SharedCrls, seconds};
 use super::diagnosis;
 use super::path::Path;
 use super::peer::Peer;
 use super::problem::Rejection;
 use super::roots::Roots;
+use super::{CrlDepth, CrlExpired, CrlRules, CrlUnknown};
 
 /// Verified peers that are remembered, in parts with a lock each: 8,192 in all.
 const PARTS: usize = 16;
@@ -54,6 +55,27 @@ impl Authority {
     ) -> Self {
         let known = std::array::from_fn(|_| Mutex::new(LruCache::unbounded()));
         Self { roots, crls, rules, usage, algorithms, known }
+    }
+
+    /// Digest of what does not change, with a `label` in front.
+    pub(super) fn digest(&self, label: &str) -> [u8; 32] {
+        let cas: BTreeSet<&[u8]> =
+            self.roots.certificates.iter().map(|certificate| certificate.as_ref()).collect();
+        let CrlRules { unknown, expired, depth } = self.rules;
+        // Written out, so that nodes of different versions say the same.
+        let rules = [
+            self.usage == Usage::Server,
+            self.crls.is_some(),
+            unknown == CrlUnknown::Allow,
+            expired == CrlExpired::Accept,
+            depth == CrlDepth::Leaf,
+        ]
+        .map(u8::from);
+        let mut context = Context::new(&SHA256);
+        for field in [label.as_bytes(), &rules].into_iter().chain(cas) {
+            add(&mut context, field);
+        }
+        *context.finish().as_ref().first_chunk().expect("SHA-256 has 32 bytes")
     }
 
     /// Whether `leaf`, with what was sent besides, chains to a trusted CA and may be used now.
@@ -176,8 +198,13 @@ impl Authority {
 fn chain_id(leaf: &[u8], others: &[CertificateDer<'_>]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     for certificate in std::iter::once(leaf).chain(others.iter().map(AsRef::as_ref)) {
-        context.update(&(certificate.len() as u64).to_be_bytes());
-        context.update(certificate);
+        add(&mut context, certificate);
     }
     *context.finish().as_ref().first_chunk().expect("SHA-256 has 32 bytes")
+}
+
+/// With its length before it, so that no two lists of fields are the same bytes.
+fn add(context: &mut Context, field: &[u8]) {
+    context.update(&(field.len() as u64).to_be_bytes());
+    context.update(field);
 }

@@ -7,13 +7,17 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 
 use super::authority::Authority;
 use super::crls::SharedCrls;
-use super::peer::{Peer, PeerIdentity};
+use super::peer::{Peer, PeerIdentity, sha256};
 use super::problem::Rejection;
 use super::{ClientCert, diagnosis, handshake};
+
+/// Longest list of CAs that is sent to peers, in bytes. It may have 64 KiB; some stacks take
+/// no message longer than this.
+const MAX_HINTS: usize = 16 << 10;
 
 /// Who peers that connect must be; shared by the connections of a policy.
 #[derive(Clone, Debug)]
@@ -39,12 +43,21 @@ pub enum ClientVerdict {
     /// It has shown no certificate.
     Anonymous,
     Verified,
-    /// With [`ClientCert::Report`] this is for the record. Otherwise the peer has come back with a
-    /// session whose certificate is not good any more: the connection must end.
+    /// See [`ClientVerification::refusal`].
     Failed(Rejection),
 }
 
 impl ClientVerification {
+    /// Why the connection must not go on, if so: a peer that came back with a session whose
+    /// certificate is not good any more. After a full handshake, and with [`ClientCert::Report`],
+    /// there is no reason.
+    pub fn refusal(&self) -> Option<&Rejection> {
+        match &self.verdict {
+            ClientVerdict::Failed(rejection) if self.authorizes => Some(rejection),
+            _ => None,
+        }
+    }
+
     /// Who the peer says it is: for people, not for decisions.
     pub fn shown(&self) -> Option<&PeerIdentity> {
         self.peer.as_deref().map(|peer| &peer.identity)
@@ -71,6 +84,22 @@ impl ClientTrust {
         self.authority.as_ref().map_or(&[], |authority| &authority.roots.certificates)
     }
 
+    /// Digest of who is trusted: how certificates are asked for, CAs in any order, and how CRLs
+    /// apply; what those say is in [`SharedCrls::epoch`]. Equal on all nodes that are configured
+    /// alike: a session must not cross a change of it.
+    pub fn digest(&self) -> [u8; 32] {
+        let mode = match self.mode {
+            ClientCert::None => "none",
+            ClientCert::Optional => "optional",
+            ClientCert::Required => "required",
+            ClientCert::Report => "report",
+        };
+        match &self.authority {
+            Some(authority) => authority.digest(mode),
+            None => sha256(mode.as_bytes()),
+        }
+    }
+
     /// The CRLs that are looked at, if any.
     pub fn crls(&self) -> Option<&Arc<SharedCrls>> {
         self.authority.as_ref()?.crls.as_ref()
@@ -87,7 +116,7 @@ impl ClientTrust {
             return WebPkiClientVerifier::no_client_auth();
         };
         let authority = Arc::clone(authority);
-        let hints = authority.roots.store.subjects();
+        let hints = hints(&authority.roots.store);
         let algorithms = authority.algorithms;
         Arc::new(Verifier { mode: self.mode, authority, hints, algorithms })
     }
@@ -95,11 +124,14 @@ impl ClientTrust {
     /// Judges what rustls says the peer has shown, its own certificate first; empty if that was
     /// nothing. To be asked after every handshake, whether full or resumed.
     pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> ClientVerification {
-        let (Some(authority), Some((leaf, others))) = (&self.authority, chain.split_first()) else {
-            let verdict = ClientVerdict::Anonymous;
-            return ClientVerification { peer: None, verdict, authorizes: false };
-        };
         let authorizes = self.mode != ClientCert::Report;
+        let (Some(authority), Some((leaf, others))) = (&self.authority, chain.split_first()) else {
+            let verdict = match self.mode {
+                ClientCert::Required => ClientVerdict::Failed(diagnosis::missing()),
+                _ => ClientVerdict::Anonymous,
+            };
+            return ClientVerification { peer: None, verdict, authorizes };
+        };
         match authority.verify(leaf, others, now) {
             Ok(peer) => {
                 let verdict = ClientVerdict::Verified;
@@ -130,6 +162,14 @@ impl ClientTrust {
             }
         }
     }
+}
+
+/// The names of CAs that peers choose a certificate by. None if they would not fit a handshake
+/// message, which means the same as any (RFC 5246 §7.4.4, RFC 8446 §4.2.4).
+fn hints(roots: &RootCertStore) -> Vec<DistinguishedName> {
+    let names = roots.subjects();
+    let length: usize = names.iter().map(|name| name.as_ref().len() + 2).sum();
+    if length <= MAX_HINTS { names } else { Vec::new() }
 }
 
 /// `optional`, `required` and `report`.

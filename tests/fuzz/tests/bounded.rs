@@ -41,6 +41,11 @@ fn config() {
 }
 
 #[test]
+fn certificates() {
+    bounded("certificates");
+}
+
+#[test]
 fn proxy() {
     bounded("proxy");
 }

@@ -1,5 +1,6 @@
 //! The targets: each takes any bytes and panics when something is not as it must be.
 
+mod certificates;
 mod config;
 mod hello;
 mod proxy;
@@ -26,8 +27,14 @@ pub struct Target {
     pub bounded: u64,
 }
 
-pub static TARGETS: [Target; 5] =
-    [hello::TARGET, config::TARGET, proxy::TARGET, proxy_header::TARGET, script::TARGET];
+pub static TARGETS: [Target; 6] = [
+    hello::TARGET,
+    config::TARGET,
+    proxy::TARGET,
+    proxy_header::TARGET,
+    script::TARGET,
+    certificates::TARGET,
+];
 
 /// The target of that name.
 pub fn find(name: &str) -> Option<&'static Target> {
