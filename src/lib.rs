@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod engine;
+pub mod genesys;
 pub mod handover;
 pub mod policy;
 pub mod shard;
