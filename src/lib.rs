@@ -8,6 +8,7 @@ pub mod admin;
 pub mod admission;
 pub mod app;
 pub mod buf;
+pub mod catalogue;
 pub mod cli;
 pub mod config;
 pub mod conn;

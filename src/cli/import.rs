@@ -182,7 +182,7 @@ fn name_of(sources: &Sources) -> String {
 }
 
 /// A date of TOML.
-fn date(text: &str) -> Result<String, String> {
+pub(super) fn date(text: &str) -> Result<String, String> {
     let date: toml::value::Datetime = text.parse().map_err(|_| "expected YYYY-MM-DD".to_owned())?;
     match (date.date, date.time, date.offset) {
         (Some(_), None, None) => Ok(text.to_owned()),

@@ -25,7 +25,7 @@ pub mod options;
 pub mod sip;
 mod sources;
 pub mod transport;
-mod write;
+pub(crate) mod write;
 
 pub use self::finding::{Finding, Place, Severity};
 pub use self::sources::{Source, Sources};

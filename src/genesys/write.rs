@@ -6,44 +6,44 @@ use super::options::Value;
 
 /// A table of the file.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(crate) struct Table {
     /// `[host.tls]`
-    pub(super) header: &'static str,
-    pub(super) lines: Vec<Line>,
+    pub(crate) header: &'static str,
+    pub(crate) lines: Vec<Line>,
 }
 
 /// `key = value  # comment`, or a comment alone.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(crate) struct Line {
     setting: Option<(&'static str, String)>,
     comment: String,
 }
 
 impl Line {
-    pub(super) fn new(key: &'static str, value: &Value, comment: &str) -> Self {
+    pub(crate) fn new(key: &'static str, value: &Value, comment: &str) -> Self {
         Self { setting: Some((key, toml(value))), comment: comment.to_owned() }
     }
 
-    pub(super) fn text(key: &'static str, value: &str, comment: &str) -> Self {
+    pub(crate) fn text(key: &'static str, value: &str, comment: &str) -> Self {
         Self::new(key, &Value::Text(value.to_owned()), comment)
     }
 
     /// A value that stands as it is, such as a date.
-    pub(super) fn bare(key: &'static str, value: &str, comment: &str) -> Self {
+    pub(crate) fn bare(key: &'static str, value: &str, comment: &str) -> Self {
         Self { setting: Some((key, value.to_owned())), comment: comment.to_owned() }
     }
 
-    pub(super) fn comment(comment: impl Into<String>) -> Self {
+    pub(crate) fn comment(comment: impl Into<String>) -> Self {
         Self { setting: None, comment: comment.into() }
     }
 
-    pub(super) fn is_setting(&self) -> bool {
+    pub(crate) fn is_setting(&self) -> bool {
         self.setting.is_some()
     }
 }
 
 /// The file.
-pub(super) fn file(comments: &[String], tables: &[Table]) -> String {
+pub(crate) fn file(comments: &[String], tables: &[Table]) -> String {
     let mut text = String::new();
     for comment in comments {
         line(&mut text, &format!("# {}", printable(comment)));

@@ -45,6 +45,11 @@ const BELOW: &[Below] = &[
         why: "the configuration is text and values: everything stands on it, it on nothing",
     },
     Below {
+        folder: "src/catalogue",
+        names: &["genesys::write"],
+        why: "the catalogue is data, and what it writes is text",
+    },
+    Below {
         folder: "src/genesys",
         names: &[],
         why: "the configuration stands on it, and so does the command line",
