@@ -163,13 +163,13 @@ fn on_finish(access: AccessSender) -> Box<dyn FnMut(Finished)> {
         if !access.is_on() {
             return;
         }
-        let Finished { connection, shard, policy, outcome } = finished;
+        let Finished { connection, shard, policy, route, outcome } = finished;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         access.send(AccessRecord {
             unix_time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             listener: Arc::clone(&policy.name),
             generation: policy.generation,
-            upstream: outcome.upstream.map(|index| policy.upstream_names[index].clone()),
+            upstream: outcome.upstream.map(|index| route.upstream_names[index].clone()),
             outcome: *outcome,
             connection,
             shard,

@@ -37,11 +37,11 @@ impl Dial {
 
 impl Connection {
     pub(super) fn dial_after_hello(&mut self) {
-        self.dial.wanted = self.policy.connect == ConnectWhen::AfterHello;
+        self.dial.wanted = self.route.connect == ConnectWhen::AfterHello;
     }
 
     pub(super) fn dial_after_handshake(&mut self) {
-        self.dial.wanted |= self.policy.connect == ConnectWhen::AfterHandshake;
+        self.dial.wanted |= self.route.connect == ConnectWhen::AfterHandshake;
     }
 
     /// The endpoint to dial now, if it is time to.
@@ -49,7 +49,7 @@ impl Connection {
         if !self.dial.wanted || self.upstream.socket != Socket::Absent {
             return None;
         }
-        let choice = cx.upstreams.choose(&self.policy, cx.now);
+        let choice = cx.upstreams.choose(&self.route, self.policy.timeouts.connect, cx.now);
         self.dial.wanted = false;
         self.dial.attempts += 1;
         self.dial.endpoint = Some(choice.endpoint);
@@ -78,7 +78,7 @@ impl Connection {
         error: Option<&io::Error>,
         cx: &mut Context<'_>,
     ) {
-        if self.dial.attempts < self.policy.upstreams.len() {
+        if self.dial.attempts < self.route.upstreams.len() {
             self.report_failure(reason, cx);
             self.dial.deadline = None;
             self.dial.discard = true;
@@ -134,7 +134,7 @@ impl Connection {
 
     fn report_endpoint(&self, up: bool, cx: &mut Context<'_>) {
         if let Some(endpoint) = self.dial.endpoint {
-            cx.upstreams.report(&self.policy, endpoint, up, cx.now);
+            cx.upstreams.report(&self.route, endpoint, up, cx.now);
         }
     }
 }

@@ -33,7 +33,7 @@ impl Connection {
     /// front of a component that is down.
     pub(super) fn holds_flight(&self) -> bool {
         matches!(self.phase, Phase::Handshake)
-            && self.policy.connect == ConnectWhen::AfterHello
+            && self.route.connect == ConnectWhen::AfterHello
             && !self.upstream.is_open()
     }
 

@@ -59,7 +59,7 @@ impl Connection {
             tls12: hello.offers_tls12(),
             tls13: hello.offers_tls13(),
         };
-        let verdict = self.policy.lookup(&facts);
+        let verdict = self.route.admit(&facts);
         self.release_hello(cx);
         self.phase = Phase::Handshake;
         self.times.hello = Some(cx.now - self.phase_since);
@@ -78,7 +78,8 @@ impl Connection {
     }
 
     fn start_handshake(&mut self, message: &mut [u8], rest: Buf, cx: &mut Context<'_>) {
-        let mut tls = match self.policy.tls.accept() {
+        let profile = self.route.tls.as_ref().expect("a hello is only read where TLS ends");
+        let mut tls = match profile.accept() {
             Ok(tls) => Box::new(tls),
             Err(error) => return self.tls_failed(error, cx),
         };

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
 use crate::engine::{CloseMode, Operation, Side};
-use crate::policy::ListenerPolicy;
+use crate::policy::{ListenerPolicy, Route};
 use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
 use crate::tls::hello::HelloReader;
@@ -57,7 +57,7 @@ pub enum Input {
 /// What is to be done for it.
 #[derive(Debug)]
 pub enum Action {
-    /// Dial this endpoint of the listener's list.
+    /// Dial this endpoint of the route's list.
     Connect {
         endpoint: usize,
     },
@@ -81,6 +81,7 @@ pub struct Context<'a> {
 /// See the module.
 pub struct Connection {
     policy: Arc<ListenerPolicy>,
+    route: Arc<Route>,
     peer: Option<SocketAddr>,
     accepted_at: Time,
     /// When the phase that is now running began.
@@ -117,8 +118,10 @@ enum Phase {
 impl Connection {
     /// A connection that was just accepted.
     pub fn new(policy: Arc<ListenerPolicy>, peer: Option<SocketAddr>, now: Time) -> Self {
+        let route = Arc::clone(policy.route());
         Self {
             policy,
+            route,
             peer,
             accepted_at: now,
             phase_since: now,
@@ -141,6 +144,11 @@ impl Connection {
     /// What the connection was admitted under.
     pub fn policy(&self) -> &Arc<ListenerPolicy> {
         &self.policy
+    }
+
+    /// Where it goes, as far as that is known by now.
+    pub fn route(&self) -> &Arc<Route> {
+        &self.route
     }
 
     /// Takes one event.

@@ -26,7 +26,7 @@ pub struct Outcome {
     pub alert_sent: Option<u8>,
     /// Fatal alert that we received.
     pub alert_received: Option<u8>,
-    /// Index of the upstream endpoint in the listener's list, once one was chosen.
+    /// Index of the upstream endpoint in the route's list, once one was chosen.
     pub upstream: Option<usize>,
     pub bytes: ByteCounts,
     pub phases: PhaseTimes,

@@ -148,7 +148,7 @@ const KEYS: &[(&str, &str)] = &[
     ("verify", "client-auth"),
     ("name_match", "tls-target-name-check"),
     ("server_name", "tls-target-name"),
-    ("crl", "tls-crl"),
+    ("crl_files", "tls-crl"),
 ];
 
 struct Config<'a> {

@@ -101,7 +101,7 @@ pub fn map(
         ("tls-target-name-check", _) => name_check(value, side),
         ("tls-target-name", Upstream) => Ok(both_names(value)),
         ("tls-target-name", Downstream) => Ok(Mapped::default()),
-        ("tls-crl", _) => text("crl", value, name),
+        ("tls-crl", _) => crl(value),
         ("certificate", _) => certificate(value),
         ("certificate-key", _) => text("certificate_key", value, name),
         ("trusted-ca", _) => trusted_ca(value),
@@ -227,6 +227,14 @@ fn certificate(value: &str) -> Result<Mapped, Refusal> {
     let chain = format!("{}.chain.pem", first.strip_suffix(".pem").unwrap_or(first));
     let note = format!("a chain is one file here: cat {} > {chain}", files.join(" "));
     Ok(one("certificate", &chain).and(note))
+}
+
+/// Ours may be several files.
+fn crl(value: &str) -> Result<Mapped, Refusal> {
+    let mapped = text("crl_files", value, "tls-crl")?;
+    let list = Value::List(vec![value.to_owned()]);
+    let settings = mapped.settings.into_iter().map(|one| Setting { value: list.clone(), ..one });
+    Ok(Mapped { settings: settings.collect(), notes: mapped.notes })
 }
 
 fn trusted_ca(value: &str) -> Result<Mapped, Refusal> {

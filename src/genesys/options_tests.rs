@@ -89,7 +89,7 @@ fn files() {
         assert_eq!(keys("certificate-key", "a.key", side, None), "certificate_key=a.key");
         assert_eq!(keys("trusted-ca", "ca.pem", side, None), "trusted_ca=ca.pem");
         assert_eq!(keys("trusted-ca", "a.pem,b.pem", side, None), "refused");
-        assert_eq!(keys("tls-crl", "a.crl", side, None), "crl=a.crl");
+        assert_eq!(keys("tls-crl", "a.crl", side, None), "crl_files=a.crl");
         let thumbprint = "69 1d ac 7b 5e 0f 18 ad 20 23 47 4b 3e 70 ee 7c d6 d4 1c 38";
         assert_eq!(keys("certificate", thumbprint, side, None), "refused");
         assert_eq!(keys("provider", "pem", side, None), "");

@@ -3,6 +3,8 @@
 //! A [`Policy`] is compiled from the configuration, immutable, and shared by all shards. A
 //! connection keeps the part it was admitted under for its whole life.
 
+pub mod rules;
+
 use std::sync::Arc;
 
 use crate::config::model::{ConnectWhen, Keepalive, Timeouts};
@@ -18,7 +20,7 @@ pub struct Policy {
 }
 
 /// What a listener does with its connections.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ListenerPolicy {
     /// Generation of the policy it belongs to.
     pub generation: u64,
@@ -27,11 +29,37 @@ pub struct ListenerPolicy {
     /// Names the listener in telemetry: the same for the same name, for the life of the process.
     pub index: usize,
     pub name: Arc<str>,
-    pub tls: ServerProfile,
-    pub connect: ConnectWhen,
+    pub downstream: Downstream,
     pub timeouts: Timeouts,
     /// For the upstream's socket; the downstream's has it from its listener.
     pub keepalive: Keepalive,
+    /// Where connections can go; the first is for those that no rule says anything else of.
+    pub routes: Vec<Arc<Route>>,
+}
+
+/// What the peers of a listener speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Downstream {
+    /// TLS that ends here.
+    Tls,
+    /// Bytes that are relayed as they come.
+    Plaintext,
+    /// Either of them: the first byte tells which.
+    Detect,
+    /// TLS that is relayed unread, to where its SNI belongs.
+    Passthrough,
+}
+
+/// What happens to the connections of one route: its two sides.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The rule's, or the listener's own.
+    pub name: Arc<str>,
+    /// Position among all routes of the policy: what is learnt about its upstreams goes by it.
+    pub group: usize,
+    /// Present where TLS may end here.
+    pub tls: Option<ServerProfile>,
+    pub connect: ConnectWhen,
     /// At least one.
     pub upstreams: Vec<Address>,
     /// The same as text, for the log.
@@ -59,16 +87,22 @@ pub enum Verdict {
 }
 
 impl ListenerPolicy {
-    /// The verdict over one connection.
-    pub fn lookup(&self, facts: &Facts<'_>) -> Verdict {
-        if !self.tls.speaks(facts.tls12, facts.tls13) {
+    /// The route of connections of which nothing is known yet.
+    pub fn route(&self) -> &Arc<Route> {
+        self.routes.first().expect("a listener has a route of its own")
+    }
+}
+
+impl Route {
+    /// The verdict over one connection whose TLS would end here.
+    pub fn admit(&self, facts: &Facts<'_>) -> Verdict {
+        let Some(tls) = &self.tls else { return Verdict::Admit };
+        if !tls.speaks(facts.tls12, facts.tls13) {
             return Verdict::VersionMismatch;
         }
         match facts.server_name {
-            Some(name) if self.tls.strict_sni() && !self.tls.covers(name) => {
-                Verdict::UnrecognizedName
-            }
-            None if self.tls.strict_sni() => Verdict::UnrecognizedName,
+            Some(name) if tls.strict_sni() && !tls.covers(name) => Verdict::UnrecognizedName,
+            None if tls.strict_sni() => Verdict::UnrecognizedName,
             _ => Verdict::Admit,
         }
     }

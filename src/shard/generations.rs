@@ -61,7 +61,7 @@ impl Generations {
 
 impl Generation {
     fn new(policy: Arc<Policy>) -> Rc<Self> {
-        let upstreams = RefCell::new(Upstreams::new(&policy.listeners));
+        let upstreams = RefCell::new(Upstreams::new(&policy));
         Rc::new(Self { policy, upstreams, connections: Cell::new(0) })
     }
 }

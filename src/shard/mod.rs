@@ -24,7 +24,7 @@ use crate::admission::hello_budget::HelloBudget;
 use crate::conn::outcome::{Outcome, Reason};
 use crate::conn::{Action, Connection, Context, Input};
 use crate::engine::{Engine, Event, SocketId};
-use crate::policy::{ListenerPolicy, Policy};
+use crate::policy::{ListenerPolicy, Policy, Route};
 use crate::telemetry::aggregator::AnswerSender;
 use crate::telemetry::{ShardSnapshot, ShardTelemetry};
 use crate::time::Time;
@@ -60,6 +60,7 @@ pub struct Finished {
     pub connection: u64,
     pub shard: usize,
     pub policy: Arc<ListenerPolicy>,
+    pub route: Arc<Route>,
     pub outcome: Box<Outcome>,
 }
 
@@ -236,9 +237,9 @@ impl<E: Engine> Shard<E> {
                 Action::ShutdownWrite(side) => self.engine.shutdown_write(socket(side)),
                 Action::Close(side, how) => self.engine.close(socket(side), how),
                 Action::Connect { endpoint } => {
-                    let policy = connection.policy();
+                    let address = &connection.route().upstreams[endpoint];
                     let socket = socket(crate::engine::Side::Upstream);
-                    self.engine.connect(socket, &policy.upstreams[endpoint], &policy.keepalive);
+                    self.engine.connect(socket, address, &connection.policy().keepalive);
                 }
                 Action::Finish(outcome) => break Some(outcome),
             }
@@ -265,6 +266,7 @@ impl<E: Engine> Shard<E> {
             connection: entry.id,
             shard: self.id,
             policy: Arc::clone(entry.connection.policy()),
+            route: Arc::clone(entry.connection.route()),
             outcome,
         });
     }

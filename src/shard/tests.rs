@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustls::{ClientConnection, StreamOwned};
 
 use super::*;
-use crate::conn::tests::rig::{Client, policy};
+use crate::conn::tests::rig::{Client, route, with};
 use crate::engine::epoll::EpollEngine;
 use crate::engine::socket::{Listener, Stream};
 use crate::engine::uring::UringEngine;
@@ -85,7 +85,7 @@ fn shard<E: Kernel>(
     on_finish: OnFinish,
 ) -> Shard<E> {
     let upstreams = vec![Address::Tcp(upstream)];
-    let policy = ListenerPolicy { upstreams, ..policy() };
+    let policy = with(Route { upstreams, ..route() });
     let name = Arc::clone(&policy.name);
     let (answers, _inbox) = answer_channel(1);
     Shard::new(Parts {

@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
+use tlsgate::catalogue::{Catalogue, Mode, Request, scaffold};
+use tlsgate::config;
 
 struct Case {
     title: String,
@@ -61,6 +63,67 @@ fn titles_are_used_once() {
             assert!(seen.insert(case.title.clone()), "twice: {}", case.title);
         }
     }
+}
+
+/// What is written is a configuration without a mistake, or the upper levels of one.
+#[test]
+fn what_is_written_is_a_configuration() {
+    let mut listeners = 0;
+    for file in files() {
+        for case in cases(&fs::read_to_string(file).expect("the cases are text")) {
+            let output = run(&case);
+            let written =
+                output.strip_prefix("--- 0\n").and_then(|rest| rest.split_once("--- told"));
+            let Some((text, _)) = written.filter(|(text, _)| text.contains("\n[[")) else {
+                continue;
+            };
+            let lines = text.split_inclusive('\n').filter(|line| !is_ahead(line));
+            let mut text: String = lines.collect();
+            if text.contains("[[listener]]") {
+                listeners += 1;
+            } else {
+                text.push_str(LISTENER);
+            }
+            if let Err(diagnostics) = config::parse("written.toml", &text) {
+                panic!("{}: {diagnostics}\n{text}", case.title);
+            }
+        }
+    }
+    assert!(listeners >= 20, "{listeners} only");
+}
+
+/// Whether a line has the one key that the importer knows before the table of options does.
+fn is_ahead(line: &str) -> bool {
+    let mut options = config::reference();
+    line.starts_with("crl_files = ") && !options.any(|option| option.key == "crl_files")
+}
+
+/// For a configuration that is upper levels alone.
+const LISTENER: &str = "
+[[listener]]
+name = \"other\"
+listen = \"127.0.0.1:1\"
+upstream = \"127.0.0.1:2\"
+[listener.tls]
+certificate = \"a.pem\"
+certificate_key = \"a.key\"
+";
+
+#[test]
+fn every_connection_of_the_catalogue_has_a_route() {
+    let catalogue = Catalogue::shipped();
+    let mut routes = 0;
+    for entry in catalogue.entries() {
+        let until = (entry.mode() == Mode::Autodetect).then(|| "2999-12-31".to_owned());
+        let [from, to] = [&entry.connection.from, &entry.connection.to[0]].map(Clone::clone);
+        let request = Request { from, to, until, ..Request::default() };
+        let text = scaffold(&entry, &request).expect("the catalogue's own mode");
+        if let Err(diagnostics) = config::parse("written.toml", &text) {
+            panic!("{}: {diagnostics}\n{text}", entry.connection.seed);
+        }
+        routes += 1;
+    }
+    assert_eq!(routes, 197);
 }
 
 fn files() -> Vec<PathBuf> {

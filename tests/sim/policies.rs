@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tlsgate::config::model::Keepalive;
 use tlsgate::engine::Address;
-use tlsgate::policy::{ListenerPolicy, Policy};
+use tlsgate::policy::{Downstream, ListenerPolicy, Policy, Route};
 use tlsgate::telemetry::ListenerNames;
 
 use crate::plan::{Configuration, ListenerPlan};
@@ -49,9 +49,8 @@ impl Policies {
             generation: self.generation,
             position,
             index,
-            tls: self.maker.server(&name, &plan.tls),
-            name: name.into(),
-            connect: plan.connect,
+            name: name.as_str().into(),
+            downstream: Downstream::Tls,
             timeouts: plan.timeouts,
             keepalive: Keepalive {
                 idle: None,
@@ -59,8 +58,17 @@ impl Policies {
                 probes: 1,
                 user_timeout: Duration::ZERO,
             },
-            upstream_names: upstreams.iter().map(|address| address.to_string().into()).collect(),
-            upstreams,
+            routes: vec![Arc::new(Route {
+                tls: Some(self.maker.server(&name, &plan.tls)),
+                name: name.into(),
+                group: position,
+                connect: plan.connect,
+                upstream_names: upstreams
+                    .iter()
+                    .map(|address| address.to_string().into())
+                    .collect(),
+                upstreams,
+            })],
         })
     }
 }

@@ -101,10 +101,10 @@ fn the_second_endpoint_is_dialled_when_the_first_does_not_answer() {
 #[test]
 fn what_was_already_decrypted_survives_a_second_attempt() {
     let (mut rig, mut client) = (
-        Rig::new(crate::policy::ListenerPolicy {
+        Rig::new(with(crate::policy::Route {
             connect: crate::config::model::ConnectWhen::AfterHandshake,
-            ..two_upstreams()
-        }),
+            ..two_endpoints()
+        })),
         Client::new(),
     );
     client.write(b"early bird");

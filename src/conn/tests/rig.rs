@@ -17,7 +17,7 @@ use crate::config::model::{ClientCert, ConnectWhen, DownstreamTls, Keepalive, Ti
 use crate::conn::outcome::Outcome;
 use crate::conn::{Action, Connection, Context, Input};
 use crate::engine::{Address, CloseMode, Operation, Side};
-use crate::policy::ListenerPolicy;
+use crate::policy::{Downstream, ListenerPolicy, Policy, Route};
 use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
 use crate::tls::ServerProfile;
@@ -68,8 +68,7 @@ pub(crate) fn policy() -> ListenerPolicy {
         position: 0,
         index: 0,
         name: "test".into(),
-        tls: WORLD.plain.clone(),
-        connect: ConnectWhen::AfterHello,
+        downstream: Downstream::Tls,
         timeouts: Timeouts {
             handshake: HANDSHAKE,
             connect: CONNECT,
@@ -82,30 +81,49 @@ pub(crate) fn policy() -> ListenerPolicy {
             probes: 1,
             user_timeout: Duration::ZERO,
         },
+        routes: vec![Arc::new(route())],
+    }
+}
+
+pub(crate) fn route() -> Route {
+    Route {
+        name: "test".into(),
+        group: 0,
+        tls: Some(WORLD.plain.clone()),
+        connect: ConnectWhen::AfterHello,
         upstreams: vec![Address::Tcp(([192, 0, 2, 1], 5060).into())],
         upstream_names: vec!["192.0.2.1:5060".into()],
     }
 }
 
+/// A listener with this route.
+pub(crate) fn with(route: Route) -> ListenerPolicy {
+    ListenerPolicy { routes: vec![Arc::new(route)], ..policy() }
+}
+
 pub(super) fn strict() -> ListenerPolicy {
-    ListenerPolicy { tls: WORLD.strict.clone(), ..policy() }
+    with(Route { tls: Some(WORLD.strict.clone()), ..route() })
 }
 
 /// Asks for a client certificate, and dials while the handshake runs nevertheless.
 pub(super) fn mutual() -> ListenerPolicy {
-    ListenerPolicy { tls: WORLD.mutual.clone(), ..policy() }
+    with(Route { tls: Some(WORLD.mutual.clone()), ..route() })
 }
 
 pub(super) fn after_handshake() -> ListenerPolicy {
-    ListenerPolicy { connect: ConnectWhen::AfterHandshake, ..policy() }
+    with(Route { connect: ConnectWhen::AfterHandshake, ..route() })
 }
 
 pub(super) fn two_upstreams() -> ListenerPolicy {
-    let policy = policy();
+    with(two_endpoints())
+}
+
+pub(super) fn two_endpoints() -> Route {
+    let route = route();
     let second = Address::Tcp(([192, 0, 2, 2], 5060).into());
-    let upstreams = vec![policy.upstreams[0].clone(), second];
+    let upstreams = vec![route.upstreams[0].clone(), second];
     let upstream_names = upstreams.iter().map(|address| address.to_string().into()).collect();
-    ListenerPolicy { upstreams, upstream_names, ..policy }
+    Route { upstreams, upstream_names, ..route }
 }
 
 pub(super) fn ca() -> &'static Ca {
@@ -160,7 +178,10 @@ impl Rig {
             up: Socket::default(),
             dialled: Vec::new(),
             finished: None,
-            upstreams: Upstreams::new(&[Arc::clone(&policy)]),
+            upstreams: Upstreams::new(&Policy {
+                generation: 1,
+                listeners: vec![Arc::clone(&policy)],
+            }),
             telemetry: ShardTelemetry::new(0, Arc::from([Arc::clone(&policy.name)])),
         };
         rig.input(Input::Accepted);

@@ -59,17 +59,17 @@ pub struct Kernel {
 impl Kernel {
     /// A connection accepted by the listener at this position, with `memory` bytes of buffers.
     pub fn new(listener: usize, memory: usize) -> Self {
-        let listeners = world::listeners();
-        let policy = Arc::clone(&listeners[listener]);
+        let world = world::policy();
+        let policy = Arc::clone(&world.listeners[listener]);
         let now = Time::from_nanos(1_000_000_000);
         let peer = Some(([198, 51, 100, 7], 40_000).into());
-        let names = listeners.iter().map(|policy| Arc::clone(&policy.name)).collect();
+        let names = world.listeners.iter().map(|policy| Arc::clone(&policy.name)).collect();
         let mut kernel = Self {
             connection: Connection::new(policy, peer, now),
             now,
             pool: Pool::new(memory, 4),
             hellos: HelloBudget::new(1 << 20, 1 << 18),
-            upstreams: Upstreams::new(listeners),
+            upstreams: Upstreams::new(world),
             telemetry: ShardTelemetry::new(0, names),
             downstream: Socket { open: true, ..Socket::default() },
             upstream: Socket::default(),

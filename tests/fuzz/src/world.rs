@@ -13,7 +13,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ED2
 use rustls::crypto::ring;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tlsgate::app;
-use tlsgate::policy::ListenerPolicy;
+use tlsgate::policy::Policy;
 
 /// The name on the certificate, and that clients ask for.
 const NAME: &str = "localhost";
@@ -30,16 +30,16 @@ const LISTENERS: [(&str, &str, &str); 6] = [
 ];
 
 struct World {
-    listeners: Vec<Arc<ListenerPolicy>>,
+    policy: Arc<Policy>,
     tls12: Arc<ClientConfig>,
     tls13: Arc<ClientConfig>,
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(World::new);
 
-/// All listeners, for the state that a shard keeps of them.
-pub(crate) fn listeners() -> &'static [Arc<ListenerPolicy>] {
-    &WORLD.listeners
+/// The policy with all listeners.
+pub(crate) fn policy() -> &'static Policy {
+    &WORLD.policy
 }
 
 /// Whether this listener takes nobody without a certificate.
@@ -75,7 +75,7 @@ impl World {
             Arc::new(config)
         };
         Self {
-            listeners: compiled.policy.listeners.clone(),
+            policy: compiled.policy,
             tls12: client(&rustls::version::TLS12),
             tls13: client(&rustls::version::TLS13),
         }

@@ -112,7 +112,7 @@ struct Client {
 
 impl Peers {
     fn new(head: u8) -> Self {
-        let listener = usize::from(head & 7) % world::listeners().len();
+        let listener = usize::from(head & 7) % world::policy().listeners.len();
         // The smaller memory is tight most of the time.
         let memory = if head & 0x20 == 0 { 64 << 20 } else { 128 << 10 };
         let tls = world::client(head & 0x10 != 0, head & 0x08 != 0);
@@ -128,12 +128,12 @@ impl Peers {
         let kernel = Kernel::new(listener, memory);
         // A client without a certificate is shown the door there.
         let tame = !world::wants_certificate(listener);
-        let spare_endpoints = world::listeners()[listener].upstreams.len() - 1;
+        let spare_endpoints = world::policy().listeners[listener].route().upstreams.len() - 1;
         let mut peers = Self { kernel, client, component_said: 0, tame, spare_endpoints };
         if head & 0x40 != 0 {
             // Where the component is dialled after the handshake, it may be left to the program.
-            let policy = &world::listeners()[listener];
-            let connects = head & 0x80 == 0 || policy.connect == ConnectWhen::AfterHello;
+            let policy = &world::policy().listeners[listener];
+            let connects = head & 0x80 == 0 || policy.route().connect == ConnectWhen::AfterHello;
             for _ in 0..5 {
                 peers.exchange();
                 peers.kernel.settle();
