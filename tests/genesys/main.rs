@@ -16,6 +16,8 @@
 //! The number is the exit code. `TLSGATE_UPDATE_GOLDEN=1` writes the outputs anew; read the
 //! difference before committing it.
 
+mod effective;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;

@@ -166,6 +166,18 @@ impl Import<'_> {
                 if chain.trusts() && missing("trusted-ca") {
                     demand("trusted-ca", "a TLS client needs it to authenticate the server");
                 }
+                for (name, other) in
+                    [("certificate", "certificate-key"), ("certificate-key", "certificate")]
+                {
+                    if missing(name) && !missing(other) {
+                        demand(name, "a client certificate and its key belong together");
+                    }
+                }
+                if !chain.trusts() && chain.value("tls-mutual") == Some("1") {
+                    let message = "with client-auth = 0: what the vendor's client does then is not \
+                                   documented; here the server is not authenticated";
+                    self.findings.push(Finding::warning(&place, "tls-mutual", message, ""));
+                }
                 if missing("tls-target-name-check") {
                     let message = "is not set, and its default is not documented: the gateway \
                                    checks the name";

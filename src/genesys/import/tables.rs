@@ -109,6 +109,12 @@ impl Import<'_> {
         for set in identity {
             lines.extend(self.lines(set, side, trusts));
         }
+        let has_certificate = identity.iter().any(|set| set.name == "certificate");
+        if has_certificate && side == Side::Upstream {
+            let note = "The certificate is the client's here: its extended key usage, if it has \
+                        one, must allow that.";
+            lines.push(Line::comment(note));
+        }
         lines
     }
 
