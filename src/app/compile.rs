@@ -16,6 +16,7 @@ use crate::tls::identity::{self, Identities};
 use crate::tls::provider::{provider, provider_with};
 use crate::tls::resumption::{Domain, DomainId, Secrets};
 use crate::tls::server_config::server_config;
+use crate::tls::trust::Loader;
 
 /// A configuration that can be run.
 pub struct Compiled {
@@ -61,6 +62,7 @@ pub fn compile(
         indexes,
         kept: standing.policy.as_deref().filter(|_| addresses == Addresses::Kept),
         standing,
+        loader: Loader::new(provider()),
         listeners: Vec::new(),
         certificates: Vec::new(),
         warnings: Vec::new(),
@@ -126,6 +128,8 @@ struct Compiler<'a> {
     standing: &'a Standing,
     /// Whose upstreams' addresses are still good.
     kept: Option<&'a Policy>,
+    /// Reads CAs and CRLs once.
+    loader: Loader,
     listeners: Vec<Arc<ListenerPolicy>>,
     certificates: Vec<CertificateFacts>,
     warnings: Vec<String>,
@@ -202,7 +206,7 @@ impl Compiler<'_> {
         name: &Arc<str>,
     ) -> Option<ServerProfile> {
         let provider = provider_with(&tls.ciphers);
-        let identities = match identity::load(tls, &provider) {
+        let identities = match identity::load_with(tls, &provider, &mut self.loader) {
             Ok(identities) => identities,
             Err(problems) => {
                 for problem in problems {
@@ -213,7 +217,7 @@ impl Compiler<'_> {
         };
         self.note_certificates(name, &identities);
         let (mode, names) = (tls.client_cert, identities.names());
-        let id = DomainId::new(name, mode, &identities.trusted, &names);
+        let id = DomainId::new(name, mode, identities.trust.trusted(), &names);
         let domain = Domain::new(tls.resumption, id, &self.standing.resumption);
         match server_config(tls, &identities, &domain, &provider) {
             Ok(config) => {
