@@ -46,6 +46,16 @@ const BELOW: &[Below] = &[
               the form that rules have",
     },
     Below {
+        folder: "src/catalogue",
+        names: &["genesys::write"],
+        why: "the catalogue is data, and what it writes is text",
+    },
+    Below {
+        folder: "src/genesys",
+        names: &[],
+        why: "the configuration stands on it, and so does the command line",
+    },
+    Below {
         folder: "src/admission",
         names: &[],
         why: "admission counts memory and knows nothing about connections",
