@@ -1,6 +1,6 @@
 //! Configuration → policy: reads the files and looks up the names that the configuration mentions.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
@@ -14,8 +14,9 @@ use crate::tls::ServerProfile;
 use crate::tls::file::FileProblem;
 use crate::tls::identity::{self, Identities};
 use crate::tls::provider::{provider, provider_with};
-use crate::tls::resumption::{Binding, CrlEpoch, Domain, DomainParts, PolicyId, Secrets};
+use crate::tls::resumption::{Binding, Domain, DomainParts, PolicyId, Secrets};
 use crate::tls::server_config::server_config;
+use crate::tls::trust::Loader;
 
 /// A configuration that can be run.
 pub struct Compiled {
@@ -61,6 +62,7 @@ pub fn compile(
         indexes,
         kept: standing.policy.as_deref().filter(|_| addresses == Addresses::Kept),
         standing,
+        loader: Loader::new(provider()),
         listeners: Vec::new(),
         certificates: Vec::new(),
         warnings: Vec::new(),
@@ -126,6 +128,8 @@ struct Compiler<'a> {
     standing: &'a Standing,
     /// Whose upstreams' addresses are still good.
     kept: Option<&'a Policy>,
+    /// Reads CAs and CRLs once.
+    loader: Loader,
     listeners: Vec<Arc<ListenerPolicy>>,
     certificates: Vec<CertificateFacts>,
     warnings: Vec<String>,
@@ -203,7 +207,7 @@ impl Compiler<'_> {
         name: &Arc<str>,
     ) -> Option<ServerProfile> {
         let provider = provider_with(&tls.ciphers);
-        let identities = match identity::load(tls, &provider) {
+        let identities = match identity::load_with(tls, &provider, &mut self.loader) {
             Ok(identities) => identities,
             Err(problems) => {
                 for problem in problems {
@@ -217,10 +221,10 @@ impl Compiler<'_> {
             policy: PolicyId { listener: name, rule: "" },
             names: &identities.names(),
             client_cert: tls.client_cert,
-            trusted: &identities.trusted,
-            options: &BTreeSet::new(),
+            trusted: identities.trust.trusted(),
+            options: &identities.trust.options(),
         };
-        let binding = Binding::new(&parts, Arc::new(CrlEpoch::default()));
+        let binding = Binding::new(&parts, identities.trust.crl_epoch());
         let domain = Domain::new(tls.resumption, binding, &self.standing.resumption);
         match server_config(tls, &identities, &domain, &provider) {
             Ok(config) => {

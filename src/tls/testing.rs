@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::resumption::Attempt;
 use crate::config::model::{
-    CertificateFiles, ClientCert, DownstreamTls, ResumptionMode, TlsVersion,
+    CertificateFiles, ClientCert, CrlPolicy, DownstreamTls, ResumptionMode, TlsVersion, TrustFile,
 };
 
 /// The name on the certificates of [`Ca::issue`] and that clients ask for.
@@ -137,12 +137,19 @@ impl Files {
         path
     }
 
+    /// A file of CAs, as the configuration names it.
+    pub(crate) fn trusted(&self, pem: &str) -> Vec<TrustFile> {
+        vec![TrustFile { path: self.write("ca.pem", pem, 0o644), line: 0 }]
+    }
+
     pub(crate) fn issued(&self, name: &str, issued: &Issued) -> CertificateFiles {
         CertificateFiles {
             certificate: self.write(&format!("{name}.pem"), &issued.certificate.pem(), 0o644),
             certificate_key: self.write(&format!("{name}.key"), &issued.key.serialize_pem(), 0o600),
             certificate_line: 7,
             certificate_key_line: 8,
+            ocsp_file: None,
+            ocsp_file_line: 0,
         }
     }
 }
@@ -159,8 +166,8 @@ pub(crate) fn tls(certificates: Vec<CertificateFiles>) -> DownstreamTls {
         max_version: TlsVersion::V1_3,
         ciphers: Vec::new(),
         client_cert: ClientCert::None,
-        trusted_ca: None,
-        trusted_ca_line: 0,
+        trusted_ca: Vec::new(),
+        crls: CrlPolicy::default(),
         resumption: ResumptionMode::Off,
         tls13_tickets: 0,
     }

@@ -5,7 +5,6 @@
 //! shares, ticket keys and nonces) has fixed lengths, and nobody looks at it.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -23,7 +22,8 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
 use tlsgate::config::model::{
-    self, CertificateFiles, ClientCert, DownstreamTls, ResumptionMode, TlsVersion,
+    self, CertificateFiles, ClientCert, CrlPolicy, DownstreamTls, ResumptionMode, TlsVersion,
+    TrustFile,
 };
 use tlsgate::engine::sim::network::SimClock;
 use tlsgate::engine::sim::rng::Rng;
@@ -91,10 +91,10 @@ impl Maker {
             policy: PolicyId { listener, rule: "" },
             names: &identities.names(),
             client_cert: wanted.client_cert,
-            trusted: &identities.trusted,
-            options: &BTreeSet::new(),
+            trusted: identities.trust.trusted(),
+            options: &identities.trust.options(),
         };
-        let binding = Binding::new(&parts, Arc::default());
+        let binding = Binding::new(&parts, identities.trust.crl_epoch());
         let domain = Domain::new(wanted.resumption, binding, &self.resumption);
         let config = server_config(&tls, identities, &domain, &provider).expect("versions");
         let mut config = Arc::unwrap_or_clone(config);
@@ -273,6 +273,8 @@ impl Files {
             certificate_key: write("server.key", key.serialize_pem(), 0o600),
             certificate_line: 1,
             certificate_key_line: 2,
+            ocsp_file: None,
+            ocsp_file_line: 0,
         };
         let ca = write("ca.pem", ca.pem(), 0o644);
         Self { directory, server, ca }
@@ -290,7 +292,10 @@ impl Files {
             one_group: false,
         });
         tls.certificates = vec![self.server.clone()];
-        tls.trusted_ca = (client_cert != ClientCert::None).then(|| self.ca.clone());
+        tls.trusted_ca = match client_cert {
+            ClientCert::None => Vec::new(),
+            _ => vec![TrustFile { path: self.ca.clone(), line: 0 }],
+        };
         load(&tls, &provider(|_| true)).expect("files of our own")
     }
 }
@@ -307,8 +312,8 @@ fn section(wanted: &ServerTls) -> DownstreamTls {
         max_version: wanted.max_version,
         ciphers: Vec::new(),
         client_cert: wanted.client_cert,
-        trusted_ca: None,
-        trusted_ca_line: 0,
+        trusted_ca: Vec::new(),
+        crls: CrlPolicy::default(),
         resumption: wanted.resumption,
         tls13_tickets: 2,
     }
