@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::SignatureScheme;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 
 pub use load::{load, load_with, subject};
@@ -32,6 +33,8 @@ pub struct Identities {
     pub list: Vec<Identity>,
     pub resolver: Arc<SniResolver>,
     pub trust: ClientTrust,
+    /// Asks `trust` in handshakes.
+    pub verifier: Arc<dyn ClientCertVerifier>,
 }
 
 /// One certificate with its key.

@@ -57,7 +57,11 @@ impl Component {
         Self { tls, received: Vec::new(), peer_closed: false, error: None }
     }
 
+    /// Queues plaintext; nothing once the session has failed.
     pub(super) fn write(&mut self, data: &[u8]) {
+        if self.error.is_some() {
+            return;
+        }
         self.tls.set_buffer_limit(None);
         self.tls.writer().write_all(data).expect("without a limit");
     }

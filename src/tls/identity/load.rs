@@ -73,7 +73,7 @@ pub fn load_with(
     match loader.client(&ClientTrustSettings::of(tls)) {
         Ok(trust) if problems.is_empty() => {
             let resolver = Arc::new(SniResolver::new(&list, tls.strict_sni));
-            Ok(Identities { list, resolver, trust })
+            Ok(Identities { list, resolver, verifier: trust.verifier(), trust })
         }
         Ok(_) => Err(problems),
         Err(found) => {

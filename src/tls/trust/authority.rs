@@ -81,7 +81,7 @@ impl Authority {
 
     /// The CRLs that sessions are bound to.
     pub(super) fn crl_epoch(&self) -> Arc<CrlEpoch> {
-        self.crls.as_ref().map_or_else(Arc::default, |crls| Arc::clone(crls.crl_epoch()))
+        self.crls.as_ref().map_or_else(Arc::default, |crls| Arc::clone(crls.epoch()))
     }
 
     /// Whether `leaf`, with what was sent besides, chains to a trusted CA and may be used now.

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use ring::digest::{Context, SHA256};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateRevocationListDer, UnixTime};
@@ -46,7 +44,7 @@ pub struct CrlSet {
     /// Positions in `crls`, by DER of the issuer's name.
     by_issuer: HashMap<Box<[u8]>, Vec<usize>>,
     facts: Vec<CrlFacts>,
-    epoch: u64,
+    epoch: CrlDigest,
 }
 
 impl CrlSet {
@@ -78,17 +76,13 @@ impl CrlSet {
         for (position, crl) in crls.iter().enumerate() {
             by_issuer.entry(crl.issuer().into()).or_default().push(position);
         }
-        let epoch = epoch(&crls);
+        let epoch = CrlDigest::of_digests(crls.iter().map(|crl| *crl.digest()));
         Ok(Self { crls, by_issuer, facts, epoch })
     }
 
     /// As [`SharedCrls::epoch`].
-    pub fn epoch(&self) -> u64 {
+    pub fn epoch(&self) -> CrlDigest {
         self.epoch
-    }
-
-    fn digest(&self) -> CrlDigest {
-        CrlDigest::of_digests(self.crls.iter().map(|crl| *crl.digest()))
     }
 
     /// In the order of the files.
@@ -196,10 +190,8 @@ pub struct SharedCrls {
     files: Vec<TrustFile>,
     algorithms: WebPkiSupportedAlgorithms,
     current: RwLock<Arc<CrlSet>>,
-    /// That of `current`, to be read without its lock.
-    epoch: AtomicU64,
-    /// The same for resumption, which asks for it when sessions are made and offered.
-    crl_epoch: Arc<CrlEpoch>,
+    /// That of `current`.
+    epoch: Arc<CrlEpoch>,
     /// Whose signatures the lists must have.
     roots: Mutex<Vec<Weak<Roots>>>,
 }
@@ -217,8 +209,7 @@ impl SharedCrls {
         Ok(Self {
             files: files.to_vec(),
             algorithms,
-            epoch: AtomicU64::new(set.epoch),
-            crl_epoch: Arc::new(CrlEpoch::new(set.digest())),
+            epoch: Arc::new(CrlEpoch::new(set.epoch)),
             current: RwLock::new(Arc::new(set)),
             roots: Mutex::default(),
         })
@@ -250,14 +241,9 @@ impl SharedCrls {
     }
 
     /// Digest of what the lists say: equal on all nodes that have equal lists, in any order.
-    /// Changes with any list. One atomic load.
-    pub fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
-    }
-
-    /// What sessions are bound to whose certificates these lists were looked at for.
-    pub fn crl_epoch(&self) -> &Arc<CrlEpoch> {
-        &self.crl_epoch
+    /// Changes with any list.
+    pub fn epoch(&self) -> &Arc<CrlEpoch> {
+        &self.epoch
     }
 
     /// Lists in the name of no trusted CA. They are for intermediates, or somebody else's and of
@@ -296,11 +282,8 @@ impl SharedCrls {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let changed = current.epoch != epoch;
         if changed {
-            let digest = set.digest();
             *current = Arc::new(set);
-            self.epoch.store(epoch, Ordering::Release);
-            // After the lists: see `CrlEpoch`.
-            self.crl_epoch.set(digest);
+            self.epoch.set(epoch);
         }
         Ok(changed)
     }
@@ -335,14 +318,4 @@ fn tell(file: &Path, crl: &Crl) -> CrlFacts {
         next_update: crl.next_update(),
         revoked: crl.entries(),
     }
-}
-
-fn epoch(crls: &[Crl]) -> u64 {
-    let mut digests: Vec<&[u8; 32]> = crls.iter().map(Crl::digest).collect();
-    digests.sort_unstable();
-    digests.dedup();
-    let mut context = Context::new(&SHA256);
-    digests.iter().for_each(|digest| context.update(*digest));
-    let digest = context.finish();
-    u64::from_be_bytes(*digest.as_ref().first_chunk().expect("SHA-256 has 32 bytes"))
 }

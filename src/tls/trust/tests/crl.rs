@@ -241,7 +241,7 @@ fn new_lists_take_effect_at_once_and_bad_ones_do_not() {
     };
     let write = |content: &str| std::fs::write(&file.path, content).expect("written");
     assert_eq!(shared.reload(), Ok(false), "nothing has changed");
-    let epoch = shared.epoch();
+    let epoch = shared.epoch().get();
     assert!(turned_away().is_empty());
 
     write(&pem(&root.crl(&[17])));
@@ -249,14 +249,14 @@ fn new_lists_take_effect_at_once_and_bad_ones_do_not() {
     assert_eq!(shared.reload(), Ok(true));
     assert_eq!(turned_away(), [16]);
     assert_eq!(verdict(&trust, &peers[16].0), Some(CertificateProblem::Revoked));
-    assert_ne!(shared.epoch(), epoch);
-    let epoch = shared.epoch();
+    assert_ne!(shared.epoch().get(), epoch);
+    let epoch = shared.epoch().get();
 
     write(&pem(&Ca::root("Root").crl(&[])));
     assert_eq!(shared.reload().expect_err("not signed")[0].key, "crl_files");
     write("");
     assert_eq!(shared.reload().expect_err("empty")[0].found, "no CRL");
-    assert_eq!((shared.epoch(), turned_away()), (epoch, vec![16]));
+    assert_eq!((shared.epoch().get(), turned_away()), (epoch, vec![16]));
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn the_epoch_is_of_what_lists_say() {
     let epoch = |files: &[&TrustFile]| {
         let policy = crls(files.iter().map(|file| (*file).clone()).collect());
         let trust = require(&store, &[&one, &two], policy);
-        trust.crls().expect("configured").epoch()
+        trust.crls().expect("configured").epoch().get()
     };
     let all = epoch(&[&one_pem, &two_pem]);
     assert_eq!(all, epoch(&[&two_pem, &one_pem]));
