@@ -16,6 +16,7 @@ use crate::tls::identity::{self, Identities};
 use crate::tls::provider::provider;
 use crate::tls::resumption::{Domain, DomainId, Secrets};
 use crate::tls::server_config::server_config;
+use crate::upstream::{self, BalanceSettings, Group, Presence};
 
 /// A configuration that can be run.
 pub struct Compiled {
@@ -59,7 +60,7 @@ pub fn compile(
         now,
         generation: standing.generation() + 1,
         indexes,
-        kept: standing.policy.as_deref().filter(|_| addresses == Addresses::Kept),
+        addresses,
         standing,
         listeners: Vec::new(),
         certificates: Vec::new(),
@@ -121,8 +122,7 @@ struct Compiler<'a> {
     /// Of every listener in telemetry, by name.
     indexes: HashMap<Arc<str>, usize>,
     standing: &'a Standing,
-    /// Whose upstreams' addresses are still good.
-    kept: Option<&'a Policy>,
+    addresses: Addresses,
     listeners: Vec<Arc<ListenerPolicy>>,
     certificates: Vec<CertificateFacts>,
     warnings: Vec<String>,
@@ -133,8 +133,7 @@ impl Compiler<'_> {
     fn listener(&mut self, position: usize, listener: &Listener) {
         let name: Arc<str> = listener.name.as_str().into();
         let index = self.indexes[&name];
-        let kept = self.kept.map(|policy| policy.listeners[position].route().upstreams.clone());
-        let upstreams = kept.unwrap_or_else(|| self.upstreams(listener));
+        let upstreams = self.upstreams(listener);
         let Some(tls) = self.tls(listener, &name) else { return };
         self.listeners.push(Arc::new(ListenerPolicy {
             generation: self.generation,
@@ -149,11 +148,7 @@ impl Compiler<'_> {
                 group: position,
                 tls: Some(tls),
                 connect: listener.connect,
-                upstream_names: upstreams
-                    .iter()
-                    .map(|address| address.to_string().into())
-                    .collect(),
-                upstreams,
+                upstreams: Arc::new(upstreams),
             })],
         }));
     }
@@ -185,23 +180,40 @@ impl Compiler<'_> {
         }
     }
 
-    fn upstreams(&mut self, listener: &Listener) -> Vec<Address> {
-        let mut addresses = Vec::new();
-        for endpoint in &listener.upstreams {
-            match endpoint {
-                Endpoint::Tcp(address) => addresses.push(Address::Tcp(*address)),
-                Endpoint::Unix(path) => addresses.push(Address::Unix(path.clone())),
-                Endpoint::Name(host, port) => match (host.as_str(), *port).to_socket_addrs() {
-                    Ok(found) => addresses.extend(found.map(Address::Tcp)),
-                    Err(error) => {
-                        let found = format!("{host}:{port} ({error})");
-                        let hint = "Check the name and the resolver, or give an IP address.";
-                        self.report(listener, "upstream", "cannot be resolved", &found, hint);
-                    }
-                },
-            }
+    fn upstreams(&mut self, listener: &Listener) -> Group {
+        let endpoints = listener.upstreams.iter();
+        let endpoints = endpoints.filter_map(|endpoint| self.endpoint(listener, endpoint));
+        Group {
+            name: listener.name.as_str().into(),
+            endpoints: endpoints.collect(),
+            balance: BalanceSettings::default(),
+            checks: None,
         }
-        addresses
+    }
+
+    /// What is known about an endpoint that stays is kept.
+    fn endpoint(&mut self, listener: &Listener, endpoint: &Endpoint) -> Option<upstream::Endpoint> {
+        let name = endpoint.to_string();
+        let presences = &self.standing.presences;
+        let known = presences.get(&listener.name, &name);
+        let addresses = match (endpoint, &known) {
+            (Endpoint::Tcp(address), _) => vec![Address::Tcp(*address)],
+            (Endpoint::Unix(path), _) => vec![Address::Unix(path.clone())],
+            (Endpoint::Name(..), Some(_)) if self.addresses == Addresses::Kept => Vec::new(),
+            (Endpoint::Name(host, port), _) => match (host.as_str(), *port).to_socket_addrs() {
+                Ok(found) => found.map(Address::Tcp).collect(),
+                Err(error) => {
+                    let found = format!("{name} ({error})");
+                    let hint = "Check the name and the resolver, or give an IP address.";
+                    self.report(listener, "upstream", "cannot be resolved", &found, hint);
+                    return None;
+                }
+            },
+        };
+        let presence = known.unwrap_or_else(|| Presence::new(&addresses));
+        presence.set_addresses(&addresses);
+        presences.add(&listener.name, &name, &presence);
+        Some(upstream::Endpoint::new(&name, presence))
     }
 
     fn note_certificates(&mut self, listener: &Arc<str>, identities: &Identities) {

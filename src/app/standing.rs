@@ -10,11 +10,14 @@ use crate::config::model::Listener;
 use crate::policy::Policy;
 use crate::telemetry::ListenerNames;
 use crate::tls::resumption::{Clock, Resumption};
+use crate::upstream::Presences;
 
 /// Made at start, and handed from one configuration to the next.
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub resumption: Resumption,
+    /// Every upstream endpoint that a generation has.
+    pub presences: Presences,
     /// Every listener that there has been, by its index in telemetry.
     pub names: ListenerNames,
     /// What the configuration that runs was compiled to; none before the first.
@@ -29,7 +32,8 @@ impl Standing {
     pub fn new(config: &Config) -> Result<Self, rustls::Error> {
         let clock = Clock::new(|| u64::try_from(unix_now()).unwrap_or_default());
         let resumption = Resumption::new(&config.resumption, clock)?;
-        Ok(Self { resumption, names: ListenerNames::default(), policy: None })
+        let (presences, names) = (Presences::default(), ListenerNames::default());
+        Ok(Self { resumption, presences, names, policy: None })
     }
 
     /// Generation of the configuration that runs; 0 before the first.

@@ -1,5 +1,6 @@
 //! The configuration as the gateway uses it: every value present, valid by type.
 
+use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -141,6 +142,16 @@ pub enum Endpoint {
     Name(String, u16),
     /// `"unix:/run/component.sock"`.
     Unix(PathBuf),
+}
+
+impl Display for Endpoint {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(out),
+            Self::Name(host, port) => write!(out, "{host}:{port}"),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// When the upstream is dialled.

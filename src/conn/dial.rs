@@ -1,22 +1,26 @@
 //! Dialling the upstream: when, whom, how often, how long.
 
 use std::io;
+use std::sync::Arc;
 
 use super::outcome::{Cause, Reason};
 use super::side::{SideState, Socket};
-use super::{Connection, Context, Phase};
+use super::{Action, Connection, Context, Phase};
 use crate::config::model::ConnectWhen;
 use crate::engine::CloseMode;
 use crate::time::Time;
 use crate::tls::alert;
+use crate::upstream::{Attempts, Choice, Request};
 
 /// How far dialling is.
 #[derive(Debug, Default)]
 pub(super) struct Dial {
     wanted: bool,
-    attempts: usize,
-    /// The endpoint dialled last.
-    pub(super) endpoint: Option<usize>,
+    tried: Attempts,
+    /// What is dialled next, once the failed socket is closed.
+    next: Option<Choice>,
+    /// Where it goes: counts as a connection there.
+    current: Option<Choice>,
     started_at: Option<Time>,
     deadline: Option<Time>,
     /// The failed socket must be closed before the next attempt.
@@ -27,6 +31,11 @@ impl Dial {
     /// When the attempt under way is given up.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.deadline
+    }
+
+    /// The endpoint dialled last.
+    pub(super) fn endpoint(&self) -> Option<usize> {
+        self.current.as_ref().map(|current| current.endpoint)
     }
 
     /// True when a failed socket waits to be closed; asked once.
@@ -44,19 +53,29 @@ impl Connection {
         self.dial.wanted |= self.route.connect == ConnectWhen::AfterHandshake;
     }
 
-    /// The endpoint to dial now, if it is time to.
-    pub(super) fn poll_dial(&mut self, cx: &mut Context<'_>) -> Option<usize> {
+    /// Dials, if it is time to.
+    pub(super) fn poll_dial(&mut self, cx: &mut Context<'_>) -> Option<Action> {
         if !self.dial.wanted || self.upstream.socket != Socket::Absent {
             return None;
         }
-        let choice = cx.upstreams.choose(&self.route, self.policy.timeouts.connect, cx.now);
+        let next = self.dial.next.take().or_else(|| self.choose_endpoint(cx));
+        let choice = next.expect("a first attempt always has an endpoint to try");
+        let (endpoint, to) = (choice.endpoint, Arc::clone(&choice.destination));
         self.dial.wanted = false;
-        self.dial.attempts += 1;
-        self.dial.endpoint = Some(choice.endpoint);
         self.dial.started_at.get_or_insert(cx.now);
         self.dial.deadline = Some(cx.now + choice.timeout);
+        self.dial.current = Some(choice);
         self.upstream.socket = Socket::Dialling;
-        Some(choice.endpoint)
+        Some(Action::Connect { endpoint, to })
+    }
+
+    fn choose_endpoint(&self, cx: &mut Context<'_>) -> Option<Choice> {
+        let request = Request {
+            source: self.peer.map(|peer| peer.ip()),
+            patience: self.policy.timeouts.connect,
+            tried: &self.dial.tried,
+        };
+        cx.upstreams.choose(self.route.group, &request, cx.now)
     }
 
     pub(super) fn on_connected(&mut self, cx: &mut Context<'_>) {
@@ -78,13 +97,17 @@ impl Connection {
         error: Option<&io::Error>,
         cx: &mut Context<'_>,
     ) {
-        if self.dial.attempts < self.route.upstreams.len() {
-            self.report_failure(reason, cx);
+        self.report_failure(reason, cx);
+        if let Some(failed) = &self.dial.current {
+            self.dial.tried.add(failed.endpoint, Arc::clone(&failed.destination));
+        }
+        self.dial.next = self.choose_endpoint(cx);
+        if self.dial.next.is_some() {
             self.dial.deadline = None;
             self.dial.discard = true;
             return;
         }
-        self.give_up_dialling(reason, error, cx);
+        self.end_undialled(reason, error, cx);
     }
 
     /// Makes the upstream's being down visible to the peer at once.
@@ -95,6 +118,10 @@ impl Connection {
         cx: &mut Context<'_>,
     ) {
         self.report_failure(reason, cx);
+        self.end_undialled(reason, error, cx);
+    }
+
+    fn end_undialled(&mut self, reason: Reason, error: Option<&io::Error>, cx: &mut Context<'_>) {
         self.dial.deadline = None;
         let cause = match reason {
             Reason::UpstreamResources => Cause::Local,
@@ -133,8 +160,8 @@ impl Connection {
     }
 
     fn report_endpoint(&self, up: bool, cx: &mut Context<'_>) {
-        if let Some(endpoint) = self.dial.endpoint {
-            cx.upstreams.report(&self.route, endpoint, up, cx.now);
+        if let Some(Choice { endpoint, destination, .. }) = &self.dial.current {
+            cx.upstreams.report(self.route.group, *endpoint, destination, up, cx.now);
         }
     }
 }

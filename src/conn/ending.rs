@@ -253,7 +253,7 @@ impl Connection {
             sni: self.sni.clone(),
             alert_sent: ending.alert_sent,
             alert_received: ending.alert_received,
-            upstream: self.dial.endpoint,
+            upstream: self.dial.endpoint(),
             bytes: self.bytes,
             phases: self.times,
         })

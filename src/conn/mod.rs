@@ -29,7 +29,7 @@ use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
 use crate::tls::hello::HelloReader;
 use crate::tls::tls_conn::TlsConn;
-use crate::upstream::Upstreams;
+use crate::upstream::{Destination, Upstreams};
 use dial::Dial;
 use ending::Ending;
 use outcome::{ByteCounts, Outcome, PhaseTimes, Reason, TlsFacts};
@@ -57,9 +57,10 @@ pub enum Input {
 /// What is to be done for it.
 #[derive(Debug)]
 pub enum Action {
-    /// Dial this endpoint of the route's list.
+    /// Dial this endpoint of the route's group, at this address.
     Connect {
         endpoint: usize,
+        to: Arc<Destination>,
     },
     Receive(Side, BufClass),
     Send(Side, Buf),
@@ -191,8 +192,8 @@ impl Connection {
     /// The next operation to start, until `None`.
     pub fn poll_action(&mut self, cx: &mut Context<'_>) -> Option<Action> {
         if self.ending.is_none() {
-            if let Some(endpoint) = self.poll_dial(cx) {
-                return Some(Action::Connect { endpoint });
+            if let Some(action) = self.poll_dial(cx) {
+                return Some(action);
             }
             for side in [Side::Downstream, Side::Upstream] {
                 if let Some(action) = self.poll_side(side, cx) {

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use crate::config::model::{ConnectWhen, Keepalive, Timeouts};
-use crate::engine::Address;
 use crate::tls::ServerProfile;
+use crate::upstream::Group;
 
 /// Every listener's policy, by its position in the configuration.
 #[derive(Clone, Debug)]
@@ -58,10 +58,7 @@ pub struct Route {
     /// Present where TLS may end here.
     pub tls: Option<ServerProfile>,
     pub connect: ConnectWhen,
-    /// At least one.
-    pub upstreams: Vec<Address>,
-    /// The same as text, for the log.
-    pub upstream_names: Vec<Arc<str>>,
+    pub upstreams: Arc<Group>,
 }
 
 /// What is known about a connection once its ClientHello was read.
@@ -82,6 +79,18 @@ pub enum Verdict {
     VersionMismatch,
     /// The name is none of ours and `strict_sni` is on.
     UnrecognizedName,
+}
+
+impl Policy {
+    /// The upstreams of every route, by [`Route::group`].
+    pub fn groups(&self) -> Vec<Arc<Group>> {
+        let routes = self.listeners.iter().flat_map(|listener| &listener.routes);
+        let mut groups: Vec<_> =
+            routes.map(|route| (route.group, Arc::clone(&route.upstreams))).collect();
+        groups.sort_by_key(|(position, _)| *position);
+        debug_assert!((0..).zip(&groups).all(|(at, (position, _))| at == *position));
+        groups.into_iter().map(|(_, group)| group).collect()
+    }
 }
 
 impl ListenerPolicy {

@@ -106,7 +106,7 @@ impl<E: Engine> Shard<E> {
         Self {
             id: parts.id,
             engine: parts.engine,
-            generations: Generations::new(parts.policy),
+            generations: Generations::new(parts.policy, parts.id as u64),
             accepting: Accepting::new(parts.admitted, parts.max_connections),
             slots: Slots::new(parts.capacity),
             wheel,
@@ -236,10 +236,9 @@ impl<E: Engine> Shard<E> {
                 Action::Send(side, buf) => self.engine.send(socket(side), buf),
                 Action::ShutdownWrite(side) => self.engine.shutdown_write(socket(side)),
                 Action::Close(side, how) => self.engine.close(socket(side), how),
-                Action::Connect { endpoint } => {
-                    let address = &connection.route().upstreams[endpoint];
+                Action::Connect { to, .. } => {
                     let socket = socket(crate::engine::Side::Upstream);
-                    self.engine.connect(socket, address, &connection.policy().keepalive);
+                    self.engine.connect(socket, &to.address, &connection.policy().keepalive);
                 }
                 Action::Finish(outcome) => break Some(outcome),
             }

@@ -7,6 +7,7 @@ use tlsgate::config::model::Keepalive;
 use tlsgate::engine::Address;
 use tlsgate::policy::{Downstream, ListenerPolicy, Policy, Route};
 use tlsgate::telemetry::ListenerNames;
+use tlsgate::upstream::Group;
 
 use crate::plan::{Configuration, ListenerPlan};
 use crate::tls::Maker;
@@ -60,14 +61,10 @@ impl Policies {
             },
             routes: vec![Arc::new(Route {
                 tls: Some(self.maker.server(&name, &plan.tls)),
+                upstreams: Group::plain(&name, &upstreams),
                 name: name.into(),
                 group: position,
                 connect: plan.connect,
-                upstream_names: upstreams
-                    .iter()
-                    .map(|address| address.to_string().into())
-                    .collect(),
-                upstreams,
             })],
         })
     }

@@ -51,13 +51,13 @@ const BELOW: &[Below] = &[
     },
     Below {
         folder: "src/policy",
-        names: &["config::model", "engine::Address", "tls"],
+        names: &["config::model", "tls", "upstream"],
         why: "the policy is what the configuration means, for every engine and shard alike",
     },
     Below {
         folder: "src/upstream",
-        names: &["policy", "engine::Address", "time"],
-        why: "choosing an endpoint is arithmetic on a policy and the time",
+        names: &["engine::Address", "time"],
+        why: "choosing an endpoint is arithmetic on what is known about it and the time",
     },
     Below {
         folder: "src/tls",
