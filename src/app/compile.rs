@@ -1,13 +1,12 @@
 //! Configuration → policy: reads the files and looks up the names that the configuration mentions.
 
 use std::collections::HashMap;
-use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
 use super::standing::{MAX_NAMES, Standing};
-use crate::config::model::{self, Config, DownstreamTls, Endpoint, Listener};
+use super::upstreams::Upstreams;
+use crate::config::model::{self, Config, DownstreamTls, Listener};
 use crate::config::{Diagnostic, Diagnostics};
-use crate::engine::Address;
 use crate::policy::{Downstream, ListenerPolicy, Policy, Route};
 use crate::telemetry::{CertificateFacts, ListenerNames};
 use crate::tls::ServerProfile;
@@ -16,7 +15,7 @@ use crate::tls::identity::{self, Identities};
 use crate::tls::provider::provider;
 use crate::tls::resumption::{Domain, DomainId, Secrets};
 use crate::tls::server_config::server_config;
-use crate::upstream::{self, BalanceSettings, Group, Presence};
+use crate::upstream::{BalanceSettings, Group};
 
 /// A configuration that can be run.
 pub struct Compiled {
@@ -36,7 +35,7 @@ pub struct Compiled {
 pub enum Addresses {
     /// Names are looked up.
     Fresh,
-    /// Those of the policy that runs, which was compiled from the same configuration.
+    /// Those of endpoints that are known stay as they are.
     Kept,
 }
 
@@ -55,12 +54,15 @@ pub fn compile(
     let Some((names, indexes)) = standing.names_with(&config.listeners) else {
         return Err(too_many_names(file_name));
     };
+    let endpoints = config.listeners.iter().flat_map(|listener| {
+        listener.upstreams.iter().map(|endpoint| (listener.name.as_str(), endpoint))
+    });
     let mut compiled = Compiler {
         file_name,
         now,
         generation: standing.generation() + 1,
         indexes,
-        addresses,
+        upstreams: Upstreams::look_up(standing, endpoints, addresses),
         standing,
         listeners: Vec::new(),
         certificates: Vec::new(),
@@ -122,7 +124,7 @@ struct Compiler<'a> {
     /// Of every listener in telemetry, by name.
     indexes: HashMap<Arc<str>, usize>,
     standing: &'a Standing,
-    addresses: Addresses,
+    upstreams: Upstreams<'a>,
     listeners: Vec<Arc<ListenerPolicy>>,
     certificates: Vec<CertificateFacts>,
     warnings: Vec<String>,
@@ -181,39 +183,22 @@ impl Compiler<'_> {
     }
 
     fn upstreams(&mut self, listener: &Listener) -> Group {
-        let endpoints = listener.upstreams.iter();
-        let endpoints = endpoints.filter_map(|endpoint| self.endpoint(listener, endpoint));
+        let mut endpoints = Vec::new();
+        for endpoint in &listener.upstreams {
+            match self.upstreams.endpoint(&listener.name, endpoint, &mut self.warnings) {
+                Ok(endpoint) => endpoints.push(endpoint),
+                Err(found) => {
+                    let hint = "Check the name and the resolver, or give an IP address.";
+                    self.report(listener, "upstream", "cannot be resolved", &found, hint);
+                }
+            }
+        }
         Group {
             name: listener.name.as_str().into(),
-            endpoints: endpoints.collect(),
+            endpoints,
             balance: BalanceSettings::default(),
             checks: None,
         }
-    }
-
-    /// What is known about an endpoint that stays is kept.
-    fn endpoint(&mut self, listener: &Listener, endpoint: &Endpoint) -> Option<upstream::Endpoint> {
-        let name = endpoint.to_string();
-        let presences = &self.standing.presences;
-        let known = presences.get(&listener.name, &name);
-        let addresses = match (endpoint, &known) {
-            (Endpoint::Tcp(address), _) => vec![Address::Tcp(*address)],
-            (Endpoint::Unix(path), _) => vec![Address::Unix(path.clone())],
-            (Endpoint::Name(..), Some(_)) if self.addresses == Addresses::Kept => Vec::new(),
-            (Endpoint::Name(host, port), _) => match (host.as_str(), *port).to_socket_addrs() {
-                Ok(found) => found.map(Address::Tcp).collect(),
-                Err(error) => {
-                    let found = format!("{name} ({error})");
-                    let hint = "Check the name and the resolver, or give an IP address.";
-                    self.report(listener, "upstream", "cannot be resolved", &found, hint);
-                    return None;
-                }
-            },
-        };
-        let presence = known.unwrap_or_else(|| Presence::new(&addresses));
-        presence.set_addresses(&addresses);
-        presences.add(&listener.name, &name, &presence);
-        Some(upstream::Endpoint::new(&name, presence))
     }
 
     fn note_certificates(&mut self, listener: &Arc<str>, identities: &Identities) {

@@ -10,7 +10,7 @@ use crate::config::model::Listener;
 use crate::policy::Policy;
 use crate::telemetry::ListenerNames;
 use crate::tls::resumption::{Clock, Resumption};
-use crate::upstream::Presences;
+use crate::upstream::{Presences, Resolver};
 
 /// Made at start, and handed from one configuration to the next.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Standing {
     pub resumption: Resumption,
     /// Every upstream endpoint that a generation has.
     pub presences: Presences,
+    /// Who knows the addresses of upstreams' names.
+    pub resolver: Resolver,
     /// Every listener that there has been, by its index in telemetry.
     pub names: ListenerNames,
     /// What the configuration that runs was compiled to; none before the first.
@@ -32,8 +34,13 @@ impl Standing {
     pub fn new(config: &Config) -> Result<Self, rustls::Error> {
         let clock = Clock::new(|| u64::try_from(unix_now()).unwrap_or_default());
         let resumption = Resumption::new(&config.resumption, clock)?;
-        let (presences, names) = (Presences::default(), ListenerNames::default());
-        Ok(Self { resumption, presences, names, policy: None })
+        Ok(Self {
+            resumption,
+            presences: Presences::default(),
+            resolver: Resolver::system(),
+            names: ListenerNames::default(),
+            policy: None,
+        })
     }
 
     /// Generation of the configuration that runs; 0 before the first.

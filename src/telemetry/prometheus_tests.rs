@@ -11,9 +11,10 @@ use crate::telemetry::process::ProcessFigures;
 use crate::telemetry::shard::tests::{names, outcome};
 use crate::telemetry::shard::{ShardSnapshot, ShardTelemetry};
 use crate::telemetry::shared::SharedValues;
-use crate::telemetry::snapshot::{CertificateFacts, Facts};
+use crate::telemetry::snapshot::{CertificateFacts, Facts, UpstreamFacts};
 use crate::time::Time;
 use crate::tls::resumption::TicketStats;
+use crate::upstream::{Figures, Role};
 
 /// A sample as the strict parser below read it.
 #[derive(Debug)]
@@ -137,6 +138,21 @@ fn example() -> Snapshot {
         config: ConfigFacts { generation: 3, reloads: 2, ..ConfigFacts::default() },
         listeners: Vec::new(),
         certificates: vec![certificate.clone(), certificate],
+        upstreams: vec![UpstreamFacts {
+            route: Arc::from("sip"),
+            endpoint: Arc::from("sip.example.com:5060"),
+            role: Role::Backup,
+            figures: Figures {
+                connections: 5,
+                addresses: 3,
+                addresses_down: 1,
+                connect_failures: 7,
+                ejections: 4,
+                checks_passed: 11,
+                checks_failed: 13,
+                look_up_failures: 6,
+            },
+        }],
         tickets: TicketStats {
             issued: 9,
             accepted: [[1, 2], [3, 0], [4, 0]],
@@ -184,6 +200,24 @@ fn text_is_valid_and_says_what_the_snapshot_says() {
         value("tlsgate_handshake_failures_total", &[sip, ("reason", "hello_eof")]),
         Some(0.0)
     );
+    let upstream = [("route", "sip"), ("upstream", "sip.example.com:5060")];
+    let of_upstream = |name: &str, label| {
+        let labels: Vec<_> = upstream.into_iter().chain(label).collect();
+        value(&format!("tlsgate_upstream_{name}"), &labels)
+    };
+    for (name, label, expected) in [
+        ("up", Some(("role", "backup")), 1.0),
+        ("connections", None, 5.0),
+        ("connect_failures_total", None, 7.0),
+        ("ejections_total", None, 4.0),
+        ("look_up_failures_total", None, 6.0),
+        ("addresses", Some(("state", "up")), 2.0),
+        ("addresses", Some(("state", "down")), 1.0),
+        ("checks_total", Some(("result", "passed")), 11.0),
+        ("checks_total", Some(("result", "failed")), 13.0),
+    ] {
+        assert_eq!(of_upstream(name, label), Some(expected), "{name} {label:?}");
+    }
     assert_eq!(value("tlsgate_engine_ring_overflows_total", &[("shard", "1")]), Some(3.0));
     assert_eq!(value("tlsgate_session_store_entries", &[]), Some(42.0));
     assert_eq!(value("tlsgate_tickets_issued_total", &[]), Some(9.0));

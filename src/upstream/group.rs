@@ -6,6 +6,7 @@ use rustls::pki_types::ServerName;
 
 use super::hash;
 use super::presence::Presence;
+use super::resolver::Name;
 use super::settings::{BalanceSettings, HealthSettings, Role};
 use crate::engine::Address;
 
@@ -31,6 +32,8 @@ pub struct Endpoint {
     pub role: Role,
     /// 1 to [`super::settings::MAX_WEIGHT`].
     pub weight: u8,
+    /// Where its addresses come from, when that is a name.
+    pub look_up: Option<Name>,
     pub presence: Arc<Presence>,
     /// F of its name: see [`super::hash`].
     pub(super) key: u64,
@@ -75,6 +78,7 @@ impl Endpoint {
             server_name: None,
             role: Role::Primary,
             weight: 1,
+            look_up: None,
             presence,
             key: hash::fnv(name.as_bytes()),
         }

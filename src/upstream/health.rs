@@ -1,7 +1,7 @@
 //! What checks have found out about one address. Written by the lookout alone, read by every shard
 //! without a lock: each value stands for itself, so all operations are relaxed.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 
 use super::settings::HealthSettings;
 
@@ -13,8 +13,6 @@ pub struct Health {
     proofs: AtomicU32,
     /// Checks in a row that passed; negative: that failed.
     streak: AtomicI32,
-    passed: AtomicU64,
-    failed: AtomicU64,
 }
 
 /// What a check changed.
@@ -35,15 +33,8 @@ impl Health {
         self.proofs.load(Relaxed)
     }
 
-    /// Checks that passed, and that failed.
-    pub fn checks(&self) -> (u64, u64) {
-        (self.passed.load(Relaxed), self.failed.load(Relaxed))
-    }
-
     /// Takes the result of a check; returns what that changed.
     pub fn record(&self, passed: bool, settings: &HealthSettings) -> Option<Transition> {
-        let count = if passed { &self.passed } else { &self.failed };
-        count.fetch_add(1, Relaxed);
         let streak = self.streak.load(Relaxed);
         let streak = if passed { streak.max(0) + 1 } else { streak.min(0) - 1 };
         let is_whole = streak.unsigned_abs() >= if passed { settings.rise } else { settings.fall };
@@ -85,7 +76,6 @@ mod tests {
         assert_eq!(record("---+--+-"), [None; 8], "told once");
         assert_eq!(record("++"), [None, Some(Transition::CameUp)]);
         assert_eq!(record("++++"), [None; 4]);
-        assert_eq!(health.checks(), (9, 11));
         assert!(!health.is_down());
     }
 

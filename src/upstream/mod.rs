@@ -10,7 +10,10 @@ mod ejection;
 pub mod group;
 pub mod hash;
 pub mod health;
+pub mod lookout;
 pub mod presence;
+mod probe;
+pub mod resolver;
 pub mod settings;
 #[cfg(test)]
 mod tests;
@@ -27,7 +30,9 @@ use crate::time::Time;
 use balance::{Balancer, Set};
 use ejection::Ejection;
 pub use group::{Checks, Endpoint, Group, Probe};
-pub use presence::{Destination, Destinations, Occupied, Presence, Presences};
+pub use lookout::Lookout;
+pub use presence::{Destination, Destinations, Figures, Occupied, Presence, Presences};
+pub use resolver::{Name, Resolver};
 pub use settings::{Balance, BalanceSettings, HealthSettings, Role};
 
 /// The endpoints of every route of one policy, as this shard sees them.

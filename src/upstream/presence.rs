@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
+use serde::Serialize;
+
 use super::hash;
 use super::health::Health;
 use super::settings::MAX_ADDRESSES;
@@ -22,7 +24,9 @@ pub struct Presence {
     connections: AtomicU32,
     pub(super) connect_failures: AtomicU64,
     pub(super) ejections: AtomicU64,
-    pub(super) look_up_failures: AtomicU64,
+    checks_passed: AtomicU64,
+    checks_failed: AtomicU64,
+    look_up_failures: AtomicU64,
 }
 
 /// The addresses of an endpoint, at least one.
@@ -38,7 +42,7 @@ pub struct Destination {
 }
 
 /// What is counted about an endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Figures {
     /// Connections that are open or being dialled.
     pub connections: u32,
@@ -64,6 +68,8 @@ impl Presence {
             connections: AtomicU32::new(0),
             connect_failures: AtomicU64::new(0),
             ejections: AtomicU64::new(0),
+            checks_passed: AtomicU64::new(0),
+            checks_failed: AtomicU64::new(0),
             look_up_failures: AtomicU64::new(0),
         })
     }
@@ -98,6 +104,12 @@ impl Presence {
         true
     }
 
+    /// One of its addresses was checked.
+    pub fn count_check(&self, passed: bool) {
+        let counter = if passed { &self.checks_passed } else { &self.checks_failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A look-up of its name failed; it keeps the addresses it has.
     pub fn count_look_up_failure(&self) {
         self.look_up_failures.fetch_add(1, Ordering::Relaxed);
@@ -111,18 +123,16 @@ impl Presence {
     /// Everything that is counted.
     pub fn figures(&self) -> Figures {
         let destinations = self.destinations();
-        let checks = destinations.iter().map(|destination| destination.health.checks());
-        let (checks_passed, checks_failed) =
-            checks.fold((0, 0), |sum, checks| (sum.0 + checks.0, sum.1 + checks.1));
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Figures {
             connections: self.connections(),
             addresses: destinations.len(),
             addresses_down: destinations.iter().filter(|one| one.health.is_down()).count(),
-            connect_failures: self.connect_failures.load(Ordering::Relaxed),
-            ejections: self.ejections.load(Ordering::Relaxed),
-            checks_passed,
-            checks_failed,
-            look_up_failures: self.look_up_failures.load(Ordering::Relaxed),
+            connect_failures: read(&self.connect_failures),
+            ejections: read(&self.ejections),
+            checks_passed: read(&self.checks_passed),
+            checks_failed: read(&self.checks_failed),
+            look_up_failures: read(&self.look_up_failures),
         }
     }
 }

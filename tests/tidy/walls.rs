@@ -113,7 +113,8 @@ const RESERVED: &[Reserved] = &[
             "rustls::client::UnbufferedClientConnection",
             "rustls::unbuffered",
         ],
-        to: &["src/tls/tls_conn.rs"],
+        // A check of an upstream shakes hands and ends: no byte is relayed.
+        to: &["src/tls/tls_conn.rs", "src/upstream/probe.rs"],
         why: "tls_conn hides how rustls moves bytes, so that one file changes when that does",
         instead: "use tls::tls_conn::TlsConn",
     },
@@ -143,8 +144,9 @@ const RESERVED: &[Reserved] = &[
     },
     Reserved {
         names: &["tokio", "axum", "hyper", "hyper_util"],
-        to: &["src/admin"],
-        why: "asynchronous Rust serves the admin port and is kept away from the data path",
+        to: &["src/admin", "src/upstream/lookout.rs", "src/upstream/probe.rs"],
+        why: "asynchronous Rust serves the admin port, watches upstreams, and is kept away from the data \
+              path",
         instead: "use an engine, or a thread",
     },
 ];
