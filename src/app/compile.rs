@@ -15,6 +15,7 @@ use crate::tls::identity::{self, Identities};
 use crate::tls::provider::provider;
 use crate::tls::resumption::{Domain, DomainId, Secrets};
 use crate::tls::server_config::server_config;
+use crate::upstream::settings::RESOLVE_INTERVAL;
 use crate::upstream::{BalanceSettings, Group};
 
 /// A configuration that can be run.
@@ -198,6 +199,7 @@ impl Compiler<'_> {
             endpoints,
             balance: BalanceSettings::default(),
             checks: None,
+            resolve_interval: Some(RESOLVE_INTERVAL),
         }
     }
 

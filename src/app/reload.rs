@@ -13,7 +13,6 @@ use crate::config::{Config, Diagnostic, needs_restart};
 use crate::policy::Policy;
 use crate::shard::mailbox::{BoundId, Command, Reload};
 use crate::telemetry::{AccessLog, ListenerNames};
-use crate::upstream::settings::RESOLVE_INTERVAL;
 
 /// What a new configuration changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +100,7 @@ impl Gateway {
         let mut warnings = std::mem::take(&mut compiled.warnings);
         warnings.extend(needs_restart(&self.config, &config));
         warnings.extend(self.swap(&compiled.policy, &compiled.names, &mut assignment));
-        self.lookout.watch(compiled.policy.groups(), Some(RESOLVE_INTERVAL));
+        self.lookout.watch(compiled.policy.groups());
         self.standing.follow(&compiled);
         self.status.set_running(compiled, assignment.facts);
         self.config = self.config.with_reloadable(config);

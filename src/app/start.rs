@@ -24,7 +24,6 @@ use crate::telemetry::aggregator::{Inbox, answer_channel};
 use crate::telemetry::{Aggregator, ListenerNames, ShardPort, SharedCounters};
 use crate::tls::resumption::TicketKeys;
 use crate::upstream::Lookout;
-use crate::upstream::settings::RESOLVE_INTERVAL;
 
 /// A gateway that has bound everything and whose workers run, but that accepts nothing yet.
 pub struct Prepared {
@@ -84,7 +83,7 @@ impl Prepared {
             shared: Arc::clone(&shared),
         }));
         let lookout = Lookout::start(standing.resolver.clone())?;
-        lookout.watch(policy.groups(), Some(RESOLVE_INTERVAL));
+        lookout.watch(policy.groups());
         let workers = workers::start(&plan, count)?;
         let (workers, threads): (Vec<_>, Vec<_>) =
             workers.into_iter().map(|worker| (worker.address, worker.thread)).unzip();

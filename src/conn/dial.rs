@@ -18,7 +18,7 @@ pub(super) struct Dial {
     wanted: bool,
     tried: Attempts,
     /// What is dialled next, once the failed socket is closed.
-    next: Option<Choice>,
+    next: Option<Box<Choice>>,
     /// Where it goes: counts as a connection there.
     current: Option<Choice>,
     started_at: Option<Time>,
@@ -58,7 +58,8 @@ impl Connection {
         if !self.dial.wanted || self.upstream.socket != Socket::Absent {
             return None;
         }
-        let next = self.dial.next.take().or_else(|| self.choose_endpoint(cx));
+        let next = self.dial.next.take().map(|next| *next);
+        let next = next.or_else(|| self.choose_endpoint(cx));
         let choice = next.expect("a first attempt always has an endpoint to try");
         let (endpoint, to) = (choice.endpoint, Arc::clone(&choice.destination));
         self.dial.wanted = false;
@@ -101,7 +102,7 @@ impl Connection {
         if let Some(failed) = &self.dial.current {
             self.dial.tried.add(failed.endpoint, Arc::clone(&failed.destination));
         }
-        self.dial.next = self.choose_endpoint(cx);
+        self.dial.next = self.choose_endpoint(cx).map(Box::new);
         if self.dial.next.is_some() {
             self.dial.deadline = None;
             self.dial.discard = true;

@@ -1,6 +1,7 @@
 //! The endpoints of a route, as its configuration has them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 
@@ -20,6 +21,9 @@ pub struct Group {
     pub balance: BalanceSettings,
     /// `None` is not to check.
     pub checks: Option<Checks>,
+    /// Time between two look-ups of a name, 1 s to 1 d; `None` is to look up when a configuration
+    /// is loaded only.
+    pub resolve_interval: Option<Duration>,
 }
 
 /// Where a component listens.
@@ -66,6 +70,7 @@ impl Group {
             endpoints: addresses.iter().map(endpoint).collect(),
             balance: BalanceSettings::default(),
             checks: None,
+            resolve_interval: None,
         })
     }
 }

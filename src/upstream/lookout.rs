@@ -26,15 +26,8 @@ use crate::engine::Address;
 /// Owner of the thread, which ends with it.
 #[derive(Debug)]
 pub struct Lookout {
-    plan: Option<watch::Sender<Plan>>,
+    groups: Option<watch::Sender<Vec<Arc<Group>>>>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// What is looked at.
-#[derive(Clone, Debug, Default)]
-struct Plan {
-    groups: Vec<Arc<Group>>,
-    resolve_interval: Option<Duration>,
 }
 
 impl Lookout {
@@ -48,20 +41,20 @@ impl Lookout {
             .max_blocking_threads(MAX_LOOK_UPS)
             .thread_name("lookout-resolver")
             .build()?;
-        let (plan, plans) = watch::channel(Plan::default());
+        let (groups, changes) = watch::channel(Vec::new());
         let thread = Builder::new().name("lookout".to_owned()).spawn(move || {
-            runtime.block_on(run(plans, resolver));
+            runtime.block_on(run(changes, resolver));
             // A look-up cannot be called off: not waited for.
             runtime.shutdown_background();
         })?;
-        Ok(Self { plan: Some(plan), thread: Some(thread) })
+        Ok(Self { groups: Some(groups), thread: Some(thread) })
     }
 
     /// Looks at these groups from now on, and at nothing else. What is looked at in the same way as
-    /// before goes on as it was. `None` is not to look names up again.
-    pub fn watch(&self, groups: Vec<Arc<Group>>, resolve_interval: Option<Duration>) {
-        if let Some(plan) = &self.plan {
-            plan.send_replace(Plan { groups, resolve_interval });
+    /// before goes on as it was.
+    pub fn watch(&self, groups: Vec<Arc<Group>>) {
+        if let Some(sender) = &self.groups {
+            sender.send_replace(groups);
         }
     }
 }
@@ -69,7 +62,7 @@ impl Lookout {
 impl Drop for Lookout {
     fn drop(&mut self) {
         // Closing the channel is the word to stop.
-        drop(self.plan.take());
+        drop(self.groups.take());
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -78,19 +71,19 @@ impl Drop for Lookout {
     }
 }
 
-async fn run(mut plans: watch::Receiver<Plan>, resolver: Resolver) {
+async fn run(mut changes: watch::Receiver<Vec<Arc<Group>>>, resolver: Resolver) {
     let places = Arc::new(Semaphore::new(MAX_CHECKS));
     let mut checks = Running::default();
     let mut look_ups = Running::default();
-    while plans.changed().await.is_ok() {
-        let plan = plans.borrow_and_update().clone();
-        let gone = checks.follow(CheckJob::all(&plan), |job| {
+    while changes.changed().await.is_ok() {
+        let groups = changes.borrow_and_update().clone();
+        let gone = checks.follow(CheckJob::all(&groups), |job| {
             tokio::spawn(check_on(job, Arc::clone(&places))).abort_handle()
         });
         for job in gone {
             job.forget();
         }
-        let _gone = look_ups.follow(LookUpJob::all(&plan), |job| {
+        let _gone = look_ups.follow(LookUpJob::all(&groups), |job| {
             tokio::spawn(look_up_again(job, resolver.clone())).abort_handle()
         });
     }
@@ -149,9 +142,9 @@ struct CheckJob {
 }
 
 impl CheckJob {
-    fn all(plan: &Plan) -> Vec<Self> {
+    fn all(groups: &[Arc<Group>]) -> Vec<Self> {
         let mut jobs = Vec::new();
-        for group in &plan.groups {
+        for group in groups {
             let Some(checks) = &group.checks else { continue };
             jobs.extend(group.endpoints.iter().map(|endpoint| Self {
                 group: Arc::clone(&group.name),
@@ -249,16 +242,20 @@ struct LookUpJob {
 }
 
 impl LookUpJob {
-    fn all(plan: &Plan) -> Vec<Self> {
-        let Some(interval) = plan.resolve_interval else { return Vec::new() };
-        let mut presences: HashMap<&Name, Vec<Arc<Presence>>> = HashMap::new();
-        for endpoint in plan.groups.iter().flat_map(|group| &group.endpoints) {
-            if let Some(name) = &endpoint.look_up {
-                presences.entry(name).or_default().push(Arc::clone(&endpoint.presence));
+    /// One for each name, as often as the most impatient of its groups wants it.
+    fn all(groups: &[Arc<Group>]) -> Vec<Self> {
+        let mut jobs: HashMap<&Name, Self> = HashMap::new();
+        for group in groups {
+            let Some(interval) = group.resolve_interval else { continue };
+            for endpoint in &group.endpoints {
+                let Some(name) = &endpoint.look_up else { continue };
+                let new = || Self { name: name.clone(), interval, presences: Vec::new() };
+                let job = jobs.entry(name).or_insert_with(new);
+                job.interval = job.interval.min(interval);
+                job.presences.push(Arc::clone(&endpoint.presence));
             }
         }
-        let job = |(name, presences): (&Name, _)| Self { name: name.clone(), interval, presences };
-        presences.into_iter().map(job).collect()
+        jobs.into_values().collect()
     }
 
     /// Returns whether there was an answer.

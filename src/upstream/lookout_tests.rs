@@ -31,7 +31,17 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
 
 fn group(endpoint: Endpoint, checks: Option<Checks>) -> Vec<Arc<Group>> {
     let balance = BalanceSettings::default();
-    vec![Arc::new(Group { name: "test".into(), endpoints: vec![endpoint], balance, checks })]
+    let (name, endpoints) = ("test".into(), vec![endpoint]);
+    vec![Arc::new(Group { name, endpoints, balance, checks, resolve_interval: None })]
+}
+
+/// An endpoint whose name is looked up so often.
+fn named(mut endpoint: Endpoint, name: &Name, interval: Duration) -> Vec<Arc<Group>> {
+    endpoint.look_up = Some(name.clone());
+    let mut groups = group(endpoint, None);
+    let group = Arc::get_mut(&mut groups[0]).expect("nobody else has it yet");
+    group.resolve_interval = Some(interval);
+    groups
 }
 
 fn at(address: SocketAddr) -> Endpoint {
@@ -66,7 +76,7 @@ fn an_address_goes_down_when_nobody_listens_and_comes_up_again() {
     let endpoint = at(address);
     let presence = Arc::clone(&endpoint.presence);
     let lookout = lookout();
-    lookout.watch(group(endpoint, Some(tcp())), None);
+    lookout.watch(group(endpoint, Some(tcp())));
     wait_until("checks pass", || presence.figures().checks_passed >= 5);
     assert!(!is_down(&presence));
     let proofs = presence.destinations()[0].health.proofs();
@@ -84,15 +94,15 @@ fn what_is_no_longer_checked_counts_as_up_and_what_stays_is_not_started_anew() {
     let endpoint = at(free);
     let presence = Arc::clone(&endpoint.presence);
     let lookout = lookout();
-    lookout.watch(group(endpoint.clone(), Some(tcp())), None);
+    lookout.watch(group(endpoint.clone(), Some(tcp())));
     wait_until("it is down", || is_down(&presence));
     let before = presence.figures().checks_failed;
     // Each of these would put a job that was started anew off by part of an interval.
     wait_until("checks go on", || {
-        lookout.watch(group(endpoint.clone(), Some(tcp())), None);
+        lookout.watch(group(endpoint.clone(), Some(tcp())));
         presence.figures().checks_failed > before + 3
     });
-    lookout.watch(group(endpoint, None), None);
+    lookout.watch(group(endpoint, None));
     wait_until("it is up", || !is_down(&presence));
 }
 
@@ -133,7 +143,7 @@ fn a_tls_check_wants_a_certificate_for_the_endpoints_own_name() {
         endpoint.server_name = Some(ServerName::try_from(name).expect("a DNS name"));
         let presence = Arc::clone(&endpoint.presence);
         let probe = Probe::Tls(Arc::clone(&client));
-        lookout.watch(group(endpoint, Some(Checks { settings: FAST, probe })), None);
+        lookout.watch(group(endpoint, Some(Checks { settings: FAST, probe })));
         wait_until("checks happen", || {
             let figures = presence.figures();
             figures.checks_passed + figures.checks_failed >= 3
@@ -142,7 +152,7 @@ fn a_tls_check_wants_a_certificate_for_the_endpoints_own_name() {
         assert_eq!(is_down(&presence), !passes, "{name}");
         let result = results.recv_timeout(SOON).expect("the server was asked");
         assert_eq!(result.is_ok(), passes, "{name}: {result:?}");
-        lookout.watch(Vec::new(), None);
+        lookout.watch(Vec::new());
         // What was under way when it was called off.
         while results.recv_timeout(Duration::from_millis(100)).is_ok() {}
     }
@@ -158,7 +168,7 @@ fn a_check_that_gets_no_answer_fails_in_time() {
     let probe = Probe::Tls(Arc::new(Ca::new().client((*provider()).clone())));
     let settings = HealthSettings { timeout: Duration::from_millis(10), fall: 1, ..FAST };
     let lookout = lookout();
-    lookout.watch(group(endpoint, Some(Checks { settings, probe })), None);
+    lookout.watch(group(endpoint, Some(Checks { settings, probe })));
     wait_until("it is down", || is_down(&presence));
 }
 
@@ -185,15 +195,11 @@ fn a_name_follows_its_addresses_and_keeps_the_last_ones_when_there_is_no_answer(
     script.last.store(1, Ordering::Release);
     let lookout = Lookout::start(Resolver::new(Arc::clone(&script) as _)).expect("a thread");
     let name = Name { host: "sip.example.com".into(), port: 5060 };
-    let [one, other] = [(); 2].map(|()| {
-        let presence = Presence::new(&[Address::Tcp(([192, 0, 2, 1], 5060).into())]);
-        let mut endpoint = Endpoint::new("sip.example.com:5060", presence);
-        endpoint.look_up = Some(name.clone());
-        endpoint
-    });
+    let [one, other] = [(); 2].map(|()| at(([192, 0, 2, 1], 5060).into()));
     let presences = [&one, &other].map(|endpoint| Arc::clone(&endpoint.presence));
-    let groups = [group(one, None), group(other, None)].concat();
-    lookout.watch(groups.clone(), Some(Duration::from_millis(10)));
+    // The second alone would not be asked about for long.
+    let times = [Duration::from_millis(10), 10 * SOON];
+    lookout.watch([named(one, &name, times[0]), named(other, &name, times[1])].concat());
     let addresses = |presence: &Presence| presence.destinations()[0].address.to_string();
     script.last.store(2, Ordering::Release);
     for presence in &presences {
@@ -208,7 +214,7 @@ fn a_name_follows_its_addresses_and_keeps_the_last_ones_when_there_is_no_answer(
     script.last.store(3, Ordering::Release);
     wait_until("it recovers", || addresses(&presences[0]) == "192.0.2.3:5060");
     // Off: nobody asks any more.
-    lookout.watch(groups, None);
+    lookout.watch(Vec::new());
     wait_until("the last question has been asked", || {
         let before = script.questions.load(Ordering::Acquire);
         std::thread::sleep(Duration::from_millis(50));
@@ -228,9 +234,9 @@ fn an_end_does_not_wait_for_a_resolver_that_hangs() {
     }
     let hangs = Arc::new(Hangs(AtomicU32::new(0)));
     let lookout = Lookout::start(Resolver::new(Arc::clone(&hangs) as _)).expect("a thread");
-    let mut endpoint = at(([192, 0, 2, 1], 5060).into());
-    endpoint.look_up = Some(Name { host: "sip.example.com".into(), port: 5060 });
-    lookout.watch(group(endpoint, None), Some(Duration::from_millis(1)));
+    let endpoint = at(([192, 0, 2, 1], 5060).into());
+    let name = Name { host: "sip.example.com".into(), port: 5060 };
+    lookout.watch(named(endpoint, &name, Duration::from_millis(1)));
     wait_until("it asks", || hangs.0.load(Ordering::Acquire) == 1);
     let started = Instant::now();
     drop(lookout);

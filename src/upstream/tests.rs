@@ -27,7 +27,7 @@ fn group(balance: Balance, weights: &[u8], backups: usize) -> Group {
         endpoints.push(endpoint);
     }
     let balance = BalanceSettings { policy: balance, ..BalanceSettings::default() };
-    Group { name: "test".into(), endpoints, balance, checks: None }
+    Group { name: "test".into(), endpoints, balance, checks: None, resolve_interval: None }
 }
 
 /// A shard in front of one group.

@@ -3,12 +3,14 @@
 pub(crate) mod backend;
 pub(crate) mod ca;
 pub(crate) mod client;
+pub(crate) mod component;
 pub(crate) mod gateway;
 pub(crate) mod holdings;
 pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod network;
+pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod succession;
 
