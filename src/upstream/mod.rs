@@ -33,6 +33,7 @@ pub use group::{Checks, Endpoint, Group, Probe};
 pub use lookout::Lookout;
 pub use presence::{Destination, Destinations, Figures, Occupied, Presence, Presences};
 pub use resolver::{Name, Resolver};
+use settings::MAX_ENDPOINTS;
 pub use settings::{Balance, BalanceSettings, HealthSettings, Role};
 
 /// The endpoints of every route of one policy, as this shard sees them.
@@ -118,10 +119,15 @@ impl Upstreams {
             Some(seen) => Rc::clone(seen),
             None => Rc::new(RefCell::new(Seen::new(&endpoint.presence))),
         };
-        let state = |(index, group): (u64, Arc<Group>)| GroupState {
-            seen: group.endpoints.iter().map(seen).collect(),
-            balancer: Balancer::new(group.endpoints.len(), seed.wrapping_add(index << 32)),
-            group,
+        let state = |(index, group): (u64, Arc<Group>)| {
+            let count = group.endpoints.len();
+            assert!(
+                (1..=MAX_ENDPOINTS).contains(&count),
+                "a list of upstreams is neither empty nor long"
+            );
+            let seen = group.endpoints.iter().map(seen).collect();
+            let balancer = Balancer::new(count, seed.wrapping_add(index << 32));
+            GroupState { group, seen, balancer }
         };
         Self { groups: (0..).zip(groups).map(state).collect(), seed }
     }
