@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use jsonschema::Validator;
 use serde_json::Value;
-use tlsgate::config::options::{OPTIONS, TABLES, TableDoc};
+use tlsgate::config::options::{TABLES, TableDoc, options};
 use tlsgate::config::schema;
 
 /// The line by which editors find the schema.
@@ -86,7 +86,7 @@ fn editors_see_every_mistake_that_a_schema_can_express() {
 #[test]
 fn every_option_is_in_the_schema_with_its_meaning() {
     let schema: Value = serde_json::from_str(&schema::file()).expect("JSON");
-    for option in OPTIONS {
+    for option in options() {
         let table = TABLES.iter().find(|table| table.name == option.table).expect("its table");
         let property = &at(&schema, table)["properties"][option.key];
         let description = property["description"].as_str().unwrap_or_default();

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::standing::{MAX_NAMES, Standing};
 use super::upstreams::Upstreams;
-use crate::config::model::{self, Config, DownstreamTls, Listener};
+use crate::config::model::{self, Config, DownstreamTls, Listener, Mode};
 use crate::config::{Diagnostic, Diagnostics};
 use crate::policy::{Downstream, ListenerPolicy, Policy, Route};
 use crate::telemetry::{CertificateFacts, ListenerNames};
 use crate::tls::ServerProfile;
 use crate::tls::file::FileProblem;
 use crate::tls::identity::{self, Identities};
-use crate::tls::provider::provider;
+use crate::tls::provider::{provider, provider_with};
 use crate::tls::resumption::{Domain, DomainId, Secrets};
 use crate::tls::server_config::server_config;
 use crate::upstream::settings::RESOLVE_INTERVAL;
@@ -118,6 +118,9 @@ fn secrets(
     })
 }
 
+/// Days before the last one of an exception from which it is warned about.
+const SOON: i64 = 30;
+
 struct Compiler<'a> {
     file_name: &'a str,
     now: i64,
@@ -137,28 +140,67 @@ impl Compiler<'_> {
         let name: Arc<str> = listener.name.as_str().into();
         let index = self.indexes[&name];
         let upstreams = self.upstreams(listener);
-        let Some(tls) = self.tls(listener, &name) else { return };
+        self.exceptions(listener);
+        let tls = match &listener.tls {
+            None => None,
+            Some(tls) => match self.tls(listener, tls, &name) {
+                None => return,
+                profile => profile,
+            },
+        };
         self.listeners.push(Arc::new(ListenerPolicy {
             generation: self.generation,
             position,
             index,
             name: Arc::clone(&name),
-            downstream: Downstream::Tls,
+            downstream: downstream(listener.mode),
             timeouts: listener.timeouts,
             keepalive: listener.keepalive,
             routes: vec![Arc::new(Route {
                 name,
                 group: position,
-                tls: Some(tls),
+                tls,
                 connect: listener.connect,
                 upstreams: Arc::new(upstreams),
             })],
         }));
     }
 
-    fn tls(&mut self, listener: &Listener, name: &Arc<str>) -> Option<ServerProfile> {
-        let provider = provider();
-        let identities = match identity::load(&listener.tls, &provider) {
+    /// What has a last day is refused after it.
+    fn exceptions(&mut self, listener: &Listener) {
+        for exception in &listener.exceptions {
+            let model::Exception { key, line, .. } = exception;
+            let until = exception.until;
+            match until.days_left(self.now) {
+                Some(days) if days > SOON => {}
+                Some(days) => self.warnings.push(format!(
+                    "{}:{line}: {key} = \"{until}\" ends in {days} days: after it this \
+                     configuration is refused",
+                    self.file_name
+                )),
+                None => self.diagnostics.push(Diagnostic {
+                    file: self.file_name.to_owned(),
+                    line: *line,
+                    column: 1,
+                    key: key.clone(),
+                    message: "is over".to_owned(),
+                    found: format!("\"{until}\""),
+                    allowed: "today (UTC) or later".to_owned(),
+                    hint: "Do without what it allowed, or decide anew up to when it may hold."
+                        .to_owned(),
+                }),
+            }
+        }
+    }
+
+    fn tls(
+        &mut self,
+        listener: &Listener,
+        tls: &DownstreamTls,
+        name: &Arc<str>,
+    ) -> Option<ServerProfile> {
+        let provider = provider_with(&tls.ciphers);
+        let identities = match identity::load(tls, &provider) {
             Ok(identities) => identities,
             Err(problems) => {
                 for problem in problems {
@@ -168,13 +210,13 @@ impl Compiler<'_> {
             }
         };
         self.note_certificates(name, &identities);
-        let (mode, names) = (listener.tls.client_cert, identities.names());
+        let (mode, names) = (tls.client_cert, identities.names());
         let id = DomainId::new(name, mode, &identities.trusted, &names);
-        let domain = Domain::new(listener.tls.resumption, id, &self.standing.resumption);
-        match server_config(&listener.tls, &identities, &domain, &provider) {
+        let domain = Domain::new(tls.resumption, id, &self.standing.resumption);
+        match server_config(tls, &identities, &domain, &provider) {
             Ok(config) => {
                 let resolver = Arc::clone(&identities.resolver);
-                Some(ServerProfile::new(config, resolver, &listener.tls))
+                Some(ServerProfile::new(config, resolver, tls))
             }
             Err(error) => {
                 self.report(listener, "tls", "cannot be used", &error.to_string(), "");
@@ -235,6 +277,15 @@ impl Compiler<'_> {
             allowed: String::new(),
             hint: hint.to_owned(),
         });
+    }
+}
+
+fn downstream(mode: Mode) -> Downstream {
+    match mode {
+        Mode::Terminate | Mode::Bridge | Mode::PairExit => Downstream::Tls,
+        Mode::Originate | Mode::PairEntry => Downstream::Plaintext,
+        Mode::Autodetect => Downstream::Detect,
+        Mode::Passthrough => Downstream::Passthrough,
     }
 }
 

@@ -26,10 +26,16 @@ impl Stamps {
     pub(super) fn of(config: &Config) -> Self {
         let mut files: Vec<&PathBuf> = config.resumption.ticket_secret.iter().collect();
         for listener in &config.listeners {
-            for certificate in &listener.tls.certificates {
+            for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
                 files.extend([&certificate.certificate, &certificate.certificate_key]);
             }
-            files.extend(&listener.tls.trusted_ca);
+            files.extend(listener.tls.iter().filter_map(|tls| tls.trusted_ca.as_ref()));
+            if let Some(tls) = &listener.upstream_tls {
+                files.extend(&tls.trusted_ca);
+                for certificate in tls.certificate.iter() {
+                    files.extend([&certificate.certificate, &certificate.certificate_key]);
+                }
+            }
         }
         files.sort_unstable();
         files.dedup();

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use super::date::Date;
+use super::levels;
 use super::model::{
-    Admin, CertificateFiles, ClientCert, Config, ConnectWhen, DownstreamTls, EngineChoice, Gateway,
-    Keepalive, Listener, Log, LogFormat, LogLevel, Resumption, ResumptionMode, Timeouts,
+    Admin, CertificateFiles, ClientCert, Config, ConnectWhen, DownstreamTls, EngineChoice,
+    Exception, Gateway, Keepalive, Listener, Log, LogFormat, LogLevel, Mode, NameMatch, Resumption,
+    ResumptionMode, Rule, Sni, Timeouts, TlsVersion, UpstreamTls, Verify,
 };
 use super::read::Section;
 use super::value::{FromValue, Value};
+use crate::policy::rules::RuleSpec;
 
 /// The whole file.
 pub(super) fn config(root: &Section) -> Option<Config> {
@@ -29,7 +33,7 @@ pub(super) fn resumption_section(root: &Section) -> Option<Resumption> {
 /// certificates and names no CAs was told so, and there is no file to look into.
 pub(super) fn tls_sections(root: &Section) -> Vec<(String, DownstreamTls)> {
     let section = |listener: &Section| {
-        let tls = tls(listener.child("tls")?)?;
+        let tls = tls(side(listener, "tls")?)?;
         let has_cas = tls.client_cert == ClientCert::None || tls.trusted_ca.is_some();
         has_cas.then(|| (listener.get("name").unwrap_or_default(), tls))
     };
@@ -77,15 +81,33 @@ fn resumption(section: &Section) -> Option<Resumption> {
 }
 
 fn listener(section: &Section) -> Option<Listener> {
-    let tls = tls(section.child("tls")?)?;
+    let mode = section.get("mode")?;
+    let mut tls = match side(section, "tls") {
+        Some(tls) => Some(self::tls(tls)?),
+        None => None,
+    };
+    let mut upstream_tls = match side(section, "upstream_tls") {
+        Some(tls) => Some(self::upstream_tls(tls)?),
+        None => None,
+    };
+    if matches!(mode, Mode::PairEntry | Mode::PairExit) {
+        // Both ends are gateways.
+        tls.iter_mut().for_each(|tls| tls.min_version = TlsVersion::V1_3);
+        upstream_tls.iter_mut().for_each(|tls| tls.min_version = TlsVersion::V1_3);
+    }
+    let rules: Vec<Rule> =
+        section.children("rule").iter().enumerate().map(rule).collect::<Option<_>>()?;
     let says_when = section.place_of("connect").is_some();
-    let connect = match tls.client_cert {
+    let asks_who = rules.iter().any(|rule| !rule.spec.client.is_empty());
+    let insists = tls.as_ref().is_some_and(|tls| tls.client_cert == ClientCert::Required);
+    let connect = match section.get("connect")? {
         // Nobody without a certificate reaches the component, unless the file asks for it.
-        ClientCert::Required if !says_when => ConnectWhen::AfterHandshake,
-        _ => section.get("connect")?,
+        _ if (insists || asks_who) && !says_when => ConnectWhen::AfterHandshake,
+        connect => connect,
     };
     Some(Listener {
         name: section.get("name")?,
+        mode,
         listen: section.get("listen")?,
         listen_line: line_of(section, "listen"),
         backlog: section.get("backlog")?,
@@ -93,8 +115,96 @@ fn listener(section: &Section) -> Option<Listener> {
         upstream_line: line_of(section, "upstream"),
         connect,
         tls,
+        upstream_tls,
+        exceptions: exceptions(section),
+        rules,
         timeouts: timeouts(section.child("timeouts")?)?,
         keepalive: keepalive(section.child("keepalive")?)?,
+    })
+}
+
+/// The section of a side that speaks TLS.
+fn side<'a>(listener: &'a Section, key: &str) -> Option<&'a Section> {
+    let speaks = levels::sides(listener).into_iter().any(|side| side == key);
+    listener.child(key).filter(|_| speaks)
+}
+
+/// The rule at a position of its listener.
+fn rule((position, section): (usize, &Section)) -> Option<Rule> {
+    let own = |key| section.child(key).filter(|side: &&Section| side.is_written);
+    let tls = match own("tls") {
+        Some(side) => Some(tls(side)?),
+        None => None,
+    };
+    let upstream_tls = match own("upstream_tls") {
+        Some(side) => Some(upstream_tls(side)?),
+        None => None,
+    };
+    let alpn: Vec<String> = section.get("alpn").unwrap_or_default();
+    Some(Rule {
+        spec: RuleSpec {
+            name: section.get("name")?,
+            line: u32::try_from(line_of(section, "name")).unwrap_or(u32::MAX),
+            source: section.get("source").unwrap_or_default(),
+            sni: section.get("sni").unwrap_or_default(),
+            alpn: alpn.into_iter().map(String::into_bytes).collect(),
+            versions: section.get("offers").unwrap_or_default(),
+            client: section.get("client").unwrap_or_default(),
+            outcome: u32::try_from(position).ok()?,
+        },
+        denies: section.get::<&str>("action") == Some("deny"),
+        upstreams: section.get("upstream"),
+        upstream_line: line_of(section, "upstream"),
+        tls,
+        upstream_tls,
+    })
+}
+
+/// Everything about a listener that has a last day.
+fn exceptions(listener: &Section) -> Vec<Exception> {
+    let exception = |section: &Section, key, until: Option<Date>| {
+        until.map(|until| Exception {
+            key: section.path_of(key),
+            until,
+            line: line_of(section, key),
+        })
+    };
+    let own = exception(listener, "autodetect_until", listener.get("autodetect_until"));
+    let tls = side(listener, "tls")
+        .and_then(|tls| exception(tls, "client_cert_until", tls.get("client_cert_until")));
+    let upstream_tls = side(listener, "upstream_tls")
+        .and_then(|tls| exception(tls, "verify_until", tls.get("verify_until")));
+    [own, tls, upstream_tls].into_iter().flatten().collect()
+}
+
+fn upstream_tls(section: &Section) -> Option<UpstreamTls> {
+    let certificate = match section.sets("certificate") {
+        true => Some(certificate_files(section)?),
+        false => None,
+    };
+    let sni: Option<Option<String>> = section.get("sni");
+    Some(UpstreamTls {
+        trusted_ca: section.get("trusted_ca"),
+        trusted_ca_line: line_of(section, "trusted_ca"),
+        verify: section.get("verify")?,
+        pins: section.get("pins").unwrap_or_default(),
+        server_name: section.get("server_name"),
+        server_name_line: line_of(section, "server_name"),
+        sni: match sni {
+            None => Sni::Checked,
+            Some(None) => Sni::Off,
+            Some(Some(name)) => Sni::Name(name),
+        },
+        sni_line: line_of(section, "sni"),
+        name_match: section.get("name_match")?,
+        certificate,
+        key_group: section.get("key_group"),
+        key_group_line: line_of(section, "key_group"),
+        alpn: section.get("alpn")?,
+        min_version: section.get("min_version")?,
+        max_version: section.get("max_version")?,
+        ciphers: section.get("ciphers")?,
+        resumption: section.get("resumption")?,
     })
 }
 
@@ -111,6 +221,7 @@ fn tls(section: &Section) -> Option<DownstreamTls> {
         alpn: section.get("alpn")?,
         min_version: section.get("min_version")?,
         max_version: section.get("max_version")?,
+        ciphers: section.get("ciphers")?,
         client_cert: section.get("client_cert")?,
         trusted_ca: section.get("trusted_ca"),
         trusted_ca_line: line_of(section, "trusted_ca"),
@@ -171,6 +282,22 @@ words! {
     LogLevel { "error" => Error, "warn" => Warn, "info" => Info, "debug" => Debug }
     LogFormat { "text" => Text, "json" => Json }
     ConnectWhen { "after_hello" => AfterHello, "after_handshake" => AfterHandshake }
-    ClientCert { "none" => None, "optional" => Optional, "required" => Required }
+    Mode {
+        "terminate" => Terminate,
+        "originate" => Originate,
+        "bridge" => Bridge,
+        "passthrough" => Passthrough,
+        "autodetect" => Autodetect,
+        "pair_entry" => PairEntry,
+        "pair_exit" => PairExit,
+    }
+    ClientCert {
+        "none" => None,
+        "optional" => Optional,
+        "required" => Required,
+        "report" => Report,
+    }
+    Verify { "full" => Full, "chain" => Chain, "pin" => Pin, "none" => None }
+    NameMatch { "san" => San, "san_or_cn" => SanOrCn }
     ResumptionMode { "tickets" => Tickets, "store" => Store, "off" => Off }
 }

@@ -6,9 +6,12 @@
 mod address;
 mod build;
 mod contradictions;
+pub mod date;
 mod diagnostics;
+mod levels;
 pub mod model;
 pub mod options;
+pub mod origins;
 mod read;
 pub mod reference;
 mod restart;
@@ -27,12 +30,13 @@ pub use self::diagnostics::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS};
 pub use self::model::Config;
 use self::model::{DownstreamTls, Resumption};
 pub use self::options::OptionDoc;
+use self::origins::Origins;
 use self::read::{Finding, Reader};
 pub use self::restart::needs_restart;
 
 /// Every option of the file, in the order of the reference.
-pub fn reference() -> &'static [OptionDoc] {
-    options::OPTIONS
+pub fn reference() -> impl Iterator<Item = &'static OptionDoc> {
+    options::options()
 }
 
 /// What could be read of a configuration.
@@ -46,6 +50,8 @@ pub struct Reading {
     /// The resumption section, if it has no mistake; it names a file, too.
     pub resumption: Option<Resumption>,
     pub diagnostics: Diagnostics,
+    /// Where each listener's options come from; empty when there are diagnostics.
+    pub origins: Vec<Origins>,
 }
 
 /// Reads a configuration without a mistake; see [`read`].
@@ -72,16 +78,24 @@ pub fn read(file_name: &str, text: &str) -> Reading {
     }
     if !reader.diagnostics.is_empty() {
         let diagnostics = reader.diagnostics;
-        return Reading { config: None, tls: Vec::new(), resumption: None, diagnostics };
+        return Reading {
+            config: None,
+            tls: Vec::new(),
+            resumption: None,
+            diagnostics,
+            origins: Vec::new(),
+        };
     }
     let file = options::table("").expect("the table of tables begins with the file itself");
     let place = reader.place(0);
-    let root = reader.section(file, String::new(), place, document.get_ref());
+    let mut root = reader.section(file, String::new(), place, document.get_ref());
+    levels::resolve(&mut root, &mut reader);
     contradictions::check(&root, &mut reader);
     let diagnostics = reader.diagnostics;
     let config = diagnostics.is_empty().then(|| {
         build::config(&root).expect("a file without a diagnostic has every value: tested")
     });
     let (tls, resumption) = (build::tls_sections(&root), build::resumption_section(&root));
-    Reading { config, tls, resumption, diagnostics }
+    let origins = if config.is_some() { origins::of(&root) } else { Vec::new() };
+    Reading { config, tls, resumption, diagnostics, origins }
 }

@@ -1,9 +1,12 @@
 //! The configuration as the gateway uses it: every value present, valid by type.
 
-use std::fmt::{self, Display, Formatter};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use super::date::Date;
+use crate::policy::rules::RuleSpec;
 
 /// Everything `tlsgate.toml` says, with defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,11 +104,13 @@ pub struct Resumption {
     pub ticket_secret_line: usize,
 }
 
-/// One `[[listener]]`: an address, its TLS, and where its connections go.
+/// One `[[listener]]`: an address, what is spoken on either side, and where its connections go.
+/// What higher levels say of it is in it already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Unique; names the listener in logs and metrics.
     pub name: String,
+    pub mode: Mode,
     pub listen: ListenAddress,
     /// 1-based line that names it.
     pub listen_line: usize,
@@ -116,9 +121,52 @@ pub struct Listener {
     /// 1-based line that names them.
     pub upstream_line: usize,
     pub connect: ConnectWhen,
-    pub tls: DownstreamTls,
+    /// Present where TLS with peers may end here.
+    pub tls: Option<DownstreamTls>,
+    /// Present where the component is spoken to in TLS.
+    pub upstream_tls: Option<UpstreamTls>,
+    /// What holds up to a day only.
+    pub exceptions: Vec<Exception>,
+    pub rules: Vec<Rule>,
     pub timeouts: Timeouts,
     pub keepalive: Keepalive,
+}
+
+/// One `[[listener.rule]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Name, line and conditions; its outcome is the rule's position among those of its listener.
+    pub spec: RuleSpec,
+    pub denies: bool,
+    /// Instead of the listener's.
+    pub upstreams: Option<Vec<Endpoint>>,
+    /// 1-based line that names them; 0 without.
+    pub upstream_line: usize,
+    /// Instead of the listener's, where the rule says anything about this side.
+    pub tls: Option<DownstreamTls>,
+    pub upstream_tls: Option<UpstreamTls>,
+}
+
+/// What is spoken on the two sides of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Terminate,
+    Originate,
+    Bridge,
+    Passthrough,
+    Autodetect,
+    PairEntry,
+    PairExit,
+}
+
+/// Something less than secure that holds up to a day, that day included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exception {
+    /// Path of the option, such as `listener[sip].upstream_tls.verify_until`.
+    pub key: String,
+    pub until: Date,
+    /// 1-based line that says so.
+    pub line: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -144,12 +192,12 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
-impl Display for Endpoint {
-    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => address.fmt(out),
-            Self::Name(host, port) => write!(out, "{host}:{port}"),
-            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+            Self::Tcp(address) => address.fmt(formatter),
+            Self::Name(host, port) => write!(formatter, "{host}:{port}"),
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
         }
     }
 }
@@ -178,6 +226,8 @@ pub struct DownstreamTls {
     pub alpn: Vec<String>,
     pub min_version: TlsVersion,
     pub max_version: TlsVersion,
+    /// IANA names, most preferred first; empty is all suites.
+    pub ciphers: Vec<&'static str>,
     pub client_cert: ClientCert,
     /// CAs that client certificates must chain to; present unless `client_cert` is `None`.
     pub trusted_ca: Option<PathBuf>,
@@ -186,6 +236,69 @@ pub struct DownstreamTls {
     pub resumption: ResumptionMode,
     /// Tickets sent after a TLS 1.3 handshake, 0 to 4.
     pub tls13_tickets: u8,
+}
+
+/// `[listener.upstream_tls]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// CAs that the component's certificate must chain to; present where `verify` needs them.
+    pub trusted_ca: Option<PathBuf>,
+    /// 1-based line that names it; 0 without one.
+    pub trusted_ca_line: usize,
+    pub verify: Verify,
+    /// SHA-256 of public keys; not empty where `verify` is [`Verify::Pin`].
+    pub pins: Vec<[u8; 32]>,
+    /// The name or address to check instead of the endpoint's host.
+    pub server_name: Option<String>,
+    /// 1-based line that names it; 0 without one.
+    pub server_name_line: usize,
+    pub sni: Sni,
+    /// 1-based line that names it; 0 without one.
+    pub sni_line: usize,
+    pub name_match: NameMatch,
+    /// Shown to a component that asks for one.
+    pub certificate: Option<CertificateFiles>,
+    /// Group that may read the private key besides its owner.
+    pub key_group: Option<String>,
+    /// 1-based line that names it; 0 without one.
+    pub key_group_line: usize,
+    /// Protocols offered by ALPN, most preferred first; empty is no ALPN.
+    pub alpn: Vec<String>,
+    pub min_version: TlsVersion,
+    pub max_version: TlsVersion,
+    /// IANA names, most preferred first; empty is all suites.
+    pub ciphers: Vec<&'static str>,
+    pub resumption: bool,
+}
+
+/// How a component proves who it is. Handshake signatures are verified in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Chain and name.
+    Full,
+    /// Chain.
+    Chain,
+    /// Public key.
+    Pin,
+    /// Not at all.
+    None,
+}
+
+/// Which SNI a component is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sni {
+    /// The name that is checked.
+    Checked,
+    Off,
+    Name(String),
+}
+
+/// Where in a certificate its name is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameMatch {
+    San,
+    /// Also the common name, in a certificate without subject alternative names.
+    SanOrCn,
 }
 
 /// Files of one certificate, with the line that named them (for errors found when reading them).
@@ -209,6 +322,8 @@ pub enum ClientCert {
     None,
     Optional,
     Required,
+    /// Asks for one, takes any and none, and tells what `Required` would have said.
+    Report,
 }
 
 /// How a peer may come back without a full handshake.

@@ -1,11 +1,11 @@
-//! How an option is described. The descriptions themselves are in `table.rs`.
+//! How an option is described. The descriptions themselves are in `table/`.
 //!
 //! One description drives everything: reading and validating, messages, the reference file and the
 //! JSON Schema.
 
 use std::time::Duration;
 
-pub use super::table::{OPTIONS, TABLES};
+pub use super::table::{TABLES, options};
 use super::units::{format_duration, format_size};
 
 /// A table of the file, such as `[gateway]` or `[[listener]]`.
@@ -13,6 +13,8 @@ use super::units::{format_duration, format_size};
 pub struct TableDoc {
     /// Dotted name without indices, such as `listener.tls`.
     pub name: &'static str,
+    /// The table whose options it has, where these are not its own.
+    pub like: Option<&'static str>,
     /// How often it may stand in its parent; `None` is once or not at all.
     pub repeat: Option<Repeat>,
     pub doc: &'static str,
@@ -57,6 +59,15 @@ pub enum Presence {
     },
 }
 
+/// What a condition of a rule looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    Source,
+    Sni,
+    Version,
+    Client,
+}
+
 /// Which values an option takes.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
@@ -80,6 +91,10 @@ pub enum Kind {
     /// One of these words.
     Word(&'static [&'static str]),
     TlsVersion,
+    /// A day: `"2027-12-31"`, or the same as a date of TOML.
+    Date,
+    /// SHA-256 in base64 or hexadecimal.
+    Digest,
     /// 1 to `max` bytes of text without control characters.
     Text {
         max: usize,
@@ -87,6 +102,8 @@ pub enum Kind {
     /// A name for logs and metrics: 1 to 64 of `A-Z a-z 0-9 _ . -`.
     Name,
     Path,
+    /// What a rule is about.
+    Condition(Condition),
     SocketAddress,
     ListenAddress,
     Endpoint,
@@ -119,8 +136,8 @@ impl TableDoc {
 
     /// Its options, in the order of the reference.
     pub fn options(&self) -> impl Iterator<Item = &'static OptionDoc> + use<> {
-        let name = self.name;
-        OPTIONS.iter().filter(move |option| option.table == name)
+        let name = self.like.unwrap_or(self.name);
+        options().filter(move |option| option.table == name)
     }
 
     /// The tables directly below it.
@@ -129,12 +146,24 @@ impl TableDoc {
         TABLES.iter().filter(move |table| !table.name.is_empty() && table.parent() == name)
     }
 
+    /// Whether its options are put together with those of other levels before anything is missing
+    /// or has its default.
+    pub fn is_level(&self) -> bool {
+        let kind = self.like.unwrap_or(self.name);
+        matches!(kind, "listener.tls" | "listener.upstream_tls")
+    }
+
     fn parent(&self) -> &'static str {
         self.name.rsplit_once('.').map_or("", |(parent, _)| parent)
     }
 }
 
 impl OptionDoc {
+    /// Whether it may stand at every level, from the gateway's defaults to a rule.
+    pub fn is_policy(&self) -> bool {
+        matches!(self.table, "listener.tls" | "listener.upstream_tls")
+    }
+
     /// `listener.tls.min_version`.
     pub fn path(&self) -> String {
         format!("{}.{}", self.table, self.key)
@@ -169,9 +198,12 @@ impl Kind {
             }
             Self::Word(words) => one_of(words),
             Self::TlsVersion => "\"1.2\" or \"1.3\"".to_owned(),
+            Self::Date => "a day from 2000 on, as \"2027-12-31\"".to_owned(),
+            Self::Digest => "SHA-256 in base64 or hexadecimal".to_owned(),
             Self::Text { max } => format!("text of 1 to {max} bytes"),
             Self::Name => "1 to 64 characters out of A-Z a-z 0-9 _ . -".to_owned(),
             Self::Path => "a path, absolute or relative to the directory of this file".to_owned(),
+            Self::Condition(condition) => condition.allowed().to_owned(),
             Self::SocketAddress => "\"address:port\"".to_owned(),
             Self::ListenAddress => {
                 "\"address:port\", \"unix:/path\", \"fd:number\" or \"systemd:name\"".to_owned()
@@ -200,6 +232,20 @@ impl Kind {
     }
 }
 
+impl Condition {
+    fn allowed(self) -> &'static str {
+        match self {
+            Self::Source => "an address or a range, as \"10.1.0.0/16\"",
+            Self::Sni => "a DNS name, or \"*.\" and one",
+            Self::Version => "\"1.0\", \"1.1\", \"1.2\" or \"1.3\"",
+            Self::Client => {
+                "\"sha256:\", \"spki:\", \"uri:\", \"dns:\", \"ip:\", \"subject:\", \"cn:\" or \
+                 \"issuer:\", and a value"
+            }
+        }
+    }
+}
+
 /// The description of a table.
 pub fn table(name: &str) -> Option<&'static TableDoc> {
     TABLES.iter().find(|table| table.name == name)
@@ -224,7 +270,7 @@ mod tests {
     #[test]
     fn every_option_belongs_to_a_table_and_is_there_once() {
         let mut paths = BTreeSet::new();
-        for option in OPTIONS {
+        for option in options() {
             assert!(table(option.table).is_some(), "{}", option.path());
             assert!(paths.insert(option.path()), "{} is there twice", option.path());
             assert!(option.doc.ends_with('.'), "{}", option.path());

@@ -23,25 +23,58 @@ pub(super) struct Place {
 }
 
 /// One table of the file with its defaults.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Section {
     /// `listener[sip].tls`.
     pub(super) path: String,
     /// Of its header, or of the parent's header when the table is absent.
     pub(super) place: Place,
-    fields: BTreeMap<&'static str, Field>,
-    children: BTreeMap<&'static str, Vec<Self>>,
+    /// The file has the table.
+    pub(super) is_written: bool,
+    pub(super) fields: BTreeMap<&'static str, Field>,
+    pub(super) children: BTreeMap<&'static str, Vec<Self>>,
+    /// What higher levels say of options that are not in `fields`.
+    pub(super) lost: BTreeMap<&'static str, Vec<Shadowed>>,
 }
 
-#[derive(Debug)]
-struct Field {
+#[derive(Clone, Debug)]
+pub(super) struct Field {
     /// `None` was reported as wrong.
-    value: Option<Value>,
+    pub(super) value: Option<Value>,
     /// `None` is a default.
-    place: Option<Place>,
+    pub(super) place: Option<Place>,
+    /// The value as people read it.
+    pub(super) text: String,
+    /// The section of the level that set it, where that is not the one it is in.
+    pub(super) origin: Option<String>,
+    /// What other levels say, the highest first.
+    pub(super) shadowed: Vec<Shadowed>,
+}
+
+/// An option of a level that a lower one set, too.
+#[derive(Clone, Debug)]
+pub(super) struct Shadowed {
+    /// `host[a].tls.min_version`.
+    pub(super) path: String,
+    pub(super) place: Place,
+    pub(super) text: String,
 }
 
 impl Section {
+    pub(super) fn new(path: String, place: Place, is_written: bool) -> Self {
+        let (fields, children, lost) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { path, place, is_written, fields, children, lost }
+    }
+
+    /// Whether the file says anything about the option or table, rightly or wrongly.
+    pub(super) fn sets(&self, key: &str) -> bool {
+        // A list of tables is there only if the file has it: empty, if in the wrong form.
+        let tables = self.children.get(key);
+        let is_table =
+            tables.is_some_and(|list| list.is_empty() || list.iter().any(|child| child.is_written));
+        self.place_of(key).is_some() || is_table
+    }
+
     /// The value or default; `None` where a problem was reported or the option has no default.
     pub(super) fn get<T: FromValue>(&self, key: &str) -> Option<T> {
         T::from_value(self.fields.get(key)?.value.as_ref()?)
@@ -50,6 +83,17 @@ impl Section {
     /// Where the file sets the key, rightly or wrongly.
     pub(super) fn place_of(&self, key: &str) -> Option<Place> {
         self.fields.get(key)?.place
+    }
+
+    /// `listener[sip].tls.min_version`: of the level that set it.
+    pub(super) fn path_of(&self, key: &str) -> String {
+        let origin = self.fields.get(key).and_then(|field| field.origin.as_ref());
+        join(origin.unwrap_or(&self.path), key)
+    }
+
+    /// Whether the file sets the key in this very section, not at a higher level.
+    pub(super) fn is_own(&self, key: &str) -> bool {
+        self.fields.get(key).is_some_and(|field| field.place.is_some() && field.origin.is_none())
     }
 
     /// The tables below it that are called `key`.
@@ -113,8 +157,7 @@ impl<'a> Reader<'a> {
         place: Place,
         table: &DeTable<'_>,
     ) -> Section {
-        let (fields, children) = (BTreeMap::new(), BTreeMap::new());
-        let mut section = Section { path, place, fields, children };
+        let mut section = Section::new(path, place, true);
         for (key, value) in table {
             let name: &str = key.get_ref();
             if let Some(option) = doc.options().find(|option| option.key == name) {
@@ -127,8 +170,10 @@ impl<'a> Reader<'a> {
                 self.unknown(doc, &section.path, name, key.span());
             }
         }
+        if !doc.is_level() {
+            self.absent_options(doc, &mut section);
+        }
         self.absent_tables(doc, &mut section);
-        self.absent_options(doc, &mut section, table);
         section
     }
 
@@ -139,9 +184,10 @@ impl<'a> Reader<'a> {
         value: &Spanned<DeValue<'_>>,
     ) -> Field {
         let place = self.place(value.span().start);
+        let text = value::shorten(&self.text[value.span()]);
         let checked = value::check(&option.kind, value, &self.base);
         let value = checked.map_err(|problems| self.problems(section, option, problems)).ok();
-        Field { value, place: Some(place) }
+        Field { value, place: Some(place), text, origin: None, shadowed: Vec::new() }
     }
 
     fn problems(&mut self, section: &Section, option: &OptionDoc, problems: Vec<Problem>) {
@@ -247,32 +293,42 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let path = join(&section.path, child.key());
-            let found = match child.repeat {
-                None => vec![self.section(child, path, section.place, &DeTable::new())],
-                Some(repeat) => {
-                    if repeat.required {
-                        let header = child.header();
-                        let hint = format!("Add {header}. config/tlsgate.toml shows its keys.");
-                        let finding =
-                            Finding { message: "is missing", hint: &hint, ..Finding::EMPTY };
-                        self.report(section.place, &path, finding);
-                    }
-                    Vec::new()
+            match child.repeat {
+                None => {
+                    let mut absent = self.section(child, path, section.place, &DeTable::new());
+                    absent.is_written = false;
+                    section.children.insert(child.key(), vec![absent]);
                 }
-            };
-            section.children.insert(child.key(), found);
+                Some(Repeat { required: true, .. }) => {
+                    let header = child.header();
+                    let hint = format!("Add {header}. config/tlsgate.toml shows its keys.");
+                    let finding = Finding { message: "is missing", hint: &hint, ..Finding::EMPTY };
+                    self.report(section.place, &path, finding);
+                }
+                Some(_) => {}
+            }
         }
     }
 
-    fn absent_options(&mut self, doc: &TableDoc, section: &mut Section, table: &DeTable<'_>) {
-        for option in doc.options().filter(|option| !table.contains_key(option.key)) {
+    /// Fills in the defaults of what is not set, and reports what must be.
+    pub(super) fn absent_options(&mut self, doc: &TableDoc, section: &mut Section) {
+        for option in doc.options() {
+            if section.fields.contains_key(option.key) {
+                continue;
+            }
             match option.presence {
                 Presence::Default(text) => {
-                    let field = Field { value: Some(self.default_of(option, text)), place: None };
+                    let field = Field {
+                        value: Some(self.default_of(option, text)),
+                        place: None,
+                        text: text.to_owned(),
+                        origin: None,
+                        shadowed: section.lost.remove(option.key).unwrap_or_default(),
+                    };
                     section.fields.insert(option.key, field);
                 }
                 Presence::Optional { .. } => {}
-                Presence::RequiredUnless { other, .. } if table.contains_key(other) => {}
+                Presence::RequiredUnless { other, .. } if section.sets(other) => {}
                 Presence::Required { example } | Presence::RequiredUnless { example, .. } => {
                     let allowed = option.kind.allowed();
                     let header = doc.header();

@@ -16,7 +16,7 @@ const PREFACE: &str = "\
 # Sizes are text with a unit, \"64KiB\", \"16MiB\", or a number of bytes.
 # Relative paths start at the directory of this file.
 # \"Reload\" says whether a changed value takes effect when the running gateway loads the file
-# anew; the others need a restart.
+# anew; the others need a restart. \"Levels\" says where else a key may stand.
 ";
 
 /// The whole file.
@@ -24,9 +24,17 @@ pub fn file() -> String {
     let mut text = PREFACE.to_owned();
     for table in TABLES.iter().filter(|table| !table.name.is_empty()) {
         text.push('\n');
-        text.push_str(&comment(table.doc));
+        match table.like {
+            Some(other) => {
+                text.push_str(&comment(&format!("The same keys as in {}.", said(other))))
+            }
+            None => text.push_str(&comment(table.doc)),
+        }
         let sign = if is_shown_only(table) { "# Example: " } else { "" };
         text.push_str(&format!("{sign}{}\n", table.header()));
+        if table.like.is_some() {
+            continue;
+        }
         for option in table.options() {
             text.push('\n');
             text.push_str(&block(table, option));
@@ -39,9 +47,9 @@ pub fn file() -> String {
 pub fn block(table: &TableDoc, option: &OptionDoc) -> String {
     let sample = option.presence.sample();
     let sign = match option.presence {
+        _ if is_shown_only(table) => "# Example: ",
         Presence::Default(_) => "#",
         Presence::Optional { .. } => "# Example: ",
-        _ if is_shown_only(table) => "# Example: ",
         _ => "",
     };
     let [facts, allowed] = facts(option);
@@ -62,12 +70,33 @@ pub(super) fn facts(option: &OptionDoc) -> [String; 2] {
         unit => format!(" Unit: {unit}."),
     };
     let reload = if option.reload { "yes" } else { "no" };
-    [format!("{default} Reload: {reload}."), format!("Allowed: {}.{unit}", option.kind.allowed())]
+    let levels = match option.is_policy() {
+        true => " Levels: defaults, host, application, listener, rule.",
+        false => "",
+    };
+    [
+        format!("{default} Reload: {reload}.{levels}"),
+        format!("Allowed: {}.{unit}", option.kind.allowed()),
+    ]
 }
 
-/// A repeated table that may be absent is shown, not used.
-fn is_shown_only(table: &TableDoc) -> bool {
-    table.repeat.is_some_and(|repeat| !repeat.required)
+/// A table in words, so that its header is where it stands itself only.
+fn said(table: &str) -> &'static str {
+    match table {
+        "listener.tls" => "the tls table of a listener",
+        "listener.upstream_tls" => "the upstream_tls table of a listener",
+        _ => "the certificates of a listener",
+    }
+}
+
+/// A table that the file's own listener cannot have, or need not, is shown and not used; so is what
+/// stands below it.
+pub fn is_shown_only(table: &TableDoc) -> bool {
+    TABLES.iter().any(|over| {
+        let is_over = table.name == over.name || table.name.starts_with(&format!("{}.", over.name));
+        let is_optional = over.repeat.is_some_and(|repeat| !repeat.required);
+        is_over && (is_optional || over.name == "listener.upstream_tls")
+    })
 }
 
 /// Prose as comment lines of at most [`WIDTH`] bytes; a longer word gets a line of its own.

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::options::{self, Kind, OptionDoc, Presence, TableDoc};
+use super::options::{self, Condition, Kind, OptionDoc, Presence, TableDoc};
 use super::reference;
 
 /// IPv4 address, or IPv6 address in brackets with its zone.
@@ -19,39 +19,33 @@ struct Contradiction {
     /// A key, and the values of it that have a consequence.
     key: &'static str,
     values: fn() -> Value,
+    /// Where this key is there, too, ...
     other: &'static str,
-    then: Then,
-}
-
-/// What follows for the other key.
-enum Then {
-    /// It must be there; with other values it must not.
-    Decides,
-    /// Where it is there, it has one of these values.
-    Leaves(fn() -> Value),
+    /// ... it has one of these values.
+    leaves: fn() -> Value,
 }
 
 const CONTRADICTIONS: [Contradiction; 3] = [
     Contradiction {
         table: "listener.tls",
-        key: "client_cert",
-        values: || json!(["optional", "required"]),
-        other: "trusted_ca",
-        then: Then::Decides,
-    },
-    Contradiction {
-        table: "listener.tls",
         key: "max_version",
         values: || json!(["1.2", "TLSv1.2"]),
         other: "min_version",
-        then: Then::Leaves(|| json!(["1.2", "TLSv1.2"])),
+        leaves: || json!(["1.2", "TLSv1.2"]),
+    },
+    Contradiction {
+        table: "listener.upstream_tls",
+        key: "max_version",
+        values: || json!(["1.2", "TLSv1.2"]),
+        other: "min_version",
+        leaves: || json!(["1.2", "TLSv1.2"]),
     },
     Contradiction {
         table: "listener.tls",
         key: "resumption",
         values: || json!(["off"]),
         other: "tls13_tickets",
-        then: Then::Leaves(|| json!([0])),
+        leaves: || json!([0]),
     },
 ];
 
@@ -99,8 +93,11 @@ fn child_table(table: &TableDoc) -> Value {
     Value::Object(schema)
 }
 
-/// Keys and tables that must be there whatever else is.
+/// Keys and tables that must be there whatever else is. What a level lacks, another may have.
 fn required(table: &TableDoc) -> Vec<&'static str> {
+    if table.is_level() {
+        return Vec::new();
+    }
     let is_required = |option: &&OptionDoc| matches!(option.presence, Presence::Required { .. });
     let options = table.options().filter(is_required).map(|option| option.key);
     options.chain(table.children().filter(|one| must_be_there(one)).map(TableDoc::key)).collect()
@@ -110,38 +107,29 @@ fn required(table: &TableDoc) -> Vec<&'static str> {
 fn must_be_there(table: &TableDoc) -> bool {
     match table.repeat {
         Some(repeat) => repeat.required,
-        None => !required(table).is_empty() || alternatives(table).next().is_some(),
+        None => !required(table).is_empty(),
     }
 }
 
-/// Either the one key or, without it, the others.
+/// Either the one key or the others, but not both.
 fn alternatives(table: &TableDoc) -> impl Iterator<Item = Value> + use<> {
     table.options().filter_map(|option| match option.presence {
         Presence::RequiredUnless { other, .. } => Some(json!({
             "if": { "required": [other] },
             "then": { "properties": { option.key: false } },
-            "else": { "required": [option.key] },
         })),
         _ => None,
     })
 }
 
 fn contradictions(table: &TableDoc) -> impl Iterator<Item = Value> + use<> {
-    let name = table.name;
+    let name = table.like.unwrap_or(table.name);
     CONTRADICTIONS.iter().filter(move |one| one.table == name).map(|one| {
-        let Contradiction { key, values, other, .. } = one;
-        let condition = json!({ "required": [key], "properties": { *key: { "enum": values() } } });
-        match one.then {
-            Then::Decides => json!({
-                "if": condition,
-                "then": { "required": [other] },
-                "else": { "properties": { *other: false } },
-            }),
-            Then::Leaves(values) => json!({
-                "if": condition,
-                "then": { "properties": { *other: { "enum": values() } } },
-            }),
-        }
+        let Contradiction { key, values, other, leaves, .. } = one;
+        json!({
+            "if": { "required": [key], "properties": { *key: { "enum": values() } } },
+            "then": { "properties": { *other: { "enum": leaves() } } },
+        })
     })
 }
 
@@ -171,6 +159,8 @@ fn kind(kind: &Kind) -> Value {
         ] }),
         Kind::Word(words) => json!({ "enum": words }),
         Kind::TlsVersion => json!({ "enum": ["1.2", "1.3", "TLSv1.2", "TLSv1.3"] }),
+        Kind::Date => pattern("[2-9][0-9]{3}-[01][0-9]-[0-3][0-9]"),
+        Kind::Digest => pattern("[0-9A-Fa-f]{64}|[A-Za-z0-9+/]{43}="),
         // Bytes are what counts; a character has one or more.
         Kind::Text { max } => {
             let mut text = pattern(r"[^\x00-\x1f\x7f-\x9f]+");
@@ -179,6 +169,12 @@ fn kind(kind: &Kind) -> Value {
         }
         Kind::Name => pattern("[A-Za-z0-9_.-]{1,64}"),
         Kind::Path => pattern(PATH),
+        Kind::Condition(condition) => pattern(match condition {
+            Condition::Source => "[0-9A-Fa-f:.]+(/[0-9]+)?",
+            Condition::Sni => r"(\*\.)?[A-Za-z0-9_.-]+",
+            Condition::Version => r"1\.[0-3]",
+            Condition::Client => "(sha256|spki|uri|dns|ip|subject|cn|issuer):.+",
+        }),
         Kind::SocketAddress => pattern(&format!("{IP}:[0-9]+")),
         Kind::ListenAddress => {
             let descriptor = "fd:0*([3-9]|[1-9][0-9]+)";

@@ -1,6 +1,6 @@
 //! "Did you mean": the likeliest key or word for a mistyped one.
 
-use super::options::{OPTIONS, TABLES, TableDoc};
+use super::options::{TABLES, TableDoc, options};
 
 /// Fewest letters that make a beginning telling.
 const LEAST_BEGINNING: usize = 3;
@@ -50,9 +50,8 @@ pub(super) fn closest<'a>(
 
 /// Headers of the tables that do have `key`, or that are called so.
 fn homes(key: &str) -> Vec<String> {
-    let has_option = |table: &TableDoc| {
-        OPTIONS.iter().any(|option| option.table == table.name && option.key == key)
-    };
+    let has_option =
+        |table: &TableDoc| options().any(|option| option.table == table.name && option.key == key);
     let homes = TABLES.iter().filter(|table| has_option(table)).map(TableDoc::header);
     let tables = TABLES.iter().filter(|table| !table.name.is_empty() && table.key() == key);
     let parents = tables.map(|table| match table.name.rsplit_once('.') {
@@ -108,7 +107,7 @@ mod tests {
         let listener = table("listener").expect("a table");
         assert_eq!(
             for_unknown_key(listener, "min_version"),
-            "\"min_version\" belongs in [listener.tls]."
+            "\"min_version\" belongs in [listener.tls] or [listener.upstream_tls]."
         );
         let gateway = table("gateway").expect("a table");
         assert_eq!(

@@ -4,14 +4,17 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeValue};
 
 use super::address;
+use super::date::Date;
 use super::model::{AccessLog, Endpoint, ListenAddress, TlsVersion};
-use super::options::Kind;
+use super::options::{Condition, Kind};
 use super::suggest;
 use super::units::{format_duration, format_size, parse_duration, parse_size};
+use crate::policy::rules::{Cidr, ClientMatch, SniPattern, Version};
 
 /// Most characters of the file that a diagnostic repeats.
 const MAX_FOUND: usize = 80;
@@ -29,12 +32,18 @@ pub(super) enum Value {
     Size(Bytes),
     Word(&'static str),
     Version(TlsVersion),
+    Date(Date),
+    Digest([u8; 32]),
     Text(String),
     Path(PathBuf),
     Socket(std::net::SocketAddr),
     Listen(ListenAddress),
     Endpoint(Endpoint),
     Access(AccessLog),
+    Source(Cidr),
+    Sni(SniPattern),
+    Offer(Version),
+    Client(ClientMatch),
     List(Vec<Self>),
 }
 
@@ -183,6 +192,7 @@ fn check_one(kind: &Kind, value: &DeValue<'_>, base: &Path) -> Result<Value, Ref
             in_range(integer, *min, *max, format_size).map(|size| Value::Size(Bytes(size)))
         }
         (_, DeValue::String(text)) => check_text(kind, text, base),
+        (Kind::Date, DeValue::Datetime(day)) => date(&day.to_string()),
         _ => Err(wrong_type(kind, value)),
     }
 }
@@ -210,6 +220,8 @@ fn check_text(kind: &Kind, text: &str, base: &Path) -> Result<Value, Refusal> {
         },
         Kind::Word(words) => word(text, words).map(Value::Word),
         Kind::TlsVersion => version(text).map(Value::Version),
+        Kind::Date => date(text),
+        Kind::Digest => digest(text),
         Kind::Text { max } => match text.len() {
             0 => Err(Refusal::new("is empty", "Write a name, or leave it out.")),
             length if length > *max => Err(Refusal::new("is too long", "Shorten it.")),
@@ -225,6 +237,7 @@ fn check_text(kind: &Kind, text: &str, base: &Path) -> Result<Value, Refusal> {
         Kind::Path => address::path(text, base)
             .map(Value::Path)
             .map_err(|hint| Refusal::new("is not a path", hint)),
+        Kind::Condition(condition) => self::condition(*condition, text),
         Kind::SocketAddress => {
             address::socket_address(text).map(Value::Socket).map_err(bad_address)
         }
@@ -285,6 +298,35 @@ fn version(text: &str) -> Result<TlsVersion, Refusal> {
         )),
         _ => Err(Refusal::new("is not a version of TLS", "Write \"1.2\" or \"1.3\".")),
     }
+}
+
+fn date(text: &str) -> Result<Value, Refusal> {
+    Date::parse(text)
+        .map(Value::Date)
+        .ok_or_else(|| Refusal::new("is not a day", "Write year, month and day: \"2027-12-31\"."))
+}
+
+fn condition(condition: Condition, text: &str) -> Result<Value, Refusal> {
+    let value = match condition {
+        Condition::Source => text.parse().map(Value::Source),
+        Condition::Sni => text.parse().map(Value::Sni),
+        Condition::Version => text.parse().map(Value::Offer),
+        Condition::Client => text.parse().map(Value::Client),
+    };
+    value.map_err(|hint| Refusal::new("is no such condition", hint))
+}
+
+fn digest(text: &str) -> Result<Value, Refusal> {
+    let bytes = match text.len() {
+        64 => HEXLOWER_PERMISSIVE.decode(text.as_bytes()),
+        _ => BASE64.decode(text.as_bytes()),
+    };
+    let digest = bytes.ok().and_then(|bytes| bytes.try_into().ok());
+    digest.map(Value::Digest).ok_or_else(|| {
+        let hint = "`openssl x509 -pubkey -noout -in FILE | openssl pkey -pubin -outform der | \
+                    openssl dgst -sha256 -binary | base64` prints one.";
+        Refusal::new("is not a SHA-256", hint)
+    })
 }
 
 fn in_range(
@@ -373,6 +415,8 @@ held! {
     Duration => Duration,
     Bytes => Size,
     TlsVersion => Version,
+    Date => Date,
+    [u8; 32] => Digest,
     String => Text,
     &'static str => Word,
     PathBuf => Path,
@@ -380,6 +424,10 @@ held! {
     ListenAddress => Listen,
     Endpoint => Endpoint,
     AccessLog => Access,
+    Cidr => Source,
+    SniPattern => Sni,
+    Version => Offer,
+    ClientMatch => Client,
 }
 
 /// A narrower integer, as the range in the table guarantees.

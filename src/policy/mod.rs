@@ -3,6 +3,8 @@
 //! A [`Policy`] is compiled from the configuration, immutable, and shared by all shards. A
 //! connection keeps the part it was admitted under for its whole life.
 
+pub mod rules;
+
 use std::sync::Arc;
 
 use crate::config::model::{ConnectWhen, Keepalive, Timeouts};

@@ -20,6 +20,8 @@ use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs, ring};
 
+use super::tls_conn::suite_name;
+
 /// The provider that all TLS of the gateway uses; always the same one.
 ///
 /// Groups in order of preference: X25519MLKEM768 (post-quantum hybrid), X25519, P-256, P-384. As a
@@ -37,6 +39,20 @@ pub fn provider() -> Arc<CryptoProvider> {
         })
     });
     Arc::clone(&PROVIDER)
+}
+
+/// [`provider`] with these suites only, by their IANA names, most preferred first; all of them where
+/// there are none.
+pub fn provider_with(suites: &[&str]) -> Arc<CryptoProvider> {
+    let all = provider();
+    if suites.is_empty() {
+        return all;
+    }
+    let named = |name: &&str| {
+        all.cipher_suites.iter().find(|suite| suite_name(suite.suite()) == *name).copied()
+    };
+    let cipher_suites = suites.iter().filter_map(named).collect();
+    Arc::new(CryptoProvider { cipher_suites, ..(*all).clone() })
 }
 
 /// Makes one key share of each group on the calling thread.

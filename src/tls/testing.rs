@@ -156,6 +156,7 @@ pub(crate) fn tls(certificates: Vec<CertificateFiles>) -> DownstreamTls {
         alpn: Vec::new(),
         min_version: TlsVersion::V1_2,
         max_version: TlsVersion::V1_3,
+        ciphers: Vec::new(),
         client_cert: ClientCert::None,
         trusted_ca: None,
         trusted_ca_line: 0,

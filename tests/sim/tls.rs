@@ -298,6 +298,7 @@ fn section(wanted: &ServerTls) -> DownstreamTls {
         alpn: Vec::new(),
         min_version: wanted.min_version,
         max_version: wanted.max_version,
+        ciphers: Vec::new(),
         client_cert: wanted.client_cert,
         trusted_ca: None,
         trusted_ca_line: 0,

@@ -5,17 +5,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use tlsgate::config::options::{OptionDoc, Presence, TABLES};
 
 use super::finding::Finding;
-use super::source::{Kind, Tree};
+use super::source::{File, Kind, Tree};
 
 const REFERENCE: &str = "config/tlsgate.toml";
 const SCHEMA: &str = "config/tlsgate.schema.json";
-const TABLE: &str = "src/config/table.rs";
+/// Where options are described.
+const TABLE: &str = "src/config/table/";
 const BUILD: &str = "src/config/build.rs";
+/// Where keys are read that the model does not need.
+const READERS: [&str; 3] = [BUILD, "src/config/levels.rs", "src/config/contradictions/modes.rs"];
+/// Keys that one function reads for several tables.
+const READ_TOGETHER: [&str; 3] = ["certificate", "certificate_key", "host"];
 const MODEL: &str = "src/config/model.rs";
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
 
 /// Every key is in the reference, below the header of its table, and in the schema.
-pub(crate) fn keys_documented(tree: &Tree, options: &[OptionDoc]) -> Vec<Finding> {
+pub(crate) fn keys_documented<'a>(
+    tree: &Tree,
+    options: impl IntoIterator<Item = &'a OptionDoc>,
+) -> Vec<Finding> {
     let reference = &tree.file(REFERENCE).text;
     let schema: serde_json::Value =
         serde_json::from_str(&tree.file(SCHEMA).text).expect("the schema is JSON");
@@ -39,9 +47,10 @@ pub(crate) fn keys_documented(tree: &Tree, options: &[OptionDoc]) -> Vec<Finding
             [(REFERENCE, below.lines().any(is_setting)), (SCHEMA, !description.is_empty())]
         {
             if !is_there {
+                let (path, line) = place_of(tree, option.key);
                 findings.push(Finding {
-                    path: TABLE.to_owned(),
-                    line: line_of(tree, TABLE, &format!("key: \"{}\"", option.key)),
+                    path,
+                    line,
                     what: format!("{} is not documented in {file}", option.path()),
                     why: "what is not documented is found out by trying",
                     instead: "TLSGATE_UPDATE_GOLDEN=1 cargo test --test config_files --test \
@@ -55,15 +64,22 @@ pub(crate) fn keys_documented(tree: &Tree, options: &[OptionDoc]) -> Vec<Finding
 }
 
 /// Every key is read when the model is built, once for each table that has it.
-pub(crate) fn keys_read(tree: &Tree, options: &[OptionDoc]) -> Vec<Finding> {
+pub(crate) fn keys_read<'a>(
+    tree: &Tree,
+    options: impl IntoIterator<Item = &'a OptionDoc>,
+) -> Vec<Finding> {
     let mut wanted: BTreeMap<&str, usize> = BTreeMap::new();
     for option in options {
         // One that another table stands for is read by one function for both.
         let is_alternative = matches!(option.presence, Presence::RequiredUnless { .. });
-        *wanted.entry(option.key).or_default() += usize::from(!is_alternative);
+        let reads = wanted.entry(option.key).or_default();
+        if READ_TOGETHER.contains(&option.key) {
+            *reads = 1;
+        } else {
+            *reads += usize::from(!is_alternative);
+        }
     }
-    let file = tree.file(BUILD);
-    let is_read = |at: usize, key: &str| {
+    let is_read = |file: &File, at: usize, key: &str| {
         let is_key =
             matches!(&file.tokens[at].kind, Kind::Literal(text) if *text == format!("{key:?}"));
         // `.get("key")` or `.get::<T>("key")`.
@@ -75,11 +91,15 @@ pub(crate) fn keys_read(tree: &Tree, options: &[OptionDoc]) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     for (key, tables) in wanted {
-        let reads = (0..file.tokens.len()).filter(|at| is_read(*at, key)).count();
+        let files = tree.rust().filter(|file| READERS.contains(&file.path.as_str()));
+        let in_file =
+            |file: &File| (0..file.tokens.len()).filter(|at| is_read(file, *at, key)).count();
+        let reads: usize = files.map(in_file).sum();
         if reads < tables {
+            let (path, line) = place_of(tree, key);
             findings.push(Finding {
-                path: TABLE.to_owned(),
-                line: line_of(tree, TABLE, &format!("key: \"{key}\"")),
+                path,
+                line,
                 what: format!("{key} is a key of {tables} table(s) and read {reads} time(s)"),
                 why: "a key that is checked and not read does nothing, and nobody is told",
                 instead: format!("read it in {BUILD} into the model, or remove it"),
@@ -87,6 +107,16 @@ pub(crate) fn keys_read(tree: &Tree, options: &[OptionDoc]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Where an option is described.
+fn place_of(tree: &Tree, key: &str) -> (String, usize) {
+    let text = format!("key: \"{key}\"");
+    let mut files = tree.rust().filter(|file| file.path.starts_with(TABLE));
+    let file = files.find(|file| file.text.contains(&text));
+    let path = file.map_or_else(|| TABLE.to_owned(), |file| file.path.clone());
+    let line = file.map_or(1, |file| line_of(tree, &file.path, &text));
+    (path, line)
 }
 
 /// Every field of the model is used outside the configuration.

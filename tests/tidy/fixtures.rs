@@ -212,7 +212,7 @@ fn keys_without_words_or_readers_are_found() {
             r#"{ "properties": { "log": { "properties": { "one": { "description": "A." } } },
                 "gateway": { "properties": { "two": { "description": "A." } } } } }"#,
         ),
-        ("src/config/table.rs", "fn a() {}\n// key: \"two\"\n"),
+        ("src/config/table/mod.rs", "fn a() {}\n// key: \"two\"\n"),
         (
             "src/config/build.rs",
             "fn a(s: S) { s.get(\"one\"); s.get::<u8>(\"two\"); f(\"two\"); }\n",
@@ -221,12 +221,12 @@ fn keys_without_words_or_readers_are_found() {
     let tree = tree(&files);
     let found = documents::keys_documented(&tree, &options);
     let expected = [
-        ("src/config/table.rs:2", "log.two is not documented in config/tlsgate.toml"),
-        ("src/config/table.rs:2", "log.two is not documented in config/tlsgate.schema.json"),
+        ("src/config/table/mod.rs:2", "log.two is not documented in config/tlsgate.toml"),
+        ("src/config/table/mod.rs:2", "log.two is not documented in config/tlsgate.schema.json"),
     ];
     assert_found(found, &expected);
     let found = documents::keys_read(&tree, &options);
-    assert_found(found, &[("src/config/table.rs:2", "two is a key of 2 table(s) and read 1")]);
+    assert_found(found, &[("src/config/table/mod.rs:2", "two is a key of 2 table(s) and read 1")]);
 }
 
 #[test]

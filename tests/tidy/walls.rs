@@ -41,8 +41,9 @@ struct Below {
 const BELOW: &[Below] = &[
     Below {
         folder: "src/config",
-        names: &[],
-        why: "the configuration is text and values: everything stands on it, it on nothing",
+        names: &["policy::rules"],
+        why: "the configuration is text and values: everything stands on it, it on nothing but \
+              the form that rules have",
     },
     Below {
         folder: "src/admission",

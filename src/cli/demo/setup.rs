@@ -102,7 +102,8 @@ mod tests {
         let [listener] = config.listeners.as_slice() else { panic!("one listener") };
         assert_eq!(listener.listen, ListenAddress::Tcp(setup.listen));
         assert_eq!(listener.upstreams, [Endpoint::Tcp(upstream)]);
-        let [files] = listener.tls.certificates.as_slice() else { panic!("one certificate") };
+        let tls = listener.tls.as_ref().expect("TLS with peers");
+        let [files] = tls.certificates.as_slice() else { panic!("one certificate") };
         assert_eq!(files.certificate, setup.directory.join(certificates::CERTIFICATE));
     }
 

@@ -184,7 +184,7 @@ impl<'a> Hello<'a> {
                 let list = reader.list16("signature_algorithms")?;
                 self.signature_schemes = U16s::read(list, "signature_algorithms")?;
             }
-            ALPN => self.alpn = AlpnProtocols::read(reader.list16("ALPN")?)?,
+            ALPN => self.alpn = AlpnProtocols::parse(reader.list16("ALPN")?)?,
             RECORD_SIZE_LIMIT => self.record_size_limit = Some(reader.u16("record_size_limit")?),
             SUPPORTED_VERSIONS => {
                 let list = reader.list8("supported_versions")?;
@@ -278,7 +278,11 @@ impl<'a> AlpnProtocols<'a> {
         self.0.is_empty()
     }
 
-    fn read(list: &'a [u8]) -> Result<Self, HelloError> {
+    /// The list of names as it is in the extension, without its own length.
+    ///
+    /// # Errors
+    /// [`HelloError::Malformed`].
+    pub fn parse(list: &'a [u8]) -> Result<Self, HelloError> {
         let mut reader = Reader(list);
         loop {
             if reader.list8("ALPN")?.is_empty() {

@@ -35,6 +35,7 @@ impl DomainId {
                 ClientCert::None => b"none",
                 ClientCert::Optional => b"optional",
                 ClientCert::Required => b"required",
+                ClientCert::Report => b"report",
             },
         );
         // Where no certificate is asked for, nobody is trusted.

@@ -6,6 +6,11 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 
+mod modes;
+mod rules;
+mod upstream_tls;
+
+use super::levels;
 use super::model::{ListenAddress, TlsVersion};
 use super::read::{Finding, Place, Reader, Section, join};
 use super::units::format_size;
@@ -19,11 +24,32 @@ pub(super) fn check(root: &Section, reader: &mut Reader<'_>) {
     let listeners = root.children("listener");
     names(listeners, reader);
     addresses(root, listeners, reader);
-    for tls in listeners.iter().filter_map(|listener| listener.child("tls")) {
+    for listener in listeners {
+        modes::check(listener, reader);
+        sides(listener, listener, reader);
+        rules::check(listener, reader);
+        for rule in listener.children("rule") {
+            sides(rule, listener, reader);
+        }
+    }
+}
+
+/// The TLS of a listener, or of what one of its rules says.
+fn sides(section: &Section, listener: &Section, reader: &mut Reader<'_>) {
+    let speaks = levels::sides(listener);
+    let holds = |side: &Section| side.is_written || std::ptr::eq(section, listener);
+    let side = |key| section.child(key).filter(|side| speaks.contains(&key) && holds(side));
+    if let Some(tls) = side("tls") {
         certificates(tls, reader);
         versions(tls, reader);
+        suites(tls, reader);
         client_certificates(tls, reader);
         tickets(tls, reader);
+    }
+    if let Some(tls) = side("upstream_tls") {
+        versions(tls, reader);
+        suites(tls, reader);
+        upstream_tls::check(listener, tls, reader);
     }
 }
 
@@ -148,31 +174,101 @@ fn versions(tls: &Section, reader: &mut Reader<'_>) {
         hint: "Lower min_version or raise max_version.",
     };
     let place = tls.place_of("min_version").unwrap_or(tls.place);
-    reader.report(place, &join(&tls.path, "min_version"), finding);
+    reader.report(place, &tls.path_of("min_version"), finding);
 }
 
 fn client_certificates(tls: &Section, reader: &mut Reader<'_>) {
     let Some(mode) = tls.get::<&str>("client_cert") else { return };
     match (mode, tls.place_of("client_cert"), tls.place_of("trusted_ca")) {
-        ("none", _, Some(place)) => {
+        // A bundle of a higher level may have it for others.
+        ("none", _, Some(place)) if tls.is_own("trusted_ca") => {
             let finding = Finding {
                 message: "is set and no client certificate is asked for",
                 found: "client_cert = \"none\"",
-                allowed: "only with client_cert = \"optional\" or \"required\"",
+                allowed: "only with client_cert = \"optional\", \"required\" or \"report\"",
                 hint: "Add client_cert = \"required\", or remove trusted_ca.",
             };
-            reader.report(place, &join(&tls.path, "trusted_ca"), finding);
+            reader.report(place, &tls.path_of("trusted_ca"), finding);
         }
-        ("optional" | "required", Some(place), None) => {
+        ("optional" | "required" | "report", Some(place), None) => {
             let finding = Finding {
                 message: "needs trusted_ca",
                 found: &format!("\"{mode}\", without trusted_ca"),
                 allowed: "",
                 hint: "Add trusted_ca = \"ca.pem\", the CAs that client certificates chain to.",
             };
-            reader.report(place, &join(&tls.path, "client_cert"), finding);
+            reader.report(place, &tls.path_of("client_cert"), finding);
         }
         _ => {}
+    }
+    dated(tls, "client_cert", &["report"], &["report", "optional"], "client_cert_until", reader);
+}
+
+/// Values of `key` that need a last day, and those that may have one.
+fn dated(
+    section: &Section,
+    key: &str,
+    need: &[&str],
+    may: &[&str],
+    until: &str,
+    reader: &mut Reader<'_>,
+) {
+    let Some(value) = section.get::<&str>(key) else { return };
+    let quoted = |words: &[&str]| {
+        words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")
+    };
+    if need.contains(&value) && !section.sets(until) {
+        let finding = Finding {
+            message: &format!("needs {until}"),
+            found: &format!("\"{value}\", without {until}"),
+            allowed: "a last day for what is less than secure",
+            hint: &format!("Add {until} = \"2027-12-31\", the last day on which it may hold."),
+        };
+        let place = section.place_of(key).unwrap_or(section.place);
+        reader.report(place, &section.path_of(key), finding);
+    }
+    if let Some(place) = section.place_of(until).filter(|_| section.is_own(until))
+        && !may.contains(&value)
+    {
+        let finding = Finding {
+            message: "is set and nothing ends on that day",
+            found: &format!("{key} = \"{value}\""),
+            allowed: &format!("only with {key} = {}", quoted(may)),
+            hint: &format!("Remove {until}."),
+        };
+        reader.report(place, &section.path_of(until), finding);
+    }
+}
+
+/// A version that is enabled needs a suite.
+fn suites(tls: &Section, reader: &mut Reader<'_>) {
+    let version = |key| tls.get::<TlsVersion>(key);
+    let (Some(ciphers), Some(min), Some(max), Some(place)) = (
+        tls.get::<Vec<&str>>("ciphers"),
+        version("min_version"),
+        version("max_version"),
+        tls.place_of("ciphers"),
+    ) else {
+        return;
+    };
+    if ciphers.is_empty() {
+        return;
+    }
+    for (one, name, key) in
+        [(TlsVersion::V1_2, "1.2", "min_version"), (TlsVersion::V1_3, "1.3", "max_version")]
+    {
+        let is_old = one == TlsVersion::V1_2;
+        let has_one = ciphers.iter().any(|suite| suite.contains("_WITH_") == is_old);
+        if (min..=max).contains(&one) && !has_one {
+            let other = if is_old { "1.3" } else { "1.2" };
+            let finding = Finding {
+                message: &format!("has no suite of TLS {name}"),
+                found: &format!("{} suites, all of TLS {other}", ciphers.len()),
+                allowed: "a suite for each version from min_version to max_version",
+                hint: &format!("Add a suite of TLS {name}, or set {key} = \"{other}\"."),
+            };
+            reader.report(place, &tls.path_of("ciphers"), finding);
+        }
     }
 }
 

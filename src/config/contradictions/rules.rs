@@ -1,0 +1,136 @@
+//! Rules of a listener: what their conditions and consequences need of each other.
+
+use std::collections::BTreeMap;
+
+use super::super::levels;
+use super::super::read::{Finding, Place, Reader, Section};
+
+const CONDITIONS: [&str; 5] = ["source", "sni", "alpn", "offers", "client"];
+/// What a ClientHello says.
+const OF_HELLO: [&str; 3] = ["sni", "alpn", "offers"];
+
+/// Reports everything about the rules of one listener. That two of them are ambiguous is found when
+/// they are compiled.
+pub(super) fn check(listener: &Section, reader: &mut Reader<'_>) {
+    let mode = listener.get::<&str>("mode").unwrap_or_default();
+    let mut names: BTreeMap<String, Place> = BTreeMap::new();
+    for rule in listener.children("rule") {
+        name(rule, &mut names, reader);
+        if !CONDITIONS.iter().any(|condition| rule.sets(condition)) {
+            let finding = Finding {
+                message: "has no condition",
+                found: "",
+                allowed: &CONDITIONS.join(", "),
+                hint: "A rule for every connection is the listener itself: add a condition, or \
+                       write its options there.",
+            };
+            reader.report(rule.place, &rule.path, finding);
+        }
+        consequences(rule, reader);
+        of_mode(listener, mode, rule, reader);
+        client(listener, rule, reader);
+    }
+    let by_client = listener.children("rule").iter().find(|rule| rule.sets("client"));
+    if let (Some(rule), Some(place), Some("after_hello")) =
+        (by_client, listener.place_of("connect"), listener.get::<&str>("connect"))
+    {
+        let finding = Finding {
+            message: "comes before it is known who the client is",
+            found: &format!("\"after_hello\", with client in {}", rule.path),
+            allowed: "\"after_handshake\", with a rule about clients",
+            hint: "Remove connect.",
+        };
+        reader.report(place, &listener.path_of("connect"), finding);
+    }
+}
+
+fn name(rule: &Section, names: &mut BTreeMap<String, Place>, reader: &mut Reader<'_>) {
+    let (Some(name), Some(place)) = (rule.get::<String>("name"), rule.place_of("name")) else {
+        return;
+    };
+    if let Some(first) = names.get(&name) {
+        let finding = Finding {
+            message: "is the name of another rule",
+            found: &format!("\"{name}\", also on line {}", first.line),
+            allowed: "each name once in a listener",
+            hint: "Rename one of the two rules.",
+        };
+        reader.report(place, &rule.path_of("name"), finding);
+    } else {
+        names.insert(name, place);
+    }
+}
+
+/// Who is refused goes nowhere.
+fn consequences(rule: &Section, reader: &mut Reader<'_>) {
+    if rule.get::<&str>("action") != Some("deny") {
+        return;
+    }
+    for key in ["upstream", "tls", "upstream_tls"] {
+        if rule.sets(key) {
+            let place = rule.place_of(key).or(rule.child(key).map(|table| table.place));
+            let finding = Finding {
+                message: "is set and the connection is refused",
+                found: "action = \"deny\"",
+                allowed: "only where the connection is admitted",
+                hint: &format!("Remove {key}, or action."),
+            };
+            reader.report(place.unwrap_or(rule.place), &rule.path_of(key), finding);
+        }
+    }
+}
+
+/// What cannot be known, or said, in the listener's mode.
+fn of_mode(listener: &Section, mode: &str, rule: &Section, reader: &mut Reader<'_>) {
+    let has_hello = !matches!(mode, "originate" | "pair_entry");
+    for key in OF_HELLO.iter().filter(|key| !has_hello && rule.sets(key)) {
+        let finding = Finding {
+            message: "is never known here",
+            found: &format!("mode = \"{mode}\""),
+            allowed: "only where peers send a ClientHello",
+            hint: &format!("Remove {key}: peers of this listener speak plaintext."),
+        };
+        reader.report(rule.place_of(key).unwrap_or(rule.place), &rule.path_of(key), finding);
+    }
+    let sides = levels::sides(listener);
+    for side in ["tls", "upstream_tls"] {
+        let Some(table) = rule.child(side).filter(|table| table.is_written) else { continue };
+        if !sides.contains(&side) {
+            let finding = Finding {
+                message: "is there and this side speaks no TLS",
+                found: &format!("mode = \"{mode}\""),
+                allowed: "only where the listener speaks TLS on that side",
+                hint: "Remove the table, or choose another mode.",
+            };
+            reader.report(table.place, &table.path, finding);
+        }
+    }
+}
+
+/// Who the client is, is known after the handshake, if it is asked.
+fn client(listener: &Section, rule: &Section, reader: &mut Reader<'_>) {
+    let Some(place) = rule.place_of("client") else { return };
+    let asks = listener
+        .child("tls")
+        .and_then(|tls| tls.get::<&str>("client_cert"))
+        .is_some_and(|mode| matches!(mode, "optional" | "required"));
+    if !asks {
+        let finding = Finding {
+            message: "is never known here",
+            found: "client, in a listener that asks for no certificate or does not insist on a good one",
+            allowed: "only with client_cert = \"optional\" or \"required\" in [listener.tls]",
+            hint: "Add client_cert and trusted_ca to [listener.tls].",
+        };
+        reader.report(place, &rule.path_of("client"), finding);
+    }
+    if let Some(table) = rule.child("tls").filter(|table| table.is_written) {
+        let finding = Finding {
+            message: "comes too late",
+            found: "tls, in a rule about clients",
+            allowed: "only in rules about source, sni, alpn and offers",
+            hint: "Who the client is, is known when TLS is done. Write the table in the listener, or \
+                   in a rule without client.",
+        };
+        reader.report(table.place, &table.path, finding);
+    }
+}

@@ -1,0 +1,176 @@
+//! Options of the whole process.
+
+use std::time::Duration;
+
+use super::super::options::{Kind, OptionDoc, Presence};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+pub(super) static OPTIONS: &[OptionDoc] = &[
+    OptionDoc {
+        table: "gateway",
+        key: "workers",
+        kind: Kind::Or("auto", &Kind::Integer { min: 1, max: 1024, unit: "threads" }),
+        presence: Presence::Default("\"auto\""),
+        reload: false,
+        doc: "Worker threads, each pinned to one CPU. \"auto\" is one for each CPU that the \
+              affinity mask and the cgroup quota allow.",
+    },
+    OptionDoc {
+        table: "gateway",
+        key: "engine",
+        kind: Kind::Word(&["auto", "io_uring", "epoll"]),
+        presence: Presence::Default("\"auto\""),
+        reload: false,
+        doc: "How bytes are moved. \"auto\" takes io_uring where the kernel and the container \
+              allow it, else epoll, and logs the reason.",
+    },
+    OptionDoc {
+        table: "gateway",
+        key: "max_connections",
+        kind: Kind::Or("auto", &Kind::Integer { min: 1, max: 16_777_216, unit: "connections" }),
+        presence: Presence::Default("\"auto\""),
+        reload: false,
+        doc: "Connections over all workers. \"auto\" derives it from the limit of open files.",
+    },
+    OptionDoc {
+        table: "gateway",
+        key: "drain_timeout",
+        kind: Kind::Duration { min: Duration::ZERO, max: DAY, step: MILLISECOND },
+        presence: Presence::Default("\"30s\""),
+        reload: true,
+        doc: "How long the gateway, told to stop, waits for connections to end by themselves.",
+    },
+    OptionDoc {
+        table: "gateway",
+        key: "certificate_watch",
+        kind: Kind::Or("off", &Kind::Duration { min: SECOND, max: HOUR, step: MILLISECOND }),
+        presence: Presence::Default("\"off\""),
+        reload: true,
+        doc: "How often the files of certificates, keys, CAs and ticket secrets are looked at. \
+              When one has changed, all are read again, as by a reload, and the rest of the \
+              configuration stays.",
+    },
+    OptionDoc {
+        table: "gateway",
+        key: "restart_timeout",
+        kind: Kind::Duration { min: SECOND, max: HOUR, step: MILLISECOND },
+        presence: Presence::Default("\"60s\""),
+        reload: true,
+        doc: "How long the new process of a restart (USR2) may take to be ready. After that it is \
+              killed, and the running one goes on.",
+    },
+    OptionDoc {
+        table: "gateway",
+        key: "buffer_memory",
+        // io_uring alone holds 6.1 MiB of provided buffers ready.
+        kind: Kind::Size { min: 16 * MIB, max: 1024 * GIB },
+        presence: Presence::Default("\"256MiB\""),
+        reload: false,
+        doc: "Receive and send buffers in use, for each worker. Above it, receiving pauses.",
+    },
+    OptionDoc {
+        table: "gateway",
+        key: "hello_memory",
+        kind: Kind::Size { min: 128 * KIB, max: 64 * GIB },
+        presence: Presence::Default("\"16MiB\""),
+        reload: false,
+        doc: "Unfinished ClientHellos, for each worker. Above it, new ones are refused.",
+    },
+    OptionDoc {
+        table: "gateway",
+        key: "hello_memory_per_source",
+        kind: Kind::Size { min: 64 * KIB, max: 64 * GIB },
+        presence: Presence::Default("\"1MiB\""),
+        reload: false,
+        doc: "Unfinished ClientHellos from one source address, for each worker. At most \
+              hello_memory; where that is less than the default, it is the default.",
+    },
+    OptionDoc {
+        table: "admin",
+        key: "listen",
+        kind: Kind::Or("off", &Kind::SocketAddress),
+        presence: Presence::Default("\"127.0.0.1:9440\""),
+        reload: false,
+        doc: "Where the admin port listens. It asks for no password: keep it on a private \
+              address.",
+    },
+    OptionDoc {
+        table: "admin",
+        key: "control",
+        kind: Kind::Or("off", &Kind::Path),
+        presence: Presence::Default("\"off\""),
+        reload: false,
+        doc: "Path of a unix socket for `tlsgate reload`. Only the user that the gateway runs as, \
+              and root, may use it.",
+    },
+    OptionDoc {
+        table: "log",
+        key: "level",
+        kind: Kind::Word(&["error", "warn", "info", "debug"]),
+        presence: Presence::Default("\"info\""),
+        reload: true,
+        doc: "The least important messages that are written.",
+    },
+    OptionDoc {
+        table: "log",
+        key: "format",
+        kind: Kind::Word(&["text", "json"]),
+        presence: Presence::Default("\"text\""),
+        reload: false,
+        doc: "How messages and connection lines are written: for people or for programs.",
+    },
+    OptionDoc {
+        table: "log",
+        key: "access",
+        kind: Kind::AccessLog,
+        presence: Presence::Default("\"stdout\""),
+        reload: true,
+        doc: "Where the line for each connection goes. A reload opens the file anew.",
+    },
+    OptionDoc {
+        table: "resumption",
+        key: "max_entries",
+        kind: Kind::Integer { min: 1, max: 100_000_000, unit: "sessions" },
+        presence: Presence::Default("100000"),
+        reload: false,
+        doc: "Sessions in the store. Above it, the least recently used one goes.",
+    },
+    OptionDoc {
+        table: "resumption",
+        key: "max_bytes",
+        kind: Kind::Size { min: MIB, max: 1024 * GIB },
+        presence: Presence::Default("\"64MiB\""),
+        reload: false,
+        doc: "Memory of the store. Above it, the least recently used session goes.",
+    },
+    OptionDoc {
+        table: "resumption",
+        key: "lifetime",
+        kind: Kind::Duration { min: SECOND, max: Duration::from_secs(7 * 86_400), step: SECOND },
+        presence: Presence::Default("\"6h\""),
+        reload: true,
+        doc: "How long after it was made a session may be resumed; in TLS 1.3 a resumption makes \
+              a new one. RFC 8446 section 4.6.1 allows 7 days. A change makes tickets that were \
+              made before it useless: peers shake hands in full once. Nodes that share \
+              ticket_secret need the same lifetime, and clocks that differ by less.",
+    },
+    OptionDoc {
+        table: "resumption",
+        key: "ticket_secret",
+        kind: Kind::Path,
+        presence: Presence::Optional { example: "\"ticket.secret\"" },
+        reload: true,
+        doc: "File of the secrets that ticket keys are derived from, 1 to 4 of them, one on each \
+              line, as `tlsgate secret` prints them; mode 0600 or 0400. With the same file, \
+              tickets are good on all nodes and after a restart. The first secret makes tickets, \
+              all of them read tickets. Without a file, secrets are random and change with each \
+              lifetime.",
+    },
+];
