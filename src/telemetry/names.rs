@@ -101,7 +101,7 @@ metrics! {
     TICKETS_REJECTED = Counter, "tlsgate_tickets_rejected_total", "Tickets that a peer came back with and that were not good, by cause and by the epoch of their key, if it is known.";
     UPSTREAM_UP = Gauge, "tlsgate_upstream_up", "1 while an upstream has an address that checks have not found down, else 0.";
     UPSTREAM_CONNECTIONS = Gauge, "tlsgate_upstream_connections", "Connections to an upstream that are open or being dialled.";
-    UPSTREAM_ADDRESSES = Gauge, "tlsgate_upstream_addresses", "Addresses of an upstream, by what checks have found.";
+    UPSTREAM_ADDRESSES = Gauge, "tlsgate_upstream_addresses", "Addresses of an upstream, by what checks have found; left_out are those of a name beyond the limit.";
     UPSTREAM_CONNECT_FAILURES = Counter, "tlsgate_upstream_connect_failures_total", "Attempts to connect to an upstream that failed.";
     UPSTREAM_EJECTIONS = Counter, "tlsgate_upstream_ejections_total", "Times that a shard took an address of an upstream out because connecting failed.";
     UPSTREAM_CHECKS = Counter, "tlsgate_upstream_checks_total", "Checks of the addresses of an upstream, by result.";

@@ -163,27 +163,29 @@ fn write_upstreams(text: &mut String, upstreams: &[UpstreamFacts]) {
     }
     let up: Figure = |figures| (figures.addresses - figures.addresses_down) as u64;
     let down: Figure = |figures| figures.addresses_down as u64;
-    write_pair(text, &names::UPSTREAM_ADDRESSES, upstreams, "state", [("up", up), ("down", down)]);
+    let left_out: Figure = |figures| figures.addresses_left_out as u64;
+    let states = [("up", up), ("down", down), ("left_out", left_out)];
+    write_by(text, &names::UPSTREAM_ADDRESSES, upstreams, "state", &states);
     let passed: Figure = |figures| figures.checks_passed;
     let failed: Figure = |figures| figures.checks_failed;
     let results = [("passed", passed), ("failed", failed)];
-    write_pair(text, &names::UPSTREAM_CHECKS, upstreams, "result", results);
+    write_by(text, &names::UPSTREAM_CHECKS, upstreams, "result", &results);
 }
 
 type Figure = fn(&Figures) -> u64;
 
-fn write_pair(
+fn write_by(
     text: &mut String,
     metric: &Metric,
     upstreams: &[UpstreamFacts],
     label: &str,
-    values: [(&str, Figure); 2],
+    values: &[(&str, Figure)],
 ) {
     write_family(text, metric);
     for upstream in upstreams {
         let [route, endpoint] = upstream_labels(upstream);
         for (word, value) in values {
-            let labels = [route, endpoint, (label, word)];
+            let labels = [route, endpoint, (label, *word)];
             write_sample(text, metric.name, &labels, value(&upstream.figures));
         }
     }

@@ -146,6 +146,7 @@ fn example() -> Snapshot {
                 connections: 5,
                 addresses: 3,
                 addresses_down: 1,
+                addresses_left_out: 2,
                 connect_failures: 7,
                 ejections: 4,
                 checks_passed: 11,
@@ -213,6 +214,7 @@ fn text_is_valid_and_says_what_the_snapshot_says() {
         ("look_up_failures_total", None, 6.0),
         ("addresses", Some(("state", "up")), 2.0),
         ("addresses", Some(("state", "down")), 1.0),
+        ("addresses", Some(("state", "left_out")), 2.0),
         ("checks_total", Some(("result", "passed")), 11.0),
         ("checks_total", Some(("result", "failed")), 13.0),
     ] {

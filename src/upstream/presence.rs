@@ -5,7 +5,7 @@
 //! so that a reload forgets no connection and no verdict.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use serde::Serialize;
@@ -21,6 +21,8 @@ pub struct Presence {
     /// Changes with the destinations, and is set after them.
     epoch: AtomicU32,
     destinations: RwLock<Destinations>,
+    /// Addresses beyond the limit, when they were set last.
+    left_out: AtomicUsize,
     connections: AtomicU32,
     pub(super) connect_failures: AtomicU64,
     pub(super) ejections: AtomicU64,
@@ -49,6 +51,8 @@ pub struct Figures {
     pub addresses: usize,
     /// Those that checks have found down.
     pub addresses_down: usize,
+    /// Those of its name that are more than [`MAX_ADDRESSES`].
+    pub addresses_left_out: usize,
     pub connect_failures: u64,
     /// Over all shards: each makes its own experience.
     pub ejections: u64,
@@ -65,6 +69,7 @@ impl Presence {
         Arc::new(Self {
             epoch: AtomicU32::new(0),
             destinations: RwLock::new(destinations),
+            left_out: AtomicUsize::new(addresses.len().saturating_sub(MAX_ADDRESSES)),
             connections: AtomicU32::new(0),
             connect_failures: AtomicU64::new(0),
             ejections: AtomicU64::new(0),
@@ -84,21 +89,27 @@ impl Presence {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Gives it other addresses, up to [`MAX_ADDRESSES`]; connections that are open keep theirs. An
-    /// address that stays keeps its health. Returns whether anything changed, which the order of
-    /// the addresses does not: resolvers rotate it.
+    /// Gives it other addresses; connections that are open keep theirs. An address that stays keeps
+    /// its health. With more than [`MAX_ADDRESSES`], those that stay come first. Returns whether
+    /// anything changed, which the order of the addresses does not: resolvers rotate it.
     pub fn set_addresses(&self, addresses: &[Address]) -> bool {
-        let addresses = &addresses[..addresses.len().min(MAX_ADDRESSES)];
+        if addresses.is_empty() {
+            return false;
+        }
+        self.left_out.store(addresses.len().saturating_sub(MAX_ADDRESSES), Ordering::Relaxed);
         let mut current = self.destinations.write().unwrap_or_else(PoisonError::into_inner);
         let known = |address: &Address| current.iter().find(|known| known.address == *address);
-        let is_same =
-            addresses.len() == current.len() && addresses.iter().all(|a| known(a).is_some());
-        if is_same || addresses.is_empty() {
+        let mut chosen: Vec<&Address> = addresses.iter().collect();
+        if chosen.len() > MAX_ADDRESSES {
+            chosen.sort_by_key(|address| known(address).is_none());
+            chosen.truncate(MAX_ADDRESSES);
+        }
+        if chosen.len() == current.len() && chosen.iter().all(|address| known(address).is_some()) {
             return false;
         }
         let destination =
             |address| known(address).map_or_else(|| Destination::new(address), Arc::clone);
-        let next = addresses.iter().map(destination).collect();
+        let next = chosen.into_iter().map(destination).collect();
         *current = next;
         self.epoch.fetch_add(1, Ordering::Release);
         true
@@ -128,6 +139,7 @@ impl Presence {
             connections: self.connections(),
             addresses: destinations.len(),
             addresses_down: destinations.iter().filter(|one| one.health.is_down()).count(),
+            addresses_left_out: self.left_out.load(Ordering::Relaxed),
             connect_failures: read(&self.connect_failures),
             ejections: read(&self.ejections),
             checks_passed: read(&self.checks_passed),
@@ -221,8 +233,13 @@ mod tests {
         let presence = Presence::new(&[address(200)]);
         let many: Vec<Address> = (0..100).map(address).collect();
         presence.set_addresses(&many);
-        assert_eq!(presence.destinations().len(), MAX_ADDRESSES);
-        assert!(!presence.set_addresses(&many), "those beyond make no difference");
+        assert_eq!(presence.figures().addresses, MAX_ADDRESSES);
+        assert_eq!(presence.figures().addresses_left_out, many.len() - MAX_ADDRESSES);
+        let rotated: Vec<Address> = many.iter().rev().cloned().collect();
+        assert!(!presence.set_addresses(&rotated), "those that are there stay");
+        assert_eq!(Presence::new(&many).figures(), presence.figures());
+        presence.set_addresses(&[address(3)]);
+        assert_eq!(presence.figures().addresses_left_out, 0);
     }
 
     #[test]

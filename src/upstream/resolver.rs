@@ -9,7 +9,7 @@
     reason = "an edge: threads with a deadline on the real clock"
 )]
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt::{self, Debug, Display, Formatter};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -66,12 +66,15 @@ impl Resolver {
         Self { knows, threads: Arc::default() }
     }
 
-    /// Looks one name up, for as long as that takes.
+    /// Looks one name up, for as long as that takes. Each address is there once.
     ///
     /// # Errors
     /// When there is no address.
     pub fn look_up(&self, name: &Name) -> Result<Vec<SocketAddr>, LookUpError> {
-        let addresses = self.knows.look_up(name)?;
+        let mut addresses = self.knows.look_up(name)?;
+        // A file of hosts may say a thing twice.
+        let mut seen = HashSet::new();
+        addresses.retain(|address| seen.insert(*address));
         if addresses.is_empty() { Err(LookUpError::NoAddress) } else { Ok(addresses) }
     }
 
@@ -197,7 +200,7 @@ mod tests {
                 return Ok(Vec::new());
             }
             let last = name.host.parse::<u8>().map_err(io::Error::other)?;
-            Ok(vec![([192, 0, 2, last], name.port).into()])
+            Ok(vec![([192, 0, 2, last], name.port).into(); 2])
         }
     }
 

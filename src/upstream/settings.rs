@@ -94,7 +94,7 @@ impl Default for HealthSettings {
 
 /// Endpoints of one group: what a set of 64 bits holds.
 pub const MAX_ENDPOINTS: usize = 64;
-/// Addresses of one name; those beyond are left out, and counted.
+/// Addresses of one name; those beyond are left out, and their number exported.
 pub const MAX_ADDRESSES: usize = 16;
 /// How often one may come up for each time that the lightest does.
 pub const MAX_WEIGHT: u8 = 100;
