@@ -17,7 +17,7 @@ use crate::telemetry::{
     CertificateFacts, ConfigFacts, EngineCounters, ListenerCounters, ProcessFigures, ShardGauges,
     Snapshot, UpstreamFacts,
 };
-use crate::tls::resumption::{Epoch, Rank, TicketStats};
+use crate::tls::resumption::{Epoch, Rank, Refusals, TicketStats, UpstreamStats};
 use crate::upstream::Figures;
 
 type Table = BTreeMap<&'static str, u64>;
@@ -49,6 +49,8 @@ struct Status<'a> {
     certificates: Vec<Certificate<'a>>,
     upstreams: Vec<Upstream<'a>>,
     tickets: Tickets,
+    sessions_rejected: Table,
+    upstream_sessions: UpstreamSessions,
     shared: SharedValues,
     shards: Vec<Shard>,
 }
@@ -99,6 +101,16 @@ struct Certificate<'a> {
     not_after_unix: i64,
     /// Rounded down; negative once it has expired.
     days_left: i64,
+}
+
+/// [`UpstreamStats`], of the sessions that components gave us.
+#[derive(Serialize)]
+struct UpstreamSessions {
+    servers: u64,
+    stored: u64,
+    offered: u64,
+    evicted: u64,
+    rejected: Table,
 }
 
 #[derive(Serialize)]
@@ -154,6 +166,8 @@ impl<'a> Status<'a> {
                 .collect(),
             upstreams: facts.upstreams.iter().map(Upstream::of).collect(),
             tickets: Tickets::of(&facts.tickets),
+            sessions_rejected: refused(&facts.sessions_rejected),
+            upstream_sessions: UpstreamSessions::of(&facts.upstream_sessions),
             shared: snapshot.shared,
             shards: snapshot
                 .shards
@@ -264,6 +278,23 @@ impl Tickets {
             rejected,
         }
     }
+}
+
+impl UpstreamSessions {
+    fn of(stats: &UpstreamStats) -> Self {
+        Self {
+            servers: stats.servers,
+            stored: stats.stored,
+            offered: stats.offered,
+            evicted: stats.evicted,
+            rejected: refused(&stats.rejected),
+        }
+    }
+}
+
+fn refused(refusals: &Refusals) -> Table {
+    let counts = refusals.iter().filter(|(_, count)| *count > 0);
+    counts.map(|(cause, count)| (cause.as_str(), count)).collect()
 }
 
 fn closed(counters: &ListenerCounters) -> BTreeMap<&'static str, Table> {

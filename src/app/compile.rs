@@ -1,6 +1,6 @@
 //! Configuration → policy: reads the files and looks up the names that the configuration mentions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::standing::{MAX_NAMES, Standing};
@@ -13,8 +13,9 @@ use crate::tls::ServerProfile;
 use crate::tls::file::FileProblem;
 use crate::tls::identity::{self, Identities};
 use crate::tls::provider::{provider, provider_with};
-use crate::tls::resumption::{Domain, DomainId, Secrets};
+use crate::tls::resumption::{Binding, Domain, DomainParts, PolicyId, Secrets};
 use crate::tls::server_config::server_config;
+use crate::tls::trust::Loader;
 use crate::upstream::settings::RESOLVE_INTERVAL;
 use crate::upstream::{BalanceSettings, Group};
 
@@ -65,6 +66,7 @@ pub fn compile(
         indexes,
         upstreams: Upstreams::look_up(standing, endpoints, addresses),
         standing,
+        loader: Loader::new(provider()),
         listeners: Vec::new(),
         certificates: Vec::new(),
         warnings: Vec::new(),
@@ -129,6 +131,8 @@ struct Compiler<'a> {
     indexes: HashMap<Arc<str>, usize>,
     standing: &'a Standing,
     upstreams: Upstreams<'a>,
+    /// Reads CAs and CRLs once.
+    loader: Loader,
     listeners: Vec<Arc<ListenerPolicy>>,
     certificates: Vec<CertificateFacts>,
     warnings: Vec<String>,
@@ -160,6 +164,7 @@ impl Compiler<'_> {
                 name,
                 group: position,
                 tls,
+                upstream_tls: None,
                 connect: listener.connect,
                 upstreams: Arc::new(upstreams),
             })],
@@ -200,7 +205,7 @@ impl Compiler<'_> {
         name: &Arc<str>,
     ) -> Option<ServerProfile> {
         let provider = provider_with(&tls.ciphers);
-        let identities = match identity::load(tls, &provider) {
+        let identities = match identity::load_with(tls, &provider, &mut self.loader) {
             Ok(identities) => identities,
             Err(problems) => {
                 for problem in problems {
@@ -210,9 +215,16 @@ impl Compiler<'_> {
             }
         };
         self.note_certificates(name, &identities);
-        let (mode, names) = (tls.client_cert, identities.names());
-        let id = DomainId::new(name, mode, &identities.trusted, &names);
-        let domain = Domain::new(tls.resumption, id, &self.standing.resumption);
+        let parts = DomainParts {
+            policy: PolicyId { listener: name, rule: "" },
+            names: &identities.names(),
+            client_cert: tls.client_cert,
+            trusted: identities.trust.trusted(),
+            options: &BTreeSet::new(),
+        };
+        let crl_epoch = identities.trust.crls().map(|crls| Arc::clone(crls.epoch()));
+        let binding = Binding::new(&parts, crl_epoch.unwrap_or_default());
+        let domain = Domain::new(tls.resumption, binding, &self.standing.resumption);
         match server_config(tls, &identities, &domain, &provider) {
             Ok(config) => {
                 let resolver = Arc::clone(&identities.resolver);

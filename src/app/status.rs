@@ -121,6 +121,8 @@ impl Status {
             certificates: running.certificates.clone(),
             upstreams: upstream_facts(&running.upstreams),
             tickets: self.resumption.keys.stats(),
+            upstream_sessions: self.resumption.upstream.stats(),
+            sessions_rejected: self.resumption.store.stats().rejected,
             process: ProcessFigures::read(heap::live_bytes()),
         }
     }

@@ -29,9 +29,11 @@ impl Stamps {
             for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
                 files.extend([&certificate.certificate, &certificate.certificate_key]);
             }
-            files.extend(listener.tls.iter().filter_map(|tls| tls.trusted_ca.as_ref()));
+            if let Some(tls) = &listener.tls {
+                files.extend(tls.trusted_ca.iter().chain(&tls.crls.files).map(|file| &file.path));
+            }
             if let Some(tls) = &listener.upstream_tls {
-                files.extend(&tls.trusted_ca);
+                files.extend(tls.trusted_ca.iter().chain(&tls.crls.files).map(|file| &file.path));
                 for certificate in tls.certificate.iter() {
                     files.extend([&certificate.certificate, &certificate.certificate_key]);
                 }

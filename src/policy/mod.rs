@@ -5,11 +5,16 @@
 
 pub mod rules;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
+
 use crate::config::model::{ConnectWhen, Keepalive, Timeouts};
-use crate::tls::ServerProfile;
+use crate::tls::hello::Hello;
+use crate::tls::{ClientProfile, ServerProfile};
 use crate::upstream::Group;
+use rules::{Facts, Version};
 
 /// Every listener's policy, by its position in the configuration.
 #[derive(Clone, Debug)]
@@ -59,18 +64,18 @@ pub struct Route {
     pub group: usize,
     /// Present where TLS may end here.
     pub tls: Option<ServerProfile>,
+    /// Present where the component is spoken to in TLS of ours.
+    pub upstream_tls: Option<ClientProfile>,
     pub connect: ConnectWhen,
     pub upstreams: Arc<Group>,
 }
 
-/// What is known about a connection once its ClientHello was read.
+/// Where a connection goes, as far as that is known.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
-    /// SNI, when it is a DNS name.
-    pub server_name: Option<&'a str>,
-    /// Versions that the peer offers.
-    pub tls12: bool,
-    pub tls13: bool,
+pub enum Decision<'a> {
+    Follow(&'a Arc<Route>),
+    /// A rule turns it away.
+    Deny,
 }
 
 /// What to do with it.
@@ -100,16 +105,52 @@ impl ListenerPolicy {
     pub fn route(&self) -> &Arc<Route> {
         self.routes.first().expect("a listener has a route of its own")
     }
+
+    /// The first look: at the source, before anything is read.
+    pub fn at_accept(&self, _source: Option<IpAddr>) -> Decision<'_> {
+        Decision::Follow(self.route())
+    }
+
+    /// The second look: at what the ClientHello says.
+    pub fn after_hello(&self, _facts: &Facts<'_>) -> Decision<'_> {
+        Decision::Follow(self.route())
+    }
+
+    /// Whether there is a third look, for which the ClientHello is kept until the handshake is done.
+    pub fn asks_for_identity(&self) -> bool {
+        false
+    }
+
+    /// The third look: at who the peer is, by the certificates that it has shown. A route other than
+    /// the one before it is followed only if nothing was dialled yet.
+    pub fn after_handshake(
+        &self,
+        _facts: &Facts<'_>,
+        _certificates: &[CertificateDer<'_>],
+    ) -> Decision<'_> {
+        Decision::Follow(self.route())
+    }
+}
+
+/// What rules may ask of a peer that says `hello`.
+pub fn facts<'a>(source: Option<IpAddr>, hello: &Hello<'a>) -> Facts<'a> {
+    let version = match (hello.offers_tls13(), hello.offers_tls12()) {
+        (true, _) => Some(Version::Tls13),
+        (_, true) => Some(Version::Tls12),
+        _ => None,
+    };
+    let sni = hello.sni.and_then(|sni| sni.dns_name());
+    Facts { source, sni, alpn: hello.alpn, version, client: None }
 }
 
 impl Route {
     /// The verdict over one connection whose TLS would end here.
-    pub fn admit(&self, facts: &Facts<'_>) -> Verdict {
+    pub fn admit(&self, hello: &Hello<'_>) -> Verdict {
         let Some(tls) = &self.tls else { return Verdict::Admit };
-        if !tls.speaks(facts.tls12, facts.tls13) {
+        if !tls.speaks(hello.offers_tls12(), hello.offers_tls13()) {
             return Verdict::VersionMismatch;
         }
-        match facts.server_name {
+        match hello.sni.and_then(|sni| sni.dns_name()) {
             Some(name) if tls.strict_sni() && !tls.covers(name) => Verdict::UnrecognizedName,
             None if tls.strict_sni() => Verdict::UnrecognizedName,
             _ => Verdict::Admit,

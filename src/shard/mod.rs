@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicU32;
 use crate::admission::hello_budget::HelloBudget;
 use crate::conn::outcome::{Outcome, Reason};
 use crate::conn::{Action, Connection, Context, Input};
-use crate::engine::{Engine, Event, SocketId};
+use crate::engine::{ConnectOptions, Engine, Event, SocketId, Source};
 use crate::policy::{ListenerPolicy, Policy, Route};
 use crate::telemetry::aggregator::AnswerSender;
 use crate::telemetry::{ShardSnapshot, ShardTelemetry};
@@ -238,7 +238,9 @@ impl<E: Engine> Shard<E> {
                 Action::Close(side, how) => self.engine.close(socket(side), how),
                 Action::Connect { to, .. } => {
                     let socket = socket(crate::engine::Side::Upstream);
-                    self.engine.connect(socket, &to.address, &connection.policy().keepalive);
+                    let keepalive = connection.policy().keepalive;
+                    let options = ConnectOptions { keepalive, source: Source::Any };
+                    self.engine.connect(socket, &to.address, &options);
                 }
                 Action::Finish(outcome) => break Some(outcome),
             }

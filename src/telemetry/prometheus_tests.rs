@@ -13,7 +13,7 @@ use crate::telemetry::shard::{ShardSnapshot, ShardTelemetry};
 use crate::telemetry::shared::SharedValues;
 use crate::telemetry::snapshot::{CertificateFacts, Facts, UpstreamFacts};
 use crate::time::Time;
-use crate::tls::resumption::TicketStats;
+use crate::tls::resumption::{Refusal, Refusals, TicketStats, UpstreamStats};
 use crate::upstream::{Figures, Role};
 
 /// A sample as the strict parser below read it.
@@ -119,6 +119,10 @@ fn example() -> Snapshot {
         shard.on_accept(1);
         shard.on_close(&outcome(1, Stage::Hello, Reason::HelloEof, Cause::Downstream));
         shard.on_received(0, 1_000);
+        shard.on_accept(1);
+        shard.on_unterminated(1, Unterminated::Plaintext);
+        shard.on_upstream_handshake(1, number == 0);
+        shard.on_upstream_failure(1, Reason::UpstreamRefused);
         shard.engine().ring_overflows = 3;
         let mut report = ShardSnapshot::default();
         shard.hand_over(&mut report);
@@ -138,33 +142,39 @@ fn example() -> Snapshot {
         config: ConfigFacts { generation: 3, reloads: 2, ..ConfigFacts::default() },
         listeners: Vec::new(),
         certificates: vec![certificate.clone(), certificate],
-        upstreams: vec![UpstreamFacts {
-            route: Arc::from("sip"),
-            endpoint: Arc::from("sip.example.com:5060"),
-            role: Role::Backup,
-            figures: Figures {
-                connections: 5,
-                addresses: 3,
-                addresses_down: 1,
-                addresses_left_out: 2,
-                connect_failures: 7,
-                ejections: 4,
-                checks_passed: 11,
-                checks_failed: 13,
-                look_up_failures: 6,
-            },
-        }],
+        upstreams: vec![upstream()],
         tickets: TicketStats {
             issued: 9,
             accepted: [[1, 2], [3, 0], [4, 0]],
             expired: [5, 0, 0],
-            unknown_key: 6,
-            malformed: 7,
+            refused: Refusals::from_iter([
+                (Refusal::Expired, 5),
+                (Refusal::UnknownKey, 6),
+                (Refusal::Malformed, 7),
+            ]),
         },
+        sessions_rejected: Refusals::from_iter([(Refusal::CrlEpoch, 8)]),
+        upstream_sessions: UpstreamStats { offered: 10, ..UpstreamStats::default() },
         process: ProcessFigures { open_fds: Some(12), max_fds: Some(1_024), ..Default::default() },
     };
     let shared = SharedValues { session_entries: 42, ..SharedValues::default() };
     merge.snapshot(facts, shared, 1_700_000_001_000, Time::ZERO + Duration::from_secs(1))
+}
+
+fn upstream() -> UpstreamFacts {
+    let figures = Figures {
+        connections: 5,
+        addresses: 3,
+        addresses_down: 1,
+        addresses_left_out: 2,
+        connect_failures: 7,
+        ejections: 4,
+        checks_passed: 11,
+        checks_failed: 13,
+        look_up_failures: 6,
+    };
+    let (route, endpoint) = (Arc::from("sip"), Arc::from("sip.example.com:5060"));
+    UpstreamFacts { route, endpoint, role: Role::Backup, figures }
 }
 
 fn find(families: &Families, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
@@ -192,34 +202,26 @@ fn text_is_valid_and_says_what_the_snapshot_says() {
     assert_eq!(value("tlsgate_connections_open", &[sip]), Some(8.0));
     assert_eq!(value("tlsgate_handshakes_total", &[sip, ("kind", "resumed")]), Some(2.0));
     assert_eq!(value("tlsgate_received_bytes_total", &[sip]), Some(2_000.0));
+    let weird = ("listener", "we\"ird\\name");
+    for (name, label, expected) in [
+        ("tlsgate_connections_unterminated_total", ("downstream", "plaintext"), Some(2.0)),
+        ("tlsgate_connections_unterminated_total", ("downstream", "passthrough"), Some(0.0)),
+        ("tlsgate_upstream_handshakes_total", ("kind", "full"), Some(1.0)),
+        ("tlsgate_upstream_handshakes_total", ("kind", "resumed"), Some(1.0)),
+        ("tlsgate_upstream_failures_total", ("reason", "upstream_refused"), Some(2.0)),
+        ("tlsgate_upstream_failures_total", ("reason", "upstream_alert"), None),
+    ] {
+        assert_eq!(value(name, &[weird, label]), expected, "{name} {label:?}");
+    }
     let truncated = [sip, ("reason", "truncated"), ("cause", "downstream")];
     assert_eq!(value("tlsgate_connections_closed_total", &truncated), Some(2.0));
     assert_eq!(value("tlsgate_connections_closed_total", &[("cause", "policy")]), None);
-    let failed = [("listener", "we\"ird\\name"), ("reason", "hello_eof")];
+    let failed = [weird, ("reason", "hello_eof")];
     assert_eq!(value("tlsgate_handshake_failures_total", &failed), Some(2.0));
     assert_eq!(
         value("tlsgate_handshake_failures_total", &[sip, ("reason", "hello_eof")]),
         Some(0.0)
     );
-    let upstream = [("route", "sip"), ("upstream", "sip.example.com:5060")];
-    let of_upstream = |name: &str, label| {
-        let labels: Vec<_> = upstream.into_iter().chain(label).collect();
-        value(&format!("tlsgate_upstream_{name}"), &labels)
-    };
-    for (name, label, expected) in [
-        ("up", Some(("role", "backup")), 1.0),
-        ("connections", None, 5.0),
-        ("connect_failures_total", None, 7.0),
-        ("ejections_total", None, 4.0),
-        ("look_up_failures_total", None, 6.0),
-        ("addresses", Some(("state", "up")), 2.0),
-        ("addresses", Some(("state", "down")), 1.0),
-        ("addresses", Some(("state", "left_out")), 2.0),
-        ("checks_total", Some(("result", "passed")), 11.0),
-        ("checks_total", Some(("result", "failed")), 13.0),
-    ] {
-        assert_eq!(of_upstream(name, label), Some(expected), "{name} {label:?}");
-    }
     assert_eq!(value("tlsgate_engine_ring_overflows_total", &[("shard", "1")]), Some(3.0));
     assert_eq!(value("tlsgate_session_store_entries", &[]), Some(42.0));
     assert_eq!(value("tlsgate_tickets_issued_total", &[]), Some(9.0));
@@ -236,8 +238,35 @@ fn text_is_valid_and_says_what_the_snapshot_says() {
     assert_eq!(rejected("expired", "next"), Some(0.0));
     assert_eq!(rejected("unknown_key", "unknown"), Some(6.0));
     assert_eq!(rejected("malformed", "unknown"), Some(7.0));
+    assert_eq!(value("tlsgate_upstream_sessions_offered_total", &[]), Some(10.0));
+    let of_store = |cause| value("tlsgate_session_store_rejected_total", &[("cause", cause)]);
+    assert_eq!((of_store("crl_epoch"), of_store("identity")), (Some(8.0), Some(0.0)));
     let certificate = [("subject", "CN=sip.example.com, O=\"Example\\Corp\""), ("serial", "0a1b")];
     assert_eq!(value("tlsgate_certificate_not_after_seconds", &certificate), Some(1_900_000_000.0));
+}
+
+#[test]
+fn each_upstream_has_its_figures() {
+    let families = parse(&render(&example()));
+    let upstream = [("route", "sip"), ("upstream", "sip.example.com:5060")];
+    let of_upstream = |name: &str, label| {
+        let labels: Vec<_> = upstream.into_iter().chain(label).collect();
+        find(&families, &format!("tlsgate_upstream_{name}"), &labels)
+    };
+    for (name, label, expected) in [
+        ("up", Some(("role", "backup")), 1.0),
+        ("connections", None, 5.0),
+        ("connect_failures_total", None, 7.0),
+        ("ejections_total", None, 4.0),
+        ("look_up_failures_total", None, 6.0),
+        ("addresses", Some(("state", "up")), 2.0),
+        ("addresses", Some(("state", "down")), 1.0),
+        ("addresses", Some(("state", "left_out")), 2.0),
+        ("checks_total", Some(("result", "passed")), 11.0),
+        ("checks_total", Some(("result", "failed")), 13.0),
+    ] {
+        assert_eq!(of_upstream(name, label), Some(expected), "{name} {label:?}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::histograms::{Kind, Phase, PhaseHistogram};
 use super::process::ProcessFigures;
 use super::shard::ShardGauges;
 use super::shared::SharedValues;
-use crate::tls::resumption::TicketStats;
+use crate::tls::resumption::{Refusals, TicketStats, UpstreamStats};
 use crate::upstream::{Figures, Role};
 
 /// The quantiles that digests hold, with their names.
@@ -62,6 +62,9 @@ pub struct Facts {
     pub certificates: Vec<CertificateFacts>,
     pub upstreams: Vec<UpstreamFacts>,
     pub tickets: TicketStats,
+    /// By the session store.
+    pub sessions_rejected: Refusals,
+    pub upstream_sessions: UpstreamStats,
     pub process: ProcessFigures,
 }
 

@@ -10,11 +10,13 @@ mod ejection;
 pub mod group;
 pub mod hash;
 pub mod health;
+pub mod local_ports;
 pub mod lookout;
 pub mod presence;
 mod probe;
 pub mod resolver;
 pub mod settings;
+pub mod sources;
 #[cfg(test)]
 mod tests;
 

@@ -63,6 +63,7 @@ impl Policies {
             routes: vec![Arc::new(Route {
                 tls: Some(self.maker.server(&name, &plan.tls)),
                 upstreams,
+                upstream_tls: None,
                 name: name.into(),
                 group: position,
                 connect: plan.connect,

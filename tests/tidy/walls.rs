@@ -57,7 +57,7 @@ const BELOW: &[Below] = &[
     },
     Below {
         folder: "src/upstream",
-        names: &["engine::Address", "time"],
+        names: &["engine::Address", "engine::Source", "time"],
         why: "choosing an endpoint is arithmetic on what is known about it and the time",
     },
     Below {
@@ -115,7 +115,7 @@ const RESERVED: &[Reserved] = &[
             "rustls::unbuffered",
         ],
         // A check of an upstream shakes hands and ends: no byte is relayed.
-        to: &["src/tls/tls_conn.rs", "src/upstream/probe.rs"],
+        to: &["src/tls/tls_conn/session.rs", "src/upstream/probe.rs"],
         why: "tls_conn hides how rustls moves bytes, so that one file changes when that does",
         instead: "use tls::tls_conn::TlsConn",
     },

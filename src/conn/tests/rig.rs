@@ -57,7 +57,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let plain = profile(&tls);
     let strict = profile(&DownstreamTls { strict_sni: true, ..tls.clone() });
     tls.client_cert = ClientCert::Required;
-    tls.trusted_ca = Some(files.write("ca.pem", &ca.certificate.pem(), 0o644));
+    tls.trusted_ca = files.trusted(&ca.certificate.pem());
     let mutual = profile(&tls);
     World { ca, plain, strict, mutual }
 });
@@ -90,6 +90,7 @@ pub(crate) fn route() -> Route {
         name: "test".into(),
         group: 0,
         tls: Some(WORLD.plain.clone()),
+        upstream_tls: None,
         connect: ConnectWhen::AfterHello,
         upstreams: endpoints(&[1]),
     }
@@ -194,6 +195,11 @@ impl Rig {
 
     /// One input and all the actions it leads to.
     pub(super) fn input(&mut self, input: Input) {
+        self.with_context(|connection, context| connection.handle(input, context));
+    }
+
+    /// Does something with the connection, and all the actions it leads to.
+    pub(super) fn with_context(&mut self, handle: impl FnOnce(&mut Connection, &mut Context<'_>)) {
         let mut actions = Vec::new();
         let mut context = Context {
             now: self.now,
@@ -202,7 +208,7 @@ impl Rig {
             hellos: &mut self.hellos,
             telemetry: &mut self.telemetry,
         };
-        self.connection.handle(input, &mut context);
+        handle(&mut self.connection, &mut context);
         while let Some(action) = self.connection.poll_action(&mut context) {
             actions.push(action);
             assert!(actions.len() < 100, "actions without end: {actions:?}");
