@@ -16,6 +16,7 @@ pub mod engine;
 pub mod genesys;
 pub mod handover;
 pub mod policy;
+pub mod proxy;
 pub mod shard;
 pub mod sys;
 pub mod systemd;

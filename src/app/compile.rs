@@ -14,7 +14,7 @@ use crate::tls::ServerProfile;
 use crate::tls::file::FileProblem;
 use crate::tls::identity::{self, Identities};
 use crate::tls::provider::{provider, provider_with};
-use crate::tls::resumption::{Domain, DomainId, Secrets};
+use crate::tls::resumption::{Binding, Domain, DomainParts, PolicyId, Secrets};
 use crate::tls::server_config::server_config;
 use crate::tls::trust::Loader;
 
@@ -158,10 +158,12 @@ impl Compiler<'_> {
             downstream: downstream(listener.mode),
             timeouts: listener.timeouts,
             keepalive: listener.keepalive,
+            rules: Arc::default(),
             routes: vec![Arc::new(Route {
                 name,
                 group: position,
                 tls,
+                upstream_tls: None,
                 connect: listener.connect,
                 upstream_names: upstreams
                     .iter()
@@ -216,9 +218,15 @@ impl Compiler<'_> {
             }
         };
         self.note_certificates(name, &identities);
-        let (mode, names) = (tls.client_cert, identities.names());
-        let id = DomainId::new(name, mode, identities.trust.trusted(), &names);
-        let domain = Domain::new(tls.resumption, id, &self.standing.resumption);
+        let parts = DomainParts {
+            policy: PolicyId { listener: name, rule: "" },
+            names: &identities.names(),
+            client_cert: tls.client_cert,
+            trusted: identities.trust.trusted(),
+            options: &identities.trust.options(),
+        };
+        let binding = Binding::new(&parts, identities.trust.crl_epoch());
+        let domain = Domain::new(tls.resumption, binding, &self.standing.resumption);
         match server_config(tls, &identities, &domain, &provider) {
             Ok(config) => {
                 let resolver = Arc::clone(&identities.resolver);

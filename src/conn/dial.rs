@@ -1,14 +1,17 @@
 //! Dialling the upstream: when, whom, how often, how long.
 
 use std::io;
+use std::sync::Arc;
 
+use super::ending::LINGER;
 use super::outcome::{Cause, Reason};
-use super::side::{SideState, Socket};
-use super::{Connection, Context, Phase};
+use super::side::Socket;
+use super::{Action, Connection, Context, Phase};
 use crate::config::model::ConnectWhen;
-use crate::engine::CloseMode;
+use crate::engine::{CloseMode, Side};
 use crate::time::Time;
 use crate::tls::alert;
+use crate::tls::error::TlsError;
 
 /// How far dialling is.
 #[derive(Debug, Default)]
@@ -18,9 +21,28 @@ pub(super) struct Dial {
     /// The endpoint dialled last.
     pub(super) endpoint: Option<usize>,
     started_at: Option<Time>,
+    connected_at: Option<Time>,
     deadline: Option<Time>,
-    /// The failed socket must be closed before the next attempt.
-    discard: bool,
+    discard: Discard,
+}
+
+/// The failed socket must be closed before the next attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Discard {
+    #[default]
+    No,
+    /// When the alert that says why is on its way.
+    Flushed,
+    Now,
+}
+
+/// Why an attempt failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    reason: Reason,
+    pub(super) detail: Option<Arc<str>>,
+    pub(super) alert_sent: Option<u8>,
+    pub(super) alert_received: Option<u8>,
 }
 
 impl Dial {
@@ -29,13 +51,48 @@ impl Dial {
         self.deadline
     }
 
-    /// True when a failed socket waits to be closed; asked once.
-    pub(super) fn take_discard(&mut self) -> bool {
-        std::mem::take(&mut self.discard)
+    /// True once an endpoint is, or was, dialled.
+    pub(super) fn has_begun(&self) -> bool {
+        self.wanted || self.attempts > 0
+    }
+
+    /// True while a failed socket waits to be closed: what comes of it is nothing to us.
+    pub(super) fn discards(&self) -> bool {
+        self.discard != Discard::No
+    }
+}
+
+impl Failure {
+    pub(super) fn of(reason: Reason) -> Self {
+        Self { reason, detail: None, alert_sent: None, alert_received: None }
+    }
+
+    pub(super) fn of_io(reason: Reason, error: &io::Error) -> Self {
+        Self { detail: Some(error.to_string().into()), ..Self::of(reason) }
+    }
+
+    pub(super) fn of_tls(error: TlsError) -> Self {
+        let TlsError { reason, detail, alert_sent, alert_received, .. } = error.of_upstream();
+        Self { reason, detail: Some(detail), alert_sent, alert_received }
+    }
+
+    pub(super) fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    pub(super) fn cause(&self) -> Cause {
+        match self.reason {
+            Reason::UpstreamResources | Reason::Internal => Cause::Local,
+            _ => Cause::Upstream,
+        }
     }
 }
 
 impl Connection {
+    pub(super) fn dial(&mut self) {
+        self.dial.wanted = true;
+    }
+
     pub(super) fn dial_after_hello(&mut self) {
         self.dial.wanted = self.route.connect == ConnectWhen::AfterHello;
     }
@@ -60,54 +117,78 @@ impl Connection {
     }
 
     pub(super) fn on_connected(&mut self, cx: &mut Context<'_>) {
-        self.report_endpoint(true, cx);
-        self.dial.deadline = None;
         self.upstream.socket = Socket::Open;
         self.last_activity = cx.now;
-        let time = self.dial.started_at.map(|started_at| cx.now - started_at);
-        self.times.connect = time;
-        if let (Phase::Relay, Some(time)) = (&self.phase, time) {
-            cx.telemetry.on_connect(self.policy.index, self.resumed(), time);
+        self.times.connect = self.dial.started_at.map(|started_at| cx.now - started_at);
+        self.dial.connected_at = Some(cx.now);
+        let (Some(profile), Some(endpoint)) = (&self.route.upstream_tls, self.dial.endpoint) else {
+            return self.upstream_is_ready(cx);
+        };
+        match profile.connect(endpoint, cx.pool, &mut self.upstream.queue) {
+            Ok(tls) => self.upstream.tls = Some(Box::new(tls)),
+            Err(error) => self.on_attempt_failed(Failure::of_tls(error), cx),
         }
     }
 
-    /// Tries the next endpoint, or gives up.
-    pub(super) fn on_connect_failed(
-        &mut self,
-        reason: Reason,
-        error: Option<&io::Error>,
-        cx: &mut Context<'_>,
-    ) {
-        if self.dial.attempts < self.route.upstreams.len() {
-            self.report_failure(reason, cx);
+    /// The handshake with the upstream is done.
+    pub(super) fn upstream_is_secured(&mut self, cx: &mut Context<'_>) {
+        let Some(tls) = &self.upstream.tls else { return };
+        cx.telemetry.on_upstream_handshake(self.policy.index, tls.is_resumed());
+        self.times.upstream_handshake = self.dial.connected_at.map(|at| cx.now - at);
+        self.upstream_is_ready(cx);
+    }
+
+    fn upstream_is_ready(&mut self, cx: &mut Context<'_>) {
+        self.report_endpoint(true, cx);
+        self.dial.deadline = None;
+        if let (Phase::Relay, Some(time)) = (&self.phase, self.times.connect) {
+            cx.telemetry.on_connect(self.policy.index, self.resumed, time);
+        }
+    }
+
+    /// What an attempt under way has not done in its time.
+    pub(super) fn on_dial_deadline(&mut self, cx: &mut Context<'_>) {
+        if self.dial.discards() {
+            self.dial.discard = Discard::Now;
             self.dial.deadline = None;
-            self.dial.discard = true;
             return;
         }
-        self.give_up_dialling(reason, error, cx);
+        let failure = Failure::of(self.what_takes_so_long());
+        self.on_attempt_failed(failure, cx);
+    }
+
+    /// The word for an upstream that is not ready when it should be.
+    pub(super) fn what_takes_so_long(&self) -> Reason {
+        match self.upstream.socket {
+            Socket::Open => Reason::UpstreamHandshakeTimeout,
+            _ => Reason::UpstreamTimeout,
+        }
+    }
+
+    /// Tries the next endpoint, or gives up. Nothing was relayed yet.
+    pub(super) fn on_attempt_failed(&mut self, failure: Failure, cx: &mut Context<'_>) {
+        if self.dial.attempts >= self.route.upstreams.len() || failure.reason == Reason::Internal {
+            return self.give_up_dialling(failure, cx);
+        }
+        self.report_failure(failure.reason, cx);
+        let tells = failure.alert_sent.is_some();
+        self.dial.discard = if tells { Discard::Flushed } else { Discard::Now };
+        self.dial.deadline = tells.then(|| cx.now + LINGER);
     }
 
     /// Makes the upstream's being down visible to the peer at once.
-    pub(super) fn give_up_dialling(
-        &mut self,
-        reason: Reason,
-        error: Option<&io::Error>,
-        cx: &mut Context<'_>,
-    ) {
-        self.report_failure(reason, cx);
+    pub(super) fn give_up_dialling(&mut self, failure: Failure, cx: &mut Context<'_>) {
+        self.report_failure(failure.reason, cx);
         self.dial.deadline = None;
-        let cause = match reason {
-            Reason::UpstreamResources => Cause::Local,
-            _ => Cause::Upstream,
-        };
         let holds_flight = self.holds_flight();
         if holds_flight {
             // Nothing was sent yet, so the peer still reads plaintext alerts.
             self.queue_alert(alert::INTERNAL_ERROR, cx);
         }
-        let ending = self.end(reason, cause, cx);
-        if let Some(error) = error {
-            ending.detail(error);
+        let ending = self.end(failure.reason, failure.cause(), cx);
+        ending.upstream_failure(&failure);
+        if failure.alert_sent.is_some() {
+            ending.flush_upstream(cx.now);
         }
         if holds_flight {
             ending.alert_sent(Some(alert::INTERNAL_ERROR)).flush_downstream(cx.now);
@@ -116,18 +197,41 @@ impl Connection {
         }
     }
 
+    /// Closes a failed socket.
+    pub(super) fn poll_discard(&mut self) -> Option<Action> {
+        let upstream = &mut self.upstream;
+        if upstream.is_gone() || upstream.socket == Socket::Closing {
+            return None;
+        }
+        match self.dial.discard {
+            Discard::No => return None,
+            Discard::Flushed if upstream.sending > 0 => return None,
+            Discard::Flushed => {
+                if let Some(buf) = upstream.next_to_send() {
+                    return Some(Action::Send(Side::Upstream, buf));
+                }
+            }
+            Discard::Now => {}
+        }
+        let how = match self.dial.discard {
+            Discard::Flushed => CloseMode::Fin,
+            _ => CloseMode::Reset,
+        };
+        self.dial.deadline = None;
+        upstream.socket = Socket::Closing;
+        Some(Action::Close(Side::Upstream, how))
+    }
+
     /// A socket that is not the connection's last has closed: dial again.
     pub(super) fn redial(&mut self) {
-        let queue = std::mem::take(&mut self.upstream.queue);
-        let output = self.upstream.output;
-        self.upstream = SideState::absent();
-        self.upstream.queue = queue;
-        self.upstream.output = output;
+        self.upstream = self.upstream.redialled();
+        self.dial.discard = Discard::No;
         self.dial.wanted = true;
     }
 
     fn report_failure(&self, reason: Reason, cx: &mut Context<'_>) {
-        if reason != Reason::UpstreamResources {
+        cx.telemetry.on_upstream_failure(self.policy.index, reason);
+        if !matches!(reason, Reason::UpstreamResources | Reason::Internal) {
             self.report_endpoint(false, cx);
         }
     }

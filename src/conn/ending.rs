@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::dial::Failure;
 use super::outcome::{Cause, Outcome, Reason, Stage};
 use super::side::Socket;
 use super::{Action, Connection, Context, Input, Phase};
@@ -20,31 +21,38 @@ pub(super) struct Ending {
     detail: Option<Arc<str>>,
     alert_sent: Option<u8>,
     alert_received: Option<u8>,
+    upstream_alert_sent: Option<u8>,
+    upstream_alert_received: Option<u8>,
     downstream: Leave,
-    upstream: CloseMode,
+    upstream: Leave,
     /// The outcome was handed out.
     finished: bool,
 }
 
-/// How the downstream socket leaves.
+/// How a socket leaves.
 #[derive(Clone, Copy, Debug)]
 enum Leave {
     Now(CloseMode),
-    /// After the queue: RST, as it came from the upstream; or FIN, then read and drop until the
-    /// peer's FIN, because closing with bytes unread would send RST, which can destroy what the
-    /// peer has not read yet (RFC 9293 §3.10.4), such as an alert.
+    /// After the queue.
     Flushed {
         deadline: Time,
-        then: CloseMode,
+        then: Then,
     },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    /// FIN, then read and drop until the peer's FIN, because closing with bytes unread would send
+    /// RST, which can destroy what the peer has not read yet (RFC 9293 §3.10.4), such as an alert.
+    Linger,
+    /// At once. RST where it came from the other side; for the upstream, FIN: it is alone in having
+    /// to read what it is told.
+    Close(CloseMode),
 }
 
 impl Ending {
     pub(super) fn deadline(&self) -> Option<Time> {
-        match self.downstream {
-            Leave::Flushed { deadline, .. } => Some(deadline),
-            Leave::Now(_) => None,
-        }
+        [self.downstream, self.upstream].into_iter().filter_map(Leave::deadline).min()
     }
 
     pub(super) fn detail(&mut self, detail: &dyn Display) -> &mut Self {
@@ -62,8 +70,22 @@ impl Ending {
         self
     }
 
+    /// What went wrong with the upstream.
+    pub(super) fn upstream_failure(&mut self, failure: &Failure) -> &mut Self {
+        self.detail.clone_from(&failure.detail);
+        self.upstream_alert_sent = failure.alert_sent;
+        self.upstream_alert_received = failure.alert_received;
+        self
+    }
+
     pub(super) fn reset_upstream(&mut self) -> &mut Self {
-        self.upstream = CloseMode::Reset;
+        self.upstream = Leave::Now(CloseMode::Reset);
+        self
+    }
+
+    pub(super) fn flush_upstream(&mut self, now: Time) -> &mut Self {
+        let then = Then::Close(CloseMode::Fin);
+        self.upstream = Leave::Flushed { deadline: now + LINGER, then };
         self
     }
 
@@ -72,11 +94,28 @@ impl Ending {
     }
 
     pub(super) fn flush_downstream(&mut self, now: Time) {
-        self.downstream = Leave::Flushed { deadline: now + LINGER, then: CloseMode::Fin };
+        self.downstream = Leave::Flushed { deadline: now + LINGER, then: Then::Linger };
     }
 
     pub(super) fn flush_downstream_then_reset(&mut self, now: Time) {
-        self.downstream = Leave::Flushed { deadline: now + LINGER, then: CloseMode::Reset };
+        let then = Then::Close(CloseMode::Reset);
+        self.downstream = Leave::Flushed { deadline: now + LINGER, then };
+    }
+
+    fn leave(&mut self, side: Side) -> &mut Leave {
+        match side {
+            Side::Downstream => &mut self.downstream,
+            Side::Upstream => &mut self.upstream,
+        }
+    }
+}
+
+impl Leave {
+    fn deadline(self) -> Option<Time> {
+        match self {
+            Self::Flushed { deadline, .. } => Some(deadline),
+            Self::Now(_) => None,
+        }
     }
 }
 
@@ -93,7 +132,11 @@ impl Connection {
         let stage = self.stage();
         self.release_hello(cx);
         self.times.lifetime = cx.now - self.accepted_at;
-        self.upstream.queue.clear();
+        for side in [&mut self.downstream, &mut self.upstream] {
+            // What came just now is still owed, if there are keys for it.
+            let _unsealed = side.seal(false, cx.pool);
+            side.clear_plaintext();
+        }
         self.ending.insert(Box::new(Ending {
             stage,
             reason,
@@ -101,8 +144,10 @@ impl Connection {
             detail: None,
             alert_sent: None,
             alert_received: None,
+            upstream_alert_sent: None,
+            upstream_alert_received: None,
             downstream: Leave::Now(CloseMode::Fin),
-            upstream: CloseMode::Fin,
+            upstream: Leave::Now(CloseMode::Fin),
             finished: false,
         }))
     }
@@ -138,33 +183,42 @@ impl Connection {
 
     pub(super) fn stage(&self) -> Stage {
         match self.phase {
-            Phase::Hello { .. } => Stage::Hello,
-            Phase::Handshake => Stage::Handshake,
-            Phase::Relay if !self.upstream.is_open() => Stage::Connecting,
+            Phase::Accepted | Phase::Hello(_) => Stage::Hello,
+            Phase::Handshake(_) => Stage::Handshake,
+            Phase::Relay if !self.upstream.is_ready() => Stage::Connecting,
             Phase::Relay => Stage::Relay,
         }
     }
 
     pub(super) fn handle_ending(&mut self, input: Input, cx: &mut Context<'_>) {
         match input {
-            Input::Closed(side) => return self.on_closed(side),
-            Input::ReceiveClosed(Side::Downstream) => self.downstream.ended = true,
-            Input::Failed(Side::Downstream, ..) => {
-                return self.leave_now(CloseMode::Reset);
+            Input::Closed(side) => self.on_closed(side),
+            Input::ReceiveClosed(side) => self.side_mut(side).ended = true,
+            Input::Failed(side, ..) => self.leave_now(side, CloseMode::Reset),
+            Input::Stop(_) => {
+                self.leave_now(Side::Downstream, CloseMode::Fin);
+                self.leave_now(Side::Upstream, CloseMode::Fin);
             }
-            Input::Stop(_) => return self.leave_now(CloseMode::Fin),
-            _ => {}
-        }
-        let owed = self.downstream.backlog() > 0;
-        let leave = self.ending.as_mut().map(|ending| &mut ending.downstream);
-        let Some(Leave::Flushed { deadline, .. }) = leave else { return };
-        match input {
             // Progress earns more time.
-            Input::Sent(Side::Downstream) => *deadline = cx.now + LINGER,
-            Input::Deadline if *deadline <= cx.now => {
-                self.leave_now(if owed { CloseMode::Reset } else { CloseMode::Fin });
+            Input::Sent(side) => {
+                if let Some(Leave::Flushed { deadline, .. }) = self.leave(side) {
+                    *deadline = cx.now + LINGER;
+                }
             }
-            _ => {}
+            Input::Deadline => {
+                for side in [Side::Downstream, Side::Upstream] {
+                    self.leave_when_due(side, cx.now);
+                }
+            }
+            Input::Accepted | Input::Connected | Input::Received(..) => {}
+        }
+    }
+
+    fn leave_when_due(&mut self, side: Side, now: Time) {
+        let owed = self.side(side).backlog() > 0;
+        let due = self.leave(side).and_then(|leave| leave.deadline());
+        if due.is_some_and(|deadline| deadline <= now) {
+            self.leave_now(side, if owed { CloseMode::Reset } else { CloseMode::Fin });
         }
     }
 
@@ -181,22 +235,27 @@ impl Connection {
     }
 
     pub(super) fn poll_ending(&mut self) -> Option<Action> {
-        if self.ending.is_none() && self.dial.take_discard() {
-            self.upstream.socket = Socket::Closing;
-            return Some(Action::Close(Side::Upstream, CloseMode::Reset));
+        self.ending.as_ref()?;
+        for side in [Side::Upstream, Side::Downstream] {
+            let leave = *self.leave(side)?;
+            match (self.side(side).socket, leave) {
+                (Socket::Open, Leave::Flushed { then, .. }) => {
+                    if let Some(action) = self.poll_flush(side, then) {
+                        return Some(action);
+                    }
+                }
+                (Socket::Dialling, Leave::Flushed { .. }) => {
+                    return Some(self.close(side, CloseMode::Reset));
+                }
+                (Socket::Dialling | Socket::Open, Leave::Now(mode)) => {
+                    return Some(self.close(side, mode));
+                }
+                (Socket::Absent | Socket::Closing | Socket::Closed, _) => {
+                    self.side_mut(side).clear();
+                }
+            }
         }
         let ending = self.ending.as_mut()?;
-        if matches!(self.upstream.socket, Socket::Dialling | Socket::Open) {
-            self.upstream.socket = Socket::Closing;
-            return Some(Action::Close(Side::Upstream, ending.upstream));
-        }
-        let leave = ending.downstream;
-        if self.downstream.is_open() {
-            return match leave {
-                Leave::Now(mode) => Some(self.close_downstream(mode)),
-                Leave::Flushed { then, .. } => self.poll_flush(then),
-            };
-        }
         if self.upstream.is_gone() && self.downstream.is_gone() && !ending.finished {
             ending.finished = true;
             return Some(Action::Finish(Box::new(self.outcome()?)));
@@ -204,39 +263,46 @@ impl Connection {
         None
     }
 
-    fn poll_flush(&mut self, then: CloseMode) -> Option<Action> {
-        let state = &mut self.downstream;
+    fn poll_flush(&mut self, side: Side, then: Then) -> Option<Action> {
+        let state = self.side_mut(side);
         if state.sending > 0 {
             return None;
         }
         if let Some(buf) = state.next_to_send() {
-            return Some(Action::Send(Side::Downstream, buf));
+            return Some(Action::Send(side, buf));
         }
-        if state.ended || then == CloseMode::Reset {
-            return Some(self.close_downstream(then));
+        match then {
+            Then::Close(mode) => return Some(self.close(side, mode)),
+            Then::Linger if state.ended => return Some(self.close(side, CloseMode::Fin)),
+            Then::Linger => {}
         }
         if !state.output.is_ended() {
             state.output.end();
-            return Some(Action::ShutdownWrite(Side::Downstream));
+            return Some(Action::ShutdownWrite(side));
         }
         if !state.receiving {
             state.receiving = true;
-            return Some(Action::Receive(Side::Downstream, BufClass::Message));
+            return Some(Action::Receive(side, BufClass::Message));
         }
         None
     }
 
-    fn close_downstream(&mut self, mode: CloseMode) -> Action {
-        self.downstream.socket = Socket::Closing;
-        self.downstream.queue.clear();
+    fn close(&mut self, side: Side, mode: CloseMode) -> Action {
+        let state = self.side_mut(side);
+        state.socket = Socket::Closing;
+        state.clear();
         // Nothing is waited for any more but the socket.
-        self.leave_now(mode);
-        Action::Close(Side::Downstream, mode)
+        self.leave_now(side, mode);
+        Action::Close(side, mode)
     }
 
-    fn leave_now(&mut self, mode: CloseMode) {
-        if let Some(ending) = &mut self.ending {
-            ending.downstream = Leave::Now(mode);
+    fn leave(&mut self, side: Side) -> Option<&mut Leave> {
+        Some(self.ending.as_mut()?.leave(side))
+    }
+
+    fn leave_now(&mut self, side: Side, mode: CloseMode) {
+        if let Some(leave) = self.leave(side) {
+            *leave = Leave::Now(mode);
         }
     }
 
@@ -249,10 +315,15 @@ impl Connection {
             reason: ending.reason,
             cause: ending.cause,
             detail: ending.detail.clone(),
-            tls: self.facts.clone(),
+            tls: self.tls_facts(),
+            downstream_security: self.downstream_security(),
+            upstream_tls: self.upstream_tls(),
+            upstream_security: self.upstream_security(),
             sni: self.sni.clone(),
             alert_sent: ending.alert_sent,
             alert_received: ending.alert_received,
+            upstream_alert_sent: ending.upstream_alert_sent,
+            upstream_alert_received: ending.upstream_alert_received,
             upstream: self.dial.endpoint,
             bytes: self.bytes,
             phases: self.times,
@@ -261,4 +332,4 @@ impl Connection {
 }
 
 /// How long a peer may take to read the last bytes.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);

@@ -1,18 +1,22 @@
 //! From the ClientHello to the peer's Finished, while the upstream is being dialled.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::dial::Failure;
 use super::outcome::{Cause, Reason};
 use super::{Connection, Context, Phase};
 use crate::buf::Buf;
 use crate::config::model::ConnectWhen;
-use crate::engine::CloseMode;
+use crate::engine::{CloseMode, Side};
+use crate::policy::{self, Decision};
 use crate::tls::error::TlsError;
-use crate::tls::tls_conn::Output;
+use crate::tls::hello::Hello;
 
 impl Connection {
     pub(super) fn on_handshake_bytes(&mut self, buf: Buf, cx: &mut Context<'_>) {
-        self.receive_tls(buf, cx);
-        let done = self.tls.as_ref().is_some_and(|tls| !tls.is_handshaking());
-        if done && self.ending.is_none() {
+        self.relay_from(Side::Downstream, buf, cx);
+        if self.downstream.has_keys() && self.ending.is_none() {
             self.established(cx);
         }
     }
@@ -24,47 +28,31 @@ impl Connection {
     pub(super) fn handshake_timeout(&mut self, cx: &mut Context<'_>) {
         if self.holds_flight() {
             // The peer has done its part.
-            return self.give_up_dialling(Reason::UpstreamTimeout, None, cx);
+            let failure = Failure::of(self.what_takes_so_long());
+            return self.give_up_dialling(failure, cx);
         }
-        self.end_now(Reason::HandshakeTimeout, Cause::Downstream, CloseMode::Reset, cx);
+        let reason = match &self.phase {
+            Phase::Hello(opening) if opening.awaits_first_byte(&self.policy) => {
+                Reason::DetectTimeout
+            }
+            _ => Reason::HandshakeTimeout,
+        };
+        self.end_now(reason, Cause::Downstream, CloseMode::Reset, cx);
     }
 
     /// True while the server's flight waits for the upstream: a handshake is not completed in
-    /// front of a component that is down.
+    /// front of a component that is down, or is not the one that it should be.
     pub(super) fn holds_flight(&self) -> bool {
-        matches!(self.phase, Phase::Handshake)
+        matches!(self.phase, Phase::Handshake(_))
             && self.route.connect == ConnectWhen::AfterHello
-            && !self.upstream.is_open()
+            && !self.upstream.is_ready()
     }
 
-    /// Decrypts `buf` towards the upstream; counts what came out.
-    pub(super) fn receive_tls(&mut self, buf: Buf, cx: &mut Context<'_>) {
-        let Some(tls) = &mut self.tls else { return };
-        let before = self.upstream.queued();
-        let mut output = Output {
-            pool: cx.pool,
-            plaintext: &mut self.upstream.queue,
-            records: &mut self.downstream.queue,
-        };
-        let received = tls.receive(buf, &mut output);
-        let closed = tls.peer_has_closed();
-        let plaintext = (self.upstream.queued() - before) as u64;
-        self.bytes.received += plaintext;
-        cx.telemetry.on_received(self.policy.index, plaintext);
-        if self.downstream.output.is_ended() {
-            // Whatever TLS would still say, such as an alert, FIN has gone out.
-            self.downstream.queue.clear();
+    /// Ends the connection after a failure of a TLS session, with the alert that is queued.
+    pub(super) fn tls_failed(&mut self, side: Side, error: TlsError, cx: &mut Context<'_>) {
+        if side == Side::Upstream {
+            return self.upstream_tls_failed(Failure::of_tls(error), cx);
         }
-        if let Err(error) = received {
-            return self.tls_failed(error, cx);
-        }
-        if closed {
-            self.downstream_ended();
-        }
-    }
-
-    /// Ends the connection after a failure of the TLS session, with the alert that is queued.
-    pub(super) fn tls_failed(&mut self, error: TlsError, cx: &mut Context<'_>) {
         let cause = match error.reason {
             Reason::Internal => Cause::Local,
             _ => Cause::Downstream,
@@ -77,17 +65,59 @@ impl Connection {
             .flush_downstream(cx.now);
     }
 
+    fn upstream_tls_failed(&mut self, failure: Failure, cx: &mut Context<'_>) {
+        if !self.upstream.has_keys() {
+            return self.on_attempt_failed(failure, cx);
+        }
+        let shaking = matches!(self.phase, Phase::Handshake(_));
+        let ending = self.end(failure.reason(), failure.cause(), cx);
+        ending.upstream_failure(&failure).flush_upstream(cx.now);
+        if shaking {
+            return ending.close_downstream(CloseMode::Reset);
+        }
+        // As after a reset: what it had said before is still delivered.
+        ending.flush_downstream_then_reset(cx.now);
+    }
+
     fn established(&mut self, cx: &mut Context<'_>) {
-        let Some(tls) = &self.tls else { return };
-        let facts = tls.facts();
-        self.phase = Phase::Relay;
+        let Some(tls) = &self.downstream.tls else { return };
+        self.resumed = tls.is_resumed();
         self.times.handshake = Some(cx.now - self.phase_since);
         self.phase_since = cx.now;
-        cx.telemetry.on_handshake(self.policy.index, facts.resumed, &self.times);
-        if let Some(connect) = self.times.connect {
-            cx.telemetry.on_connect(self.policy.index, facts.resumed, connect);
+        cx.telemetry.on_handshake(self.policy.index, self.resumed, &self.times);
+        if let (true, Some(connect)) = (self.upstream.is_ready(), self.times.connect) {
+            cx.telemetry.on_connect(self.policy.index, self.resumed, connect);
         }
-        self.facts = Some(facts);
+        let hello = std::mem::replace(&mut self.phase, Phase::Relay);
+        if self.bytes.sent > 0 {
+            // The upstream spoke while the handshake was running.
+            self.note_first_byte(Duration::ZERO, cx);
+        }
+        if let Phase::Handshake(Some(hello)) = hello
+            && self.is_denied(hello.message())
+        {
+            return self.deny(cx);
+        }
         self.dial_after_handshake();
+    }
+
+    /// Asks the policy about who the peer is; follows another route if that is still possible.
+    fn is_denied(&mut self, hello: &[u8]) -> bool {
+        let Some(tls) = &self.downstream.tls else { return false };
+        // It was read when it came.
+        let Ok(hello) = Hello::parse(hello) else { return true };
+        let facts = policy::facts(self.source(), &hello);
+        match self.policy.after_handshake(&facts, tls.peer_certificates()) {
+            Decision::Deny => true,
+            Decision::Follow(route) if self.dial.has_begun() => {
+                debug_assert!(Arc::ptr_eq(route, &self.route), "dialled before it was decided");
+                false
+            }
+            Decision::Follow(route) => {
+                let route = Arc::clone(route);
+                self.follow(route);
+                false
+            }
+        }
     }
 }

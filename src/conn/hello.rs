@@ -1,33 +1,89 @@
-//! Until the ClientHello is complete: little memory, no TLS work.
+//! Until the ClientHello is complete, or it is clear that none will come: little memory, no TLS
+//! work.
+
+use std::sync::Arc;
 
 use super::outcome::{Cause, Reason};
+use super::side::push;
 use super::{Connection, Context, Phase};
 use crate::buf::{Buf, BufClass};
-use crate::engine::CloseMode;
-use crate::policy::{Facts, Verdict};
+use crate::engine::{CloseMode, Side};
+use crate::policy::{self, Decision, Downstream, ListenerPolicy, Route, Verdict};
+use crate::telemetry::Unterminated;
 use crate::tls::alert;
-use crate::tls::hello::{Hello, HelloError, Progress};
+use crate::tls::hello::{Hello, HelloError, HelloReader, MAX_MESSAGE, Progress};
 use crate::tls::tls_conn::Output;
 
+/// What has come of the ClientHello.
+#[derive(Debug, Default)]
+pub(super) struct Opening {
+    reader: HelloReader,
+    /// Something has come.
+    begun: bool,
+    /// Bytes of the budget for unfinished hellos that this one holds.
+    charged: usize,
+    /// For passing through: the bytes as they came.
+    unread: Vec<u8>,
+}
+
+/// What the ClientHello leads to.
+enum Next {
+    Follow(Arc<Route>, Verdict),
+    Deny,
+}
+
+impl Opening {
+    /// True while `policy` has not seen whether this is TLS or plaintext.
+    pub(super) fn awaits_first_byte(&self, policy: &ListenerPolicy) -> bool {
+        policy.downstream == Downstream::Detect && !self.begun
+    }
+}
+
 impl Connection {
-    pub(super) fn on_hello_bytes(&mut self, mut buf: Buf, cx: &mut Context<'_>) {
-        let Phase::Hello { reader, charged } = &mut self.phase else { return };
-        let source = self.peer.map(|peer| peer.ip());
-        match reader.feed(&buf) {
-            Ok(Progress::NeedMore) => {
-                let held = reader.buffered();
-                if cx.hellos.change(source, *charged, held) {
-                    *charged = held;
-                } else {
-                    self.end_now(Reason::HelloMemory, Cause::Policy, CloseMode::Reset, cx);
-                }
-            }
-            Ok(Progress::Complete { consumed }) => {
-                buf.advance(consumed);
-                let mut message = reader.reframed();
-                self.on_hello(&mut message, buf, cx);
-            }
+    /// The first look at the policy; a plaintext peer has no other.
+    pub(super) fn on_accepted(&mut self, cx: &mut Context<'_>) {
+        let Decision::Follow(route) = self.policy.at_accept(self.source()) else {
+            return self.deny(cx);
+        };
+        let route = Arc::clone(route);
+        self.follow(route);
+        if self.policy.downstream == Downstream::Plaintext {
+            return self.leave_unterminated(Unterminated::Plaintext, cx);
+        }
+        self.phase = Phase::Hello(Box::default());
+    }
+
+    pub(super) fn on_hello_bytes(&mut self, buf: Buf, cx: &mut Context<'_>) {
+        let Phase::Hello(opening) = &mut self.phase else { return };
+        if opening.awaits_first_byte(&self.policy) && buf.first() != Some(&HANDSHAKE_RECORD) {
+            return self.on_plaintext(buf, cx);
+        }
+        opening.begun = true;
+        match opening.reader.feed(&buf) {
+            Ok(Progress::NeedMore) => self.on_part_of_hello(&buf, cx),
+            Ok(Progress::Complete { consumed }) => self.on_hello(buf, consumed, cx),
             Err(error) => self.hello_failed(error, cx),
+        }
+    }
+
+    /// Plaintext where TLS could have come: rules about more than the source do not count.
+    fn on_plaintext(&mut self, buf: Buf, cx: &mut Context<'_>) {
+        let Decision::Follow(route) = self.policy.plaintext(self.source()) else {
+            return self.end_now(Reason::PolicyDenied, Cause::Policy, CloseMode::Reset, cx);
+        };
+        let route = Arc::clone(route);
+        self.follow(route);
+        self.leave_unterminated(Unterminated::Plaintext, cx);
+        self.queue_upstream(buf, cx);
+    }
+
+    /// A rule turns the peer away: told by alert as long as it reads plaintext ones.
+    pub(super) fn deny(&mut self, cx: &mut Context<'_>) {
+        let (reason, cause) = (Reason::PolicyDenied, Cause::Policy);
+        match self.phase {
+            Phase::Hello(_) => self.end_with_alert(reason, cause, alert::ACCESS_DENIED, cx),
+            // In TLS, there is no saying why: rustls sends no alert of our choice.
+            _ => self.end_now(reason, cause, CloseMode::Reset, cx),
         }
     }
 
@@ -37,35 +93,60 @@ impl Connection {
 
     /// Gives back what an unfinished hello held; called when the phase ends, however it ends.
     pub(super) fn release_hello(&mut self, cx: &mut Context<'_>) {
-        if let Phase::Hello { charged, .. } = &mut self.phase
-            && *charged > 0
+        let source = self.source();
+        if let Phase::Hello(opening) = &mut self.phase
+            && opening.charged > 0
         {
-            let released = cx.hellos.change(self.peer.map(|peer| peer.ip()), *charged, 0);
+            let released = cx.hellos.change(source, opening.charged, 0);
             debug_assert!(released, "shrinking is always allowed");
-            *charged = 0;
+            opening.charged = 0;
         }
     }
 
-    /// `message` is the ClientHello in fresh records, `rest` what came behind it.
-    fn on_hello(&mut self, message: &mut [u8], rest: Buf, cx: &mut Context<'_>) {
-        let Phase::Hello { reader, .. } = &self.phase else { return };
-        let hello = match Hello::parse(reader.message()) {
-            Ok(hello) => hello,
+    fn on_part_of_hello(&mut self, buf: &Buf, cx: &mut Context<'_>) {
+        let source = self.source();
+        let Phase::Hello(opening) = &mut self.phase else { return };
+        if self.policy.downstream == Downstream::Passthrough {
+            if opening.unread.len() + buf.len() > MAX_UNREAD {
+                return self.hello_failed(HelloError::TooLarge, cx);
+            }
+            opening.unread.extend_from_slice(buf);
+        }
+        let held = opening.reader.buffered() + opening.unread.capacity();
+        if cx.hellos.change(source, opening.charged, held) {
+            opening.charged = held;
+        } else {
+            self.end_now(Reason::HelloMemory, Cause::Policy, CloseMode::Reset, cx);
+        }
+    }
+
+    /// The ClientHello is complete with the first `consumed` bytes of `buf`.
+    fn on_hello(&mut self, mut buf: Buf, consumed: usize, cx: &mut Context<'_>) {
+        let next = match self.look_into_hello() {
+            Ok(next) => next,
             Err(error) => return self.hello_failed(error, cx),
         };
-        self.sni = hello.sni.map(|sni| sni.bytes.escape_ascii().to_string().into());
-        let facts = Facts {
-            server_name: hello.sni.and_then(|sni| sni.dns_name()),
-            tls12: hello.offers_tls12(),
-            tls13: hello.offers_tls13(),
-        };
-        let verdict = self.route.admit(&facts);
+        if matches!(next, Next::Deny) {
+            return self.deny(cx);
+        }
         self.release_hello(cx);
-        self.phase = Phase::Handshake;
+        let Phase::Hello(opening) = std::mem::replace(&mut self.phase, Phase::Handshake(None))
+        else {
+            return;
+        };
         self.times.hello = Some(cx.now - self.phase_since);
         self.phase_since = cx.now;
+        let Next::Follow(route, verdict) = next else { return };
+        self.follow(route);
         match verdict {
-            Verdict::Admit => self.start_handshake(message, rest, cx),
+            Verdict::Admit if self.policy.downstream == Downstream::Passthrough => {
+                self.leave_unterminated(Unterminated::Passthrough, cx);
+                self.pass_through(&opening.unread, buf, cx);
+            }
+            Verdict::Admit => {
+                buf.advance(consumed);
+                self.start_handshake(opening.reader, buf, cx);
+            }
             Verdict::VersionMismatch => {
                 let reason = Reason::VersionMismatch;
                 self.end_with_alert(reason, Cause::Downstream, alert::PROTOCOL_VERSION, cx);
@@ -77,19 +158,34 @@ impl Connection {
         }
     }
 
-    fn start_handshake(&mut self, message: &mut [u8], rest: Buf, cx: &mut Context<'_>) {
-        let profile = self.route.tls.as_ref().expect("a hello is only read where TLS ends");
+    /// The second look at the policy.
+    fn look_into_hello(&mut self) -> Result<Next, HelloError> {
+        let Phase::Hello(opening) = &self.phase else { return Ok(Next::Deny) };
+        let hello = Hello::parse(opening.reader.message())?;
+        self.sni = hello.sni.map(|sni| sni.bytes.escape_ascii().to_string().into());
+        Ok(match self.policy.after_hello(&policy::facts(self.source(), &hello)) {
+            Decision::Deny => Next::Deny,
+            Decision::Follow(route) => Next::Follow(Arc::clone(route), route.admit(&hello)),
+        })
+    }
+
+    fn start_handshake(&mut self, reader: HelloReader, rest: Buf, cx: &mut Context<'_>) {
+        let profile = self.route.tls.as_ref().expect("a hello is only taken where TLS may end");
         let mut tls = match profile.accept() {
             Ok(tls) => Box::new(tls),
-            Err(error) => return self.tls_failed(error, cx),
+            Err(error) => return self.tls_failed(Side::Downstream, error, cx),
         };
+        let mut message = reader.reframed();
+        if self.policy.asks_for_identity() {
+            self.phase = Phase::Handshake(Some(Box::new(reader)));
+        }
         let mut output = Output {
             pool: cx.pool,
-            plaintext: &mut self.upstream.queue,
+            plaintext: self.upstream.inlet(),
             records: &mut self.downstream.queue,
         };
-        let started = tls.start(message, &mut output);
-        self.tls = Some(tls);
+        let started = tls.start(&mut message, &mut output);
+        self.downstream.tls = Some(tls);
         match started {
             Ok(()) => {
                 self.dial_after_hello();
@@ -103,9 +199,38 @@ impl Connection {
                     self.queue_alert(alert::HANDSHAKE_FAILURE, cx);
                     error.alert_sent = Some(alert::HANDSHAKE_FAILURE);
                 }
-                self.tls_failed(error, cx);
+                self.tls_failed(Side::Downstream, error, cx);
             }
         }
+    }
+
+    /// There is nothing to shake hands about on this side: relays, once the upstream is ready.
+    fn leave_unterminated(&mut self, what: Unterminated, cx: &mut Context<'_>) {
+        self.release_hello(cx);
+        self.phase = Phase::Relay;
+        self.downstream.secure = false;
+        cx.telemetry.on_unterminated(self.policy.index, what);
+        self.dial();
+    }
+
+    /// The bytes that were read to see where they go: `before`, and those of `last`.
+    fn pass_through(&mut self, before: &[u8], last: Buf, cx: &mut Context<'_>) {
+        for part in before.chunks(BufClass::Bulk.plaintext_max()) {
+            let class = BufClass::holding(part.len()).unwrap_or(BufClass::Bulk);
+            let mut buf = cx.pool.take(class);
+            buf.tail_mut()[..part.len()].copy_from_slice(part);
+            buf.extend(part.len());
+            self.queue_upstream(buf, cx);
+        }
+        self.queue_upstream(last, cx);
+    }
+
+    /// Queues what the peer said before the upstream was dialled.
+    fn queue_upstream(&mut self, buf: Buf, cx: &mut Context<'_>) {
+        let bytes = buf.len() as u64;
+        push(self.upstream.inlet(), buf);
+        self.bytes.received += bytes;
+        cx.telemetry.on_received(self.policy.index, bytes);
     }
 
     fn hello_failed(&mut self, error: HelloError, cx: &mut Context<'_>) {
@@ -129,7 +254,12 @@ impl Connection {
         let mut buf = cx.pool.take(BufClass::Message);
         buf.tail_mut()[..record.len()].copy_from_slice(&record);
         buf.extend(record.len());
-        self.downstream.queue.clear();
+        self.downstream.clear();
         self.downstream.queue.push_back(buf);
     }
 }
+
+/// What TLS begins with (RFC 8446 §5.1).
+const HANDSHAKE_RECORD: u8 = 22;
+/// Most bytes kept for passing through: a ClientHello in records of which half is overhead.
+const MAX_UNREAD: usize = 2 * MAX_MESSAGE;

@@ -5,7 +5,9 @@
 //! none, then read [`Connection::next_deadline`] and call `handle(Input::Deadline)` when it has
 //! passed. The last action is [`Action::Finish`].
 //!
-//! Phases: hello → handshake → relay, and from any of them → ending. One file each.
+//! Phases: hello → handshake → relay, and from any of them → ending. One file each. Where the peer's
+//! TLS does not end here, there is no handshake, and where it speaks none, no hello. Meanwhile the
+//! upstream is dialled and, where TLS is spoken to it, its handshake done (dial).
 
 mod dial;
 mod ending;
@@ -13,26 +15,27 @@ mod handshake;
 mod hello;
 pub mod outcome;
 mod relay;
+mod security;
 mod side;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
 use crate::engine::{CloseMode, Operation, Side};
-use crate::policy::{ListenerPolicy, Route};
+use crate::policy::{Downstream, ListenerPolicy, Route};
 use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
 use crate::tls::hello::HelloReader;
-use crate::tls::tls_conn::TlsConn;
 use crate::upstream::Upstreams;
-use dial::Dial;
+use dial::{Dial, Failure};
 use ending::Ending;
-use outcome::{ByteCounts, Outcome, PhaseTimes, Reason, TlsFacts};
+use hello::Opening;
+use outcome::{ByteCounts, Outcome, PhaseTimes, Reason};
 use side::SideState;
 
 /// What happened to a connection.
@@ -52,6 +55,20 @@ pub enum Input {
     Deadline,
     /// The gateway goes down now, for this reason.
     Stop(Reason),
+}
+
+impl Input {
+    /// Tells of the upstream's socket, and not that it has closed.
+    fn is_of_upstream(&self) -> bool {
+        matches!(
+            self,
+            Self::Connected
+                | Self::Received(Side::Upstream, _)
+                | Self::ReceiveClosed(Side::Upstream)
+                | Self::Sent(Side::Upstream)
+                | Self::Failed(Side::Upstream, ..)
+        )
+    }
 }
 
 /// What is to be done for it.
@@ -89,29 +106,27 @@ pub struct Connection {
     /// When bytes last moved, either way.
     last_activity: Time,
     phase: Phase,
-    /// Present from the complete ClientHello on.
-    tls: Option<Box<TlsConn>>,
     downstream: SideState,
     upstream: SideState,
     dial: Dial,
     ending: Option<Box<Ending>>,
     /// Which side was the first to send no more.
     first_ended: Option<Side>,
-    /// The downstream's TCP stream ended without close_notify.
-    truncated: bool,
+    /// Whose TCP stream ended without close_notify.
+    truncated: Option<Side>,
     sni: Option<Arc<str>>,
-    facts: Option<TlsFacts>,
+    /// The handshake with the peer was an abbreviated one.
+    resumed: bool,
     bytes: ByteCounts,
     times: PhaseTimes,
 }
 
 enum Phase {
-    Hello {
-        reader: Box<HelloReader>,
-        /// Bytes of the budget for unfinished hellos that this one holds.
-        charged: usize,
-    },
-    Handshake,
+    /// Nobody has looked at it yet.
+    Accepted,
+    Hello(Box<Opening>),
+    /// With the ClientHello, if the policy is to be asked again when it is over.
+    Handshake(Option<Box<HelloReader>>),
     Relay,
 }
 
@@ -119,6 +134,7 @@ impl Connection {
     /// A connection that was just accepted.
     pub fn new(policy: Arc<ListenerPolicy>, peer: Option<SocketAddr>, now: Time) -> Self {
         let route = Arc::clone(policy.route());
+        let secure = policy.downstream != Downstream::Plaintext;
         Self {
             policy,
             route,
@@ -126,16 +142,15 @@ impl Connection {
             accepted_at: now,
             phase_since: now,
             last_activity: now,
-            phase: Phase::Hello { reader: Box::default(), charged: 0 },
-            tls: None,
-            downstream: SideState::open(),
+            phase: Phase::Accepted,
+            downstream: SideState::open(secure),
             upstream: SideState::absent(),
             dial: Dial::default(),
             ending: None,
             first_ended: None,
-            truncated: false,
+            truncated: None,
             sni: None,
-            facts: None,
+            resumed: false,
             bytes: ByteCounts::default(),
             times: PhaseTimes::default(),
         }
@@ -169,7 +184,11 @@ impl Connection {
         if self.ending.is_some() {
             return self.handle_ending(input, cx);
         }
+        if self.dial.discards() && input.is_of_upstream() {
+            return;
+        }
         match input {
+            Input::Accepted => self.on_accepted(cx),
             Input::Received(side, buf) => {
                 self.last_activity = cx.now;
                 self.side_mut(side).note_received(&buf);
@@ -178,13 +197,14 @@ impl Connection {
             Input::ReceiveClosed(side) => self.on_receive_closed(side, cx),
             Input::Connected => self.on_connected(cx),
             Input::Failed(_, Operation::Connect, error) => {
-                self.on_connect_failed(dial::classify(&error), Some(&error), cx);
+                let failure = Failure::of_io(dial::classify(&error), &error);
+                self.on_attempt_failed(failure, cx);
             }
             Input::Failed(side, _, error) => self.on_failed(side, &error, cx),
             Input::Closed(side) => self.on_closed(side),
             Input::Deadline => self.on_deadline(cx),
             Input::Stop(reason) => self.stop(reason, cx),
-            Input::Accepted | Input::Sent(_) => {}
+            Input::Sent(_) => {}
         }
     }
 
@@ -193,6 +213,9 @@ impl Connection {
         if self.ending.is_none() {
             if let Some(endpoint) = self.poll_dial(cx) {
                 return Some(Action::Connect { endpoint });
+            }
+            if let Some(action) = self.poll_discard() {
+                return Some(action);
             }
             for side in [Side::Downstream, Side::Upstream] {
                 if let Some(action) = self.poll_side(side, cx) {
@@ -211,45 +234,51 @@ impl Connection {
         }
         let timeouts = &self.policy.timeouts;
         let phase = match self.phase {
-            Phase::Hello { .. } | Phase::Handshake => Some(self.accepted_at + timeouts.handshake),
             Phase::Relay => self.relay_deadline(),
+            _ => Some(self.accepted_at + timeouts.handshake),
         };
         [phase, self.dial.deadline()].into_iter().flatten().min()
     }
 
     fn on_received(&mut self, side: Side, buf: Buf, cx: &mut Context<'_>) {
         match (side, &self.phase) {
-            (Side::Upstream, _) => self.relay_from_upstream(&buf, cx),
-            (Side::Downstream, Phase::Hello { .. }) => self.on_hello_bytes(buf, cx),
-            (Side::Downstream, Phase::Handshake) => self.on_handshake_bytes(buf, cx),
-            (Side::Downstream, Phase::Relay) => self.receive_tls(buf, cx),
+            (Side::Upstream, _) => self.receive_from_upstream(buf, cx),
+            (Side::Downstream, Phase::Accepted | Phase::Hello(_)) => self.on_hello_bytes(buf, cx),
+            (Side::Downstream, Phase::Handshake(_)) => self.on_handshake_bytes(buf, cx),
+            (Side::Downstream, Phase::Relay) => self.relay_from(Side::Downstream, buf, cx),
         }
     }
 
     fn on_receive_closed(&mut self, side: Side, cx: &mut Context<'_>) {
         match (side, &self.phase) {
-            (Side::Downstream, Phase::Hello { .. }) => self.hello_eof(cx),
-            (Side::Downstream, Phase::Handshake) => self.handshake_eof(cx),
-            (Side::Downstream, Phase::Relay) => self.downstream_eof(),
+            (Side::Downstream, Phase::Accepted | Phase::Hello(_)) => self.hello_eof(cx),
+            (Side::Downstream, Phase::Handshake(_)) => self.handshake_eof(cx),
+            (Side::Downstream, Phase::Relay) => self.relay_eof(Side::Downstream),
             (Side::Upstream, _) => self.upstream_eof(cx),
         }
     }
 
     fn on_deadline(&mut self, cx: &mut Context<'_>) {
         if self.dial.deadline().is_some_and(|deadline| deadline <= cx.now) {
-            return self.on_connect_failed(Reason::UpstreamTimeout, None, cx);
+            return self.on_dial_deadline(cx);
         }
-        match self.phase {
-            Phase::Hello { .. } | Phase::Handshake => {
-                if self.accepted_at + self.policy.timeouts.handshake <= cx.now {
-                    self.handshake_timeout(cx);
-                }
-            }
-            Phase::Relay => self.relay_timeout(cx),
+        if matches!(self.phase, Phase::Relay) {
+            return self.relay_timeout(cx);
+        }
+        if self.accepted_at + self.policy.timeouts.handshake <= cx.now {
+            self.handshake_timeout(cx);
         }
     }
 
     fn poll_side(&mut self, side: Side, cx: &mut Context<'_>) -> Option<Action> {
+        if self.ending.is_some() || side == Side::Upstream && self.dial.discards() {
+            return None;
+        }
+        let parting = self.truncated != Some(side.other());
+        if let Err(error) = self.side_mut(side).seal(parting, cx.pool) {
+            self.tls_failed(side, error, cx);
+            return None;
+        }
         let held = side == Side::Downstream && self.holds_flight();
         let last_output = self.side(side.other()).output.is_ended();
         let may_receive = self.may_receive(side, cx);
@@ -261,7 +290,7 @@ impl Connection {
             if let Some(buf) = state.next_to_send() {
                 return Some(Action::Send(side, buf));
             }
-            if state.output.is_ending() {
+            if state.output.is_ending() && state.is_ready() {
                 state.output.end();
                 if last_output {
                     // Closing both sockets sends this FIN, too.
@@ -276,6 +305,23 @@ impl Connection {
             return Some(Action::Receive(side, state.receive_class()));
         }
         None
+    }
+
+    /// Sends the connection this way.
+    fn follow(&mut self, route: Arc<Route>) {
+        self.upstream.secure = route.upstream_tls.is_some();
+        self.route = route;
+    }
+
+    fn source(&self) -> Option<IpAddr> {
+        self.peer.map(|peer| peer.ip())
+    }
+
+    fn ends(&mut self, from: Side) -> (&mut SideState, &mut SideState) {
+        match from {
+            Side::Downstream => (&mut self.downstream, &mut self.upstream),
+            Side::Upstream => (&mut self.upstream, &mut self.downstream),
+        }
     }
 
     fn side(&self, side: Side) -> &SideState {

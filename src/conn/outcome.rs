@@ -18,14 +18,23 @@ pub struct Outcome {
     pub cause: Cause,
     /// More about `reason`: an errno, an alert, what rustls said.
     pub detail: Option<Arc<str>>,
-    /// Present once the handshake is done.
+    /// Present once the handshake is done, where TLS ends here.
     pub tls: Option<TlsFacts>,
+    /// How far the peer and we know each other, once that was clear.
+    pub downstream_security: Option<Security>,
+    /// Present once the handshake with the upstream is done, where its TLS ends here.
+    pub upstream_tls: Option<UpstreamTls>,
+    /// How far the upstream and we know each other, once there was one.
+    pub upstream_security: Option<Security>,
     /// SNI as the peer sent it, present once the ClientHello was read.
     pub sni: Option<Arc<str>>,
     /// Fatal alert that we sent, by its RFC 8446 §6 number.
     pub alert_sent: Option<u8>,
     /// Fatal alert that we received.
     pub alert_received: Option<u8>,
+    /// The same, between the upstream and us.
+    pub upstream_alert_sent: Option<u8>,
+    pub upstream_alert_received: Option<u8>,
     /// Index of the upstream endpoint in the route's list, once one was chosen.
     pub upstream: Option<usize>,
     pub bytes: ByteCounts,
@@ -45,7 +54,32 @@ pub struct TlsFacts {
     pub resumed: bool,
 }
 
-/// Plaintext bytes relayed.
+/// What the handshake with the upstream agreed on.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    pub facts: TlsFacts,
+    /// Subject of the server's certificate.
+    pub subject: Option<Arc<str>>,
+}
+
+/// How far the two ends of one side know each other. Encryption alone is not security: who it is
+/// encrypted to matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Security {
+    /// No TLS.
+    Plaintext,
+    /// TLS in which nobody has verified anybody.
+    Unauthenticated,
+    /// TLS in which the server's certificate says who it is. Downstream, that is ours, and whether
+    /// it is looked at is the peer's business.
+    ServerAuthenticated,
+    /// TLS in which both certificates do.
+    Mutual,
+    /// TLS between the peer and the component, which is relayed unread.
+    Unread,
+}
+
+/// Bytes relayed; plaintext where TLS ends here.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ByteCounts {
     /// Downstream to upstream.
@@ -63,7 +97,10 @@ pub struct PhaseTimes {
     pub handshake: Option<Duration>,
     /// Dialling to connected.
     pub connect: Option<Duration>,
-    /// End of the handshake to the first byte from the upstream.
+    /// Connected to the end of the handshake with the upstream.
+    pub upstream_handshake: Option<Duration>,
+    /// End of the handshake to the first byte from the upstream; from accept or from the ClientHello
+    /// on where there is no handshake.
     pub first_byte: Option<Duration>,
     /// Accept to the end.
     pub lifetime: Duration,
@@ -87,7 +124,7 @@ pub enum Stage {
     Hello,
     /// In the handshake, which includes waiting for the upstream to connect.
     Handshake,
-    /// Handshake done, waiting for the upstream.
+    /// Handshake done or not needed, waiting for the upstream.
     Connecting,
     Relay,
 }
@@ -133,11 +170,27 @@ pub enum Reason {
     /// The peer left in the middle of the handshake.
     HandshakeEof,
     HandshakeTimeout,
+    /// Where plaintext and TLS are told apart by the first byte, none came.
+    DetectTimeout,
+    /// A rule of the listener turns this peer away.
+    PolicyDenied,
     UpstreamRefused,
     UpstreamUnreachable,
     UpstreamTimeout,
     /// No descriptor, port or memory to dial the upstream with.
     UpstreamResources,
+    /// The upstream left in the middle of its handshake.
+    UpstreamHandshakeEof,
+    /// Connected, and its handshake took longer than `timeouts.connect` leaves.
+    UpstreamHandshakeTimeout,
+    /// Its certificate is not one that `verify` takes.
+    UpstreamCertificateInvalid,
+    /// No version or parameters that the upstream and we both speak.
+    UpstreamIncompatible,
+    /// The upstream ended its TLS with a fatal alert.
+    UpstreamAlert,
+    /// The upstream broke the protocol, or a record of it did not authenticate.
+    UpstreamProtocol,
     /// `max_connections` was reached.
     ConnectionLimit,
     /// The drain deadline passed.
@@ -173,10 +226,18 @@ impl Reason {
             Self::BadRecord => "bad_record",
             Self::HandshakeEof => "handshake_eof",
             Self::HandshakeTimeout => "handshake_timeout",
+            Self::DetectTimeout => "detect_timeout",
+            Self::PolicyDenied => "policy_denied",
             Self::UpstreamRefused => "upstream_refused",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamResources => "upstream_resources",
+            Self::UpstreamHandshakeEof => "upstream_handshake_eof",
+            Self::UpstreamHandshakeTimeout => "upstream_handshake_timeout",
+            Self::UpstreamCertificateInvalid => "upstream_certificate_invalid",
+            Self::UpstreamIncompatible => "upstream_incompatible",
+            Self::UpstreamAlert => "upstream_alert",
+            Self::UpstreamProtocol => "upstream_protocol",
             Self::ConnectionLimit => "connection_limit",
             Self::Drained => "drained",
             Self::Stopped => "stopped",
@@ -185,7 +246,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and for showing counters that are still zero.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 37] = [
         Self::Finished,
         Self::Truncated,
         Self::Reset,
@@ -207,10 +268,18 @@ impl Reason {
         Self::BadRecord,
         Self::HandshakeEof,
         Self::HandshakeTimeout,
+        Self::DetectTimeout,
+        Self::PolicyDenied,
         Self::UpstreamRefused,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
         Self::UpstreamResources,
+        Self::UpstreamHandshakeEof,
+        Self::UpstreamHandshakeTimeout,
+        Self::UpstreamCertificateInvalid,
+        Self::UpstreamIncompatible,
+        Self::UpstreamAlert,
+        Self::UpstreamProtocol,
         Self::ConnectionLimit,
         Self::Drained,
         Self::Stopped,
@@ -233,6 +302,19 @@ impl Cause {
             Self::Upstream => "upstream",
             Self::Policy => "policy",
             Self::Local => "local",
+        }
+    }
+}
+
+impl Security {
+    /// Word in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::Unauthenticated => "unauthenticated",
+            Self::ServerAuthenticated => "server",
+            Self::Mutual => "mutual",
+            Self::Unread => "unread",
         }
     }
 }

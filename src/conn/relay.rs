@@ -1,59 +1,80 @@
 //! Both directions, each with half-close, backpressure and its own end.
 
 use std::io;
+use std::time::Duration;
 
+use super::dial::Failure;
 use super::outcome::{Cause, Reason};
+use super::side::push;
 use super::{Connection, Context, Phase};
 use crate::buf::Buf;
 use crate::engine::{CloseMode, Side};
 use crate::time::Time;
+use crate::tls::tls_conn::Output;
 
 impl Connection {
-    pub(super) fn relay_from_upstream(&mut self, buf: &Buf, cx: &mut Context<'_>) {
-        let Some(tls) = &mut self.tls else { return };
-        let sealed = tls.seal(buf, cx.pool, &mut self.downstream.queue);
-        if self.times.first_byte.is_none() {
-            let first_byte = cx.now - self.phase_since;
-            self.times.first_byte = Some(first_byte);
-            cx.telemetry.on_first_byte(self.policy.index, self.resumed(), first_byte);
+    /// Passes on what came from `side`, decrypted where TLS is spoken; counts what came out.
+    pub(super) fn relay_from(&mut self, side: Side, buf: Buf, cx: &mut Context<'_>) {
+        let (from, to) = self.ends(side);
+        let before = to.queued();
+        let received = match &mut from.tls {
+            Some(tls) => {
+                let plaintext = to.inlet();
+                let mut output = Output { pool: cx.pool, plaintext, records: &mut from.queue };
+                tls.receive(buf, &mut output).map(|()| tls.peer_has_closed())
+            }
+            None => {
+                push(to.inlet(), buf);
+                Ok(false)
+            }
+        };
+        let plaintext = (to.queued() - before) as u64;
+        if from.output.is_ended() {
+            // Whatever TLS would still say, such as an alert, FIN has gone out.
+            from.queue.clear();
         }
-        self.bytes.sent += buf.len() as u64;
-        cx.telemetry.on_sent(self.policy.index, buf.len() as u64);
-        if let Err(error) = sealed {
-            self.tls_failed(error, cx);
+        self.count(side, plaintext, cx);
+        match received {
+            Err(error) => self.tls_failed(side, error, cx),
+            Ok(true) => self.has_ended(side),
+            Ok(false) => {}
         }
     }
 
-    /// FIN without close_notify: maybe an attacker's (RFC 8446 §6.1). What came before it is
-    /// delivered, the upstream gets its FIN, and the outcome says truncated.
-    pub(super) fn downstream_eof(&mut self) {
-        self.truncated = true;
-        self.downstream_ended();
+    /// From the upstream: the rest of its handshake, or what it has to say.
+    pub(super) fn receive_from_upstream(&mut self, buf: Buf, cx: &mut Context<'_>) {
+        let was_ready = self.upstream.is_ready();
+        self.relay_from(Side::Upstream, buf, cx);
+        if !was_ready && self.upstream.is_ready() && self.ending.is_none() {
+            self.upstream_is_secured(cx);
+        }
     }
 
-    /// No more comes from downstream.
-    pub(super) fn downstream_ended(&mut self) {
-        self.first_ended.get_or_insert(Side::Downstream);
-        self.downstream.ended = true;
-        self.upstream.output.end_when_empty();
+    /// FIN. Without close_notify where TLS is spoken it is maybe an attacker's (RFC 8446 §6.1):
+    /// what came before it is delivered, the other side gets a FIN without close_notify, too, and
+    /// the outcome says truncated.
+    pub(super) fn relay_eof(&mut self, side: Side) {
+        if self.side(side).tls.as_ref().is_some_and(|tls| !tls.peer_has_closed()) {
+            self.truncated.get_or_insert(side);
+        }
+        self.has_ended(side);
     }
 
-    /// The upstream's FIN becomes close_notify and FIN.
+    /// The upstream's FIN.
     pub(super) fn upstream_eof(&mut self, cx: &mut Context<'_>) {
-        self.first_ended.get_or_insert(Side::Upstream);
-        self.upstream.ended = true;
-        let Some(tls) = &mut self.tls else { return };
-        match tls.close_notify(cx.pool, &mut self.downstream.queue) {
-            Ok(()) => self.downstream.output.end_when_empty(),
-            Err(error) => self.tls_failed(error, cx),
+        if self.upstream.is_ready() {
+            return self.relay_eof(Side::Upstream);
         }
+        self.on_attempt_failed(Failure::of(Reason::UpstreamHandshakeEof), cx);
     }
 
     /// A socket error, which goes on to the other side as RST.
     pub(super) fn on_failed(&mut self, side: Side, error: &io::Error, cx: &mut Context<'_>) {
         let reason = reset_reason(error);
         match side {
-            Side::Downstream if self.downstream.ended && !self.truncated => {
+            Side::Downstream
+                if self.downstream.ended && self.truncated != Some(Side::Downstream) =>
+            {
                 // It had said close_notify and did not stay for the rest: its right.
                 let ending = self.end(Reason::Finished, Cause::Downstream, cx);
                 ending.detail(error).reset_upstream().close_downstream(CloseMode::Reset);
@@ -61,6 +82,10 @@ impl Connection {
             Side::Downstream => {
                 let ending = self.end(reason, Cause::Downstream, cx);
                 ending.detail(error).reset_upstream().close_downstream(CloseMode::Reset);
+            }
+            Side::Upstream if !self.upstream.is_ready() => {
+                let failure = Failure::of_io(Reason::UpstreamHandshakeEof, error);
+                self.on_attempt_failed(failure, cx);
             }
             Side::Upstream if self.upstream.ended => {
                 // It had sent everything; only what it should still receive is lost.
@@ -77,9 +102,9 @@ impl Connection {
 
     /// Both directions have ended in order.
     pub(super) fn finish(&mut self, cx: &mut Context<'_>) {
-        let reason = if self.truncated { Reason::Truncated } else { Reason::Finished };
-        let cause = match self.first_ended {
-            Some(Side::Upstream) if !self.truncated => Cause::Upstream,
+        let reason = if self.truncated.is_some() { Reason::Truncated } else { Reason::Finished };
+        let cause = match self.truncated.or(self.first_ended) {
+            Some(Side::Upstream) => Cause::Upstream,
             _ => Cause::Downstream,
         };
         self.end(reason, cause, cx).close_downstream(CloseMode::Fin);
@@ -106,27 +131,33 @@ impl Connection {
             ending.reset_upstream().close_downstream(CloseMode::Reset);
             return;
         }
-        if let Some(tls) = &mut self.tls {
-            // Nobody was in the middle of anything, so this may look orderly. Failing to say so
-            // leaves a plain FIN.
-            let _unsaid = tls.close_notify(cx.pool, &mut self.downstream.queue);
+        // Nobody was in the middle of anything, so this may look orderly. Failing to say so leaves
+        // a plain FIN.
+        for side in [Side::Downstream, Side::Upstream] {
+            let state = self.side_mut(side);
+            state.output.end_when_empty();
+            let _unsaid = state.seal(true, cx.pool);
         }
-        self.end(Reason::IdleTimeout, Cause::Policy, cx).flush_downstream(cx.now);
-    }
-
-    fn idle_deadline(&self) -> Option<Time> {
-        self.policy.timeouts.idle.map(|idle| self.last_activity + idle)
-    }
-
-    fn half_close_deadline(&self) -> Option<Time> {
-        (self.downstream.ended || self.upstream.ended)
-            .then(|| self.last_activity + self.policy.timeouts.half_close)
+        let told = self.upstream.has_keys();
+        let ending = self.end(Reason::IdleTimeout, Cause::Policy, cx);
+        if told {
+            ending.flush_upstream(cx.now);
+        }
+        ending.flush_downstream(cx.now);
     }
 
     /// Backpressure: a side is read only while the other keeps up.
     pub(super) fn may_receive(&mut self, side: Side, cx: &Context<'_>) -> bool {
-        if !matches!(self.phase, Phase::Relay) {
-            return side == Side::Downstream;
+        match (side, &self.phase) {
+            (Side::Upstream, _) if !self.upstream.is_ready() => return true,
+            (Side::Downstream, Phase::Relay) => {
+                // Nothing is asked of a plaintext peer before there is somebody to tell it to.
+                if !self.downstream.secure && !self.upstream.is_ready() {
+                    return false;
+                }
+            }
+            (Side::Upstream, Phase::Relay) => {}
+            (side, _) => return side == Side::Downstream,
         }
         let backlog = self.side(side.other()).backlog();
         // When buffers run short, every connection may hold only what it is sending.
@@ -140,8 +171,43 @@ impl Connection {
         !state.paused
     }
 
-    pub(super) fn resumed(&self) -> bool {
-        self.facts.as_ref().is_some_and(|facts| facts.resumed)
+    pub(super) fn note_first_byte(&mut self, time: Duration, cx: &mut Context<'_>) {
+        if self.times.first_byte.is_none() {
+            self.times.first_byte = Some(time);
+            cx.telemetry.on_first_byte(self.policy.index, self.resumed, time);
+        }
+    }
+
+    fn count(&mut self, side: Side, bytes: u64, cx: &mut Context<'_>) {
+        match side {
+            Side::Downstream => {
+                self.bytes.received += bytes;
+                cx.telemetry.on_received(self.policy.index, bytes);
+            }
+            Side::Upstream => {
+                if bytes > 0 && matches!(self.phase, Phase::Relay) {
+                    self.note_first_byte(cx.now - self.phase_since, cx);
+                }
+                self.bytes.sent += bytes;
+                cx.telemetry.on_sent(self.policy.index, bytes);
+            }
+        }
+    }
+
+    /// No more comes from `side`.
+    fn has_ended(&mut self, side: Side) {
+        self.first_ended.get_or_insert(side);
+        self.side_mut(side).ended = true;
+        self.side_mut(side.other()).output.end_when_empty();
+    }
+
+    fn idle_deadline(&self) -> Option<Time> {
+        self.policy.timeouts.idle.map(|idle| self.last_activity + idle)
+    }
+
+    fn half_close_deadline(&self) -> Option<Time> {
+        (self.downstream.ended || self.upstream.ended)
+            .then(|| self.last_activity + self.policy.timeouts.half_close)
     }
 }
 

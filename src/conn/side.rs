@@ -2,16 +2,23 @@
 
 use std::collections::VecDeque;
 
-use crate::buf::{Buf, BufClass};
+use crate::buf::{Buf, BufClass, Pool};
+use crate::tls::error::TlsError;
+use crate::tls::tls_conn::TlsConn;
 
-#[derive(Debug)]
 pub(super) struct SideState {
     pub(super) socket: Socket,
+    /// TLS of ours is spoken here, now or as soon as can be.
+    pub(super) secure: bool,
+    pub(super) tls: Option<Box<TlsConn>>,
     /// A receive is outstanding.
     pub(super) receiving: bool,
     /// Bytes in the send that is outstanding; zero when none is.
     pub(super) sending: usize,
+    /// What goes on the wire as it is.
     pub(super) queue: VecDeque<Buf>,
+    /// Plaintext that waits until TLS can take it.
+    plain: VecDeque<Buf>,
     /// The peer sends no more: close_notify or FIN was read.
     pub(super) ended: bool,
     pub(super) output: Output,
@@ -43,9 +50,12 @@ impl SideState {
     pub(super) fn absent() -> Self {
         Self {
             socket: Socket::Absent,
+            secure: false,
+            tls: None,
             receiving: false,
             sending: 0,
             queue: VecDeque::new(),
+            plain: VecDeque::new(),
             ended: false,
             output: Output::Open,
             paused: false,
@@ -53,8 +63,9 @@ impl SideState {
         }
     }
 
-    pub(super) fn open() -> Self {
-        Self { socket: Socket::Open, ..Self::absent() }
+    /// Connected; `secure` if TLS of ours is to be spoken.
+    pub(super) fn open(secure: bool) -> Self {
+        Self { socket: Socket::Open, secure, ..Self::absent() }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -69,12 +80,60 @@ impl SideState {
     /// Takes the next buffer to send and marks it as being sent.
     pub(super) fn next_to_send(&mut self) -> Option<Buf> {
         let buf = self.queue.pop_front()?;
-        if self.queue.is_empty() && self.queue.capacity() > QUEUE_KEPT {
-            // A burst must not leave its memory with an idle connection.
-            self.queue = VecDeque::new();
-        }
+        shrink(&mut self.queue);
         self.sending = buf.len();
         Some(buf)
+    }
+
+    /// True when what the other side says can be passed on: connected, and with keys.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_open() && (!self.secure || self.has_keys())
+    }
+
+    /// True once TLS of ours is past its handshake.
+    pub(super) fn has_keys(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| !tls.is_handshaking())
+    }
+
+    /// Where plaintext for this side goes.
+    pub(super) fn inlet(&mut self) -> &mut VecDeque<Buf> {
+        if self.secure { &mut self.plain } else { &mut self.queue }
+    }
+
+    /// Seals what waits, and says close_notify behind it when `parting` and nothing more will come.
+    pub(super) fn seal(&mut self, parting: bool, pool: &Pool) -> Result<(), TlsError> {
+        let ends = parting && self.output.is_ending();
+        if self.plain.is_empty() && !ends || !self.is_ready() {
+            return Ok(());
+        }
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        while let Some(buf) = self.plain.pop_front() {
+            tls.seal(&buf, pool, &mut self.queue)?;
+        }
+        shrink(&mut self.plain);
+        if ends && !tls.has_closed() {
+            tls.close_notify(pool, &mut self.queue)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets all that waits.
+    pub(super) fn clear(&mut self) {
+        self.queue.clear();
+        self.plain.clear();
+    }
+
+    /// Forgets the plaintext that waits: it will not be sealed any more.
+    pub(super) fn clear_plaintext(&mut self) {
+        self.plain.clear();
+    }
+
+    /// Without its socket, to be dialled anew: what waits for it is kept.
+    pub(super) fn redialled(&mut self) -> Self {
+        // Of a TLS session, records are good for itself only.
+        let queue = if self.secure { VecDeque::new() } else { std::mem::take(&mut self.queue) };
+        let plain = std::mem::take(&mut self.plain);
+        Self { secure: self.secure, output: self.output, queue, plain, ..Self::absent() }
     }
 
     /// Bytes queued or being sent.
@@ -84,7 +143,7 @@ impl SideState {
 
     /// Bytes queued.
     pub(super) fn queued(&self) -> usize {
-        self.queue.iter().map(|buf| buf.len()).sum()
+        self.queue.iter().chain(&self.plain).map(|buf| buf.len()).sum()
     }
 
     /// Learns from a receive whether this is bulk.
@@ -117,6 +176,25 @@ impl Output {
         if *self == Self::Open {
             *self = Self::Ending;
         }
+    }
+}
+
+/// Appends `buf` to a queue, behind what waits in a buffer that has room: a peer that does not read
+/// must not hold a buffer for every small message.
+pub(super) fn push(queue: &mut VecDeque<Buf>, buf: Buf) {
+    if let Some(last) = queue.back_mut()
+        && last.tail_mut().len() >= buf.len()
+    {
+        last.tail_mut()[..buf.len()].copy_from_slice(&buf);
+        return last.extend(buf.len());
+    }
+    queue.push_back(buf);
+}
+
+/// A burst must not leave its memory with an idle connection.
+fn shrink(queue: &mut VecDeque<Buf>) {
+    if queue.is_empty() && queue.capacity() > QUEUE_KEPT {
+        *queue = VecDeque::new();
     }
 }
 

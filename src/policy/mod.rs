@@ -3,13 +3,19 @@
 //! A [`Policy`] is compiled from the configuration, immutable, and shared by all shards. A
 //! connection keeps the part it was admitted under for its whole life.
 
+mod decide;
+pub mod explain;
 pub mod rules;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::config::model::{ConnectWhen, Keepalive, Timeouts};
 use crate::engine::Address;
-use crate::tls::ServerProfile;
+use crate::tls::hello::Hello;
+use crate::tls::{ClientProfile, ServerProfile};
+pub use decide::{Outcome, Rules};
+use rules::{Facts, Version};
 
 /// Every listener's policy, by its position in the configuration.
 #[derive(Clone, Debug)]
@@ -35,6 +41,7 @@ pub struct ListenerPolicy {
     pub keepalive: Keepalive,
     /// Where connections can go; the first is for those that no rule says anything else of.
     pub routes: Vec<Arc<Route>>,
+    pub rules: Arc<Rules>,
 }
 
 /// What the peers of a listener speak.
@@ -59,6 +66,8 @@ pub struct Route {
     pub group: usize,
     /// Present where TLS may end here.
     pub tls: Option<ServerProfile>,
+    /// Present where the component is spoken to in TLS of ours.
+    pub upstream_tls: Option<ClientProfile>,
     pub connect: ConnectWhen,
     /// At least one.
     pub upstreams: Vec<Address>,
@@ -66,14 +75,12 @@ pub struct Route {
     pub upstream_names: Vec<Arc<str>>,
 }
 
-/// What is known about a connection once its ClientHello was read.
+/// Where a connection goes, as far as that is known.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
-    /// SNI, when it is a DNS name.
-    pub server_name: Option<&'a str>,
-    /// Versions that the peer offers.
-    pub tls12: bool,
-    pub tls13: bool,
+pub enum Decision<'a> {
+    Follow(&'a Arc<Route>),
+    /// A rule turns it away.
+    Deny,
 }
 
 /// What to do with it.
@@ -86,21 +93,25 @@ pub enum Verdict {
     UnrecognizedName,
 }
 
-impl ListenerPolicy {
-    /// The route of connections of which nothing is known yet.
-    pub fn route(&self) -> &Arc<Route> {
-        self.routes.first().expect("a listener has a route of its own")
-    }
+/// What rules may ask of a peer that says `hello`.
+pub fn facts<'a>(source: Option<IpAddr>, hello: &Hello<'a>) -> Facts<'a> {
+    let version = match (hello.offers_tls13(), hello.offers_tls12()) {
+        (true, _) => Some(Version::Tls13),
+        (_, true) => Some(Version::Tls12),
+        _ => None,
+    };
+    let sni = hello.sni.and_then(|sni| sni.dns_name());
+    Facts { source, sni, alpn: hello.alpn, version, client: None }
 }
 
 impl Route {
     /// The verdict over one connection whose TLS would end here.
-    pub fn admit(&self, facts: &Facts<'_>) -> Verdict {
+    pub fn admit(&self, hello: &Hello<'_>) -> Verdict {
         let Some(tls) = &self.tls else { return Verdict::Admit };
-        if !tls.speaks(facts.tls12, facts.tls13) {
+        if !tls.speaks(hello.offers_tls12(), hello.offers_tls13()) {
             return Verdict::VersionMismatch;
         }
-        match facts.server_name {
+        match hello.sni.and_then(|sni| sni.dns_name()) {
             Some(name) if tls.strict_sni() && !tls.covers(name) => Verdict::UnrecognizedName,
             None if tls.strict_sni() => Verdict::UnrecognizedName,
             _ => Verdict::Admit,

@@ -76,6 +76,27 @@ impl AcceptError {
     }
 }
 
+/// What a peer speaks whose TLS does not end here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unterminated {
+    /// No TLS.
+    Plaintext,
+    /// TLS that is relayed unread.
+    Passthrough,
+}
+
+impl Unterminated {
+    pub const ALL: [Self; 2] = [Self::Plaintext, Self::Passthrough];
+
+    /// Label value in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::Passthrough => "passthrough",
+        }
+    }
+}
+
 /// What one shard counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardCounters {
@@ -113,10 +134,16 @@ pub struct ListenerCounters {
     pub accepted: u64,
     pub handshakes_full: u64,
     pub handshakes_resumed: u64,
+    /// Connections without a handshake of ours with the peer.
+    pub unterminated: [u64; Unterminated::ALL.len()],
+    pub upstream_handshakes_full: u64,
+    pub upstream_handshakes_resumed: u64,
     /// Plaintext bytes from downstream to upstream.
     pub bytes_received: u64,
     /// Plaintext bytes from upstream to downstream.
     pub bytes_sent: u64,
+    /// Attempts at an upstream that failed, whether or not another one did not.
+    upstream_failures: [u64; REASONS],
     ended: [[[u64; CAUSES]; REASONS]; STAGES],
 }
 
@@ -126,8 +153,12 @@ impl Default for ListenerCounters {
             accepted: 0,
             handshakes_full: 0,
             handshakes_resumed: 0,
+            unterminated: [0; Unterminated::ALL.len()],
+            upstream_handshakes_full: 0,
+            upstream_handshakes_resumed: 0,
             bytes_received: 0,
             bytes_sent: 0,
+            upstream_failures: [0; REASONS],
             ended: [[[0; CAUSES]; REASONS]; STAGES],
         }
     }
@@ -161,6 +192,16 @@ impl ListenerCounters {
     pub fn count_end(&mut self, outcome: &Outcome) {
         let by_reason = &mut self.ended[stage_index(outcome.stage)];
         by_reason[outcome.reason.index()][cause_index(outcome.cause)] += 1;
+    }
+
+    /// Counts a failed attempt at an upstream.
+    pub fn count_upstream_failure(&mut self, reason: Reason) {
+        self.upstream_failures[reason.index()] += 1;
+    }
+
+    /// Attempts at an upstream that failed for this reason.
+    pub fn upstream_failures(&self, reason: Reason) -> u64 {
+        self.upstream_failures[reason.index()]
     }
 
     /// Connections that ended for this reason and by this cause, whatever their stage.
@@ -208,6 +249,14 @@ impl AddAssign<&Self> for ListenerCounters {
         self.accepted += other.accepted;
         self.handshakes_full += other.handshakes_full;
         self.handshakes_resumed += other.handshakes_resumed;
+        for (own, other) in self.unterminated.iter_mut().zip(&other.unterminated) {
+            *own += other;
+        }
+        self.upstream_handshakes_full += other.upstream_handshakes_full;
+        self.upstream_handshakes_resumed += other.upstream_handshakes_resumed;
+        for (own, other) in self.upstream_failures.iter_mut().zip(&other.upstream_failures) {
+            *own += other;
+        }
         self.bytes_received += other.bytes_received;
         self.bytes_sent += other.bytes_sent;
         let cells = self.ended.iter_mut().flatten().flatten();

@@ -18,7 +18,9 @@ pub mod snapshot;
 
 pub use access_log::{AccessLog, AccessRecord, AccessSender};
 pub use aggregator::{Aggregator, AggregatorHandle, AnswerSender, ReadError, ShardPort};
-pub use counters::{AcceptError, EngineCounters, ListenerCounters, Refusal, ShardCounters};
+pub use counters::{
+    AcceptError, EngineCounters, ListenerCounters, Refusal, ShardCounters, Unterminated,
+};
 pub use histograms::{HistogramSet, Kind, Phase};
 pub use process::ProcessFigures;
 pub use shard::{ListenerNames, ShardGauges, ShardSnapshot, ShardTelemetry};

@@ -69,15 +69,18 @@ metrics! {
     CLOSED = Counter, "tlsgate_connections_closed_total", "Connections that ended, by reason and by who caused it; pairs that never happened are left out.";
     HANDSHAKES = Counter, "tlsgate_handshakes_total", "Finished handshakes, full or resumed.";
     HANDSHAKE_FAILURES = Counter, "tlsgate_handshake_failures_total", "Connections that ended before their handshake was done, by reason.";
-    RECEIVED_BYTES = Counter, "tlsgate_received_bytes_total", "Plaintext bytes relayed from downstream to upstream.";
-    SENT_BYTES = Counter, "tlsgate_sent_bytes_total", "Plaintext bytes relayed from upstream to downstream.";
+    UNTERMINATED = Counter, "tlsgate_connections_unterminated_total", "Connections without a handshake between the peer and the gateway: peers that speak plaintext, and TLS that is passed through.";
+    UPSTREAM_HANDSHAKES = Counter, "tlsgate_upstream_handshakes_total", "Finished handshakes with upstreams, full or resumed.";
+    UPSTREAM_FAILURES = Counter, "tlsgate_upstream_failures_total", "Attempts at an upstream that failed, by reason, whether or not another endpoint took the connection; reasons that never happened are left out.";
+    RECEIVED_BYTES = Counter, "tlsgate_received_bytes_total", "Bytes relayed from downstream to upstream, in plaintext but for what is passed through.";
+    SENT_BYTES = Counter, "tlsgate_sent_bytes_total", "Bytes relayed from upstream to downstream, in plaintext but for what is passed through.";
     HELLO_MEMORY_REFUSALS = Counter, "tlsgate_hello_memory_refusals_total", "Connections closed because memory for unfinished ClientHellos was used up.";
 
     HELLO_SECONDS = Histogram, "tlsgate_hello_seconds", "Accept to the last byte of the ClientHello.";
     HANDSHAKE_SECONDS = Histogram, "tlsgate_handshake_seconds", "Last byte of the ClientHello to the end of the handshake.";
     CONNECT_SECONDS = Histogram, "tlsgate_connect_seconds", "Dialling the upstream to connected.";
-    FIRST_BYTE_SECONDS = Histogram, "tlsgate_first_byte_seconds", "End of the handshake to the first byte from the upstream.";
-    LIFETIME_SECONDS = Histogram, "tlsgate_connection_lifetime_seconds", "Accept to the end, of connections whose handshake was done.";
+    FIRST_BYTE_SECONDS = Histogram, "tlsgate_first_byte_seconds", "End of the handshake, or accept where there is none, to the first byte from the upstream.";
+    LIFETIME_SECONDS = Histogram, "tlsgate_connection_lifetime_seconds", "Accept to the end, of connections whose handshake was done or not needed.";
 
     SHARD_CONNECTIONS = Gauge, "tlsgate_shard_connections_open", "Connections open on a shard.";
     SHARD_HANDSHAKES = Gauge, "tlsgate_handshakes_in_flight", "Connections of a shard whose handshake is not done.";
@@ -96,9 +99,15 @@ metrics! {
     SESSION_EVICTIONS = Counter, "tlsgate_session_store_evictions_total", "Sessions pushed out of the session store by newer ones.";
     SESSION_ENTRIES = Gauge, "tlsgate_session_store_entries", "Sessions in the session store.";
     SESSION_BYTES = Gauge, "tlsgate_session_store_bytes", "Memory of the sessions in the session store.";
+    SESSIONS_REJECTED = Counter, "tlsgate_session_store_rejected_total", "Sessions found in the session store that may not be resumed, by cause.";
     TICKETS_ISSUED = Counter, "tlsgate_tickets_issued_total", "Tickets sent.";
     TICKETS_ACCEPTED = Counter, "tlsgate_tickets_accepted_total", "Tickets that a peer came back with and that were good, by the epoch of their key and by the secret it was derived from: the first, which makes tickets, or an older one.";
-    TICKETS_REJECTED = Counter, "tlsgate_tickets_rejected_total", "Tickets that a peer came back with and that were not good, by cause and by the epoch of their key, if it is known.";
+    TICKETS_REJECTED = Counter, "tlsgate_tickets_rejected_total", "Tickets that a peer came back with and that were not good, by cause and, for those that had expired, by the epoch of their key.";
+    UPSTREAM_SESSION_SERVERS = Gauge, "tlsgate_upstream_session_servers", "Servers of components of which sessions are kept.";
+    UPSTREAM_SESSIONS_STORED = Counter, "tlsgate_upstream_sessions_stored_total", "Sessions and tickets that components gave.";
+    UPSTREAM_SESSIONS_OFFERED = Counter, "tlsgate_upstream_sessions_offered_total", "Handshakes with components that offered a session.";
+    UPSTREAM_SESSION_EVICTIONS = Counter, "tlsgate_upstream_session_evictions_total", "Servers of components whose sessions were forgotten for those of others.";
+    UPSTREAM_SESSIONS_REJECTED = Counter, "tlsgate_upstream_sessions_rejected_total", "Sessions with components that were kept and not offered, by cause.";
     CERTIFICATE_NOT_AFTER = Gauge, "tlsgate_certificate_not_after_seconds", "End of validity of a certificate, in seconds since 1970.";
     ACCESS_LOG_DROPPED = Counter, "tlsgate_access_log_dropped_lines_total", "Access-log lines lost because the queue was full or the target failed.";
     ADMIN_REFUSED = Counter, "tlsgate_admin_connections_refused_total", "Connections to the admin port closed at once because too many were open.";

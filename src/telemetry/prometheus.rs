@@ -8,12 +8,12 @@
 use std::collections::BTreeSet;
 use std::fmt::{Display, Write as _};
 
-use super::counters::{AcceptError, Refusal};
+use super::counters::{AcceptError, Refusal, Unterminated};
 use super::histograms::Phase;
 use super::names::{self, Metric};
-use super::snapshot::{Latency, ShardView, Snapshot, Span, bounds};
+use super::snapshot::{Latency, ListenerView, ShardView, Snapshot, Span, bounds};
 use crate::conn::outcome::{Cause, Reason};
-use crate::tls::resumption::{Epoch, Rank, TicketStats};
+use crate::tls::resumption::{Epoch, Rank, Refusals, TicketStats, UpstreamStats};
 
 /// Content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -29,6 +29,8 @@ pub fn render(snapshot: &Snapshot) -> String {
     write_totals(&mut text, snapshot);
     write_shards(&mut text, snapshot);
     write_shared(&mut text, snapshot);
+    write_refusals(&mut text, &names::SESSIONS_REJECTED, &snapshot.facts.sessions_rejected);
+    write_upstream_sessions(&mut text, &snapshot.facts.upstream_sessions);
     write_tickets(&mut text, &snapshot.facts.tickets);
     text
 }
@@ -120,6 +122,7 @@ fn write_listeners(text: &mut String, snapshot: &Snapshot) {
             write_sample(text, names::HANDSHAKE_FAILURES.name, &labels, value);
         }
     }
+    write_upstreams(text, listeners);
     write_family(text, &names::CLOSED);
     for view in listeners {
         for reason in Reason::ALL {
@@ -133,6 +136,37 @@ fn write_listeners(text: &mut String, snapshot: &Snapshot) {
                     ];
                     write_sample(text, names::CLOSED.name, &labels, value);
                 }
+            }
+        }
+    }
+}
+
+fn write_upstreams(text: &mut String, listeners: &[ListenerView]) {
+    write_family(text, &names::UNTERMINATED);
+    for view in listeners {
+        for what in Unterminated::ALL {
+            let labels = [("listener", &*view.name), ("downstream", what.as_str())];
+            let value = view.counters.unterminated[what as usize];
+            write_sample(text, names::UNTERMINATED.name, &labels, value);
+        }
+    }
+    write_family(text, &names::UPSTREAM_HANDSHAKES);
+    for view in listeners {
+        let counters = &view.counters;
+        let [full, resumed] =
+            [counters.upstream_handshakes_full, counters.upstream_handshakes_resumed];
+        for (kind, value) in [("full", full), ("resumed", resumed)] {
+            let labels = [("listener", &*view.name), ("kind", kind)];
+            write_sample(text, names::UPSTREAM_HANDSHAKES.name, &labels, value);
+        }
+    }
+    write_family(text, &names::UPSTREAM_FAILURES);
+    for view in listeners {
+        for reason in Reason::ALL {
+            let value = view.counters.upstream_failures(reason);
+            if value > 0 {
+                let labels = [("listener", &*view.name), ("reason", reason.as_str())];
+                write_sample(text, names::UPSTREAM_FAILURES.name, &labels, value);
             }
         }
     }
@@ -206,6 +240,25 @@ fn write_shared(text: &mut String, snapshot: &Snapshot) {
         (names::ACCESS_LOG_DROPPED, shared.access_log_dropped),
     ] {
         write_single(text, &metric, value);
+    }
+}
+
+fn write_upstream_sessions(text: &mut String, stats: &UpstreamStats) {
+    for (metric, value) in [
+        (names::UPSTREAM_SESSION_SERVERS, stats.servers),
+        (names::UPSTREAM_SESSIONS_STORED, stats.stored),
+        (names::UPSTREAM_SESSIONS_OFFERED, stats.offered),
+        (names::UPSTREAM_SESSION_EVICTIONS, stats.evicted),
+    ] {
+        write_single(text, &metric, value);
+    }
+    write_refusals(text, &names::UPSTREAM_SESSIONS_REJECTED, &stats.rejected);
+}
+
+fn write_refusals(text: &mut String, metric: &Metric, refusals: &Refusals) {
+    write_family(text, metric);
+    for (cause, value) in refusals.iter() {
+        write_sample(text, metric.name, &[("cause", cause.as_str())], value);
     }
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::counters::{
-    AcceptError, EngineCounters, ListenerCounters, Refusal, ShardCounters, is_handshake_stage,
+    AcceptError, EngineCounters, ListenerCounters, Refusal, ShardCounters, Unterminated,
+    is_handshake_stage,
 };
 use super::histograms::{HistogramSet, Kind, Phase};
 use crate::conn::outcome::{Outcome, PhaseTimes, Reason};
@@ -113,6 +114,29 @@ impl ShardTelemetry {
         }
     }
 
+    /// The peer's TLS, if it speaks any, does not end here: instead of [`Self::on_handshake`].
+    pub fn on_unterminated(&mut self, listener: usize, what: Unterminated) {
+        let Some(counters) = self.listener(listener) else { return };
+        counters.unterminated[what as usize] += 1;
+        self.gauges.handshakes_in_flight = self.gauges.handshakes_in_flight.saturating_sub(1);
+    }
+
+    /// The handshake with an upstream is done.
+    pub fn on_upstream_handshake(&mut self, listener: usize, resumed: bool) {
+        let Some(counters) = self.listener(listener) else { return };
+        match Kind::of(resumed) {
+            Kind::Full => counters.upstream_handshakes_full += 1,
+            Kind::Resumed => counters.upstream_handshakes_resumed += 1,
+        }
+    }
+
+    /// An attempt at an upstream has failed.
+    pub fn on_upstream_failure(&mut self, listener: usize, reason: Reason) {
+        if let Some(counters) = self.listener(listener) {
+            counters.count_upstream_failure(reason);
+        }
+    }
+
     /// The upstream is connected and the handshake is done: called at the later of the two, since
     /// only then it is known whether the handshake was resumed.
     pub fn on_connect(&mut self, listener: usize, resumed: bool, time: Duration) {
@@ -144,8 +168,8 @@ impl ShardTelemetry {
     }
 
     /// A connection ended: once for each [`Self::on_accept`]. Records its lifetime if its handshake
-    /// was done. The stage must be past the handshake if and only if [`Self::on_handshake`] was
-    /// called.
+    /// was done or not needed. The stage must be past the handshake if and only if
+    /// [`Self::on_handshake`] or [`Self::on_unterminated`] was called.
     pub fn on_close(&mut self, outcome: &Outcome) {
         let Some(counters) = self.listener(outcome.listener) else { return };
         counters.count_end(outcome);
@@ -156,9 +180,10 @@ impl ShardTelemetry {
         gauges.open_connections = gauges.open_connections.saturating_sub(1);
         if is_handshake_stage(outcome.stage) {
             gauges.handshakes_in_flight = gauges.handshakes_in_flight.saturating_sub(1);
-        } else if let Some(tls) = &outcome.tls {
+        } else {
             let lifetime = outcome.phases.lifetime;
-            self.record(outcome.listener, tls.resumed, Phase::Lifetime, lifetime);
+            let resumed = outcome.tls.as_ref().is_some_and(|tls| tls.resumed);
+            self.record(outcome.listener, resumed, Phase::Lifetime, lifetime);
         }
     }
 
@@ -241,9 +266,14 @@ pub(crate) mod tests {
             cause,
             detail: None,
             tls: (!is_handshake_stage(stage)).then_some(tls),
+            downstream_security: None,
+            upstream_tls: None,
+            upstream_security: None,
             sni: None,
             alert_sent: None,
             alert_received: None,
+            upstream_alert_sent: None,
+            upstream_alert_received: None,
             upstream: None,
             bytes: ByteCounts::default(),
             phases: PhaseTimes { lifetime: Duration::from_millis(250), ..PhaseTimes::default() },

@@ -8,6 +8,8 @@ pub const RECORD_OVERFLOW: u8 = 22;
 pub const HANDSHAKE_FAILURE: u8 = 40;
 /// `illegal_parameter`: a field that is well-formed and wrong.
 pub const ILLEGAL_PARAMETER: u8 = 47;
+/// `access_denied`: a rule turns the peer away.
+pub const ACCESS_DENIED: u8 = 49;
 /// `decode_error`: a message that cannot be decoded.
 pub const DECODE_ERROR: u8 = 50;
 /// `protocol_version`: a version that we do not speak.

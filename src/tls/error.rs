@@ -57,6 +57,23 @@ impl TlsError {
         }
     }
 
+    /// The same with the word for a session with the upstream.
+    #[must_use]
+    pub fn of_upstream(mut self) -> Self {
+        self.reason = match self.reason {
+            Reason::AlertReceived => Reason::UpstreamAlert,
+            Reason::ClientCertificateMissing | Reason::ClientCertificateInvalid => {
+                Reason::UpstreamCertificateInvalid
+            }
+            Reason::VersionMismatch | Reason::NoSharedParameters | Reason::NoSharedAlpn => {
+                Reason::UpstreamIncompatible
+            }
+            Reason::ProtocolViolation | Reason::BadRecord => Reason::UpstreamProtocol,
+            other => other,
+        };
+        self
+    }
+
     /// A failure on our side.
     pub fn local(error: impl std::fmt::Display) -> Self {
         Self {

@@ -15,9 +15,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::SignatureScheme;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 
-pub use load::{load, load_with};
+pub use load::{load, load_with, subject};
 pub use resolver::SniResolver;
 
 use super::trust::{ClientTrust, OcspFacts};
@@ -32,6 +33,8 @@ pub struct Identities {
     pub list: Vec<Identity>,
     pub resolver: Arc<SniResolver>,
     pub trust: ClientTrust,
+    /// Asks `trust` in handshakes.
+    pub verifier: Arc<dyn ClientCertVerifier>,
 }
 
 /// One certificate with its key.

@@ -1,6 +1,8 @@
-//! TLS towards the peer that connects: reading its hello, who we are, how it may come back.
+//! TLS towards the peer that connects, and towards the component: reading hellos, who we are, how
+//! peers may come back.
 
 pub mod alert;
+pub mod client_config;
 pub mod error;
 pub mod file;
 pub mod hello;
@@ -12,7 +14,7 @@ pub mod server_config;
 pub mod tls_conn;
 pub mod trust;
 
-pub use profile::ServerProfile;
+pub use profile::{ClientProfile, ServerProfile};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,13 +1,16 @@
-//! TLS of one listener, ready to accept with.
+//! TLS of the two sides of a route, ready to accept and to dial with.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
 
 use super::error::TlsError;
 use super::identity::SniResolver;
 use super::tls_conn::TlsConn;
-use crate::config::model::{DownstreamTls, TlsVersion};
+use crate::buf::{Buf, Pool};
+use crate::config::model::{ClientCert, DownstreamTls, TlsVersion};
 
 /// Certificates, versions and resumption of one listener, compiled once and shared.
 #[derive(Clone, Debug)]
@@ -17,6 +20,15 @@ pub struct ServerProfile {
     strict_sni: bool,
     tls12: bool,
     tls13: bool,
+    verifies_peers: bool,
+}
+
+/// TLS of a route's upstream side, compiled once and shared.
+#[derive(Clone, Debug)]
+pub struct ClientProfile {
+    /// By the position of the endpoint: the TLS, and the name that SNI says.
+    endpoints: Arc<[(Arc<ClientConfig>, ServerName<'static>)]>,
+    authenticates: bool,
 }
 
 impl ServerProfile {
@@ -29,7 +41,13 @@ impl ServerProfile {
             strict_sni: tls.strict_sni,
             tls12: versions.contains(&TlsVersion::V1_2),
             tls13: versions.contains(&TlsVersion::V1_3),
+            verifies_peers: matches!(tls.client_cert, ClientCert::Optional | ClientCert::Required),
         }
+    }
+
+    /// Whether a peer that has shown a certificate is who that says.
+    pub fn verifies_peers(&self) -> bool {
+        self.verifies_peers
     }
 
     /// Whether a peer that offers these versions can be spoken to.
@@ -52,5 +70,42 @@ impl ServerProfile {
     /// Whether a certificate names `name`.
     pub fn covers(&self, name: &str) -> bool {
         self.resolver.covers(name)
+    }
+}
+
+impl ClientProfile {
+    /// For each endpoint of the route, in its order, what it is dialled with and the name that SNI
+    /// says. Which name has to be on the certificate is the verifier's matter.
+    pub fn new(endpoints: Vec<(Arc<ClientConfig>, ServerName<'static>)>) -> Self {
+        Self { endpoints: endpoints.into(), authenticates: true }
+    }
+
+    /// The same for a verifier that takes any certificate: such connections are reported as
+    /// unauthenticated.
+    #[must_use]
+    pub fn unauthenticated(self) -> Self {
+        Self { authenticates: false, ..self }
+    }
+
+    /// Whether the verifier knows who answers.
+    pub fn authenticates(&self) -> bool {
+        self.authenticates
+    }
+
+    /// A session with this endpoint, whose ClientHello goes into `records`.
+    ///
+    /// # Errors
+    /// As [`TlsConn::connect`].
+    ///
+    /// # Panics
+    /// When the route has more endpoints than the profile.
+    pub fn connect(
+        &self,
+        endpoint: usize,
+        pool: &Pool,
+        records: &mut VecDeque<Buf>,
+    ) -> Result<TlsConn, TlsError> {
+        let (config, name) = &self.endpoints[endpoint];
+        TlsConn::connect(Arc::clone(config), name.clone(), pool, records)
     }
 }

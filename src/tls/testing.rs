@@ -15,6 +15,7 @@ use rustls::{
 };
 use tempfile::TempDir;
 
+use super::resumption::Attempt;
 use crate::config::model::{
     CertificateFiles, ClientCert, CrlPolicy, DownstreamTls, ResumptionMode, TlsVersion, TrustFile,
 };
@@ -177,6 +178,11 @@ pub(crate) fn client(config: &Arc<ClientConfig>) -> ClientConnection {
     ClientConnection::new(Arc::clone(config), name).expect("a valid configuration")
 }
 
+/// A client that resumption knows of from its first message on.
+pub(crate) fn client_of(config: &Arc<ClientConfig>, attempt: &mut Attempt) -> ClientConnection {
+    attempt.run(None, || client(config))
+}
+
 pub(crate) fn server(config: &Arc<ServerConfig>) -> ServerConnection {
     ServerConnection::new(Arc::clone(config)).expect("a valid configuration")
 }
@@ -189,6 +195,16 @@ pub(crate) fn handshake(
     client: &mut ClientConnection,
     server: &mut ServerConnection,
 ) -> Result<(), rustls::Error> {
+    handshake_of(client, &mut Attempt::new(), server, &mut Attempt::new())
+}
+
+/// [`handshake`], of connections that are known to resumption.
+pub(crate) fn handshake_of(
+    client: &mut ClientConnection,
+    client_attempt: &mut Attempt,
+    server: &mut ServerConnection,
+    server_attempt: &mut Attempt,
+) -> Result<(), rustls::Error> {
     while client.wants_write() || server.wants_write() {
         let mut records = Vec::new();
         while client.wants_write() {
@@ -197,7 +213,7 @@ pub(crate) fn handshake(
         let mut unread = records.as_slice();
         while !unread.is_empty() {
             server.read_tls(&mut unread).expect("in memory");
-            server.process_new_packets()?;
+            server_attempt.run(server.handshake_kind(), || server.process_new_packets())?;
         }
         records.clear();
         while server.wants_write() {
@@ -206,7 +222,7 @@ pub(crate) fn handshake(
         let mut unread = records.as_slice();
         while !unread.is_empty() {
             client.read_tls(&mut unread).expect("in memory");
-            client.process_new_packets()?;
+            client_attempt.run(client.handshake_kind(), || client.process_new_packets())?;
         }
     }
     assert!(!client.is_handshaking() && !server.is_handshaking());

@@ -1,27 +1,33 @@
-//! One TLS session over rustls: bytes in, bytes out. The only file that names rustls' connection
-//! types, so that the record layer below it can be replaced.
+//! One TLS session over rustls, as the server or as the client: bytes in, bytes out. Only
+//! `session` names rustls' connection types, so that the record layer below it can be replaced.
 //!
 //! rustls' unbuffered API decrypts in the receive buffer and keeps no buffers of its own. What is
 //! left of an incomplete record waits in `carry`, memory that exists only while it is needed.
 
+mod session;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{CipherSuite, ContentType, HandshakeKind, ProtocolVersion, ServerConfig};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{CipherSuite, ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig};
 
+use super::client_config;
 use super::error::TlsError;
+use super::resumption::Refusal;
 use crate::buf::{Buf, BufClass, Pool};
 use crate::conn::outcome::TlsFacts;
+use session::{Session, Write};
 
-/// A server-side TLS session.
+/// A TLS session, as the server or as the client.
 pub struct TlsConn {
-    session: UnbufferedServerConnection,
+    session: Session,
     carry: Carry,
     peer_closed: bool,
     /// close_notify was sent: nothing may follow it, not even an alert.
     closed: bool,
+    /// As the client: our certificate was shown.
+    shown_certificate: bool,
 }
 
 /// The start of an incomplete record, behind whole records that hold the start of an incomplete
@@ -47,16 +53,36 @@ pub struct Output<'a> {
 }
 
 impl TlsConn {
-    /// A session that has seen nothing yet.
+    /// The server's session, which has seen nothing yet.
     ///
     /// # Errors
     /// When the configuration itself is unusable.
     pub fn new(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
-        let session = UnbufferedServerConnection::new(config).map_err(TlsError::local)?;
-        Ok(Self { session, carry: Carry::default(), peer_closed: false, closed: false })
+        Session::server(config).map(Self::of)
     }
 
-    /// Takes the (re-framed) ClientHello.
+    /// The client's session, whose ClientHello goes into `records`. `name` is what the SNI says.
+    ///
+    /// # Errors
+    /// When the configuration itself is unusable.
+    pub fn connect(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        pool: &Pool,
+        records: &mut VecDeque<Buf>,
+    ) -> Result<Self, TlsError> {
+        let mut tls = Self::of(Session::client(config, name)?);
+        let mut output = Output { pool, plaintext: &mut VecDeque::new(), records };
+        tls.process(&mut [], &mut output)?;
+        Ok(tls)
+    }
+
+    fn of(session: Session) -> Self {
+        let carry = Carry::default();
+        Self { session, carry, peer_closed: false, closed: false, shown_certificate: false }
+    }
+
+    /// Takes the (re-framed) ClientHello, as the server.
     ///
     /// # Errors
     /// As [`TlsConn::receive`].
@@ -97,7 +123,7 @@ impl TlsConn {
         records: &mut VecDeque<Buf>,
     ) -> Result<(), TlsError> {
         for part in plaintext.chunks(BufClass::Bulk.plaintext_max()) {
-            self.write(part.len(), pool, records, |traffic, out| traffic.encrypt(part, out))?;
+            self.write(Write::Data(part), pool, records)?;
         }
         Ok(())
     }
@@ -112,12 +138,17 @@ impl TlsConn {
         records: &mut VecDeque<Buf>,
     ) -> Result<(), TlsError> {
         self.closed = true;
-        self.write(0, pool, records, |traffic, out| traffic.queue_close_notify(out))
+        self.write(Write::CloseNotify, pool, records)
     }
 
     /// True until both sides have verified the other's Finished.
     pub fn is_handshaking(&self) -> bool {
-        self.session.is_handshaking()
+        self.session.state().is_handshaking()
+    }
+
+    /// True once close_notify was sent.
+    pub fn has_closed(&self) -> bool {
+        self.closed
     }
 
     /// True once the peer's close_notify was read: it sends no more.
@@ -125,9 +156,20 @@ impl TlsConn {
         self.peer_closed
     }
 
+    /// Whether the handshake was an abbreviated one; meaningful once it is done.
+    pub fn is_resumed(&self) -> bool {
+        self.session.state().handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// Why the session that the client wanted to resume was refused, if it was. As the client: why
+    /// one that there was is not offered.
+    pub fn resumption_refused(&self) -> Option<Refusal> {
+        self.session.resumption_refused()
+    }
+
     /// What the handshake agreed on; meaningful once it is done.
     pub fn facts(&self) -> TlsFacts {
-        let session = &self.session;
+        let session = self.session.state();
         TlsFacts {
             version: match session.protocol_version() {
                 Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
@@ -139,8 +181,20 @@ impl TlsConn {
                 .map_or("unknown", |suite| suite_name(suite.suite())),
             group: session.negotiated_key_exchange_group().and_then(|group| group.name().as_str()),
             alpn: session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into()),
-            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+            resumed: self.is_resumed(),
         }
+    }
+
+    /// The certificates that the peer has shown, its own first; in a resumed session, those of the
+    /// first handshake.
+    pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
+        self.session.state().peer_certificates().unwrap_or_default()
+    }
+
+    /// As the client: whether the server has asked for our certificate and was shown it; in a
+    /// resumed session, it was not.
+    pub fn has_shown_certificate(&self) -> bool {
+        self.shown_certificate
     }
 
     /// Completes what is carried, record by record, from the front of `input`.
@@ -172,116 +226,21 @@ impl TlsConn {
 
     /// Runs rustls over `incoming`; returns how many bytes are done with.
     fn process(&mut self, incoming: &mut [u8], output: &mut Output<'_>) -> Result<usize, TlsError> {
-        let mut consumed = 0;
-        loop {
-            let UnbufferedStatus { mut discard, state } =
-                self.session.process_tls_records(&mut incoming[consumed..]);
-            let mut blocked = false;
-            match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(TlsError::from_peer)?;
-                        append(record.payload, output.pool, output.plaintext);
-                        discard += record.discard;
-                    }
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode(|out| data.encode(out), output.pool, output.records)?;
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => self.peer_closed = true,
-                Ok(_) => blocked = true,
-                Err(error) => {
-                    consumed += discard;
-                    let error = TlsError::from_peer(error);
-                    return Err(self.flush_alert(error, &mut incoming[consumed..], output));
-                }
-            }
-            consumed += discard;
-            if blocked {
-                return Ok(consumed);
-            }
-        }
+        let done = self.session.process(incoming, output, self.closed);
+        self.shown_certificate |= client_config::take_shown();
+        let done = done?;
+        self.peer_closed |= done.peer_closed;
+        Ok(done.consumed)
     }
 
-    /// Collects the alert that rustls queued with an error.
-    fn flush_alert(
-        &mut self,
-        mut error: TlsError,
-        rest: &mut [u8],
-        output: &mut Output<'_>,
-    ) -> TlsError {
-        if self.closed {
-            error.alert_sent = None;
-            return error;
-        }
-        // Only as long as something is queued: a call more would look at the bad record again.
-        while self.session.wants_write()
-            && let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
-                self.session.process_tls_records(rest)
-        {
-            if encode(|out| data.encode(out), output.pool, output.records).is_err() {
-                break;
-            }
-        }
-        let last = output.records.back();
-        error.alert_sent = last.and_then(|record| plaintext_alert(record)).or(error.alert_sent);
-        error
-    }
-
-    /// One write in rustls' traffic state, with whatever it has queued before it.
     fn write(
         &mut self,
-        payload: usize,
+        what: Write<'_>,
         pool: &Pool,
         records: &mut VecDeque<Buf>,
-        mut write: impl FnMut(
-            &mut rustls::unbuffered::WriteTraffic<'_, rustls::server::ServerConnectionData>,
-            &mut [u8],
-        ) -> Result<usize, EncryptError>,
     ) -> Result<(), TlsError> {
-        loop {
-            let UnbufferedStatus { discard, state } =
-                self.session.process_tls_records(&mut self.carry.bytes);
-            debug_assert!(discard == 0, "an incomplete record yields nothing");
-            match state {
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    // Behind what waits, if it fits: a peer that does not read must not hold a
-                    // buffer for every small message.
-                    if let Some(last) = records.back_mut()
-                        && last.tail_mut().len() > payload
-                        && let Ok(written) = write(&mut traffic, last.tail_mut())
-                    {
-                        last.extend(written);
-                        return Ok(());
-                    }
-                    let class = BufClass::ALL
-                        .into_iter()
-                        .find(|class| class.plaintext_max() >= payload)
-                        .unwrap_or(BufClass::Bulk);
-                    let mut buf = pool.take(class);
-                    let written = match write(&mut traffic, buf.tail_mut()) {
-                        Err(EncryptError::InsufficientSize(_)) if class != BufClass::Bulk => {
-                            buf = pool.take(BufClass::Bulk);
-                            write(&mut traffic, buf.tail_mut())
-                        }
-                        written => written,
-                    };
-                    buf.extend(written.map_err(|error| TlsError::local(error.to_string()))?);
-                    records.push_back(buf);
-                    return Ok(());
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode(|out| data.encode(out), pool, records)?;
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => self.peer_closed = true,
-                // Both sides have said close_notify.
-                Ok(ConnectionState::Closed) => return Ok(()),
-                Ok(other) => return Err(TlsError::local(format!("cannot write in {other:?}"))),
-                Err(error) => return Err(TlsError::from_peer(error)),
-            }
-        }
+        self.peer_closed |= self.session.write(&mut self.carry.bytes, what, pool, records)?;
+        Ok(())
     }
 }
 
@@ -310,55 +269,6 @@ fn whole_records(data: &[u8]) -> usize {
         rest = after;
     }
     data.len() - rest.len()
-}
-
-/// Appends `payload` to the last of `queue` or to a new buffer.
-fn append(payload: &[u8], pool: &Pool, queue: &mut VecDeque<Buf>) {
-    if payload.is_empty() {
-        return;
-    }
-    let fits = queue.back_mut().is_some_and(|last| last.tail_mut().len() >= payload.len());
-    if !fits {
-        let class = BufClass::holding(payload.len()).unwrap_or(BufClass::Bulk);
-        queue.push_back(pool.take(class));
-    }
-    let last = queue.back_mut().expect("pushed above");
-    // A record's payload is at most 16 KiB (RFC 8446 §5.1), a bulk buffer holds 64.
-    last.tail_mut()[..payload.len()].copy_from_slice(payload);
-    last.extend(payload.len());
-}
-
-/// Appends one encoded handshake record or alert.
-fn encode(
-    mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
-    pool: &Pool,
-    records: &mut VecDeque<Buf>,
-) -> Result<(), TlsError> {
-    if let Some(last) = records.back_mut()
-        && let Ok(written) = encode(last.tail_mut())
-    {
-        last.extend(written);
-        return Ok(());
-    }
-    for class in BufClass::ALL {
-        let mut buf = pool.take(class);
-        match encode(buf.tail_mut()) {
-            Ok(written) => {
-                buf.extend(written);
-                records.push_back(buf);
-                return Ok(());
-            }
-            Err(EncodeError::InsufficientSize(_)) => {}
-            Err(error) => return Err(TlsError::local(error.to_string())),
-        }
-    }
-    Err(TlsError::local("a record larger than a bulk buffer"))
-}
-
-/// The description of an alert at the end of `records`, if it is readable.
-fn plaintext_alert(records: &[u8]) -> Option<u8> {
-    let [.., content_type, _, _, 0, 2, _level, description] = *records else { return None };
-    (content_type == u8::from(ContentType::Alert)).then_some(description)
 }
 
 /// Bytes of a record header (RFC 8446 §5.1).

@@ -50,6 +50,7 @@ impl Policies {
             position,
             index,
             name: name.as_str().into(),
+            rules: Arc::default(),
             downstream: Downstream::Tls,
             timeouts: plan.timeouts,
             keepalive: Keepalive {
@@ -60,6 +61,7 @@ impl Policies {
             },
             routes: vec![Arc::new(Route {
                 tls: Some(self.maker.server(&name, &plan.tls)),
+                upstream_tls: None,
                 name: name.into(),
                 group: position,
                 connect: plan.connect,

@@ -29,7 +29,7 @@ use tlsgate::engine::sim::network::SimClock;
 use tlsgate::engine::sim::rng::Rng;
 use tlsgate::tls::ServerProfile;
 use tlsgate::tls::identity::{Identities, load};
-use tlsgate::tls::resumption::{Clock, Domain, DomainId, Resumption};
+use tlsgate::tls::resumption::{Binding, Clock, Domain, DomainParts, PolicyId, Resumption};
 use tlsgate::tls::server_config::server_config;
 
 /// The name on the certificate.
@@ -87,9 +87,15 @@ impl Maker {
         let tls = section(wanted);
         let identities = PKI.identities(wanted);
         let provider = provider(|group| !wanted.one_group || group == NamedGroup::X25519);
-        let (trusted, names) = (identities.trust.trusted(), identities.names());
-        let id = DomainId::new(listener, wanted.client_cert, trusted, &names);
-        let domain = Domain::new(wanted.resumption, id, &self.resumption);
+        let parts = DomainParts {
+            policy: PolicyId { listener, rule: "" },
+            names: &identities.names(),
+            client_cert: wanted.client_cert,
+            trusted: identities.trust.trusted(),
+            options: &identities.trust.options(),
+        };
+        let binding = Binding::new(&parts, identities.trust.crl_epoch());
+        let domain = Domain::new(wanted.resumption, binding, &self.resumption);
         let config = server_config(&tls, identities, &domain, &provider).expect("versions");
         let mut config = Arc::unwrap_or_clone(config);
         config.time_provider = Arc::new(SimTime(self.clock.clone()));

@@ -133,13 +133,16 @@ fn reserved_names_in_other_places_are_found() {
         ("src/engine/uring/ring.rs", "fn go() { unsafe {} }\n"),
         ("src/engine/probe.rs", "fn go() {\n    unsafe {}\n}\n"),
         ("src/shard/mod.rs", "use rustls::server::UnbufferedServerConnection;\n"),
-        ("src/tls/tls_conn.rs", "use rustls::server::UnbufferedServerConnection;\n"),
+        ("src/tls/tls_conn/session.rs", "use rustls::server::UnbufferedServerConnection;\n"),
         ("src/upstream/mod.rs", "use crate::app::Gateway;\n"),
     ]));
     let expected = [
         ("src/app/mod.rs:2", "tokio::net is for src/admin only"),
         ("src/engine/probe.rs:2", "unsafe is for src/engine/uring, src/sys only"),
-        ("src/shard/mod.rs:1", "UnbufferedServerConnection is for src/tls/tls_conn.rs only"),
+        (
+            "src/shard/mod.rs:1",
+            "UnbufferedServerConnection is for src/tls/tls_conn/session.rs only",
+        ),
         ("src/upstream/mod.rs:1", "crate::app::Gateway is for src/app, src/cli only"),
     ];
     assert_found(found, &expected);

@@ -66,8 +66,13 @@ const BELOW: &[Below] = &[
         why: "the policy is what the configuration means, for every engine and shard alike",
     },
     Below {
+        folder: "src/proxy",
+        names: &[],
+        why: "a header is bytes and what they say; who trusts it is for the connection",
+    },
+    Below {
         folder: "src/upstream",
-        names: &["policy", "engine::Address", "time"],
+        names: &["policy", "engine::Address", "engine::Source", "time"],
         why: "choosing an endpoint is arithmetic on a policy and the time",
     },
     Below {
@@ -124,7 +129,7 @@ const RESERVED: &[Reserved] = &[
             "rustls::client::UnbufferedClientConnection",
             "rustls::unbuffered",
         ],
-        to: &["src/tls/tls_conn.rs"],
+        to: &["src/tls/tls_conn/session.rs"],
         why: "tls_conn hides how rustls moves bytes, so that one file changes when that does",
         instead: "use tls::tls_conn::TlsConn",
     },

@@ -324,3 +324,25 @@ fn a_message_in_too_many_records_ends_the_session() {
     let outcome = rig.outcome();
     assert_eq!((outcome.reason, outcome.cause), (Reason::ProtocolViolation, Cause::Downstream));
 }
+
+/// By alert where the peer reads one, and by nothing that looks like an end.
+#[test]
+fn whom_a_rule_turns_away_is_told_so() {
+    let mut rig = Rig::new(policy());
+    rig.down.inbound = vec![22, 3, 1];
+    rig.settle();
+    rig.with_context(|connection, context| connection.deny(context));
+    rig.settle();
+    assert_eq!(rig.down.outbound, alert::plaintext_alert(alert::ACCESS_DENIED));
+    rig.down.inbound_fin = true;
+    let outcome = rig.outcome();
+    assert_eq!((outcome.reason, outcome.cause), (Reason::PolicyDenied, Cause::Policy));
+    assert_eq!((outcome.stage, outcome.alert_sent), (Stage::Hello, Some(49)));
+
+    let (mut rig, mut client) = established(after_handshake(), Client::new());
+    rig.with_context(|connection, context| connection.deny(context));
+    client.exchange(&mut rig);
+    assert!(!client.peer_closed);
+    assert_eq!(rig.down.closed, Some(CloseMode::Reset));
+    assert_eq!(rig.outcome().reason, Reason::PolicyDenied);
+}

@@ -1,8 +1,12 @@
-//! Connections driven by hand: no sockets, a virtual clock, a real TLS client.
+//! Connections driven by hand: no sockets, a virtual clock, real TLS peers.
 
+mod bridge;
+mod component;
 mod ending;
 mod handshake;
 mod hello;
+mod originate;
 mod random;
 mod relay;
 pub(crate) mod rig;
+mod unterminated;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::component::*;
 use super::rig::*;
 use crate::conn::Input;
 use crate::conn::outcome::Reason;
@@ -21,7 +22,13 @@ enum Step {
     ClientWrites(usize),
     ClientUpdatesKeys,
     ClientCloses,
+    /// Bytes as they are.
     UpstreamWrites(usize),
+    /// With the component as a TLS server.
+    ComponentExchange,
+    ComponentWrites(usize),
+    ComponentUpdatesKeys,
+    ComponentCloses,
     Fin(bool),
     Garbage(Vec<u8>),
     Fail(bool, bool),
@@ -42,6 +49,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::ClientUpdatesKeys),
         1 => Just(Step::ClientCloses),
         3 => (1..200_000_usize).prop_map(Step::UpstreamWrites),
+        8 => Just(Step::ComponentExchange),
+        3 => (1..200_000_usize).prop_map(Step::ComponentWrites),
+        1 => Just(Step::ComponentUpdatesKeys),
+        1 => Just(Step::ComponentCloses),
         1 => any::<bool>().prop_map(Step::Fin),
         1 => prop::collection::vec(any::<u8>(), 1..50).prop_map(Step::Garbage),
         1 => (any::<bool>(), any::<bool>()).prop_map(|(up, send)| Step::Fail(up, send)),
@@ -55,8 +66,12 @@ const fn side(up: bool) -> Side {
     if up { UP } else { DOWN }
 }
 
-fn take(rig: &mut Rig, client: &mut Client, step: Step) {
+fn take(rig: &mut Rig, client: &mut Client, component: &mut Component, step: Step) {
     match step {
+        Step::ComponentExchange => component.exchange(rig),
+        Step::ComponentWrites(len) => component.write(&vec![9; len]),
+        Step::ComponentUpdatesKeys => drop(component.tls.refresh_traffic_keys()),
+        Step::ComponentCloses => component.tls.send_close_notify(),
         Step::Exchange => client.exchange(rig),
         Step::Deliver(up, len) => drop(rig.deliver(side(up), len)),
         Step::Sent(up) => drop(rig.sent(side(up))),
@@ -89,28 +104,40 @@ fn policies() -> impl Strategy<Value = fn() -> ListenerPolicy> {
         1 => Just(mutual as fn() -> ListenerPolicy),
         2 => Just(after_handshake as fn() -> ListenerPolicy),
         2 => Just(two_upstreams as fn() -> ListenerPolicy),
+        4 => Just(bridge as fn() -> ListenerPolicy),
+        2 => Just(bridge_late as fn() -> ListenerPolicy),
+        4 => Just(originate as fn() -> ListenerPolicy),
+        2 => Just(originate_second as fn() -> ListenerPolicy),
+        2 => Just(passthrough as fn() -> ListenerPolicy),
+        2 => Just(detect as fn() -> ListenerPolicy),
+        2 => Just(detect_bridge as fn() -> ListenerPolicy),
     ]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
     fn one_finish_and_nothing_left(
         policy in policies(),
-        tls12 in any::<bool>(),
+        tls12 in any::<(bool, bool)>(),
         ready in any::<bool>(),
         steps in prop::collection::vec(step(), 1..150),
     ) {
-        let version = if tls12 { &rustls::version::TLS12 } else { &rustls::version::TLS13 };
-        let (mut rig, mut client) = (Rig::new(policy()), Client::version(version));
+        let version = |tls12| if tls12 { &rustls::version::TLS12 } else { &rustls::version::TLS13 };
+        let (mut rig, mut client) = (Rig::new(policy()), Client::version(version(tls12.0)));
+        let mut component = Component::version(version(tls12.1));
         if ready {
-            client.run(&mut rig);
-            rig.connected();
-            client.run(&mut rig);
-            rig.connected();
+            let secure = rig.connection.route().upstream_tls.is_some();
+            for _ in 0..4 {
+                client.run(&mut rig);
+                rig.connected();
+                if secure {
+                    component.run(&mut rig);
+                }
+            }
         }
         for step in steps {
-            take(&mut rig, &mut client, step);
+            take(&mut rig, &mut client, &mut component, step);
             if rig.finished.is_some() {
                 break;
             }

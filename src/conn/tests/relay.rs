@@ -12,7 +12,7 @@ use crate::conn::outcome::{Cause, Reason, Stage};
 use crate::engine::{CloseMode, Operation};
 use crate::policy::ListenerPolicy;
 
-fn pattern(len: usize, seed: u8) -> Vec<u8> {
+pub(super) fn pattern(len: usize, seed: u8) -> Vec<u8> {
     let numbers = 0..u32::try_from(len).expect("a few megabytes");
     numbers.map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0] ^ seed).collect()
 }
@@ -442,4 +442,11 @@ proptest! {
         prop_assert_eq!(outcome.bytes.received, up.len() as u64);
         prop_assert_eq!(outcome.bytes.sent, down.len() as u64);
     }
+}
+
+/// There may be a million of them, and most are idle.
+#[test]
+fn a_connection_is_small() {
+    let size = size_of::<crate::conn::Connection>();
+    assert!(size <= 512, "{size} bytes");
 }

@@ -82,6 +82,7 @@ pub(crate) fn policy() -> ListenerPolicy {
             user_timeout: Duration::ZERO,
         },
         routes: vec![Arc::new(route())],
+        rules: Arc::default(),
     }
 }
 
@@ -90,6 +91,7 @@ pub(crate) fn route() -> Route {
         name: "test".into(),
         group: 0,
         tls: Some(WORLD.plain.clone()),
+        upstream_tls: None,
         connect: ConnectWhen::AfterHello,
         upstreams: vec![Address::Tcp(([192, 0, 2, 1], 5060).into())],
         upstream_names: vec!["192.0.2.1:5060".into()],
@@ -197,6 +199,11 @@ impl Rig {
 
     /// One input and all the actions it leads to.
     pub(super) fn input(&mut self, input: Input) {
+        self.with_context(|connection, context| connection.handle(input, context));
+    }
+
+    /// Does something with the connection, and all the actions it leads to.
+    pub(super) fn with_context(&mut self, handle: impl FnOnce(&mut Connection, &mut Context<'_>)) {
         let mut actions = Vec::new();
         let mut context = Context {
             now: self.now,
@@ -205,7 +212,7 @@ impl Rig {
             hellos: &mut self.hellos,
             telemetry: &mut self.telemetry,
         };
-        self.connection.handle(input, &mut context);
+        handle(&mut self.connection, &mut context);
         while let Some(action) = self.connection.poll_action(&mut context) {
             actions.push(action);
             assert!(actions.len() < 100, "actions without end: {actions:?}");

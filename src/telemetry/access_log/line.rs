@@ -14,6 +14,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::super::counters::is_handshake_stage;
 use super::{AccessRecord, rfc3339};
 use crate::config::model::LogFormat;
+use crate::conn::outcome::{Outcome, Security, UpstreamTls};
 use crate::tls::alert::alert_name;
 
 /// Longest text of one key, in bytes before escaping: twice what a host name can have.
@@ -43,7 +44,7 @@ impl<'a> Fields<'a> {
         let outcome = &record.outcome;
         let is_failed = is_handshake_stage(outcome.stage);
         let event = if is_failed { "handshake_failed" } else { "connection" };
-        let mut fields = Self(Vec::with_capacity(32));
+        let mut fields = Self(Vec::with_capacity(40));
         fields.owned("time", rfc3339::format(record.unix_time_ms));
         fields.text("event", event);
         fields.text("listener", &record.listener);
@@ -68,6 +69,8 @@ impl<'a> Fields<'a> {
             fields.optional("alpn", tls.alpn.as_deref());
             fields.0.push(("resumed", Value::Flag(tls.resumed)));
         }
+        fields.optional("downstream_security", outcome.downstream_security.map(Security::as_str));
+        fields.upstream(outcome);
         if !is_failed {
             fields.number("bytes_received", outcome.bytes.received);
             fields.number("bytes_sent", outcome.bytes.sent);
@@ -76,9 +79,26 @@ impl<'a> Fields<'a> {
         fields.duration("hello_us", phases.hello);
         fields.duration("handshake_us", phases.handshake);
         fields.duration("connect_us", phases.connect);
+        fields.duration("upstream_handshake_us", phases.upstream_handshake);
         fields.duration("first_byte_us", phases.first_byte);
         fields.duration("lifetime_us", Some(phases.lifetime));
         fields
+    }
+
+    /// What the upstream's side was like.
+    fn upstream(&mut self, outcome: &'a Outcome) {
+        self.optional("upstream_security", outcome.upstream_security.map(Security::as_str));
+        if let Some(UpstreamTls { facts, subject }) = &outcome.upstream_tls {
+            self.text("upstream_tls_version", facts.version);
+            self.text("upstream_cipher_suite", facts.cipher_suite);
+            self.optional("upstream_group", facts.group);
+            self.optional("upstream_alpn", facts.alpn.as_deref());
+            self.0.push(("upstream_resumed", Value::Flag(facts.resumed)));
+            self.optional("upstream_subject", subject.as_deref());
+        }
+        let [sent, received] = [outcome.upstream_alert_sent, outcome.upstream_alert_received];
+        self.alert("upstream_alert_sent", "upstream_alert_sent_number", sent);
+        self.alert("upstream_alert_received", "upstream_alert_received_number", received);
     }
 
     fn text(&mut self, key: &'static str, text: &'a str) {

@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::conn::outcome::{ByteCounts, Cause, Reason, Stage};
+use crate::conn::outcome::{ByteCounts, Cause, Reason, Security, Stage, UpstreamTls};
 use crate::telemetry::shard::tests::outcome;
 
 fn record() -> AccessRecord {
@@ -69,6 +69,37 @@ fn connection_as_text() {
         cipher_suite=TLS_AES_128_GCM_SHA256 group=X25519 resumed=false bytes_received=10 \
         bytes_sent=20 handshake_us=1500 lifetime_us=250000\n";
     assert_eq!(text(&record(), LogFormat::Text), expected);
+}
+
+#[test]
+fn the_upstreams_side_is_told_too() {
+    let mut record = record();
+    let outcome = &mut record.outcome;
+    let facts = outcome.tls.take().expect("a handshake that is done");
+    let subject = Some(Arc::from("CN=component.example"));
+    outcome.upstream_tls = Some(UpstreamTls { facts, subject });
+    outcome.downstream_security = Some(Security::Plaintext);
+    outcome.upstream_security = Some(Security::Mutual);
+    outcome.upstream_alert_received = Some(42);
+    outcome.phases.upstream_handshake = Some(Duration::from_micros(700));
+    let value = parsed(&record);
+    for (key, expected) in [
+        ("downstream_security", json!("plaintext")),
+        ("upstream_security", json!("mutual")),
+        ("upstream_tls_version", json!("TLSv1.3")),
+        ("upstream_cipher_suite", json!("TLS_AES_128_GCM_SHA256")),
+        ("upstream_group", json!("X25519")),
+        ("upstream_resumed", json!(false)),
+        ("upstream_subject", json!("CN=component.example")),
+        ("upstream_alert_received", json!("bad_certificate")),
+        ("upstream_alert_received_number", json!(42)),
+        ("upstream_handshake_us", json!(700)),
+    ] {
+        assert_eq!(value[key], expected, "{key}");
+    }
+    for absent in ["tls_version", "upstream_alert_sent", "upstream_alpn"] {
+        assert_eq!(value.get(absent), None, "{absent}");
+    }
 }
 
 #[test]

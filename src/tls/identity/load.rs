@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use rustls::SignatureScheme;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use zeroize::Zeroizing;
@@ -73,7 +73,7 @@ pub fn load_with(
     match loader.client(&ClientTrustSettings::of(tls)) {
         Ok(trust) if problems.is_empty() => {
             let resolver = Arc::new(SniResolver::new(&list, tls.strict_sni));
-            Ok(Identities { list, resolver, trust })
+            Ok(Identities { list, resolver, verifier: trust.verifier(), trust })
         }
         Ok(_) => Err(problems),
         Err(found) => {
@@ -155,6 +155,12 @@ fn describe(
         key,
         schemes,
     })
+}
+
+/// Subject of a certificate, as in `CN=component.example`; `None` when it cannot be read.
+pub fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.subject().to_string())
 }
 
 /// RFC 9525 §2 and, for old certificates, RFC 6125 §6.4.4: the common name counts only where there

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use ring::digest::{Context, SHA256};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateRevocationListDer, UnixTime};
@@ -16,6 +14,7 @@ use super::path::Link;
 use super::roots::Roots;
 use super::{CrlDepth, CrlExpired, CrlRules, CrlUnknown, TrustFile, named};
 use crate::tls::file::{FileProblem, Limit, NamedFile};
+use crate::tls::resumption::{CrlDigest, CrlEpoch};
 
 /// Longest file of CRLs that is read: 1.6 million entries of the usual size.
 const MAX_FILE: Limit = Limit { mib: 64, allowed: "files up to 64 MiB" };
@@ -45,7 +44,7 @@ pub struct CrlSet {
     /// Positions in `crls`, by DER of the issuer's name.
     by_issuer: HashMap<Box<[u8]>, Vec<usize>>,
     facts: Vec<CrlFacts>,
-    epoch: u64,
+    epoch: CrlDigest,
 }
 
 impl CrlSet {
@@ -77,12 +76,12 @@ impl CrlSet {
         for (position, crl) in crls.iter().enumerate() {
             by_issuer.entry(crl.issuer().into()).or_default().push(position);
         }
-        let epoch = epoch(&crls);
+        let epoch = CrlDigest::of_digests(crls.iter().map(|crl| *crl.digest()));
         Ok(Self { crls, by_issuer, facts, epoch })
     }
 
     /// As [`SharedCrls::epoch`].
-    pub fn epoch(&self) -> u64 {
+    pub fn epoch(&self) -> CrlDigest {
         self.epoch
     }
 
@@ -191,8 +190,8 @@ pub struct SharedCrls {
     files: Vec<TrustFile>,
     algorithms: WebPkiSupportedAlgorithms,
     current: RwLock<Arc<CrlSet>>,
-    /// That of `current`, to be read without its lock.
-    epoch: AtomicU64,
+    /// That of `current`.
+    epoch: Arc<CrlEpoch>,
     /// Whose signatures the lists must have.
     roots: Mutex<Vec<Weak<Roots>>>,
 }
@@ -210,7 +209,7 @@ impl SharedCrls {
         Ok(Self {
             files: files.to_vec(),
             algorithms,
-            epoch: AtomicU64::new(set.epoch),
+            epoch: Arc::new(CrlEpoch::new(set.epoch)),
             current: RwLock::new(Arc::new(set)),
             roots: Mutex::default(),
         })
@@ -242,9 +241,9 @@ impl SharedCrls {
     }
 
     /// Digest of what the lists say: equal on all nodes that have equal lists, in any order.
-    /// Changes with any list. One atomic load.
-    pub fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+    /// Changes with any list.
+    pub fn epoch(&self) -> &Arc<CrlEpoch> {
+        &self.epoch
     }
 
     /// Lists in the name of no trusted CA. They are for intermediates, or somebody else's and of
@@ -284,7 +283,7 @@ impl SharedCrls {
         let changed = current.epoch != epoch;
         if changed {
             *current = Arc::new(set);
-            self.epoch.store(epoch, Ordering::Release);
+            self.epoch.set(epoch);
         }
         Ok(changed)
     }
@@ -319,14 +318,4 @@ fn tell(file: &Path, crl: &Crl) -> CrlFacts {
         next_update: crl.next_update(),
         revoked: crl.entries(),
     }
-}
-
-fn epoch(crls: &[Crl]) -> u64 {
-    let mut digests: Vec<&[u8; 32]> = crls.iter().map(Crl::digest).collect();
-    digests.sort_unstable();
-    digests.dedup();
-    let mut context = Context::new(&SHA256);
-    digests.iter().for_each(|digest| context.update(*digest));
-    let digest = context.finish();
-    u64::from_be_bytes(*digest.as_ref().first_chunk().expect("SHA-256 has 32 bytes"))
 }

@@ -1,5 +1,4 @@
-use rcgen::{CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope, SigningKey};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rcgen::{CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope};
 
 use super::*;
 
@@ -241,7 +240,7 @@ fn new_lists_take_effect_at_once_and_bad_ones_do_not() {
     };
     let write = |content: &str| std::fs::write(&file.path, content).expect("written");
     assert_eq!(shared.reload(), Ok(false), "nothing has changed");
-    let epoch = shared.epoch();
+    let epoch = shared.epoch().get();
     assert!(turned_away().is_empty());
 
     write(&pem(&root.crl(&[17])));
@@ -249,14 +248,14 @@ fn new_lists_take_effect_at_once_and_bad_ones_do_not() {
     assert_eq!(shared.reload(), Ok(true));
     assert_eq!(turned_away(), [16]);
     assert_eq!(verdict(&trust, &peers[16].0), Some(CertificateProblem::Revoked));
-    assert_ne!(shared.epoch(), epoch);
-    let epoch = shared.epoch();
+    assert_ne!(shared.epoch().get(), epoch);
+    let epoch = shared.epoch().get();
 
     write(&pem(&Ca::root("Root").crl(&[])));
     assert_eq!(shared.reload().expect_err("not signed")[0].key, "crl_files");
     write("");
     assert_eq!(shared.reload().expect_err("empty")[0].found, "no CRL");
-    assert_eq!((shared.epoch(), turned_away()), (epoch, vec![16]));
+    assert_eq!((shared.epoch().get(), turned_away()), (epoch, vec![16]));
 }
 
 #[test]
@@ -271,7 +270,7 @@ fn the_epoch_is_of_what_lists_say() {
     let epoch = |files: &[&TrustFile]| {
         let policy = crls(files.iter().map(|file| (*file).clone()).collect());
         let trust = require(&store, &[&one, &two], policy);
-        trust.crls().expect("configured").epoch()
+        trust.crls().expect("configured").epoch().get()
     };
     let all = epoch(&[&one_pem, &two_pem]);
     assert_eq!(all, epoch(&[&two_pem, &one_pem]));
@@ -413,8 +412,7 @@ impl Handmade {
 
     fn der(&self, ca: &Ca) -> Vec<u8> {
         let (_, parsed) = X509Certificate::from_der(ca.certificate.der()).expect("a certificate");
-        // ecdsa-with-SHA256
-        let algorithm = tlv(0x30, &tlv(6, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]));
+        let algorithm = ecdsa_with_sha256();
         let time = |text: &str| tlv(0x17, text.as_bytes());
         let mut entry = [tlv(2, &[0x80]), time("291231000000Z")].concat();
         if !self.entry.is_empty() {
@@ -432,20 +430,6 @@ impl Handmade {
         if !self.extensions.is_empty() {
             list.extend(tlv(0xa0, &tlv(0x30, &self.extensions)));
         }
-        let list = tlv(0x30, &list);
-        let mut signature = vec![0];
-        signature.extend(ca.issuer.key().sign(&list).expect("signed"));
-        tlv(0x30, &[list, algorithm, tlv(3, &signature)].concat())
+        signed(&list, ca)
     }
-}
-
-pub(super) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(content.len()).expect("short").to_be_bytes();
-    let mut bytes = vec![tag];
-    match length {
-        [0, short @ 0..=0x7f] => bytes.push(short),
-        [high, low] => bytes.extend([0x82, high, low]),
-    }
-    bytes.extend_from_slice(content);
-    bytes
 }

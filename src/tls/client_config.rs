@@ -1,0 +1,93 @@
+//! From what the configuration says about TLS towards components to what rustls takes.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::crypto::CryptoProvider;
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, SignatureScheme, SupportedProtocolVersion};
+
+use crate::config::model::TlsVersion;
+
+/// The TLS that one endpoint of a component is dialled with.
+#[derive(Debug)]
+pub struct ClientSettings {
+    pub min_version: TlsVersion,
+    pub max_version: TlsVersion,
+    /// Protocols to offer, in order of preference; none for no ALPN.
+    pub alpn: Vec<String>,
+    /// Whether the server is told by SNI which name is meant.
+    pub send_sni: bool,
+    /// The certificate to show when the server asks for one.
+    pub identity: Option<Arc<CertifiedKey>>,
+    /// Where sessions are kept. They are found by the name that is dialled, so endpoints that must
+    /// not resume each other's sessions need a store each.
+    pub resumption: Resumption,
+}
+
+/// Makes the TLS of one endpoint, to be shared by its connections. `verifier` knows which name is
+/// to be on the certificate; it need not be the one that SNI says. Early data is never sent: it can
+/// be replayed (RFC 8446 §8).
+///
+/// # Errors
+/// When `min_version` is above `max_version`.
+pub fn client_config(
+    settings: ClientSettings,
+    verifier: Arc<dyn ServerCertVerifier>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let allowed = settings.min_version..=settings.max_version;
+    let versions: Vec<&'static SupportedProtocolVersion> =
+        [(TlsVersion::V1_3, &rustls::version::TLS13), (TlsVersion::V1_2, &rustls::version::TLS12)]
+            .into_iter()
+            .filter_map(|(version, supported)| allowed.contains(&version).then_some(supported))
+            .collect();
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&versions)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match settings.identity {
+        Some(key) => builder.with_client_cert_resolver(Arc::new(Identity(key))),
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = settings.alpn.into_iter().map(String::into_bytes).collect();
+    config.enable_sni = settings.send_sni;
+    config.enable_early_data = false;
+    config.resumption = settings.resumption;
+    Ok(Arc::new(config))
+}
+
+/// Whether the certificate of an [`Identity`] was shown on this thread since the last call.
+///
+/// rustls does not tell which connection it asks for, so the session asks right after it has let
+/// rustls work.
+pub(super) fn take_shown() -> bool {
+    SHOWN.replace(false)
+}
+
+/// A client's certificate, which notes that it was asked for.
+#[derive(Debug)]
+struct Identity(Arc<CertifiedKey>);
+
+thread_local! {
+    static SHOWN: Cell<bool> = const { Cell::new(false) };
+}
+
+impl ResolvesClientCert for Identity {
+    fn resolve(
+        &self,
+        _authorities: &[&[u8]],
+        schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        // With a key that cannot sign for this server, an empty certificate is what it gets.
+        self.0.key.choose_scheme(schemes)?;
+        SHOWN.set(true);
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
