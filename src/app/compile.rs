@@ -1,6 +1,6 @@
 //! Configuration → policy: reads the files and looks up the names that the configuration mentions.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::standing::{MAX_NAMES, Standing};
@@ -160,6 +160,7 @@ impl Compiler<'_> {
             downstream: downstream(listener.mode),
             timeouts: listener.timeouts,
             keepalive: listener.keepalive,
+            rules: Arc::default(),
             routes: vec![Arc::new(Route {
                 name,
                 group: position,
@@ -220,10 +221,9 @@ impl Compiler<'_> {
             names: &identities.names(),
             client_cert: tls.client_cert,
             trusted: identities.trust.trusted(),
-            options: &BTreeSet::new(),
+            options: &identities.trust.options(),
         };
-        let crl_epoch = identities.trust.crls().map(|crls| Arc::clone(crls.epoch()));
-        let binding = Binding::new(&parts, crl_epoch.unwrap_or_default());
+        let binding = Binding::new(&parts, identities.trust.crl_epoch());
         let domain = Domain::new(tls.resumption, binding, &self.standing.resumption);
         match server_config(tls, &identities, &domain, &provider) {
             Ok(config) => {

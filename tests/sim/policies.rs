@@ -52,6 +52,7 @@ impl Policies {
             position,
             index,
             name: name.as_str().into(),
+            rules: Arc::default(),
             downstream: Downstream::Tls,
             timeouts: plan.timeouts,
             keepalive: Keepalive {

@@ -46,6 +46,16 @@ const BELOW: &[Below] = &[
               the form that rules have",
     },
     Below {
+        folder: "src/catalogue",
+        names: &["genesys::write"],
+        why: "the catalogue is data, and what it writes is text",
+    },
+    Below {
+        folder: "src/genesys",
+        names: &[],
+        why: "the configuration stands on it, and so does the command line",
+    },
+    Below {
         folder: "src/admission",
         names: &[],
         why: "admission counts memory and knows nothing about connections",
@@ -54,6 +64,11 @@ const BELOW: &[Below] = &[
         folder: "src/policy",
         names: &["config::model", "tls", "upstream"],
         why: "the policy is what the configuration means, for every engine and shard alike",
+    },
+    Below {
+        folder: "src/proxy",
+        names: &[],
+        why: "a header is bytes and what they say; who trusts it is for the connection",
     },
     Below {
         folder: "src/upstream",

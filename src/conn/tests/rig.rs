@@ -82,6 +82,7 @@ pub(crate) fn policy() -> ListenerPolicy {
             user_timeout: Duration::ZERO,
         },
         routes: vec![Arc::new(route())],
+        rules: Arc::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Trusted CAs and their CRLs together: whether a chain is good, now and later.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lru::LruCache;
@@ -9,13 +10,14 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
-use super::CrlRules;
 use super::crls::{SharedCrls, seconds};
 use super::diagnosis;
 use super::path::Path;
 use super::peer::Peer;
 use super::problem::Rejection;
 use super::roots::Roots;
+use super::{CrlDepth, CrlExpired, CrlRules, CrlUnknown};
+use crate::tls::resumption::CrlEpoch;
 
 /// Verified peers that are remembered, in parts with a lock each: 8,192 in all.
 const PARTS: usize = 16;
@@ -54,6 +56,32 @@ impl Authority {
     ) -> Self {
         let known = std::array::from_fn(|_| Mutex::new(LruCache::unbounded()));
         Self { roots, crls, rules, usage, algorithms, known }
+    }
+
+    /// What sessions are bound to besides the CAs: the words of the configuration for how CRLs are
+    /// applied. Without lists, nothing is.
+    pub(super) fn options(&self) -> BTreeSet<&'static str> {
+        if self.crls.is_none() {
+            return BTreeSet::new();
+        }
+        let unknown = match self.rules.unknown {
+            CrlUnknown::Deny => "crl_unknown=deny",
+            CrlUnknown::Allow => "crl_unknown=allow",
+        };
+        let expired = match self.rules.expired {
+            CrlExpired::Reject => "crl_expired=reject",
+            CrlExpired::Accept => "crl_expired=accept",
+        };
+        let depth = match self.rules.depth {
+            CrlDepth::Chain => "crl_depth=chain",
+            CrlDepth::Leaf => "crl_depth=leaf",
+        };
+        BTreeSet::from([unknown, expired, depth])
+    }
+
+    /// The CRLs that sessions are bound to.
+    pub(super) fn crl_epoch(&self) -> Arc<CrlEpoch> {
+        self.crls.as_ref().map_or_else(Arc::default, |crls| Arc::clone(crls.epoch()))
     }
 
     /// Whether `leaf`, with what was sent besides, chains to a trusted CA and may be used now.
@@ -176,8 +204,13 @@ impl Authority {
 fn chain_id(leaf: &[u8], others: &[CertificateDer<'_>]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     for certificate in std::iter::once(leaf).chain(others.iter().map(AsRef::as_ref)) {
-        context.update(&(certificate.len() as u64).to_be_bytes());
-        context.update(certificate);
+        add(&mut context, certificate);
     }
     *context.finish().as_ref().first_chunk().expect("SHA-256 has 32 bytes")
+}
+
+/// With its length before it, so that no two lists of fields are the same bytes.
+fn add(context: &mut Context, field: &[u8]) {
+    context.update(&(field.len() as u64).to_be_bytes());
+    context.update(field);
 }

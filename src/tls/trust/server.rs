@@ -4,8 +4,10 @@
 //! an address, or nothing, so the verifier holds it. The connection's own name is for the SNI
 //! alone; `enable_sni` in rustls' `ClientConfig` switches that off.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -18,6 +20,7 @@ use super::names::common_name_covers;
 use super::peer::{Peer, PeerIdentity};
 use super::problem::Rejection;
 use super::{NameMatch, Verify, diagnosis, handshake};
+use crate::tls::resumption::{CrlEpoch, DomainId, PolicyId, UpstreamParts};
 
 /// Who components must be; shared by the connections of a policy.
 #[derive(Clone, Debug)]
@@ -82,6 +85,47 @@ impl ServerTrust {
         self.authority.as_ref()?.crls.as_ref()
     }
 
+    /// The domain of our sessions with one endpoint, whose certificate must have `name`, and the
+    /// CRLs that they are bound to. `identity` is the certificate that we show.
+    pub fn resumption_domain(
+        &self,
+        policy: PolicyId<'_>,
+        endpoint: &str,
+        name: &ServerName<'_>,
+        identity: Option<&CertificateDer<'_>>,
+    ) -> (DomainId, Arc<CrlEpoch>) {
+        let mut options = BTreeSet::new();
+        let mut crl_epoch = Arc::default();
+        if let Some(authority) = &self.authority {
+            options.extend(authority.options());
+            crl_epoch = authority.crl_epoch();
+        }
+        if self.verify == Verify::Full {
+            options.insert(match self.name_match {
+                NameMatch::San => "name_match=san",
+                NameMatch::SanOrCn => "name_match=san_or_cn",
+            });
+        }
+        let pins: Vec<String> =
+            self.pins.iter().map(|pin| format!("pin={}", HEXLOWER.encode(pin))).collect();
+        options.extend(pins.iter().map(String::as_str));
+        let id = DomainId::upstream(&UpstreamParts {
+            policy,
+            endpoint,
+            name: (self.verify == Verify::Full).then(|| name.to_str()).as_deref(),
+            verify: match self.verify {
+                Verify::Full => "full",
+                Verify::Chain => "chain",
+                Verify::Pin => "pin",
+                Verify::None => "none",
+            },
+            trusted: self.trusted(),
+            options: &options,
+            identity,
+        });
+        (id, crl_epoch)
+    }
+
     /// What rustls asks in handshakes with the component whose name or address is `name`, which
     /// counts with [`Verify::Full`] alone. One per component: rustls resumes sessions under the
     /// verifier that they were made under, and no other.
@@ -89,15 +133,26 @@ impl ServerTrust {
         Arc::new(Verifier { trust: self.clone(), name })
     }
 
-    /// What is known of a component that the handshake was good with. `chain` is what rustls says
-    /// it has shown, its own certificate first.
-    pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> ServerVerification {
-        let known = match (&self.authority, chain.split_first()) {
-            (Some(authority), Some((leaf, others))) => authority.verify(leaf, others, now).ok(),
-            _ => None,
+    /// What is known of the component called `name` after a handshake. `chain` is what rustls says
+    /// it has shown, its own certificate first. To be asked after every handshake: in a resumed
+    /// one rustls asks nobody.
+    ///
+    /// # Errors
+    /// When the component has come back with a session whose certificate is not good any more;
+    /// the connection must not go on.
+    pub fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<ServerVerification, Rejection> {
+        let known = match (self.verify, chain.split_first()) {
+            (Verify::None, _) => None,
+            (_, Some((leaf, others))) => self.check(leaf, others, name, now)?,
+            (_, None) => return Err(diagnosis::missing()),
         };
         let peer = known.or_else(|| Peer::new(chain, None).map(Arc::new));
-        ServerVerification { peer, verified: self.verify }
+        Ok(ServerVerification { peer, verified: self.verify })
     }
 
     /// Whether a component that we are connected to would be accepted now, under `name`.
@@ -122,17 +177,18 @@ impl ServerTrust {
     }
 
     /// Chain, CRLs, then name: a wrong name on a revoked certificate is a revoked certificate.
+    /// `None` where there is no chain to be followed.
     fn check(
         &self,
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         name: &ServerName<'_>,
         now: UnixTime,
-    ) -> Result<(), Rejection> {
-        if let Some(authority) = &self.authority {
-            let _for_judge = authority.verify(leaf, others, now)?;
-        }
-        self.check_leaf(leaf, name)
+    ) -> Result<Option<Arc<Peer>>, Rejection> {
+        let authority = self.authority.as_ref();
+        let peer = authority.map(|authority| authority.verify(leaf, others, now)).transpose()?;
+        self.check_leaf(leaf, name)?;
+        Ok(peer)
     }
 
     fn check_leaf(
@@ -182,7 +238,8 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.trust.check(leaf, others, &self.name, now).map_err(Rejection::noted)?;
+        let _for_judge =
+            self.trust.check(leaf, others, &self.name, now).map_err(Rejection::noted)?;
         Ok(ServerCertVerified::assertion())
     }
 
