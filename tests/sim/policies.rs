@@ -8,7 +8,7 @@ use tlsgate::engine::Address;
 use tlsgate::policy::{Downstream, ListenerPolicy, Policy, Route};
 use tlsgate::telemetry::ListenerNames;
 
-use crate::plan::{Configuration, ListenerPlan};
+use crate::plan::{Configuration, ListenerPlan, Mode};
 use crate::tls::Maker;
 
 /// Makes policies, and remembers the telemetry index of every listener there was.
@@ -44,13 +44,23 @@ impl Policies {
             self.known.len() - 1
         });
         let name = name(plan.address);
-        let upstreams: Vec<Address> = (1..=plan.endpoints).map(endpoint).collect();
+        let secure = matches!(plan.mode, Mode::Originate | Mode::Bridge | Mode::DetectBridge);
+        let speaks_tls = secure || plan.mode == Mode::Passthrough;
+        let network = if speaks_tls { TLS_COMPONENTS } else { 2 };
+        let upstreams: Vec<Address> =
+            (1..=plan.endpoints).map(|number| endpoint(network, number)).collect();
+        let terminates = !matches!(plan.mode, Mode::Originate | Mode::Passthrough);
         Arc::new(ListenerPolicy {
             generation: self.generation,
             position,
             index,
             name: name.as_str().into(),
-            downstream: Downstream::Tls,
+            downstream: match plan.mode {
+                Mode::Terminate | Mode::Bridge => Downstream::Tls,
+                Mode::Originate => Downstream::Plaintext,
+                Mode::Passthrough => Downstream::Passthrough,
+                Mode::Detect | Mode::DetectBridge => Downstream::Detect,
+            },
             timeouts: plan.timeouts,
             keepalive: Keepalive {
                 idle: None,
@@ -59,8 +69,8 @@ impl Policies {
                 user_timeout: Duration::ZERO,
             },
             routes: vec![Arc::new(Route {
-                tls: Some(self.maker.server(&name, &plan.tls)),
-                upstream_tls: None,
+                tls: terminates.then(|| self.maker.server(&name, &plan.tls)),
+                upstream_tls: secure.then(|| self.maker.dialler(plan.endpoints)),
                 name: name.into(),
                 group: position,
                 connect: plan.connect,
@@ -78,6 +88,15 @@ fn name(address: usize) -> String {
     format!("listener {address}")
 }
 
-fn endpoint(number: usize) -> Address {
-    Address::Tcp(([192, 0, 2, u8::try_from(number).expect("a few")], 5060).into())
+fn endpoint(network: u8, number: usize) -> Address {
+    Address::Tcp(([192, 0, network, u8::try_from(number).expect("a few")], 5060).into())
 }
+
+/// Whether the component at an address speaks TLS.
+pub(crate) fn speaks_tls(address: &Address) -> bool {
+    let Address::Tcp(std::net::SocketAddr::V4(address)) = address else { return false };
+    address.ip().octets()[2] == TLS_COMPONENTS
+}
+
+/// Third byte of the addresses of components that speak TLS.
+const TLS_COMPONENTS: u8 = 3;
