@@ -17,7 +17,7 @@ use crate::telemetry::{
     CertificateFacts, ConfigFacts, EngineCounters, ListenerCounters, ProcessFigures, ShardGauges,
     Snapshot,
 };
-use crate::tls::resumption::{Epoch, Rank, TicketStats};
+use crate::tls::resumption::{Epoch, Rank, Refusals, TicketStats, UpstreamStats};
 
 type Table = BTreeMap<&'static str, u64>;
 
@@ -47,6 +47,8 @@ struct Status<'a> {
     percentiles: Vec<Percentiles>,
     certificates: Vec<Certificate<'a>>,
     tickets: Tickets,
+    sessions_rejected: Table,
+    upstream_sessions: UpstreamSessions,
     shared: SharedValues,
     shards: Vec<Shard>,
 }
@@ -99,6 +101,16 @@ struct Certificate<'a> {
     days_left: i64,
 }
 
+/// [`UpstreamStats`], of the sessions that components gave us.
+#[derive(Serialize)]
+struct UpstreamSessions {
+    servers: u64,
+    stored: u64,
+    offered: u64,
+    evicted: u64,
+    rejected: Table,
+}
+
 #[derive(Serialize)]
 struct Tickets {
     issued: u64,
@@ -142,6 +154,8 @@ impl<'a> Status<'a> {
                 .map(|certificate| Certificate::of(certificate, snapshot.taken_unix_ms))
                 .collect(),
             tickets: Tickets::of(&facts.tickets),
+            sessions_rejected: refused(&facts.sessions_rejected),
+            upstream_sessions: UpstreamSessions::of(&facts.upstream_sessions),
             shared: snapshot.shared,
             shards: snapshot
                 .shards
@@ -241,6 +255,23 @@ impl Tickets {
             rejected,
         }
     }
+}
+
+impl UpstreamSessions {
+    fn of(stats: &UpstreamStats) -> Self {
+        Self {
+            servers: stats.servers,
+            stored: stats.stored,
+            offered: stats.offered,
+            evicted: stats.evicted,
+            rejected: refused(&stats.rejected),
+        }
+    }
+}
+
+fn refused(refusals: &Refusals) -> Table {
+    let counts = refusals.iter().filter(|(_, count)| *count > 0);
+    counts.map(|(cause, count)| (cause.as_str(), count)).collect()
 }
 
 fn closed(counters: &ListenerCounters) -> BTreeMap<&'static str, Table> {

@@ -13,7 +13,7 @@ use crate::telemetry::{
     Aggregator, AggregatorHandle, AnswerSender, ListenerNames, ShardPort, ShardSnapshot,
     ShardTelemetry,
 };
-use crate::tls::resumption::TicketStats;
+use crate::tls::resumption::{Refusal, Refusals, TicketStats};
 
 /// A source whose answers the test sets.
 struct Fake {
@@ -279,9 +279,9 @@ fn facts() -> Facts {
             issued: 3,
             accepted: [[0, 1], [2, 0], [0, 0]],
             expired: [1, 0, 1],
-            unknown_key: 4,
-            malformed: 0,
+            refused: Refusals::from_iter([(Refusal::Expired, 2), (Refusal::UnknownKey, 4)]),
         },
+        sessions_rejected: Refusals::from_iter([(Refusal::CrlEpoch, 5)]),
         ..Facts::default()
     }
 }
@@ -322,6 +322,7 @@ fn status_and_metrics_show_what_shards_measured() {
         "rejected": { "expired": 2, "unknown_key": 4 },
     });
     assert_eq!(status["tickets"], tickets);
+    assert_eq!(status["sessions_rejected"], serde_json::json!({ "crl_epoch": 5 }));
     let expired = status["certificates"][0]["days_left"].as_i64().expect("is a number");
     assert!(expired < -10_000, "{expired}");
     let rows = status["percentiles"].as_array().expect("is a list");

@@ -1,6 +1,6 @@
 //! Configuration → policy: reads the files and looks up the names that the configuration mentions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
@@ -14,8 +14,9 @@ use crate::tls::ServerProfile;
 use crate::tls::file::FileProblem;
 use crate::tls::identity::{self, Identities};
 use crate::tls::provider::{provider, provider_with};
-use crate::tls::resumption::{Domain, DomainId, Secrets};
+use crate::tls::resumption::{Binding, Domain, DomainParts, PolicyId, Secrets};
 use crate::tls::server_config::server_config;
+use crate::tls::trust::Loader;
 
 /// A configuration that can be run.
 pub struct Compiled {
@@ -61,6 +62,7 @@ pub fn compile(
         indexes,
         kept: standing.policy.as_deref().filter(|_| addresses == Addresses::Kept),
         standing,
+        loader: Loader::new(provider()),
         listeners: Vec::new(),
         certificates: Vec::new(),
         warnings: Vec::new(),
@@ -126,6 +128,8 @@ struct Compiler<'a> {
     standing: &'a Standing,
     /// Whose upstreams' addresses are still good.
     kept: Option<&'a Policy>,
+    /// Reads CAs and CRLs once.
+    loader: Loader,
     listeners: Vec<Arc<ListenerPolicy>>,
     certificates: Vec<CertificateFacts>,
     warnings: Vec<String>,
@@ -154,6 +158,7 @@ impl Compiler<'_> {
             downstream: downstream(listener.mode),
             timeouts: listener.timeouts,
             keepalive: listener.keepalive,
+            rules: Arc::default(),
             routes: vec![Arc::new(Route {
                 name,
                 group: position,
@@ -203,7 +208,7 @@ impl Compiler<'_> {
         name: &Arc<str>,
     ) -> Option<ServerProfile> {
         let provider = provider_with(&tls.ciphers);
-        let identities = match identity::load(tls, &provider) {
+        let identities = match identity::load_with(tls, &provider, &mut self.loader) {
             Ok(identities) => identities,
             Err(problems) => {
                 for problem in problems {
@@ -213,9 +218,16 @@ impl Compiler<'_> {
             }
         };
         self.note_certificates(name, &identities);
-        let (mode, names) = (tls.client_cert, identities.names());
-        let id = DomainId::new(name, mode, &identities.trusted, &names);
-        let domain = Domain::new(tls.resumption, id, &self.standing.resumption);
+        let parts = DomainParts {
+            policy: PolicyId { listener: name, rule: "" },
+            names: &identities.names(),
+            client_cert: tls.client_cert,
+            trusted: identities.trust.trusted(),
+            options: &BTreeSet::new(),
+        };
+        let crl_epoch = identities.trust.crls().map(|crls| Arc::clone(crls.epoch()));
+        let binding = Binding::new(&parts, crl_epoch.unwrap_or_default());
+        let domain = Domain::new(tls.resumption, binding, &self.standing.resumption);
         match server_config(tls, &identities, &domain, &provider) {
             Ok(config) => {
                 let resolver = Arc::clone(&identities.resolver);

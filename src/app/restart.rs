@@ -45,7 +45,8 @@ impl Gateway {
             address: admin_key(address).into_bytes(),
             sockets: vec![socket],
         }));
-        let Resumption { store, keys } = &self.standing.resumption;
+        // What components gave us stays: rustls does not let go of it.
+        let Resumption { store, keys, upstream: _ } = &self.standing.resumption;
         let mut sessions = store.export(MAX_CHUNK);
         Offer {
             groups,

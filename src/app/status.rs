@@ -116,6 +116,8 @@ impl Status {
             listeners: running.listeners.clone(),
             certificates: running.certificates.clone(),
             tickets: self.resumption.keys.stats(),
+            upstream_sessions: self.resumption.upstream.stats(),
+            sessions_rejected: self.resumption.store.stats().rejected,
             process: ProcessFigures::read(heap::live_bytes()),
         }
     }

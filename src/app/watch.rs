@@ -28,10 +28,13 @@ impl Stamps {
         for listener in &config.listeners {
             for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
                 files.extend([&certificate.certificate, &certificate.certificate_key]);
+                files.extend(&certificate.ocsp_file);
             }
-            files.extend(listener.tls.iter().filter_map(|tls| tls.trusted_ca.as_ref()));
+            if let Some(tls) = &listener.tls {
+                files.extend(tls.trusted_ca.iter().chain(&tls.crls.files).map(|file| &file.path));
+            }
             if let Some(tls) = &listener.upstream_tls {
-                files.extend(&tls.trusted_ca);
+                files.extend(tls.trusted_ca.iter().chain(&tls.crls.files).map(|file| &file.path));
                 for certificate in tls.certificate.iter() {
                     files.extend([&certificate.certificate, &certificate.certificate_key]);
                 }

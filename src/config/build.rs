@@ -1,13 +1,15 @@
 //! From checked sections to the model. `None` only where a problem was reported before.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::date::Date;
 use super::levels;
 use super::model::{
-    Admin, CertificateFiles, ClientCert, Config, ConnectWhen, DownstreamTls, EngineChoice,
-    Exception, Gateway, Keepalive, Listener, Log, LogFormat, LogLevel, Mode, NameMatch, Resumption,
-    ResumptionMode, Rule, Sni, Timeouts, TlsVersion, UpstreamTls, Verify,
+    Admin, CertificateFiles, ClientCert, Config, ConnectWhen, CrlDepth, CrlExpired, CrlPolicy,
+    CrlRules, CrlUnknown, DownstreamTls, EngineChoice, Exception, Gateway, Keepalive, Listener,
+    Log, LogFormat, LogLevel, Mode, NameMatch, Resumption, ResumptionMode, Rule, Sni, Timeouts,
+    TlsVersion, TrustFile, UpstreamTls, Verify,
 };
 use super::read::Section;
 use super::value::{FromValue, Value};
@@ -34,7 +36,7 @@ pub(super) fn resumption_section(root: &Section) -> Option<Resumption> {
 pub(super) fn tls_sections(root: &Section) -> Vec<(String, DownstreamTls)> {
     let section = |listener: &Section| {
         let tls = tls(side(listener, "tls")?)?;
-        let has_cas = tls.client_cert == ClientCert::None || tls.trusted_ca.is_some();
+        let has_cas = tls.client_cert == ClientCert::None || !tls.trusted_ca.is_empty();
         has_cas.then(|| (listener.get("name").unwrap_or_default(), tls))
     };
     root.children("listener").iter().filter_map(section).collect()
@@ -184,8 +186,8 @@ fn upstream_tls(section: &Section) -> Option<UpstreamTls> {
     };
     let sni: Option<Option<String>> = section.get("sni");
     Some(UpstreamTls {
-        trusted_ca: section.get("trusted_ca"),
-        trusted_ca_line: line_of(section, "trusted_ca"),
+        trusted_ca: files(section, "trusted_ca", section.get("trusted_ca")),
+        crls: crls(section)?,
         verify: section.get("verify")?,
         pins: section.get("pins").unwrap_or_default(),
         server_name: section.get("server_name"),
@@ -223,8 +225,8 @@ fn tls(section: &Section) -> Option<DownstreamTls> {
         max_version: section.get("max_version")?,
         ciphers: section.get("ciphers")?,
         client_cert: section.get("client_cert")?,
-        trusted_ca: section.get("trusted_ca"),
-        trusted_ca_line: line_of(section, "trusted_ca"),
+        trusted_ca: files(section, "trusted_ca", section.get("trusted_ca")),
+        crls: crls(section)?,
         resumption,
         tls13_tickets: if resumption == ResumptionMode::Off { 0 } else { tickets },
     })
@@ -236,7 +238,27 @@ fn certificate_files(section: &Section) -> Option<CertificateFiles> {
         certificate_key: section.get("certificate_key")?,
         certificate_line: line_of(section, "certificate"),
         certificate_key_line: line_of(section, "certificate_key"),
+        ocsp_file: section.get("ocsp_file"),
+        ocsp_file_line: line_of(section, "ocsp_file"),
     })
+}
+
+/// The CRLs of either side.
+fn crls(section: &Section) -> Option<CrlPolicy> {
+    Some(CrlPolicy {
+        files: files(section, "crl_files", section.get("crl_files")),
+        rules: CrlRules {
+            unknown: section.get("crl_unknown")?,
+            expired: section.get("crl_expired")?,
+            depth: section.get("crl_depth")?,
+        },
+    })
+}
+
+/// Files that the value of `key` names.
+fn files(section: &Section, key: &str, paths: Option<Vec<PathBuf>>) -> Vec<TrustFile> {
+    let line = line_of(section, key);
+    paths.into_iter().flatten().map(|path| TrustFile { path, line }).collect()
 }
 
 /// Where the file says `key`, for errors found when the value is used; 0 where it does not.
@@ -298,6 +320,9 @@ words! {
         "report" => Report,
     }
     Verify { "full" => Full, "chain" => Chain, "pin" => Pin, "none" => None }
+    CrlUnknown { "deny" => Deny, "allow" => Allow }
+    CrlExpired { "reject" => Reject, "accept" => Accept }
+    CrlDepth { "chain" => Chain, "leaf" => Leaf }
     NameMatch { "san" => San, "san_or_cn" => SanOrCn }
     ResumptionMode { "tickets" => Tickets, "store" => Store, "off" => Off }
 }

@@ -13,9 +13,10 @@ use super::suggest;
 
 /// The two sides, by the key of their tables.
 const SIDES: [&str; 2] = ["tls", "upstream_tls"];
-const BUNDLE: [&str; 7] = [
+const BUNDLE: [&str; 8] = [
     "certificate",
     "certificate_key",
+    "ocsp_file",
     "certificates",
     "trusted_ca",
     "min_version",

@@ -229,10 +229,9 @@ pub struct DownstreamTls {
     /// IANA names, most preferred first; empty is all suites.
     pub ciphers: Vec<&'static str>,
     pub client_cert: ClientCert,
-    /// CAs that client certificates must chain to; present unless `client_cert` is `None`.
-    pub trusted_ca: Option<PathBuf>,
-    /// 1-based line that names it; 0 without one.
-    pub trusted_ca_line: usize,
+    /// CAs that client certificates must chain to; at least one unless `client_cert` is `None`.
+    pub trusted_ca: Vec<TrustFile>,
+    pub crls: CrlPolicy,
     pub resumption: ResumptionMode,
     /// Tickets sent after a TLS 1.3 handshake, 0 to 4.
     pub tls13_tickets: u8,
@@ -241,10 +240,9 @@ pub struct DownstreamTls {
 /// `[listener.upstream_tls]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamTls {
-    /// CAs that the component's certificate must chain to; present where `verify` needs them.
-    pub trusted_ca: Option<PathBuf>,
-    /// 1-based line that names it; 0 without one.
-    pub trusted_ca_line: usize,
+    /// CAs that the component's certificate must chain to; at least one where `verify` needs them.
+    pub trusted_ca: Vec<TrustFile>,
+    pub crls: CrlPolicy,
     pub verify: Verify,
     /// SHA-256 of public keys; not empty where `verify` is [`Verify::Pin`].
     pub pins: Vec<[u8; 32]>,
@@ -271,19 +269,6 @@ pub struct UpstreamTls {
     pub resumption: bool,
 }
 
-/// How a component proves who it is. Handshake signatures are verified in any case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verify {
-    /// Chain and name.
-    Full,
-    /// Chain.
-    Chain,
-    /// Public key.
-    Pin,
-    /// Not at all.
-    None,
-}
-
 /// Which SNI a component is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sni {
@@ -291,14 +276,6 @@ pub enum Sni {
     Checked,
     Off,
     Name(String),
-}
-
-/// Where in a certificate its name is looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameMatch {
-    San,
-    /// Also the common name, in a certificate without subject alternative names.
-    SanOrCn,
 }
 
 /// Files of one certificate, with the line that named them (for errors found when reading them).
@@ -309,21 +286,16 @@ pub struct CertificateFiles {
     /// 1-based line of each key in the configuration file.
     pub certificate_line: usize,
     pub certificate_key_line: usize,
+    /// OCSP response in DER to send along.
+    pub ocsp_file: Option<PathBuf>,
+    /// 1-based line that names it; 0 without one.
+    pub ocsp_file_line: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsVersion {
     V1_2,
     V1_3,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientCert {
-    None,
-    Optional,
-    Required,
-    /// Asks for one, takes any and none, and tells what `Required` would have said.
-    Report,
 }
 
 /// How a peer may come back without a full handshake.
@@ -358,4 +330,88 @@ pub struct Keepalive {
     pub probes: u32,
     /// Longest time that sent bytes may stay unacknowledged; zero is the kernel's own.
     pub user_timeout: Duration,
+}
+
+/// A file that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TrustFile {
+    pub path: PathBuf,
+    /// 1-based line that names it; 0 where that is not known.
+    pub line: usize,
+}
+
+/// `client_cert`: what is asked of peers that connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientCert {
+    /// No certificate is asked for.
+    None,
+    /// None is good, a bad one is not.
+    Optional,
+    Required,
+    /// Asked for, judged, recorded, and then accepted whatever it is. Authorizes nothing.
+    Report,
+}
+
+/// `verify`: what a component must show. Handshake signatures are checked with each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verify {
+    /// A chain to a trusted CA, and the right name.
+    Full,
+    /// A chain to a trusted CA; any of its certificates will do for any host.
+    Chain,
+    /// One of the pinned keys, with whatever certificate: neither chain nor name nor dates count.
+    Pin,
+    /// Nothing: encrypted, with somebody.
+    None,
+}
+
+/// `name_match`: where a certificate's name may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NameMatch {
+    /// In the subject alternative names (RFC 9525).
+    San,
+    /// Or, in a certificate without DNS names there, in the common name (RFC 6125 §6.4.4).
+    SanOrCn,
+}
+
+/// `crl_unknown`: certificates that no CRL covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CrlUnknown {
+    #[default]
+    Deny,
+    Allow,
+}
+
+/// `crl_expired`: CRLs at and after their nextUpdate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CrlExpired {
+    #[default]
+    Reject,
+    Accept,
+}
+
+/// `crl_depth`: which certificates of a chain are looked up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CrlDepth {
+    /// All but the trusted CA itself.
+    #[default]
+    Chain,
+    /// The peer's own.
+    Leaf,
+}
+
+/// How CRLs are applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CrlRules {
+    pub unknown: CrlUnknown,
+    pub expired: CrlExpired,
+    pub depth: CrlDepth,
+}
+
+/// Which CRLs there are, and how they are applied. Without files nothing is ever revoked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CrlPolicy {
+    /// PEM, several lists in a file if need be, or DER; up to 64 MiB each and 1,024 lists together.
+    pub files: Vec<TrustFile>,
+    pub rules: CrlRules,
 }

@@ -189,6 +189,8 @@ fn everything_tls() -> DownstreamTls {
         certificate_key: key.into(),
         certificate_line: line,
         certificate_key_line: line,
+        ocsp_file: None,
+        ocsp_file_line: 0,
     };
     DownstreamTls {
         certificates: vec![
@@ -203,8 +205,8 @@ fn everything_tls() -> DownstreamTls {
         max_version: TlsVersion::V1_3,
         ciphers: Vec::new(),
         client_cert: ClientCert::Required,
-        trusted_ca: Some("conf/ca.pem".into()),
-        trusted_ca_line: 42,
+        trusted_ca: vec![TrustFile { path: "conf/ca.pem".into(), line: 42 }],
+        crls: CrlPolicy::default(),
         resumption: ResumptionMode::Store,
         tls13_tickets: 4,
     }
@@ -244,7 +246,7 @@ fn absent_options_have_their_defaults() {
     assert_eq!((tls.min_version, tls.max_version), (TlsVersion::V1_2, TlsVersion::V1_3));
     assert_eq!((tls.client_cert, tls.resumption), (ClientCert::None, ResumptionMode::Tickets));
     assert_eq!((tls.tls13_tickets, tls.strict_sni), (1, false));
-    assert_eq!((&tls.key_group, &tls.trusted_ca, tls.alpn.len()), (&None, &None, 0));
+    assert_eq!((&tls.key_group, tls.trusted_ca.len(), tls.alpn.len()), (&None, 0, 0));
     assert_eq!(
         (tls.certificates[0].certificate_line, tls.certificates[0].certificate_key_line),
         (6, 7)
@@ -341,6 +343,9 @@ fn every_extreme_of_every_option_is_understood() {
                 }
                 "listener.timeouts" | "listener.keepalive" => {
                     format!("{LISTENER}{}\n{line}", table.header())
+                }
+                "listener.rule" => {
+                    format!("{LISTENER}[[listener.rule]]\nname = \"a\"\nsni = \"a\"\n{line}")
                 }
                 _ => format!("{}\n{line}{LISTENER}", table.header()),
             };

@@ -72,7 +72,7 @@ impl Failure {
     }
 
     pub(super) fn of_tls(error: TlsError) -> Self {
-        let TlsError { reason, detail, alert_sent, alert_received } = error.of_upstream();
+        let TlsError { reason, detail, alert_sent, alert_received, .. } = error.of_upstream();
         Self { reason, detail: Some(detail), alert_sent, alert_received }
     }
 

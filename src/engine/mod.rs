@@ -14,6 +14,7 @@ pub mod epoll;
 pub mod probe;
 pub mod sim;
 pub mod socket;
+pub mod source;
 #[allow(unsafe_code, reason = "the kernel works on memory that it is only told the address of")]
 pub mod uring;
 
@@ -23,8 +24,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::buf::{Buf, BufClass, Pool};
-use crate::config::model::Keepalive;
 use crate::time::Time;
+pub use source::{ConnectOptions, Source};
 
 /// One per shard, made and used on the shard's thread.
 pub trait Engine {
@@ -69,8 +70,9 @@ pub trait Engine {
     /// When the kernel refuses to watch the socket; the connection is closed.
     fn adopt(&mut self, socket: SocketId, stream: Self::Stream) -> io::Result<()>;
 
-    /// Dials; ends with [`Event::Connected`] or [`Event::Failed`].
-    fn connect(&mut self, socket: SocketId, to: &Address, keepalive: &Keepalive);
+    /// Dials; ends with [`Event::Connected`] or [`Event::Failed`]. EADDRNOTAVAIL says that the source
+    /// has no port left towards `to`, or is not of this machine.
+    fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions);
 
     /// Receives once, at most `class.plaintext_max()` bytes. Ends with [`Event::Received`],
     /// [`Event::ReceiveClosed`] or [`Event::Failed`]. Not calling it again is backpressure.

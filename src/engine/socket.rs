@@ -6,19 +6,20 @@ use std::os::fd::OwnedFd;
 
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 
-use super::Address;
+use super::{Address, ConnectOptions};
 use crate::config::model::Keepalive;
 
 /// A socket to dial `to` with, and the address in the kernel's form.
 ///
 /// # Errors
-/// EMFILE, ENFILE, ENOBUFS; a unix path that is too long.
-pub(crate) fn dialler(to: &Address, keepalive: &Keepalive) -> io::Result<(Socket, SockAddr)> {
+/// EMFILE, ENFILE, ENOBUFS; a unix path that is too long; as [`Source`](super::Source) is bound.
+pub(crate) fn dialler(to: &Address, options: &ConnectOptions) -> io::Result<(Socket, SockAddr)> {
     let (socket, address) = match to {
         Address::Tcp(address) => {
             let domain = Domain::for_address(*address);
             let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-            set_tcp_options(&socket, keepalive)?;
+            set_tcp_options(&socket, &options.keepalive)?;
+            options.source.bind(&socket, *address)?;
             (socket, SockAddr::from(*address))
         }
         Address::Unix(path) => {

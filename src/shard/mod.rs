@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicU32;
 use crate::admission::hello_budget::HelloBudget;
 use crate::conn::outcome::{Outcome, Reason};
 use crate::conn::{Action, Connection, Context, Input};
-use crate::engine::{Engine, Event, SocketId};
+use crate::engine::{ConnectOptions, Engine, Event, SocketId, Source};
 use crate::policy::{ListenerPolicy, Policy, Route};
 use crate::telemetry::aggregator::AnswerSender;
 use crate::telemetry::{ShardSnapshot, ShardTelemetry};
@@ -239,7 +239,9 @@ impl<E: Engine> Shard<E> {
                 Action::Connect { endpoint } => {
                     let address = &connection.route().upstreams[endpoint];
                     let socket = socket(crate::engine::Side::Upstream);
-                    self.engine.connect(socket, address, &connection.policy().keepalive);
+                    let keepalive = connection.policy().keepalive;
+                    let options = ConnectOptions { keepalive, source: Source::Any };
+                    self.engine.connect(socket, address, &options);
                 }
                 Action::Finish(outcome) => break Some(outcome),
             }

@@ -4,3 +4,5 @@
 pub mod heap;
 #[allow(unsafe_code, reason = "takes over descriptors by number")]
 pub mod inherited;
+#[allow(unsafe_code, reason = "sets options that only the C library names")]
+pub mod socket;

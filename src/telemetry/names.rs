@@ -99,9 +99,15 @@ metrics! {
     SESSION_EVICTIONS = Counter, "tlsgate_session_store_evictions_total", "Sessions pushed out of the session store by newer ones.";
     SESSION_ENTRIES = Gauge, "tlsgate_session_store_entries", "Sessions in the session store.";
     SESSION_BYTES = Gauge, "tlsgate_session_store_bytes", "Memory of the sessions in the session store.";
+    SESSIONS_REJECTED = Counter, "tlsgate_session_store_rejected_total", "Sessions found in the session store that may not be resumed, by cause.";
     TICKETS_ISSUED = Counter, "tlsgate_tickets_issued_total", "Tickets sent.";
     TICKETS_ACCEPTED = Counter, "tlsgate_tickets_accepted_total", "Tickets that a peer came back with and that were good, by the epoch of their key and by the secret it was derived from: the first, which makes tickets, or an older one.";
-    TICKETS_REJECTED = Counter, "tlsgate_tickets_rejected_total", "Tickets that a peer came back with and that were not good, by cause and by the epoch of their key, if it is known.";
+    TICKETS_REJECTED = Counter, "tlsgate_tickets_rejected_total", "Tickets that a peer came back with and that were not good, by cause and, for those that had expired, by the epoch of their key.";
+    UPSTREAM_SESSION_SERVERS = Gauge, "tlsgate_upstream_session_servers", "Servers of components of which sessions are kept.";
+    UPSTREAM_SESSIONS_STORED = Counter, "tlsgate_upstream_sessions_stored_total", "Sessions and tickets that components gave.";
+    UPSTREAM_SESSIONS_OFFERED = Counter, "tlsgate_upstream_sessions_offered_total", "Handshakes with components that offered a session.";
+    UPSTREAM_SESSION_EVICTIONS = Counter, "tlsgate_upstream_session_evictions_total", "Servers of components whose sessions were forgotten for those of others.";
+    UPSTREAM_SESSIONS_REJECTED = Counter, "tlsgate_upstream_sessions_rejected_total", "Sessions with components that were kept and not offered, by cause.";
     CERTIFICATE_NOT_AFTER = Gauge, "tlsgate_certificate_not_after_seconds", "End of validity of a certificate, in seconds since 1970.";
     ACCESS_LOG_DROPPED = Counter, "tlsgate_access_log_dropped_lines_total", "Access-log lines lost because the queue was full or the target failed.";
     ADMIN_REFUSED = Counter, "tlsgate_admin_connections_refused_total", "Connections to the admin port closed at once because too many were open.";

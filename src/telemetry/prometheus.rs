@@ -13,7 +13,7 @@ use super::histograms::Phase;
 use super::names::{self, Metric};
 use super::snapshot::{Latency, ListenerView, ShardView, Snapshot, Span, bounds};
 use crate::conn::outcome::{Cause, Reason};
-use crate::tls::resumption::{Epoch, Rank, TicketStats};
+use crate::tls::resumption::{Epoch, Rank, Refusals, TicketStats, UpstreamStats};
 
 /// Content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -29,6 +29,8 @@ pub fn render(snapshot: &Snapshot) -> String {
     write_totals(&mut text, snapshot);
     write_shards(&mut text, snapshot);
     write_shared(&mut text, snapshot);
+    write_refusals(&mut text, &names::SESSIONS_REJECTED, &snapshot.facts.sessions_rejected);
+    write_upstream_sessions(&mut text, &snapshot.facts.upstream_sessions);
     write_tickets(&mut text, &snapshot.facts.tickets);
     text
 }
@@ -238,6 +240,25 @@ fn write_shared(text: &mut String, snapshot: &Snapshot) {
         (names::ACCESS_LOG_DROPPED, shared.access_log_dropped),
     ] {
         write_single(text, &metric, value);
+    }
+}
+
+fn write_upstream_sessions(text: &mut String, stats: &UpstreamStats) {
+    for (metric, value) in [
+        (names::UPSTREAM_SESSION_SERVERS, stats.servers),
+        (names::UPSTREAM_SESSIONS_STORED, stats.stored),
+        (names::UPSTREAM_SESSIONS_OFFERED, stats.offered),
+        (names::UPSTREAM_SESSION_EVICTIONS, stats.evicted),
+    ] {
+        write_single(text, &metric, value);
+    }
+    write_refusals(text, &names::UPSTREAM_SESSIONS_REJECTED, &stats.rejected);
+}
+
+fn write_refusals(text: &mut String, metric: &Metric, refusals: &Refusals) {
+    write_family(text, metric);
+    for (cause, value) in refusals.iter() {
+        write_sample(text, metric.name, &[("cause", cause.as_str())], value);
     }
 }
 

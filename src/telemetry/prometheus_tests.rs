@@ -13,7 +13,7 @@ use crate::telemetry::shard::{ShardSnapshot, ShardTelemetry};
 use crate::telemetry::shared::SharedValues;
 use crate::telemetry::snapshot::{CertificateFacts, Facts};
 use crate::time::Time;
-use crate::tls::resumption::TicketStats;
+use crate::tls::resumption::{Refusal, Refusals, TicketStats, UpstreamStats};
 
 /// A sample as the strict parser below read it.
 #[derive(Debug)]
@@ -145,9 +145,14 @@ fn example() -> Snapshot {
             issued: 9,
             accepted: [[1, 2], [3, 0], [4, 0]],
             expired: [5, 0, 0],
-            unknown_key: 6,
-            malformed: 7,
+            refused: Refusals::from_iter([
+                (Refusal::Expired, 5),
+                (Refusal::UnknownKey, 6),
+                (Refusal::Malformed, 7),
+            ]),
         },
+        sessions_rejected: Refusals::from_iter([(Refusal::CrlEpoch, 8)]),
+        upstream_sessions: UpstreamStats { offered: 10, ..UpstreamStats::default() },
         process: ProcessFigures { open_fds: Some(12), max_fds: Some(1_024), ..Default::default() },
     };
     let shared = SharedValues { session_entries: 42, ..SharedValues::default() };
@@ -215,6 +220,9 @@ fn text_is_valid_and_says_what_the_snapshot_says() {
     assert_eq!(rejected("expired", "next"), Some(0.0));
     assert_eq!(rejected("unknown_key", "unknown"), Some(6.0));
     assert_eq!(rejected("malformed", "unknown"), Some(7.0));
+    assert_eq!(value("tlsgate_upstream_sessions_offered_total", &[]), Some(10.0));
+    let of_store = |cause| value("tlsgate_session_store_rejected_total", &[("cause", cause)]);
+    assert_eq!((of_store("crl_epoch"), of_store("identity")), (Some(8.0), Some(0.0)));
     let certificate = [("subject", "CN=sip.example.com, O=\"Example\\Corp\""), ("serial", "0a1b")];
     assert_eq!(value("tlsgate_certificate_not_after_seconds", &certificate), Some(1_900_000_000.0));
 }

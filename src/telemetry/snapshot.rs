@@ -13,7 +13,7 @@ use super::histograms::{Kind, Phase, PhaseHistogram};
 use super::process::ProcessFigures;
 use super::shard::ShardGauges;
 use super::shared::SharedValues;
-use crate::tls::resumption::TicketStats;
+use crate::tls::resumption::{Refusals, TicketStats, UpstreamStats};
 
 /// The quantiles that digests hold, with their names.
 pub const QUANTILES: [(f64, &str); 5] =
@@ -60,6 +60,9 @@ pub struct Facts {
     pub listeners: Vec<ListenerFacts>,
     pub certificates: Vec<CertificateFacts>,
     pub tickets: TicketStats,
+    /// By the session store.
+    pub sessions_rejected: Refusals,
+    pub upstream_sessions: UpstreamStats,
     pub process: ProcessFigures,
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
+use super::trust::{CertificateProblem, Rejection};
 use crate::conn::outcome::Reason;
 
 /// The end of a session.
@@ -13,10 +14,13 @@ pub struct TlsError {
     pub detail: Arc<str>,
     pub alert_sent: Option<u8>,
     pub alert_received: Option<u8>,
+    /// What is wrong with the peer's certificate, if that is why.
+    pub certificate: Option<CertificateProblem>,
 }
 
 impl TlsError {
-    /// What rustls says about bytes from the peer.
+    /// What rustls says about bytes from the peer. To be asked on the thread that called rustls,
+    /// and before it calls rustls again: see [`Rejection::take`].
     pub fn from_peer(error: Error) -> Self {
         let reason = match &error {
             Error::AlertReceived(_) => Reason::AlertReceived,
@@ -42,7 +46,15 @@ impl TlsError {
             Error::AlertReceived(description) => Some(u8::from(*description)),
             _ => None,
         };
-        Self { reason, alert_sent: implied_alert(&error), alert_received, detail: text(&error) }
+        let rejection = Rejection::take(&error);
+        let detail = rejection.as_ref().map_or_else(|| text(&error), |why| why.to_string().into());
+        Self {
+            reason,
+            alert_sent: implied_alert(&error),
+            alert_received,
+            detail,
+            certificate: rejection.map(|why| why.problem),
+        }
     }
 
     /// The same with the word for a session with the upstream.
@@ -69,6 +81,7 @@ impl TlsError {
             detail: error.to_string().into(),
             alert_sent: None,
             alert_received: None,
+            certificate: None,
         }
     }
 
@@ -79,6 +92,7 @@ impl TlsError {
             detail: "handshake message larger than 64 KiB".into(),
             alert_sent: None,
             alert_received: None,
+            certificate: None,
         }
     }
 }

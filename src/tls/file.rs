@@ -5,8 +5,16 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Longest file that is read, in bytes; bundles of public CAs have a quarter of it.
-const MAX_FILE: u64 = 1 << 20;
+/// Longest file that is read if nothing else is said; bundles of public CAs have a quarter of it.
+const USUAL: Limit = Limit { mib: 1, allowed: "files up to 1 MiB" };
+
+/// The longest file that is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    pub(super) mib: u16,
+    /// Says so to people.
+    pub(super) allowed: &'static str,
+}
 
 /// Something about a file that the configuration names which keeps it from being used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,13 +71,24 @@ impl NamedFile<'_> {
     }
 
     pub(super) fn read_from(&self, file: File) -> Result<Vec<u8>, FileProblem> {
+        self.read_some(file, USUAL)
+    }
+
+    /// As [`read`](Self::read), of a file that may be longer.
+    pub(super) fn read_up_to(&self, limit: Limit) -> Result<Vec<u8>, FileProblem> {
+        self.open().and_then(|file| self.read_some(file, limit))
+    }
+
+    fn read_some(&self, file: File, limit: Limit) -> Result<Vec<u8>, FileProblem> {
+        let most = u64::from(limit.mib) << 20;
         // All memory at once: growing would leave copies of a private key behind.
         let size = file.metadata().map_err(|error| self.unreadable(&error))?.len();
-        let capacity = usize::try_from(size.min(MAX_FILE) + 1).expect("below 2^20 + 2");
+        let capacity = usize::try_from(size.min(most) + 1).expect("below 2^36 + 2");
         let mut bytes = Vec::with_capacity(capacity);
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| self.unreadable(&error))?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(self.problem("over 1 MiB", "files up to 1 MiB", "Check the path."));
+        file.take(most + 1).read_to_end(&mut bytes).map_err(|error| self.unreadable(&error))?;
+        if bytes.len() as u64 > most {
+            let found = format!("over {} MiB", limit.mib);
+            return Err(self.problem(found, limit.allowed, "Check the path."));
         }
         Ok(bytes)
     }

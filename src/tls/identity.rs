@@ -15,12 +15,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::SignatureScheme;
-use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 
-pub use load::{load, subject};
+pub use load::{load, load_with, subject};
 pub use resolver::SniResolver;
+
+use super::trust::{ClientTrust, OcspFacts};
 
 /// Certificates that expire within this many seconds (30 days) are worth a warning.
 const EXPIRES_SOON: i64 = 30 * 24 * 3600;
@@ -31,9 +32,9 @@ pub struct Identities {
     /// As configured, the default first; never empty.
     pub list: Vec<Identity>,
     pub resolver: Arc<SniResolver>,
+    pub trust: ClientTrust,
+    /// Asks `trust` in handshakes.
     pub verifier: Arc<dyn ClientCertVerifier>,
-    /// The CAs that `verifier` trusts; empty where no certificate is asked for.
-    pub trusted: Vec<CertificateDer<'static>>,
 }
 
 /// One certificate with its key.
@@ -53,6 +54,8 @@ pub struct Identity {
     /// First and last second of validity, Unix time.
     pub not_before: i64,
     pub not_after: i64,
+    /// What the OCSP response says that is sent along, if one is.
+    pub staple: Option<OcspFacts>,
     key: Arc<CertifiedKey>,
     /// What the key can sign with.
     schemes: Vec<SignatureScheme>,

@@ -12,6 +12,7 @@ pub mod provider;
 pub mod resumption;
 pub mod server_config;
 pub mod tls_conn;
+pub mod trust;
 
 pub use profile::{ClientProfile, ServerProfile};
 

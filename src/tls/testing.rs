@@ -15,8 +15,9 @@ use rustls::{
 };
 use tempfile::TempDir;
 
+use super::resumption::Attempt;
 use crate::config::model::{
-    CertificateFiles, ClientCert, DownstreamTls, ResumptionMode, TlsVersion,
+    CertificateFiles, ClientCert, CrlPolicy, DownstreamTls, ResumptionMode, TlsVersion, TrustFile,
 };
 
 /// The name on the certificates of [`Ca::issue`] and that clients ask for.
@@ -136,12 +137,19 @@ impl Files {
         path
     }
 
+    /// A file of CAs, as the configuration names it.
+    pub(crate) fn trusted(&self, pem: &str) -> Vec<TrustFile> {
+        vec![TrustFile { path: self.write("ca.pem", pem, 0o644), line: 0 }]
+    }
+
     pub(crate) fn issued(&self, name: &str, issued: &Issued) -> CertificateFiles {
         CertificateFiles {
             certificate: self.write(&format!("{name}.pem"), &issued.certificate.pem(), 0o644),
             certificate_key: self.write(&format!("{name}.key"), &issued.key.serialize_pem(), 0o600),
             certificate_line: 7,
             certificate_key_line: 8,
+            ocsp_file: None,
+            ocsp_file_line: 0,
         }
     }
 }
@@ -158,8 +166,8 @@ pub(crate) fn tls(certificates: Vec<CertificateFiles>) -> DownstreamTls {
         max_version: TlsVersion::V1_3,
         ciphers: Vec::new(),
         client_cert: ClientCert::None,
-        trusted_ca: None,
-        trusted_ca_line: 0,
+        trusted_ca: Vec::new(),
+        crls: CrlPolicy::default(),
         resumption: ResumptionMode::Off,
         tls13_tickets: 0,
     }
@@ -168,6 +176,11 @@ pub(crate) fn tls(certificates: Vec<CertificateFiles>) -> DownstreamTls {
 pub(crate) fn client(config: &Arc<ClientConfig>) -> ClientConnection {
     let name = NAME.try_into().expect("a DNS name");
     ClientConnection::new(Arc::clone(config), name).expect("a valid configuration")
+}
+
+/// A client that resumption knows of from its first message on.
+pub(crate) fn client_of(config: &Arc<ClientConfig>, attempt: &mut Attempt) -> ClientConnection {
+    attempt.run(None, || client(config))
 }
 
 pub(crate) fn server(config: &Arc<ServerConfig>) -> ServerConnection {
@@ -182,6 +195,16 @@ pub(crate) fn handshake(
     client: &mut ClientConnection,
     server: &mut ServerConnection,
 ) -> Result<(), rustls::Error> {
+    handshake_of(client, &mut Attempt::new(), server, &mut Attempt::new())
+}
+
+/// [`handshake`], of connections that are known to resumption.
+pub(crate) fn handshake_of(
+    client: &mut ClientConnection,
+    client_attempt: &mut Attempt,
+    server: &mut ServerConnection,
+    server_attempt: &mut Attempt,
+) -> Result<(), rustls::Error> {
     while client.wants_write() || server.wants_write() {
         let mut records = Vec::new();
         while client.wants_write() {
@@ -190,7 +213,7 @@ pub(crate) fn handshake(
         let mut unread = records.as_slice();
         while !unread.is_empty() {
             server.read_tls(&mut unread).expect("in memory");
-            server.process_new_packets()?;
+            server_attempt.run(server.handshake_kind(), || server.process_new_packets())?;
         }
         records.clear();
         while server.wants_write() {
@@ -199,7 +222,7 @@ pub(crate) fn handshake(
         let mut unread = records.as_slice();
         while !unread.is_empty() {
             client.read_tls(&mut unread).expect("in memory");
-            client.process_new_packets()?;
+            client_attempt.run(client.handshake_kind(), || client.process_new_packets())?;
         }
     }
     assert!(!client.is_handshaking() && !server.is_handshaking());

@@ -14,6 +14,7 @@ use rustls::{CipherSuite, ClientConfig, HandshakeKind, ProtocolVersion, ServerCo
 
 use super::client_config;
 use super::error::TlsError;
+use super::resumption::Refusal;
 use crate::buf::{Buf, BufClass, Pool};
 use crate::conn::outcome::TlsFacts;
 use session::{Session, Write};
@@ -158,6 +159,12 @@ impl TlsConn {
     /// Whether the handshake was an abbreviated one; meaningful once it is done.
     pub fn is_resumed(&self) -> bool {
         self.session.state().handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// Why the session that the client wanted to resume was refused, if it was. As the client: why
+    /// one that there was is not offered.
+    pub fn resumption_refused(&self) -> Option<Refusal> {
+        self.session.resumption_refused()
     }
 
     /// What the handshake agreed on; meaningful once it is done.

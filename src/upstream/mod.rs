@@ -3,6 +3,9 @@
 //! Each shard keeps its own picture, learnt from its own connections: an endpoint that refused or
 //! did not answer is passed over while another one lives, and is given less time to answer.
 
+pub mod local_ports;
+pub mod sources;
+
 use std::time::Duration;
 
 use crate::policy::{Policy, Route};

@@ -8,6 +8,7 @@ mod closing;
 mod limits;
 mod moving;
 mod rig;
+mod source;
 
 /// Makes a test per engine of every case.
 macro_rules! contract {
@@ -55,6 +56,11 @@ contract! {
         connect_refused
         connect_to_unix_sockets
         urgent_data_does_not_hold_up_the_rest;
+    source:
+        dials_from_the_source_that_is_chosen
+        a_source_that_cannot_be_is_told
+        a_source_without_ports_is_told_and_others_go_on
+        dials_from_the_clients_address;
     closing:
         closed_is_the_last_event
         closing_while_connecting

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tlsgate::buf::BufClass;
 use tlsgate::engine::{Address, Event, Operation};
 
-use crate::rig::{KEEPALIVE, Kernel, Peer, Rig, down, pattern, reset, up};
+use crate::rig::{Kernel, OPTIONS, Peer, Rig, down, pattern, reset, up};
 
 const KINDS: [bool; 2] = [false, true];
 
@@ -242,7 +242,7 @@ pub(crate) fn connects_and_relays<E: Kernel>() {
     let mut rig = Rig::<E>::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = Address::Tcp(listener.local_addr().unwrap());
-    rig.engine.connect(up(0), &to, &KEEPALIVE);
+    rig.engine.connect(up(0), &to, &OPTIONS);
     rig.connected(up(0));
     let (mut peer, _) = listener.accept().unwrap();
     let buf = rig.buf(b"question");
@@ -264,7 +264,7 @@ pub(crate) fn data_and_end_right_after_connecting<E: Kernel>() {
         let (mut peer, _) = listener.accept().unwrap();
         peer.write_all(b"busy").unwrap();
     });
-    rig.engine.connect(up(0), &to, &KEEPALIVE);
+    rig.engine.connect(up(0), &to, &OPTIONS);
     rig.engine.wait(Some(rig.engine.now())).unwrap();
     server.join().unwrap();
     rig.connected(up(0));
@@ -276,7 +276,7 @@ pub(crate) fn data_and_end_right_after_connecting<E: Kernel>() {
 
 fn refused<E: Kernel>(to: &Address) -> ErrorKind {
     let mut rig = Rig::<E>::new();
-    rig.engine.connect(up(0), to, &KEEPALIVE);
+    rig.engine.connect(up(0), to, &OPTIONS);
     let kind = match rig.next() {
         Event::Failed { socket, operation: Operation::Connect, error } if socket == up(0) => {
             error.kind()
@@ -302,7 +302,7 @@ pub(crate) fn connect_to_unix_sockets<E: Kernel>() {
     assert_eq!(refused::<E>(&Address::Unix(path.clone())), ErrorKind::NotFound);
     let listener = UnixListener::bind(&path).unwrap();
     let mut rig = Rig::<E>::new();
-    rig.engine.connect(up(0), &Address::Unix(path.clone()), &KEEPALIVE);
+    rig.engine.connect(up(0), &Address::Unix(path.clone()), &OPTIONS);
     rig.connected(up(0));
     let (mut peer, _) = listener.accept().unwrap();
     peer.write_all(b"hello").unwrap();

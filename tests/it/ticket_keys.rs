@@ -9,21 +9,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls::client::{
-    ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
-    Tls13ClientSessionValue,
-};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, HandshakeKind, NamedGroup};
+use rustls::client::{ClientSessionStore, Resumption};
+use rustls::{ClientConfig, HandshakeKind};
 use tempfile::TempDir;
 
 use crate::support::backend::Backend;
 use crate::support::ca::NAME;
 use crate::support::client::{Version, config, connect};
 use crate::support::gateway::{Gateway, Setup};
+use crate::support::offers::Offers;
 use crate::support::process::{gateway_program, run, run_with_input};
 use crate::support::{Engine, SOON, engines, has_tool, sized};
 
@@ -34,6 +30,8 @@ const SHIFTS: [i64; 3] = [0, 5, -5];
 /// Of tickets and epochs, in seconds: ten for the clocks, four for a ticket to be offered, and
 /// two for clocks that are read in whole seconds.
 const LIFETIME: u64 = 16;
+/// How long after its full handshake a session is given up: renewals do not make it younger.
+const GIVEN_UP: u64 = 1_000;
 /// How long a ticket is kept now and then before it is offered.
 const KEPT: Duration = Duration::from_millis(2_500);
 const EPOCHS: [&str; 3] = ["previous", "current", "next"];
@@ -117,6 +115,8 @@ struct Client {
     offers: Arc<Offers>,
     /// Which node made the ticket it has, and when.
     ticket: Option<(usize, Moment)>,
+    /// When its full handshake was, in milliseconds since 1970.
+    born: u64,
     turns: usize,
     offered: u64,
     resumed: u64,
@@ -138,17 +138,9 @@ impl Moment {
     }
 }
 
-/// Client sessions in memory that count how often one was there to be offered.
-#[derive(Debug)]
-struct Offers {
-    sessions: ClientSessionMemoryCache,
-    count: AtomicU64,
-}
-
 impl Client {
     fn new(engine: Engine, version: Version) -> Self {
-        let sessions = ClientSessionMemoryCache::new(32);
-        let offers = Arc::new(Offers { sessions, count: AtomicU64::new(0) });
+        let offers = Arc::new(Offers::new());
         let mut config = (*config(version)).clone();
         config.resumption = Resumption::store(Arc::clone(&offers) as Arc<dyn ClientSessionStore>);
         Self {
@@ -157,6 +149,7 @@ impl Client {
             config: Arc::new(config),
             offers,
             ticket: None,
+            born: 0,
             turns: 0,
             offered: 0,
             resumed: 0,
@@ -169,12 +162,12 @@ impl Client {
     /// before the answer.
     fn visit(&mut self, nodes: &[Node], target: usize) -> bool {
         let address = nodes[target].gateway.address();
-        let before = self.offers.count.load(Ordering::Relaxed);
+        let before = self.offers.count();
         let start = unix_ms();
         let mut stream = connect(address, &self.config);
         let now = Moment(start, unix_ms());
         let is_resumed = stream.conn.handshake_kind() == Some(HandshakeKind::Resumed);
-        let offered = self.offers.count.load(Ordering::Relaxed) - before;
+        let offered = self.offers.count() - before;
         assert!(offered <= 1 && (offered == 1 || !is_resumed), "{:?}", self.version);
         self.offered += offered;
         if is_resumed {
@@ -187,6 +180,8 @@ impl Client {
                 (Some(made), Some(read)) => panic!("made in epoch {made}, taken in {read}"),
                 _ => self.unclear += 1,
             }
+        } else {
+            self.born = start;
         }
         let mut answer = Vec::new();
         stream.write_all(REQUEST).expect("sent");
@@ -196,48 +191,24 @@ impl Client {
         is_resumed
     }
 
+    /// A full handshake with the node it was at.
+    fn begin_anew(&mut self, nodes: &[Node]) {
+        self.offers.forget();
+        let last = self.ticket.map_or(0, |(node, _)| node);
+        assert!(!self.visit(nodes, last), "nothing was offered");
+    }
+
     /// From node to node, until then.
     fn travel(&mut self, nodes: &[Node], until_ms: u64) {
         while unix_ms() < until_ms {
+            if unix_ms() > self.born + GIVEN_UP {
+                self.offers.forget();
+            }
             self.visit(nodes, self.turns % nodes.len());
             self.turns += 1;
             let is_kept = self.turns.is_multiple_of(25);
             std::thread::sleep(if is_kept { KEPT } else { Duration::from_millis(20) });
         }
-    }
-}
-
-impl ClientSessionStore for Offers {
-    fn set_kx_hint(&self, name: ServerName<'static>, group: NamedGroup) {
-        self.sessions.set_kx_hint(name, group);
-    }
-
-    fn kx_hint(&self, name: &ServerName<'_>) -> Option<NamedGroup> {
-        self.sessions.kx_hint(name)
-    }
-
-    fn set_tls12_session(&self, name: ServerName<'static>, value: Tls12ClientSessionValue) {
-        self.sessions.set_tls12_session(name, value);
-    }
-
-    fn tls12_session(&self, name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        let session = self.sessions.tls12_session(name);
-        self.count.fetch_add(u64::from(session.is_some()), Ordering::Relaxed);
-        session
-    }
-
-    fn remove_tls12_session(&self, name: &ServerName<'static>) {
-        self.sessions.remove_tls12_session(name);
-    }
-
-    fn insert_tls13_ticket(&self, name: ServerName<'static>, value: Tls13ClientSessionValue) {
-        self.sessions.insert_tls13_ticket(name, value);
-    }
-
-    fn take_tls13_ticket(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        let ticket = self.sessions.take_tls13_ticket(name);
-        self.count.fetch_add(u64::from(ticket.is_some()), Ordering::Relaxed);
-        ticket
     }
 }
 
@@ -301,6 +272,7 @@ fn resumption_across_nodes() {
     let end = (begin / 1_000 / LIFETIME + turns) * LIFETIME * 1_000 + 1_000;
     travel(&mut groups, begin + (end - begin) / 2);
     for (nodes, clients) in &mut groups {
+        clients.iter_mut().for_each(|client| client.begin_anew(nodes));
         clients.iter_mut().for_each(|client| _ = client.visit(nodes, 0));
         nodes[0].restart();
         for client in clients {
@@ -408,6 +380,7 @@ fn ticket_secret_is_rolled() {
         }
         for secrets in [&[old.as_str(), new.as_str()][..], &[&new, &old]] {
             for position in 0..3 {
+                clients.iter_mut().for_each(|client| client.begin_anew(&nodes));
                 nodes[position].roll(secrets, position == 1);
                 resume_everywhere(&nodes, &mut clients, "a step");
             }
@@ -416,13 +389,20 @@ fn ticket_secret_is_rolled() {
         // As long as tickets of the old secret may be about.
         let end = unix_ms() + LIFETIME * 1_000;
         while unix_ms() < end {
+            for client in &mut clients {
+                if unix_ms() > client.born + GIVEN_UP {
+                    client.begin_anew(&nodes);
+                }
+            }
             resume_everywhere(&nodes, &mut clients, "the old secret's last lifetime");
             std::thread::sleep(Duration::from_millis(500));
         }
+        clients.iter_mut().for_each(|client| client.begin_anew(&nodes));
         let counted = older(&nodes);
         resume_everywhere(&nodes, &mut clients, "the old secret has nothing left to do");
         assert_eq!(older(&nodes), counted);
         for position in 0..3 {
+            clients.iter_mut().for_each(|client| client.begin_anew(&nodes));
             nodes[position].roll(&[&new], position == 1);
             resume_everywhere(&nodes, &mut clients, "the old secret goes");
         }
@@ -431,6 +411,51 @@ fn ticket_secret_is_rolled() {
         });
         println!("{engine:?}: {resumed} of {offered} resumed");
         assert_eq!(resumed, offered);
+    }
+}
+
+/// A client that comes back again and again shakes hands in full once per lifetime.
+#[test]
+#[ignore = "run by tests/run"]
+fn renewals_do_not_make_sessions_younger() {
+    const LIFETIME: u64 = 3;
+    let backend = Backend::http(BODY);
+    for engine in engines() {
+        let nodes = ["tickets", "store"].map(|mode| {
+            let setup = Setup::new(engine, backend.address())
+                .tls(&format!("resumption = \"{mode}\""))
+                .resumption(&format!("lifetime = \"{LIFETIME}s\""));
+            start(setup, PathBuf::new(), 0)
+        });
+        std::thread::scope(|scope| {
+            for node in &nodes {
+                for version in Version::BOTH {
+                    scope.spawn(move || {
+                        let mut client = Client::new(engine, version);
+                        let end = unix_ms() + 3 * LIFETIME * 1_000;
+                        while unix_ms() < end {
+                            client.visit(std::slice::from_ref(node), 0);
+                            // The gateway's clock is read in whole seconds.
+                            let age = unix_ms() - client.born;
+                            assert!(age <= (LIFETIME + 1) * 1_000, "{engine:?} {version:?} {age}");
+                            std::thread::sleep(Duration::from_millis(100));
+                        }
+                        let (offered, resumed) = (client.offered, client.resumed);
+                        assert!(resumed >= 20 && offered > resumed, "{resumed} of {offered}");
+                    });
+                }
+            }
+        });
+        let [tickets, store] = &nodes;
+        let count =
+            |node: &Node, name, cause| node.gateway.metrics().count(name, &[("cause", cause)]);
+        assert!(count(tickets, REJECTED, "absolute_lifetime") >= 4, "{engine:?}");
+        let rejected = "tlsgate_session_store_rejected_total";
+        assert!(count(store, rejected, "absolute_lifetime") >= 2, "{engine:?}: TLS 1.3");
+        assert!(
+            count(store, rejected, "expired") >= 2,
+            "{engine:?}: TLS 1.2, which renews nothing"
+        );
     }
 }
 

@@ -8,11 +8,12 @@ use std::io;
 use std::sync::Arc;
 
 use tlsgate::buf::{Buf, BufClass, Pool};
-use tlsgate::config::model::Keepalive;
 use tlsgate::engine::sim::ports::Socket;
 use tlsgate::engine::sim::rng::Rng;
 use tlsgate::engine::sim::{Outside, SimEngine, Stream};
-use tlsgate::engine::{Address, CloseMode, Engine, EngineStats, Event, ListenerId, SocketId, Wake};
+use tlsgate::engine::{
+    Address, CloseMode, ConnectOptions, Engine, EngineStats, Event, ListenerId, SocketId, Wake,
+};
 use tlsgate::time::Time;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +99,8 @@ impl<O: Outside> Engine for Buggy<O> {
         self.sim.adopt(socket, stream)
     }
 
-    fn connect(&mut self, socket: SocketId, to: &Address, keepalive: &Keepalive) {
-        self.sim.connect(socket, to, keepalive);
+    fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions) {
+        self.sim.connect(socket, to, options);
     }
 
     fn receive(&mut self, socket: SocketId, class: BufClass) {

@@ -55,6 +55,7 @@ impl Policies {
             position,
             index,
             name: name.as_str().into(),
+            rules: Arc::default(),
             downstream: match plan.mode {
                 Mode::Terminate | Mode::Bridge => Downstream::Tls,
                 Mode::Originate => Downstream::Plaintext,

@@ -5,6 +5,7 @@
 //! shares, ticket keys and nonces) has fixed lengths, and nobody looks at it.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -26,13 +27,14 @@ use rustls::{
 };
 use tempfile::TempDir;
 use tlsgate::config::model::{
-    self, CertificateFiles, ClientCert, DownstreamTls, ResumptionMode, TlsVersion,
+    self, CertificateFiles, ClientCert, CrlPolicy, DownstreamTls, ResumptionMode, TlsVersion,
+    TrustFile,
 };
 use tlsgate::engine::sim::network::SimClock;
 use tlsgate::engine::sim::rng::Rng;
 use tlsgate::tls::client_config::{ClientSettings, client_config};
 use tlsgate::tls::identity::{Identities, load};
-use tlsgate::tls::resumption::{Clock, Domain, DomainId, Resumption};
+use tlsgate::tls::resumption::{Binding, Clock, Domain, DomainParts, PolicyId, Resumption};
 use tlsgate::tls::server_config::server_config;
 use tlsgate::tls::{ClientProfile, ServerProfile};
 
@@ -97,9 +99,15 @@ impl Maker {
         let tls = section(wanted);
         let identities = PKI.identities(wanted);
         let provider = provider(|group| !wanted.one_group || group == NamedGroup::X25519);
-        let (trusted, names) = (&identities.trusted, identities.names());
-        let id = DomainId::new(listener, wanted.client_cert, trusted, &names);
-        let domain = Domain::new(wanted.resumption, id, &self.resumption);
+        let parts = DomainParts {
+            policy: PolicyId { listener, rule: "" },
+            names: &identities.names(),
+            client_cert: wanted.client_cert,
+            trusted: identities.trust.trusted(),
+            options: &BTreeSet::new(),
+        };
+        let binding = Binding::new(&parts, Arc::default());
+        let domain = Domain::new(wanted.resumption, binding, &self.resumption);
         let config = server_config(&tls, identities, &domain, &provider).expect("versions");
         let mut config = Arc::unwrap_or_clone(config);
         config.time_provider = Arc::new(SimTime(self.clock.clone()));
@@ -343,6 +351,8 @@ impl Files {
             certificate_key: write("server.key", key.serialize_pem(), 0o600),
             certificate_line: 1,
             certificate_key_line: 2,
+            ocsp_file: None,
+            ocsp_file_line: 0,
         };
         let ca = write("ca.pem", ca.pem(), 0o644);
         Self { directory, server, ca }
@@ -360,7 +370,10 @@ impl Files {
             one_group: false,
         });
         tls.certificates = vec![self.server.clone()];
-        tls.trusted_ca = (client_cert != ClientCert::None).then(|| self.ca.clone());
+        tls.trusted_ca = match client_cert {
+            ClientCert::None => Vec::new(),
+            _ => vec![TrustFile { path: self.ca.clone(), line: 0 }],
+        };
         load(&tls, &provider(|_| true)).expect("files of our own")
     }
 }
@@ -377,8 +390,8 @@ fn section(wanted: &ServerTls) -> DownstreamTls {
         max_version: wanted.max_version,
         ciphers: Vec::new(),
         client_cert: wanted.client_cert,
-        trusted_ca: None,
-        trusted_ca_line: 0,
+        trusted_ca: Vec::new(),
+        crls: CrlPolicy::default(),
         resumption: wanted.resumption,
         tls13_tickets: 2,
     }

@@ -15,7 +15,15 @@ const BUILD: &str = "src/config/build.rs";
 /// Where keys are read that the model does not need.
 const READERS: [&str; 3] = [BUILD, "src/config/levels.rs", "src/config/contradictions/modes.rs"];
 /// Keys that one function reads for several tables.
-const READ_TOGETHER: [&str; 3] = ["certificate", "certificate_key", "host"];
+const READ_TOGETHER: [&str; 7] = [
+    "certificate",
+    "certificate_key",
+    "crl_depth",
+    "crl_expired",
+    "crl_files",
+    "crl_unknown",
+    "host",
+];
 const MODEL: &str = "src/config/model.rs";
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
 

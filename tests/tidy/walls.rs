@@ -46,6 +46,16 @@ const BELOW: &[Below] = &[
               the form that rules have",
     },
     Below {
+        folder: "src/catalogue",
+        names: &["genesys::write"],
+        why: "the catalogue is data, and what it writes is text",
+    },
+    Below {
+        folder: "src/genesys",
+        names: &[],
+        why: "the configuration stands on it, and so does the command line",
+    },
+    Below {
         folder: "src/admission",
         names: &[],
         why: "admission counts memory and knows nothing about connections",
@@ -56,8 +66,13 @@ const BELOW: &[Below] = &[
         why: "the policy is what the configuration means, for every engine and shard alike",
     },
     Below {
+        folder: "src/proxy",
+        names: &[],
+        why: "a header is bytes and what they say; who trusts it is for the connection",
+    },
+    Below {
         folder: "src/upstream",
-        names: &["policy", "engine::Address", "time"],
+        names: &["policy", "engine::Address", "engine::Source", "time"],
         why: "choosing an endpoint is arithmetic on a policy and the time",
     },
     Below {

@@ -149,7 +149,7 @@ fn certificates(tls: &Section, reader: &mut Reader<'_>) {
     if tls.children("certificates").is_empty() {
         return;
     }
-    for key in ["certificate", "certificate_key"] {
+    for key in ["certificate", "certificate_key", "ocsp_file"] {
         let Some(place) = tls.place_of(key) else { continue };
         let finding = Finding {
             message: "cannot stand beside certificates",

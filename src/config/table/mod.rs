@@ -89,6 +89,9 @@ pub static TABLES: &[TableDoc] = &[
     ),
 ];
 
+/// Files, or one.
+const PATHS: Kind = Kind::List { item: &Kind::Path, min: 1, max: 64, single: true };
+
 /// The suites of rustls; those of TLS 1.2 are ECDHE with an AEAD.
 const SUITES: Kind = Kind::List {
     item: &Kind::Word(&[

@@ -1,7 +1,7 @@
 //! TLS towards the peers: options that may stand at every level.
 
 use super::super::options::{Kind, OptionDoc, Presence};
-use super::SUITES;
+use super::{PATHS, SUITES};
 
 pub(super) static OPTIONS: &[OptionDoc] = &[
     OptionDoc {
@@ -26,6 +26,15 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         },
         reload: true,
         doc: "PEM file of the certificate's private key.",
+    },
+    OptionDoc {
+        table: "listener.tls",
+        key: "ocsp_file",
+        kind: Kind::Path,
+        presence: Presence::Optional { example: "\"certificates/sip.example.com.ocsp\"" },
+        reload: true,
+        doc: "OCSP response in DER that is sent along with the certificate (stapling, RFC 6066 \
+              section 8).",
     },
     OptionDoc {
         table: "listener.tls",
@@ -100,11 +109,45 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
     OptionDoc {
         table: "listener.tls",
         key: "trusted_ca",
-        kind: Kind::Path,
+        kind: PATHS,
         presence: Presence::Optional { example: "\"certificates/ca.pem\"" },
         reload: true,
-        doc: "PEM file of the CAs that client certificates must chain to. Set it exactly where \
-              client_cert is \"optional\" or \"required\".",
+        doc: "PEM files of the CAs that client certificates must chain to. Set it exactly where \
+              client_cert is not \"none\".",
+    },
+    OptionDoc {
+        table: "listener.tls",
+        key: "crl_files",
+        kind: PATHS,
+        presence: Presence::Optional { example: "[\"certificates/ca.crl\"]" },
+        reload: true,
+        doc: "Lists of revoked certificates (RFC 5280), PEM or DER. Without any, nothing is \
+              revoked. A changed file takes effect with certificate_watch, too.",
+    },
+    OptionDoc {
+        table: "listener.tls",
+        key: "crl_unknown",
+        kind: Kind::Word(&["deny", "allow"]),
+        presence: Presence::Default("\"deny\""),
+        reload: true,
+        doc: "What to do with a certificate of an issuer of whom there is no list.",
+    },
+    OptionDoc {
+        table: "listener.tls",
+        key: "crl_expired",
+        kind: Kind::Word(&["reject", "accept"]),
+        presence: Presence::Default("\"reject\""),
+        reload: true,
+        doc: "Whether a list still counts after its nextUpdate. With \"reject\", certificates that \
+              it would be asked about are refused.",
+    },
+    OptionDoc {
+        table: "listener.tls",
+        key: "crl_depth",
+        kind: Kind::Word(&["chain", "leaf"]),
+        presence: Presence::Default("\"chain\""),
+        reload: true,
+        doc: "Which certificates are looked up: those of the whole chain, or the peer's own.",
     },
     OptionDoc {
         table: "listener.tls",
@@ -139,5 +182,14 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         presence: Presence::Required { example: "\"certificates/sip.example.com.ecdsa.key\"" },
         reload: true,
         doc: "PEM file of the certificate's private key.",
+    },
+    OptionDoc {
+        table: "listener.tls.certificates",
+        key: "ocsp_file",
+        kind: Kind::Path,
+        presence: Presence::Optional { example: "\"certificates/sip.example.com.ocsp\"" },
+        reload: true,
+        doc: "OCSP response in DER that is sent along with the certificate (stapling, RFC 6066 \
+              section 8).",
     },
 ];

@@ -57,7 +57,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let plain = profile(&tls);
     let strict = profile(&DownstreamTls { strict_sni: true, ..tls.clone() });
     tls.client_cert = ClientCert::Required;
-    tls.trusted_ca = Some(files.write("ca.pem", &ca.certificate.pem(), 0o644));
+    tls.trusted_ca = files.trusted(&ca.certificate.pem());
     let mutual = profile(&tls);
     World { ca, plain, strict, mutual }
 });
@@ -82,6 +82,7 @@ pub(crate) fn policy() -> ListenerPolicy {
             user_timeout: Duration::ZERO,
         },
         routes: vec![Arc::new(route())],
+        rules: Arc::default(),
     }
 }
 

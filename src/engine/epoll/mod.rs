@@ -20,11 +20,10 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use socket2::SockRef;
 
 use super::{
-    Address, CloseMode, Engine, EngineLimits, EngineStats, Event, ListenerId, Operation, SocketId,
-    Wake, socket,
+    Address, CloseMode, ConnectOptions, Engine, EngineLimits, EngineStats, Event, ListenerId,
+    Operation, SocketId, Wake, socket,
 };
 use crate::buf::{Buf, BufClass, Pool};
-use crate::config::model::Keepalive;
 use crate::time::Time;
 use listener::Listeners;
 use waker::Waker;
@@ -318,8 +317,8 @@ impl Engine for EpollEngine {
         Ok(())
     }
 
-    fn connect(&mut self, socket: SocketId, to: &Address, keepalive: &Keepalive) {
-        let dialled = socket::dialler(to, keepalive).and_then(|(dialler, address)| {
+    fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions) {
+        let dialled = socket::dialler(to, options).and_then(|(dialler, address)| {
             dialler.set_nonblocking(true)?;
             let in_progress = match dialler.connect(&address) {
                 Ok(()) => false,

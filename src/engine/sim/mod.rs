@@ -24,9 +24,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Address, CloseMode, Engine, EngineStats, Event, ListenerId, SocketId, Wake};
+use super::{
+    Address, CloseMode, ConnectOptions, Engine, EngineStats, Event, ListenerId, SocketId, Wake,
+};
 use crate::buf::{Buf, BufClass, Pool};
-use crate::config::model::Keepalive;
 use crate::time::Time;
 use agenda::Task;
 use hostility::Hostility;
@@ -315,7 +316,7 @@ impl<O: Outside> Engine for SimEngine<O> {
         self.open_accepted(socket, stream)
     }
 
-    fn connect(&mut self, socket: SocketId, to: &Address, _keepalive: &Keepalive) {
+    fn connect(&mut self, socket: SocketId, to: &Address, _options: &ConnectOptions) {
         self.dial(socket, to);
     }
 

@@ -26,11 +26,10 @@ use io_uring::{cqueue, opcode, squeue, types};
 use socket2::SockAddr;
 
 use super::{
-    Address, CloseMode, Engine, EngineLimits, EngineStats, Event, ListenerId, Operation, SocketId,
-    Wake, socket,
+    Address, CloseMode, ConnectOptions, Engine, EngineLimits, EngineStats, Event, ListenerId,
+    Operation, SocketId, Wake, socket,
 };
 use crate::buf::{Buf, BufClass, Pool};
-use crate::config::model::Keepalive;
 use crate::time::Time;
 use accept::{ListenerEntry, close_accepted};
 use bufring::{BufRing, group_of};
@@ -359,10 +358,10 @@ impl Engine for UringEngine {
         Ok(())
     }
 
-    fn connect(&mut self, socket: SocketId, to: &Address, keepalive: &Keepalive) {
+    fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions) {
         let entry = self.entry(socket);
         debug_assert!(entry.fd.is_none() && entry.in_flight == 0, "socket id in use");
-        match socket::dialler(to, keepalive) {
+        match socket::dialler(to, options) {
             Ok((dialler, address)) => {
                 entry.fd = Some(dialler.into());
                 let address = entry.address.insert(Box::new(address));

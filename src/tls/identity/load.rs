@@ -1,21 +1,20 @@
-//! Reads certificate, key and CA files and checks that they can be used together.
+//! Reads certificate and key files and checks that they can be used together.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::SignatureScheme;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::{CertifiedKey, SigningKey};
-use rustls::{RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::{Identities, Identity, SniResolver};
-use crate::config::model::{CertificateFiles, ClientCert, DownstreamTls};
+use crate::config::model::{CertificateFiles, DownstreamTls};
 use crate::tls::file::{FileProblem, NamedFile};
+use crate::tls::trust::{ClientTrustSettings, Loader, certificates, load_staple};
 
 const GROUPS: &str = "/etc/group";
 const KEY_MODES: &str = "mode 0600 or 0400, or 0640 or 0440 with the group of `key_group`";
@@ -34,13 +33,26 @@ const SCHEMES: [SignatureScheme; 10] = [
     SignatureScheme::RSA_PKCS1_SHA512,
 ];
 
-/// Reads all files that the TLS section of a listener names.
+/// As [`load_with`], for one listener alone.
 ///
 /// # Errors
 /// Every problem found, not just the first.
 pub fn load(
     tls: &DownstreamTls,
     provider: &Arc<CryptoProvider>,
+) -> Result<Identities, Vec<FileProblem>> {
+    load_with(tls, provider, &mut Loader::new(Arc::clone(provider)))
+}
+
+/// Reads all files that the TLS section of a listener names; CAs and CRLs that `loader` has not
+/// read yet.
+///
+/// # Errors
+/// Every problem found, not just the first.
+pub fn load_with(
+    tls: &DownstreamTls,
+    provider: &CryptoProvider,
+    loader: &mut Loader,
 ) -> Result<Identities, Vec<FileProblem>> {
     let mut problems = Vec::new();
     let mut keep = |problem| problems.push(problem);
@@ -58,50 +70,17 @@ pub fn load(
             Err(found) => found.into_iter().for_each(&mut keep),
         }
     }
-    match client_verifier(tls, provider) {
-        Ok((verifier, trusted)) if problems.is_empty() => {
+    match loader.client(&ClientTrustSettings::of(tls)) {
+        Ok(trust) if problems.is_empty() => {
             let resolver = Arc::new(SniResolver::new(&list, tls.strict_sni));
-            Ok(Identities { list, resolver, verifier, trusted })
+            Ok(Identities { list, resolver, verifier: trust.verifier(), trust })
         }
         Ok(_) => Err(problems),
-        Err(problem) => {
-            problems.push(problem);
+        Err(found) => {
+            problems.extend(found);
             Err(problems)
         }
     }
-}
-
-/// What checks the certificates of peers, and the CAs that it trusts.
-///
-/// # Errors
-/// When a certificate is asked for and the file has no CA that can be used.
-fn client_verifier(
-    tls: &DownstreamTls,
-    provider: &Arc<CryptoProvider>,
-) -> Result<(Arc<dyn ClientCertVerifier>, Vec<CertificateDer<'static>>), FileProblem> {
-    if tls.client_cert == ClientCert::None {
-        return Ok((WebPkiClientVerifier::no_client_auth(), Vec::new()));
-    }
-    let file = tls.trusted_ca.as_deref().unwrap_or(Path::new(""));
-    let named = NamedFile { file, line: tls.trusted_ca_line, key: "trusted_ca" };
-    let bytes = named.read()?;
-    let mut roots = RootCertStore::empty();
-    let trusted = certificates(&named, &bytes)?;
-    for (position, certificate) in trusted.iter().enumerate() {
-        roots.add(certificate.clone()).map_err(|error| {
-            let found = format!("certificate {} cannot be a CA: {error}", position + 1);
-            named.problem(found, "CA certificates in PEM", "Remove it or put a CA there.")
-        })?;
-    }
-    let mut builder =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    if tls.client_cert == ClientCert::Optional {
-        builder = builder.allow_unauthenticated();
-    }
-    let verifier = builder.build().map_err(|error| {
-        named.problem(error.to_string(), "CA certificates in PEM", "Put a CA certificate there.")
-    })?;
-    Ok((verifier, trusted))
 }
 
 fn load_identity(
@@ -122,7 +101,7 @@ fn load_identity(
         (Ok(chain), Ok(key)) => (chain, key),
         (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
     };
-    let certified = CertifiedKey::new(chain, signing_key);
+    let mut certified = CertifiedKey::new(chain, signing_key);
     let identity = describe(&certificate, &certified).map_err(|problem| vec![problem])?;
     certified.keys_match().map_err(|_| {
         let found = "the key of another certificate";
@@ -133,7 +112,17 @@ fn load_identity(
         );
         vec![key.problem(found, "the key of the first certificate in `certificate`", hint)]
     })?;
-    Ok(identity(Arc::new(certified)))
+    let staple = match &files.ocsp_file {
+        Some(path) => {
+            let file = NamedFile { file: path, line: files.ocsp_file_line, key: "ocsp_file" };
+            let leaf = certified.cert.first().expect("a chain is not empty");
+            let (response, facts) = load_staple(&file, leaf).map_err(|problem| vec![problem])?;
+            certified.ocsp = Some(response);
+            Some(facts)
+        }
+        None => None,
+    };
+    Ok(Identity { staple, ..identity(Arc::new(certified)) })
 }
 
 /// Reads what the log and the resolver need from the first certificate of the chain.
@@ -162,6 +151,7 @@ fn describe(
         serial,
         not_before,
         not_after,
+        staple: None,
         key,
         schemes,
     })
@@ -246,24 +236,6 @@ pub(super) fn group_id(text: &str, name: &str) -> Option<u32> {
         let mut fields = line.split(':');
         (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
     })
-}
-
-/// The certificates of a PEM file, one at least.
-fn certificates(
-    named: &NamedFile<'_>,
-    bytes: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, FileProblem> {
-    let allowed = "X.509 certificates in PEM";
-    let hint = "It starts with -----BEGIN CERTIFICATE-----.";
-    let chain = CertificateDer::pem_slice_iter(bytes).collect::<Result<Vec<_>, _>>();
-    match chain {
-        Ok(chain) if chain.is_empty() => Err(named.problem("no certificate", allowed, hint)),
-        Ok(chain) => Ok(chain),
-        Err(pem::Error::MissingSectionEnd { .. }) => {
-            Err(named.problem("damaged PEM: the line -----END is missing", allowed, hint))
-        }
-        Err(error) => Err(named.problem(format!("damaged PEM: {error}"), allowed, hint)),
-    }
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ fn all_problems_are_reported_at_once() {
     let mut tls = tls(vec![one, two]);
     tls.key_group = Some("no:such:group".to_owned());
     tls.client_cert = ClientCert::Required;
-    tls.trusted_ca = Some(files.write("ca.pem", "nothing", 0o644));
+    tls.trusted_ca = files.trusted("nothing");
     let found = problems(&tls);
     let keys: Vec<(&str, usize)> =
         found.iter().map(|problem| (problem.key, problem.line)).collect();
@@ -203,7 +203,7 @@ fn peers_without_a_trusted_certificate_are_refused() {
     let (ours, theirs) = (Ca::new(), Ca::new());
     let component = ours.issue(&PKCS_ECDSA_P256_SHA256);
     let mut tls = tls(vec![files.issued("a", &component)]);
-    tls.trusted_ca = Some(files.write("ca.pem", &ours.certificate.pem(), 0o644));
+    tls.trusted_ca = files.trusted(&ours.certificate.pem());
     // A client with no certificate, a good one, and one of another CA.
     for (mode, expected) in [
         (ClientCert::None, [true, true, true]),
@@ -215,7 +215,7 @@ fn peers_without_a_trusted_certificate_are_refused() {
         let config = rustls::ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("versions of the provider")
-            .with_client_cert_verifier(Arc::clone(&identities.verifier))
+            .with_client_cert_verifier(identities.trust.verifier())
             .with_cert_resolver(identities.resolver);
         let server_config = Arc::new(config);
         for (issuer, expected) in [None, Some(&ours), Some(&theirs)].into_iter().zip(expected) {

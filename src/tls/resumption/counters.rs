@@ -1,4 +1,4 @@
-//! What became of tickets, counted.
+//! What became of tickets, counted, and why sessions were refused.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,27 +20,41 @@ pub enum Rank {
     Older,
 }
 
-/// Why a ticket was refused.
+/// Why a session or a ticket was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    Expired(Epoch),
+pub enum Refusal {
+    /// It was stored or sealed too long ago.
+    Expired,
+    /// It was renewed, but the full handshake before all renewals was too long ago.
+    AbsoluteLifetime,
+    /// Made under another policy of this process.
+    OtherDomain,
+    /// Certificates were checked by other CRLs than those of now.
+    CrlEpoch,
+    /// It has a client where none may have one, or none where each must.
+    Identity,
+    /// Made with a key that is not, or no longer, ours: of another secret, time or configuration.
     UnknownKey,
+    /// In the format of another version of tlsgate.
+    OtherFormat,
+    /// In no format of ours, or changed on the way.
     Malformed,
 }
 
-/// Counters since the start.
+/// How often something was refused, by [`Refusal`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusals([u64; Refusal::ALL.len()]);
+
+/// Counters of tickets since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TicketStats {
     pub issued: u64,
-    /// Decrypted and young enough, by [`Epoch`] and [`Rank`]. rustls may still prefer a full
-    /// handshake, because of another server name or cipher suite.
+    /// Decrypted and good, by [`Epoch`] and [`Rank`]. rustls may still prefer a full handshake,
+    /// because of another server name or cipher suite.
     pub accepted: [[u64; Rank::ALL.len()]; Epoch::ALL.len()],
-    /// Decrypted and too old, by [`Epoch`].
+    pub refused: Refusals,
+    /// [`Refusal::Expired`] of `refused`, by [`Epoch`].
     pub expired: [u64; Epoch::ALL.len()],
-    /// Made with a key that is not, or no longer, ours: of another domain, secret or time.
-    pub unknown_key: u64,
-    /// Not in our format, or changed on the way.
-    pub malformed: u64,
 }
 
 /// The counters of [`TicketStats`], while they count. All operations are relaxed: each is a
@@ -49,20 +63,78 @@ pub struct TicketStats {
 pub(super) struct Counters {
     issued: AtomicU64,
     accepted: [[AtomicU64; Rank::ALL.len()]; Epoch::ALL.len()],
+    refused: RefusalCounters,
     expired: [AtomicU64; Epoch::ALL.len()],
-    unknown_key: AtomicU64,
-    malformed: AtomicU64,
 }
 
+/// The counters of [`Refusals`].
+#[derive(Debug, Default)]
+pub(super) struct RefusalCounters([AtomicU64; Refusal::ALL.len()]);
+
 impl TicketStats {
-    /// Those refused: cause, epoch of the key where it is known, and how many.
+    /// Those refused: cause, epoch of the key where it is counted, and how many.
     pub fn rejected(&self) -> impl Iterator<Item = (&'static str, Option<Epoch>, u64)> + use<> {
-        let [unknown_key, malformed] = [self.unknown_key, self.malformed];
-        let expired = self.expired;
+        let (expired, refused) = (self.expired, self.refused);
+        let others = Refusal::ALL.into_iter().filter(|&cause| cause != Refusal::Expired);
         Epoch::ALL
             .into_iter()
-            .map(move |epoch| ("expired", Some(epoch), expired[epoch as usize]))
-            .chain([("unknown_key", None, unknown_key), ("malformed", None, malformed)])
+            .map(move |epoch| (Refusal::Expired.as_str(), Some(epoch), expired[epoch as usize]))
+            .chain(others.map(move |cause| (cause.as_str(), None, refused.of(cause))))
+    }
+}
+
+impl Refusals {
+    pub fn of(&self, cause: Refusal) -> u64 {
+        self.0[cause as usize]
+    }
+
+    /// All causes, with those that never came.
+    pub fn iter(&self) -> impl Iterator<Item = (Refusal, u64)> + use<> {
+        Refusal::ALL.into_iter().zip(self.0)
+    }
+}
+
+impl FromIterator<(Refusal, u64)> for Refusals {
+    fn from_iter<I: IntoIterator<Item = (Refusal, u64)>>(counts: I) -> Self {
+        let mut refusals = Self::default();
+        counts.into_iter().for_each(|(cause, count)| refusals.0[cause as usize] += count);
+        refusals
+    }
+}
+
+impl RefusalCounters {
+    pub(super) fn count(&self, cause: Refusal) {
+        count(&self.0[cause as usize]);
+    }
+
+    pub(super) fn read(&self) -> Refusals {
+        Refusals(self.0.each_ref().map(|counter| counter.load(Ordering::Relaxed)))
+    }
+}
+
+impl Refusal {
+    pub const ALL: [Self; 8] = [
+        Self::Expired,
+        Self::AbsoluteLifetime,
+        Self::OtherDomain,
+        Self::CrlEpoch,
+        Self::Identity,
+        Self::UnknownKey,
+        Self::OtherFormat,
+        Self::Malformed,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::AbsoluteLifetime => "absolute_lifetime",
+            Self::OtherDomain => "other_domain",
+            Self::CrlEpoch => "crl_epoch",
+            Self::Identity => "identity",
+            Self::UnknownKey => "unknown_key",
+            Self::OtherFormat => "other_format",
+            Self::Malformed => "malformed",
+        }
     }
 }
 
@@ -98,12 +170,12 @@ impl Counters {
         count(&self.accepted[epoch as usize][rank as usize]);
     }
 
-    pub(super) fn refused(&self, why: Refused) {
-        count(match why {
-            Refused::Expired(epoch) => &self.expired[epoch as usize],
-            Refused::UnknownKey => &self.unknown_key,
-            Refused::Malformed => &self.malformed,
-        });
+    /// `epoch` is that of the ticket's key, where it was found.
+    pub(super) fn refused(&self, cause: Refusal, epoch: Option<Epoch>) {
+        self.refused.count(cause);
+        if let (Refusal::Expired, Some(epoch)) = (cause, epoch) {
+            count(&self.expired[epoch as usize]);
+        }
     }
 
     /// The counters now; not one moment for all of them.
@@ -112,9 +184,8 @@ impl Counters {
         TicketStats {
             issued: read(&self.issued),
             accepted: self.accepted.each_ref().map(|epoch| epoch.each_ref().map(read)),
+            refused: self.refused.read(),
             expired: self.expired.each_ref().map(read),
-            unknown_key: read(&self.unknown_key),
-            malformed: read(&self.malformed),
         }
     }
 }

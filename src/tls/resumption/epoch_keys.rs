@@ -10,7 +10,7 @@ use super::keys::Settings;
 /// Bytes of a key's name. A collision costs a decryption that fails, nothing else.
 pub(super) const NAME: usize = 8;
 const KEY: usize = 32;
-const LABEL: &[u8] = b"tlsgate ticket key, version 1";
+const LABEL: &[u8] = b"tlsgate ticket key, version 2";
 
 /// Three keys for each secret; the first of all makes tickets.
 pub(super) struct EpochKeys {
@@ -65,6 +65,12 @@ impl EpochKeys {
     /// Whether these are the keys for the settings of `version` at `now`.
     pub(super) fn are_for(&self, version: u64, now: u64) -> bool {
         self.version == version && self.epoch == now / u64::from(self.lifetime)
+    }
+
+    /// The names of all keys, and the second from which none of them reads tickets.
+    pub(super) fn names(&self) -> (impl Iterator<Item = [u8; NAME]>, u64) {
+        let end = self.epoch.saturating_add(3).saturating_mul(u64::from(self.lifetime));
+        (self.keys.iter().map(|key| key.name), end)
     }
 
     /// The key that makes tickets.

@@ -14,14 +14,16 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::Clock;
-use super::counters::{Counters, TicketStats};
+use super::counters::{Counters, Refusal, TicketStats};
+use super::epoch_keys::{EpochKeys, NAME};
+use super::key_names::KeyNames;
 use super::secrets::{SECRET_BYTES, Secret, Secrets};
+use super::{Clock, DomainId};
 
 /// First byte of an export.
 const EXPORT_VERSION: u8 = 1;
@@ -33,6 +35,8 @@ pub struct TicketKeys {
     version: AtomicU64,
     clock: Clock,
     counters: Counters,
+    /// Of all domains.
+    names: Mutex<KeyNames>,
 }
 
 /// What keys are derived from; never empty of secrets.
@@ -65,6 +69,7 @@ impl TicketKeys {
             version: AtomicU64::new(0),
             clock,
             counters: Counters::default(),
+            names: Mutex::default(),
         }))
     }
 
@@ -152,6 +157,23 @@ impl TicketKeys {
         };
         self.replace(&mut slot, settings);
         Ok(true)
+    }
+
+    /// The keys of `domain` around `now`.
+    pub(super) fn derive(&self, domain: &DomainId, now: u64) -> EpochKeys {
+        let keys = EpochKeys::new(&self.settings(now), domain, now);
+        let (names, end) = keys.names();
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).note(domain, names, end, now);
+        keys
+    }
+
+    /// Why `domain` has no key of this name.
+    pub(super) fn why_unknown(&self, name: &[u8; NAME], domain: &DomainId) -> Refusal {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        match names.domain(name) {
+            Some(owner) if owner != *domain => Refusal::OtherDomain,
+            _ => Refusal::UnknownKey,
+        }
     }
 
     pub(super) fn clock(&self) -> &Clock {

@@ -13,10 +13,15 @@ use std::time::Duration;
 
 use lru::LruCache;
 use rustls::server::StoresServerSessions;
+use rustls::server::danger::ClientCertVerifier;
 use zeroize::Zeroizing;
 
 pub use transfer::BadChunk;
 
+use super::attempt::current;
+use super::binding::{Binding, Origin};
+use super::counters::{Refusal, RefusalCounters, Refusals};
+use super::noting::Noting;
 use super::{Clock, DomainId};
 use crate::config::model;
 
@@ -49,14 +54,16 @@ pub struct StoreStats {
     pub bytes: u64,
     pub stored: u64,
     pub hits: u64,
-    /// Lookups that found nothing, or (counted besides) something that had expired.
+    /// Lookups that found nothing, or (counted besides) something that was rejected.
     pub misses: u64,
-    /// Entries dropped because of their age.
+    /// Entries dropped because of their age, found out by whatever came across them.
     pub expired: u64,
     /// Entries dropped to make room.
     pub evicted: u64,
     /// Sessions not stored because they alone are over the limits of their part.
     pub refused: u64,
+    /// Sessions that were found and may not be resumed.
+    pub rejected: Refusals,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +76,7 @@ struct Counters {
     expired: AtomicU64,
     evicted: AtomicU64,
     refused: AtomicU64,
+    rejected: RefusalCounters,
 }
 
 struct Part {
@@ -76,18 +84,20 @@ struct Part {
     bytes: usize,
 }
 
-/// Of fixed size: a lookup copies at most 32 bytes, however long the name that a peer sends.
+/// Of fixed size: a lookup copies at most 32 bytes, however long the name that a peer sends. Ids are
+/// random, so no two domains have the same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
-    domain: DomainId,
     id: [u8; MAX_ID],
     length: u8,
 }
 
 struct Entry {
+    domain: DomainId,
     value: Zeroizing<Vec<u8>>,
     /// The second in which the session was stored.
     made: u64,
+    origin: Origin,
 }
 
 impl SessionStore {
@@ -108,9 +118,9 @@ impl SessionStore {
         })
     }
 
-    /// The sessions of one resumption domain; the same ones for the same `id`.
-    pub fn domain(self: &Arc<Self>, id: DomainId) -> Arc<dyn StoresServerSessions> {
-        Arc::new(DomainSessions { store: Arc::clone(self), domain: id })
+    /// The sessions of one resumption domain; the same ones for the same id.
+    pub fn domain(self: &Arc<Self>, binding: Binding) -> Arc<Sessions> {
+        Arc::new(Sessions { store: Arc::clone(self), binding })
     }
 
     /// The counters now; not one moment for all of them.
@@ -126,10 +136,11 @@ impl SessionStore {
             expired: read(&counters.expired),
             evicted: read(&counters.evicted),
             refused: read(&counters.refused),
+            rejected: counters.rejected.read(),
         }
     }
 
-    /// How long a session may be resumed after it was made.
+    /// How long a session may be resumed after its full handshake.
     pub fn lifetime(&self) -> Duration {
         Duration::from_secs(self.lifetime.load(Ordering::Relaxed))
     }
@@ -139,8 +150,7 @@ impl SessionStore {
         self.lifetime.store(lifetime.as_secs(), Ordering::Relaxed);
     }
 
-    fn put(&self, key: Key, value: Vec<u8>) -> bool {
-        let entry = Entry { value: Zeroizing::new(value), made: self.clock.now() };
+    fn put(&self, key: Key, entry: Entry) -> bool {
         let stored = self.insert(&mut self.part(&key), key, entry);
         if stored {
             count(&self.counters.stored);
@@ -177,27 +187,49 @@ impl SessionStore {
         true
     }
 
-    /// Finds a session that is not too old, and lets `use_entry` make the answer of it.
+    /// Finds a session that may be resumed, and lets `use_entry` make the answer of it. Leaves with
+    /// the connection where the session comes from, or why it was refused.
     fn find<T>(
         &self,
+        binding: &Binding,
         key: Option<Key>,
         use_entry: impl FnOnce(&mut Part, &Key) -> Option<T>,
     ) -> Option<T> {
         let found = key.and_then(|key| {
             let mut part = self.part(&key);
-            if self.is_expired(part.sessions.peek(&key)?) {
-                count(&self.counters.expired);
-                self.remove(&mut part, &key);
-                return None;
+            match self.admit(binding, part.sessions.peek(&key)?) {
+                Ok(origin) => {
+                    current(|connection| connection.found(origin))?;
+                    use_entry(&mut part, &key)
+                }
+                Err(cause) => {
+                    self.counters.rejected.count(cause);
+                    if matches!(cause, Refusal::Expired | Refusal::AbsoluteLifetime) {
+                        count(&self.counters.expired);
+                    }
+                    // It is good for nobody, unless it is another domain's.
+                    if cause != Refusal::OtherDomain {
+                        self.remove(&mut part, &key);
+                    }
+                    current(|connection| connection.refuse(cause))?;
+                    None
+                }
             }
-            use_entry(&mut part, &key)
         });
         count(if found.is_some() { &self.counters.hits } else { &self.counters.misses });
         found
     }
 
+    fn admit(&self, binding: &Binding, entry: &Entry) -> Result<Origin, Refusal> {
+        if entry.domain != binding.id {
+            return Err(Refusal::OtherDomain);
+        }
+        let lifetime = self.lifetime.load(Ordering::Relaxed);
+        binding.admit(entry.origin, entry.made, self.clock.now(), lifetime)
+    }
+
     fn is_expired(&self, entry: &Entry) -> bool {
-        let age = self.clock.now().saturating_sub(entry.made);
+        let age = self.clock.now().saturating_sub(entry.origin.authenticated.min(entry.made));
         age >= self.lifetime.load(Ordering::Relaxed)
     }
 
@@ -226,10 +258,10 @@ impl fmt::Debug for SessionStore {
 
 impl Key {
     /// `None` for ids that are too long to be ours.
-    fn new(domain: DomainId, bytes: &[u8]) -> Option<Self> {
+    fn new(bytes: &[u8]) -> Option<Self> {
         let mut id = [0; MAX_ID];
         id.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(Self { domain, id, length: u8::try_from(bytes.len()).ok()? })
+        Some(Self { id, length: u8::try_from(bytes.len()).ok()? })
     }
 }
 
@@ -245,27 +277,40 @@ fn count(counter: &AtomicU64) {
 
 /// What one domain sees of the store.
 #[derive(Debug)]
-struct DomainSessions {
+pub struct Sessions {
     store: Arc<SessionStore>,
-    domain: DomainId,
+    binding: Binding,
 }
 
-impl StoresServerSessions for DomainSessions {
+impl Sessions {
+    /// `verifier`, which leaves with the connection whom it let in.
+    pub(super) fn noting(&self, verifier: Arc<dyn ClientCertVerifier>) -> Noting {
+        let crl_epoch = Arc::clone(&self.binding.crl_epoch);
+        Noting { verifier, crl_epoch, clock: self.store.clock.clone() }
+    }
+}
+
+impl StoresServerSessions for Sessions {
     fn put(&self, id: Vec<u8>, value: Vec<u8>) -> bool {
-        match Key::new(self.domain, &id) {
-            Some(key) => self.store.put(key, value),
-            None => false,
+        let (made, crl_epoch) = (self.store.clock.now(), self.binding.crl_epoch.get());
+        let value = Zeroizing::new(value);
+        let origin = current(|connection| connection.origin(made, crl_epoch));
+        match (Key::new(&id), origin) {
+            (Some(key), Some(origin)) => {
+                self.store.put(key, Entry { domain: self.binding.id, value, made, origin })
+            }
+            _ => false,
         }
     }
 
     fn get(&self, id: &[u8]) -> Option<Vec<u8>> {
-        self.store.find(Key::new(self.domain, id), |part, key| {
+        self.store.find(&self.binding, Key::new(id), |part, key| {
             part.sessions.get(key).map(|entry| entry.value.to_vec())
         })
     }
 
     fn take(&self, id: &[u8]) -> Option<Vec<u8>> {
-        self.store.find(Key::new(self.domain, id), |part, key| {
+        self.store.find(&self.binding, Key::new(id), |part, key| {
             self.store.remove(part, key).map(|mut entry| std::mem::take(&mut *entry.value))
         })
     }

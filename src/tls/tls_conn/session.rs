@@ -15,10 +15,17 @@ use rustls::{ClientConfig, CommonState, ContentType, ServerConfig};
 use super::Output;
 use crate::buf::{Buf, BufClass, Pool};
 use crate::tls::error::TlsError;
+use crate::tls::resumption::{Attempt, Refusal};
 
 pub(super) enum Session {
-    Server(UnbufferedServerConnection),
-    Client(UnbufferedClientConnection),
+    Server(Known<UnbufferedServerConnection>),
+    Client(Known<UnbufferedClientConnection>),
+}
+
+/// A connection of rustls', with what makes it known to resumption while rustls works for it.
+pub(super) struct Known<C> {
+    connection: C,
+    attempt: Attempt,
 }
 
 /// What has become of a piece of the peer's stream.
@@ -38,22 +45,34 @@ pub(super) enum Write<'a> {
 
 impl Session {
     pub(super) fn server(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
-        let session = UnbufferedServerConnection::new(config).map_err(TlsError::local)?;
-        Ok(Self::Server(session))
+        let mut attempt = Attempt::new();
+        let connection = attempt.run(None, || UnbufferedServerConnection::new(config));
+        let connection = connection.map_err(TlsError::local)?;
+        Ok(Self::Server(Known { connection, attempt }))
     }
 
     pub(super) fn client(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> Result<Self, TlsError> {
-        let session = UnbufferedClientConnection::new(config, name).map_err(TlsError::local)?;
-        Ok(Self::Client(session))
+        let mut attempt = Attempt::new();
+        let connection = attempt.run(None, || UnbufferedClientConnection::new(config, name));
+        let connection = connection.map_err(TlsError::local)?;
+        Ok(Self::Client(Known { connection, attempt }))
     }
 
     pub(super) fn state(&self) -> &CommonState {
         match self {
-            Self::Server(session) => session,
-            Self::Client(session) => session,
+            Self::Server(session) => &session.connection,
+            Self::Client(session) => &session.connection,
+        }
+    }
+
+    /// Why a session was not resumed, though there was one.
+    pub(super) fn resumption_refused(&self) -> Option<Refusal> {
+        match self {
+            Self::Server(session) => session.attempt.refused(),
+            Self::Client(session) => session.attempt.refused(),
         }
     }
 
@@ -65,7 +84,13 @@ impl Session {
         closed: bool,
     ) -> Result<Processed, TlsError> {
         match self {
-            Self::Server(session) => process(session, incoming, output, closed),
+            Self::Server(session) => {
+                let done = process(session, incoming, output, closed);
+                if !session.connection.is_handshaking() {
+                    session.attempt.end();
+                }
+                done
+            }
             Self::Client(session) => process(session, incoming, output, closed),
         }
     }
@@ -98,33 +123,35 @@ trait Records {
     fn has_output(&self) -> bool;
 }
 
-impl Records for UnbufferedServerConnection {
+impl Records for Known<UnbufferedServerConnection> {
     type Data = ServerConnectionData;
 
     fn process<'c, 'i>(
         &'c mut self,
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(incoming)
+        let Self { connection, attempt } = self;
+        attempt.run(connection.handshake_kind(), || connection.process_tls_records(incoming))
     }
 
     fn has_output(&self) -> bool {
-        self.wants_write()
+        self.connection.wants_write()
     }
 }
 
-impl Records for UnbufferedClientConnection {
+impl Records for Known<UnbufferedClientConnection> {
     type Data = ClientConnectionData;
 
     fn process<'c, 'i>(
         &'c mut self,
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(incoming)
+        let Self { connection, attempt } = self;
+        attempt.run(connection.handshake_kind(), || connection.process_tls_records(incoming))
     }
 
     fn has_output(&self) -> bool {
-        self.wants_write()
+        self.connection.wants_write()
     }
 }
 

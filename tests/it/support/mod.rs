@@ -9,6 +9,7 @@ pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod network;
+pub(crate) mod offers;
 pub(crate) mod process;
 pub(crate) mod succession;
 

@@ -1,7 +1,9 @@
 use proptest::prelude::*;
+use rustls::server::StoresServerSessions;
 
 use super::*;
-use crate::tls::resumption::tests::{LIFETIME, TestClock, id, store};
+use crate::tls::resumption::Attempt;
+use crate::tls::resumption::tests::{LIFETIME, TestClock, binding, domain, store};
 
 /// The value that was stored under `key`.
 fn value(key: u8) -> Vec<u8> {
@@ -21,7 +23,7 @@ fn move_all(from: &Arc<SessionStore>, to: &SessionStore, chunk_bytes: usize) -> 
 fn ages_and_the_order_of_use_move_along() {
     let clock = TestClock::new();
     let old = store(3, 1 << 20, &clock);
-    let sessions = old.domain(id(1));
+    let sessions = domain(&old, 1);
     assert!(sessions.put(vec![1], vec![1]));
     clock.pass(LIFETIME - 1);
     assert!(sessions.put(vec![2], vec![2]) && sessions.put(vec![3], vec![3]));
@@ -31,7 +33,7 @@ fn ages_and_the_order_of_use_move_along() {
     assert_eq!(move_all(&old, &new, 4096), 3);
     assert_eq!(move_all(&old, &new, 4096), 0, "all of them are there");
     assert_eq!(old.stats().entries, 3, "the old store keeps them");
-    let sessions = new.domain(id(1));
+    let sessions = domain(&new, 1);
     assert!(sessions.put(vec![4], vec![4]));
     assert_eq!(sessions.get(&[2]), None, "was the least recently used one");
     assert_eq!(sessions.get(&[1]), Some(vec![1]));
@@ -48,12 +50,13 @@ fn a_smaller_store_keeps_its_limits() {
     let clock = TestClock::new();
     let (old, new) = (store(5_000, 1 << 24, &clock), store(4, 1 << 20, &clock));
     for key in 0..50 {
-        assert!(old.domain(id(1)).put(vec![key], value(key)));
+        assert!(domain(&old, 1).put(vec![key], value(key)));
     }
     assert_eq!(move_all(&old, &new, 200), 50);
     assert_eq!((new.stats().entries, new.stats().evicted), (4, 46));
     // An entry that fits into no chunk stays behind.
-    assert_eq!(move_all(&old, &store(5_000, 1 << 24, &clock), 60), 60 - FIXED - 1);
+    let chunk_bytes = 1 + FIXED + 1 + 30;
+    assert_eq!(move_all(&old, &store(5_000, 1 << 24, &clock), chunk_bytes), 31);
 }
 
 #[test]
@@ -61,26 +64,61 @@ fn a_session_of_the_future_is_one_of_now() {
     let (old_clock, new_clock) = (TestClock::new(), TestClock::new());
     let (old, new) = (store(4, 1 << 20, &old_clock), store(4, 1 << 20, &new_clock));
     old_clock.pass(LIFETIME);
-    assert!(old.domain(id(1)).put(vec![1], vec![1]));
-    assert_eq!(move_all(&old, &new, 100), 1);
+    assert!(domain(&old, 1).put(vec![1], vec![1]));
+    assert_eq!(move_all(&old, &new, 200), 1);
     new_clock.pass(LIFETIME);
-    assert_eq!(new.domain(id(1)).get(&[1]), None);
+    assert_eq!(domain(&new, 1).get(&[1]), None);
+}
+
+/// Renewed sessions stay what they were.
+#[test]
+fn origins_move_along() {
+    let clock = TestClock::new();
+    let (old, new) = (store(4, 1 << 20, &clock), store(4, 1 << 20, &clock));
+    let sessions = domain(&old, 1);
+    assert!(sessions.put(vec![1], vec![1]));
+    clock.pass(LIFETIME - 1);
+    let renewed = old.domain(binding(1));
+    let mut attempt = Attempt::new();
+    let renew = || renewed.get(&[1]).is_some() && renewed.put(vec![2], vec![2]);
+    assert!(attempt.run(None, renew));
+    assert_eq!(move_all(&old, &new, 4096), 2);
+    assert_eq!(domain(&new, 1).get(&[2]), Some(vec![2]));
+    clock.pass(1);
+    assert_eq!(domain(&new, 1).get(&[2]), None);
+    assert_eq!(new.stats().rejected.of(Refusal::AbsoluteLifetime), 1);
+}
+
+/// A process of the version before, which wrote: 1, domain 16, made 8, id length 1, value length 4,
+/// id, value.
+#[test]
+fn sessions_of_the_former_format_are_refused_and_counted() {
+    let store = store(4, 1 << 20, &TestClock::new());
+    let now = 1_000_000_u64.to_be_bytes();
+    let entry = [&[7; 16][..], &now, &[1], &[0, 0, 0, 1], &[9], &[9]].concat();
+    for entries in [0, 1, 4] {
+        assert_eq!(store.import(&[vec![1], entry.repeat(entries)].concat()), Err(BadChunk));
+    }
+    let stats = store.stats();
+    assert_eq!((stats.entries, stats.rejected.of(Refusal::OtherFormat)), (0, 3));
+    assert_eq!(store.import(&[3]), Err(BadChunk));
+    assert_eq!(store.stats().rejected.of(Refusal::Malformed), 1);
 }
 
 proptest! {
     #[test]
     fn everything_arrives(
         keys in prop::collection::btree_set((0..3_u8, any::<u8>()), 0..60),
-        chunk_bytes in 300..2_000_usize,
+        chunk_bytes in 400..2_000_usize,
     ) {
         let clock = TestClock::new();
         let (old, new) = (store(1_000, 1 << 22, &clock), store(1_000, 1 << 22, &clock));
-        for &(domain, key) in &keys {
-            prop_assert!(old.domain(id(domain)).put(vec![key], value(key)));
+        for &(of, key) in &keys {
+            prop_assert!(domain(&old, of).put(vec![of, key], value(key)));
         }
         prop_assert_eq!(move_all(&old, &new, chunk_bytes), keys.len());
-        for &(domain, key) in &keys {
-            prop_assert_eq!(new.domain(id(domain)).take(&[key]), Some(value(key)));
+        for &(of, key) in &keys {
+            prop_assert_eq!(domain(&new, of).take(&[of, key]), Some(value(key)));
         }
         prop_assert_eq!(new.stats().entries, 0);
     }
@@ -104,7 +142,7 @@ proptest! {
         let clock = TestClock::new();
         let old = store(10, 1 << 20, &clock);
         for key in 60..64 {
-            prop_assert!(old.domain(id(1)).put(vec![key], value(key)));
+            prop_assert!(domain(&old, 1).put(vec![key], value(key)));
         }
         let chunk = old.export(4096).next().expect("there are sessions");
         let length = cut % chunk.len();

@@ -1,0 +1,193 @@
+use rcgen::PKCS_ECDSA_P256_SHA256;
+use rustls::crypto::ring::Ticketer;
+use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};
+
+use super::tests::{LIFETIME, TestClock, id};
+use super::*;
+use crate::tls::provider::provider;
+use crate::tls::testing::{self, Ca};
+
+/// Where components keep our sessions.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    version: &'static SupportedProtocolVersion,
+    in_tickets: bool,
+}
+
+const WAYS: [Way; 4] = [
+    Way { version: &rustls::version::TLS12, in_tickets: false },
+    Way { version: &rustls::version::TLS12, in_tickets: true },
+    Way { version: &rustls::version::TLS13, in_tickets: false },
+    Way { version: &rustls::version::TLS13, in_tickets: true },
+];
+
+/// A component that would resume forever, and our side of it.
+struct Scene {
+    clock: TestClock,
+    sessions: Arc<UpstreamSessions>,
+    component: Arc<ServerConfig>,
+    client: ClientConfig,
+}
+
+impl Scene {
+    fn new(way: Way, max_servers: usize) -> Self {
+        let (ca, clock) = (Ca::new(), TestClock::new());
+        let issued = ca.issue(&PKCS_ECDSA_P256_SHA256);
+        let mut component = issued.server_of(provider(), &[way.version]);
+        component.session_storage = rustls::server::ServerSessionMemoryCache::new(10_000);
+        if way.in_tickets {
+            component.ticketer = Ticketer::new().expect("random numbers");
+        }
+        let lifetime = Duration::from_secs(LIFETIME);
+        Self {
+            sessions: UpstreamSessions::new(max_servers, lifetime, clock.clock()),
+            clock,
+            component: Arc::new(component),
+            client: ca.client((*provider()).clone()),
+        }
+    }
+
+    /// The same verifier and identity, in domain `number`.
+    fn client(&self, number: u8, crl_epoch: &Arc<CrlEpoch>) -> Arc<ClientConfig> {
+        let mut config = self.client.clone();
+        config.resumption = self.sessions.domain(id(number), Arc::clone(crl_epoch)).resumption();
+        Arc::new(config)
+    }
+
+    fn resumes(&self, client: &Arc<ClientConfig>) -> (bool, Option<Refusal>) {
+        let (mut attempt, mut other) = (Attempt::new(), Attempt::new());
+        let mut client = testing::client_of(client, &mut attempt);
+        let mut server = testing::server(&self.component);
+        testing::handshake_of(&mut client, &mut attempt, &mut server, &mut other)
+            .expect("they agree");
+        (client.handshake_kind() == Some(HandshakeKind::Resumed), attempt.refused())
+    }
+}
+
+#[test]
+fn sessions_stay_in_their_domain() {
+    for way in WAYS {
+        for [from, to] in [[1, 2], [2, 1]] {
+            let scene = Scene::new(way, 10);
+            let epoch = Arc::default();
+            let [one, other] = [from, to].map(|number| scene.client(number, &epoch));
+            assert!(!scene.resumes(&one).0 && scene.resumes(&one).0, "{way:?}");
+            let before = scene.sessions.stats();
+            assert_eq!(scene.resumes(&other), (false, None), "{way:?}");
+            assert_eq!(scene.sessions.stats().offered, before.offered, "{way:?}");
+            assert!(scene.resumes(&other).0, "{way:?}");
+            // A configuration loaded later, with the same domain.
+            assert!(scene.resumes(&scene.client(from, &epoch)).0, "{way:?}");
+            assert_eq!(scene.sessions.stats().servers, 2);
+        }
+    }
+}
+
+#[test]
+fn we_never_resume_past_the_first_handshake() {
+    for way in WAYS {
+        let scene = Scene::new(way, 10);
+        let client = scene.client(1, &Arc::default());
+        for round in 0..2 {
+            assert!(!scene.resumes(&client).0, "{way:?}: round {round}");
+            for renewal in 1..100 {
+                scene.clock.pass(LIFETIME / 100);
+                assert!(scene.resumes(&client).0, "{way:?}: {round}, {renewal}");
+            }
+            scene.clock.pass(LIFETIME / 100 - 1);
+            assert!(scene.resumes(&client).0, "{way:?}: the last second");
+            scene.clock.pass(1);
+            let last = scene.resumes(&client);
+            assert_eq!(last, (false, Some(Refusal::AbsoluteLifetime)), "{way:?}");
+            scene.clock.pass(LIFETIME);
+        }
+        assert!(scene.sessions.stats().rejected.of(Refusal::AbsoluteLifetime) >= 2);
+        // A shorter lifetime holds for what is there.
+        assert!(!scene.resumes(&client).0);
+        scene.sessions.set_lifetime(Duration::ZERO);
+        assert!(!scene.resumes(&client).0, "{way:?}");
+    }
+}
+
+#[test]
+fn new_crls_end_sessions_with_components() {
+    for way in WAYS {
+        let scene = Scene::new(way, 10);
+        let epoch = Arc::new(CrlEpoch::default());
+        let client = scene.client(1, &epoch);
+        assert!(!scene.resumes(&client).0);
+        assert!(scene.resumes(&client).0);
+        epoch.set(CrlDigest::of(&["revoked"]));
+        assert_eq!(scene.resumes(&client), (false, Some(Refusal::CrlEpoch)), "{way:?}");
+        assert!(scene.resumes(&client).0, "{way:?}");
+        assert!(scene.sessions.stats().rejected.of(Refusal::CrlEpoch) >= 1);
+    }
+}
+
+/// Tickets may come at any time of a connection; it does not make them younger.
+#[test]
+fn a_ticket_that_comes_late_is_as_old_as_its_connection() {
+    let scene = Scene::new(WAYS[3], 10);
+    let config = scene.client(1, &Arc::default());
+    let (mut attempt, mut other) = (Attempt::new(), Attempt::new());
+    let mut client = testing::client_of(&config, &mut attempt);
+    let mut server = testing::server(&scene.component);
+    // The server is done before the client reads its tickets.
+    let mut from_server = Vec::new();
+    while client.is_handshaking() || server.is_handshaking() {
+        let mut records = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut records).expect("in memory");
+        }
+        let mut unread = records.as_slice();
+        while !unread.is_empty() {
+            server.read_tls(&mut unread).expect("in memory");
+            other.run(server.handshake_kind(), || server.process_new_packets()).expect("agreed");
+        }
+        from_server.clear();
+        while server.wants_write() {
+            server.write_tls(&mut from_server).expect("in memory");
+        }
+        if !server.is_handshaking() {
+            break;
+        }
+        let mut unread = from_server.as_slice();
+        while !unread.is_empty() {
+            client.read_tls(&mut unread).expect("in memory");
+            attempt.run(client.handshake_kind(), || client.process_new_packets()).expect("agreed");
+        }
+    }
+    scene.clock.pass(LIFETIME - 1);
+    let mut unread = from_server.as_slice();
+    while !unread.is_empty() {
+        client.read_tls(&mut unread).expect("in memory");
+        attempt.run(client.handshake_kind(), || client.process_new_packets()).expect("agreed");
+    }
+    assert!(client.tls13_tickets_received() >= 2);
+    assert!(scene.resumes(&config).0);
+    scene.clock.pass(1);
+    assert_eq!(scene.resumes(&config), (false, Some(Refusal::AbsoluteLifetime)));
+}
+
+#[test]
+fn the_cache_is_bounded() {
+    for way in WAYS {
+        let scene = Scene::new(way, 2);
+        let epoch = Arc::default();
+        let clients = [1, 2, 3].map(|number| scene.client(number, &epoch));
+        for client in &clients {
+            assert!(!scene.resumes(client).0);
+        }
+        let stats = scene.sessions.stats();
+        assert_eq!((stats.servers, stats.evicted), (2, 1), "{way:?}");
+        assert!(scene.resumes(&clients[1]).0 && scene.resumes(&clients[2]).0);
+        assert!(!scene.resumes(&clients[0]).0, "{way:?}: the least recently used went");
+        for _ in 0..20 {
+            assert!(scene.resumes(&clients[0]).0);
+        }
+        let none = Scene::new(way, 0);
+        let client = none.client(1, &epoch);
+        assert!(!none.resumes(&client).0 && !none.resumes(&client).0);
+        assert_eq!(none.sessions.stats().servers, 0);
+    }
+}
