@@ -109,10 +109,8 @@ impl Connection {
         let facts = policy::facts(self.source(), &hello);
         match self.policy.after_handshake(&facts, tls.peer_certificates()) {
             Decision::Deny => true,
-            Decision::Follow(route) if self.dial.has_begun() => {
-                debug_assert!(Arc::ptr_eq(route, &self.route), "dialled before it was decided");
-                false
-            }
+            // Too late for another one.
+            Decision::Follow(_) if self.dial.has_begun() => false,
             Decision::Follow(route) => {
                 let route = Arc::clone(route);
                 self.follow(route);

@@ -72,10 +72,9 @@ impl Connection {
     pub(super) fn on_failed(&mut self, side: Side, error: &io::Error, cx: &mut Context<'_>) {
         let reason = reset_reason(error);
         match side {
-            Side::Downstream
-                if self.downstream.ended && self.truncated != Some(Side::Downstream) =>
-            {
-                // It had said close_notify and did not stay for the rest: its right.
+            Side::Downstream if self.has_said_close_notify() => {
+                // It did not stay for the rest: its right. Of a plaintext peer, nobody knows what
+                // it meant: behind RST, the kernel tells of FIN, too.
                 let ending = self.end(Reason::Finished, Cause::Downstream, cx);
                 ending.detail(error).reset_upstream().close_downstream(CloseMode::Reset);
             }
@@ -192,6 +191,10 @@ impl Connection {
                 cx.telemetry.on_sent(self.policy.index, bytes);
             }
         }
+    }
+
+    fn has_said_close_notify(&self) -> bool {
+        self.downstream.tls.as_ref().is_some_and(|tls| tls.peer_has_closed())
     }
 
     /// No more comes from `side`.

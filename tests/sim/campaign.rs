@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use tlsgate::conn::outcome::{Cause, Reason};
 use tlsgate::engine::sim::trace::What;
 
 use crate::run::{Run, run};
@@ -108,6 +109,20 @@ impl Tally {
             if let Some(tls) = &finish.outcome.tls {
                 let kind = if tls.resumed { "resumed" } else { "full" };
                 self.see(&format!("{} {kind}", tls.version), 1);
+            }
+        }
+        for finish in &run.finishes {
+            let outcome = &finish.outcome;
+            if let Some(tls) = &outcome.upstream_tls {
+                let kind = if tls.facts.resumed { "resumed" } else { "full" };
+                self.see(&format!("upstream {} {kind}", tls.facts.version), 1);
+            }
+            if let (Some(down), Some(up)) = (outcome.downstream_security, outcome.upstream_security)
+            {
+                self.see(&format!("{} to {}", down.as_str(), up.as_str()), 1);
+            }
+            if outcome.reason == Reason::Truncated && outcome.cause == Cause::Upstream {
+                self.see("truncated by the upstream", 1);
             }
         }
         for entry in &run.trace {

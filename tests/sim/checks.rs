@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tlsgate::conn::outcome::{Cause, Outcome, Reason, Stage};
+use tlsgate::conn::outcome::{Cause, Outcome, Reason, Security, Stage};
 use tlsgate::engine::sim::network::WireId;
 use tlsgate::engine::sim::trace::What;
 
+use crate::client::Client;
+use crate::component::Component;
 use crate::generations;
 use crate::lives::{self, Life};
 use crate::outside::World;
@@ -103,55 +105,71 @@ fn check_books(books: &Books, run: &Run, findings: &mut Vec<String>) {
     }
 }
 
+/// What was said and heard at the far ends of a connection, as the gateway counts it.
+struct Told {
+    said: usize,
+    heard: usize,
+    component_said: usize,
+    component_heard: usize,
+}
+
+impl Told {
+    /// Of what is passed through, the gateway knows the bytes on the wire.
+    fn of(unread: bool, client: &Client, component: Option<&Component>) -> Self {
+        let wire = component.map(|component| (component.wire_written, component.wire_received));
+        let plain = component.map(|component| (component.written, component.received));
+        let (component_said, component_heard) = if unread { wire } else { plain }.unwrap_or((0, 0));
+        let [said, heard] = match unread {
+            true => [client.sent, client.wire_received],
+            false => [client.uploaded, client.received],
+        };
+        Self { said, heard, component_said, component_heard }
+    }
+}
+
 /// Bytes in are bytes out. That each is the right one was seen when it came.
 fn check_bytes(world: &World, life: &Life, finish: &Finish, findings: &mut Vec<String>) {
     let outcome = &finish.outcome;
     let number = world.client_on(life.wire).expect("clients only are accepted");
     let client = world.clients[number].as_ref().expect("it has a wire");
+    let component = world.component_of(number);
+    let unread = outcome.downstream_security == Some(Security::Unread);
+    let told = Told::of(unread, client, component);
     let mut must = |holds: bool, what: &str| {
         if !holds {
             findings.push(format!("client {number}: {what}: {:?} {outcome:?}", outcome.reason));
         }
     };
-    let (received, sent) = (outcome.bytes.received, outcome.bytes.sent);
-    must(received <= client.uploaded as u64, "more was received than was said");
-    must(client.received as u64 <= sent, "more arrived than was sent");
+    let [received, sent] = [outcome.bytes.received, outcome.bytes.sent]
+        .map(|bytes| usize::try_from(bytes).expect("a few megabytes"));
+    let finished = outcome.reason == Reason::Finished;
+    let terminated = outcome.tls.is_some();
+    must(received <= told.said, "more was received than was said");
+    must(told.heard <= sent, "more arrived than was sent");
     must(
-        !client.close_seen || client.received as u64 == sent,
+        !terminated || !client.close_seen || told.heard == sent,
         "bytes are missing in front of close_notify",
     );
-    let orderly = matches!(outcome.reason, Reason::Finished | Reason::Truncated);
+    let closed = if terminated { client.close_sent } else { client.fin_sent };
+    must(!finished || closed, "finished, and the client did not close");
+    let truncated = outcome.reason == Reason::Truncated;
+    let by_component = outcome.cause == Cause::Upstream;
+    must(!truncated || by_component || client.fin_sent, "truncated, and the client sent no FIN");
+    let Some(component) = component else { return must(sent == 0, "bytes came from nowhere") };
     must(
-        outcome.reason != Reason::Finished || client.close_sent,
-        "finished, and the client did not close",
+        !truncated || !by_component || component.has_left(),
+        "truncated, and the component is there",
     );
-    must(
-        outcome.reason != Reason::Truncated || client.fin_sent,
-        "truncated, and the client sent no FIN",
-    );
-    match world.component_of(number) {
-        None => must(sent == 0, "bytes came from nowhere"),
-        Some(component) => {
-            must(component.received as u64 <= received, "the component got more than was received");
-            must(sent <= component.written as u64, "more was sent than the component said");
-            let all_up = orderly && component.fin_seen;
-            must(
-                !all_up || component.received as u64 == received,
-                "bytes are missing in front of FIN",
-            );
-            let whole = all_up && outcome.reason == Reason::Finished;
-            must(
-                !whole || received == client.uploaded as u64,
-                "what the client said is not all there",
-            );
-            let all_down =
-                outcome.reason == Reason::Finished && client.close_seen && component.fin_sent;
-            must(
-                !all_down || sent == component.written as u64,
-                "what the component said is not all there",
-            );
-        }
-    }
+    must(told.component_heard <= received, "the component got more than was received");
+    must(sent <= told.component_said, "more was sent than the component said");
+    let all_up = (finished || truncated) && component.fin_seen && component.error.is_none();
+    must(!all_up || told.component_heard == received, "bytes are missing in front of FIN");
+    let whole = all_up && finished;
+    must(!whole || received == told.said, "what the client said is not all there");
+    let seen = if terminated { client.close_seen } else { client.fin_seen };
+    let all_down = finished && seen && component.fin_sent;
+    must(!all_down || sent == told.component_said, "what the component said is not all there");
+    must(!all_down || told.heard == sent, "bytes are missing in front of the end");
 }
 
 /// It was admitted under what held when it was accepted, and shown that certificate.
@@ -198,6 +216,13 @@ fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings:
                 || lifetime >= timeouts.handshake
                 || life.dialled.is_some_and(|at| ended.since(at) >= patience)
         }
+        Reason::UpstreamHandshakeTimeout => {
+            let patience = timeouts.connect.min(IMPATIENT);
+            lifetime >= timeouts.handshake
+                || life.dialled.is_some_and(|at| ended.since(at) >= patience)
+        }
+        Reason::DetectTimeout => lifetime >= timeouts.handshake,
+        Reason::UpstreamCertificateInvalid => client.component.stranger,
         Reason::Drained => world.given.iter().any(|given| match given.order {
             Order::Drain { patience } => ended >= given.at + patience,
             _ => false,
@@ -214,7 +239,9 @@ fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings:
         | Reason::ProtocolViolation
         | Reason::HelloMalformed
         | Reason::HelloTooLarge => !client.is_honest(),
-        Reason::Internal => false,
+        // Components of TLS are honest, and share parameters with the gateway.
+        Reason::UpstreamAlert | Reason::UpstreamProtocol | Reason::UpstreamIncompatible => false,
+        Reason::PolicyDenied | Reason::Internal => false,
         _ => true,
     };
     if !possible {
@@ -234,6 +261,7 @@ fn check_idle(life: &Life, finish: &Finish, findings: &mut Vec<String>) {
         }
         _ => false,
     };
+    let at_once = life.upstream_closed.is_some_and(|closed| closed.since(ended) < AT_ONCE);
     let mut idle = |holds: bool, what: &str| {
         if !holds {
             findings.push(format!("{what}: {outcome:?}"));
@@ -243,14 +271,18 @@ fn check_idle(life: &Life, finish: &Finish, findings: &mut Vec<String>) {
         (Stage::Handshake, _, Some([down, _])) if outcome.reason == Reason::HandshakeTimeout => {
             idle(down.unread == 0 || down.receiving, "the rest of a handshake is not read");
         }
-        // The upstream closes in the moment of the end; from a downstream that has ended nothing
-        // is read any more.
-        (Stage::Relay, Some([down, up]), _) if was_quiet => {
+        // The upstream closes in the moment of the end, unless it is told something; from a
+        // downstream that has ended nothing is read any more.
+        (Stage::Relay, Some([down, up]), _) if was_quiet && at_once => {
             idle(up.unread == 0 || up.receiving || down.sending, "upstream is not read");
             let may_have_ended = life.half_closed.is_some();
             let read = down.unread == 0 || down.receiving;
             idle(read || up.sending || may_have_ended, "downstream is not read");
-            let all_sent = life.sent_up == outcome.bytes.received;
+            let all_sent = match outcome.upstream_tls {
+                None => life.sent_up == outcome.bytes.received,
+                // And what TLS adds.
+                Some(_) => life.sent_up > outcome.bytes.received,
+            };
             idle(all_sent || up.sending, "bytes for the upstream are kept");
         }
         _ => {}
@@ -259,6 +291,8 @@ fn check_idle(life: &Life, finish: &Finish, findings: &mut Vec<String>) {
 
 /// Longer than the slowest kernel takes to deliver what has come.
 const LONG_QUIET: Duration = Duration::from_secs(3);
+/// Within an event.
+const AT_ONCE: Duration = Duration::from_millis(1);
 /// A connection whose idle timeout is shorter than its half-close timeout.
 pub(crate) const IDLE_WHILE_HALF_CLOSED: &str = "idle while half-closed";
 

@@ -19,11 +19,13 @@ pub(crate) struct Client {
     /// Bytes for the wire.
     pending: Vec<u8>,
     /// Bytes that went on the wire.
-    sent: usize,
+    pub(crate) sent: usize,
     /// Plaintext handed to TLS.
     pub(crate) uploaded: usize,
     /// Plaintext that came.
     pub(crate) received: usize,
+    /// Bytes that came on the wire.
+    pub(crate) wire_received: usize,
     pub(crate) close_sent: bool,
     /// It closed in the middle of its handshake.
     hasty: bool,
@@ -50,6 +52,7 @@ impl Client {
             sent: 0,
             uploaded: 0,
             received: 0,
+            wire_received: 0,
             close_sent: false,
             hasty: false,
             fin_sent: false,
@@ -63,6 +66,7 @@ impl Client {
         };
         match client.plan.speech.clone() {
             Speech::Stray(bytes) => client.pending = bytes,
+            Speech::Plaintext => {}
             Speech::Tls { tls, name } => client.tls = Some(maker.client(tls, name)),
             Speech::Fragments { tls, size } => {
                 client.tls = Some(maker.client(tls, NAME));
@@ -83,7 +87,13 @@ impl Client {
         let written = self.write(wire, network);
         self.finish_when_due(wire, network);
         let done = self.finished && self.pending.is_empty();
-        if done && !self.over && self.plan.finish == Finish::CloseAndFin && !self.fin_sent {
+        // Without TLS, there is no other way to say that there is no more.
+        let with_fin = match self.plan.finish {
+            Finish::CloseAndFin => true,
+            Finish::Close => matches!(self.plan.speech, Speech::Plaintext),
+            _ => false,
+        };
+        if done && !self.over && with_fin && !self.fin_sent {
             network.shut_down(wire);
             self.fin_sent = true;
         }
@@ -100,7 +110,11 @@ impl Client {
         let most = self.rng.between(1, self.plan.manner.portion);
         match network.read(wire, most) {
             FarRead::Data(data) => {
-                self.take(&data, network);
+                self.wire_received += data.len();
+                match self.plan.speech {
+                    Speech::Plaintext => self.hear(&data, network),
+                    _ => self.take(&data, network),
+                }
                 true
             }
             FarRead::Nothing => false,
@@ -150,11 +164,18 @@ impl Client {
         }
         let shown = tls.peer_certificates().and_then(|chain| chain.first());
         self.certificate = self.certificate.or_else(|| certificate_number(shown?));
+        self.hear(&plaintext, network);
+        if self.close_seen {
+            network.note(format!("client {} sees close_notify", self.number));
+        }
+    }
+
+    fn hear(&mut self, plaintext: &[u8], network: &mut Network) {
         let content = match self.plan.component.echo {
             true => Content::upload(self.number),
             false => Content::download(self.number),
         };
-        if !content.is_at(self.received, &plaintext) {
+        if !content.is_at(self.received, plaintext) {
             network.find(format!(
                 "client {} gets wrong bytes in {} from {} on",
                 self.number,
@@ -163,13 +184,18 @@ impl Client {
             ));
         }
         self.received += plaintext.len();
-        if self.close_seen {
-            network.note(format!("client {} sees close_notify", self.number));
-        }
     }
 
     /// Turns plaintext into records.
     fn speak(&mut self) {
+        if matches!(self.plan.speech, Speech::Plaintext) && !self.finished {
+            let left = self.plan.upload - self.uploaded;
+            if self.pending.is_empty() && left > 0 {
+                let part = left.min(self.rng.between(1, self.plan.manner.portion));
+                self.pending = Content::upload(self.number).bytes(self.uploaded, part);
+            }
+            return;
+        }
         let Some(tls) = &mut self.tls else { return };
         if !self.finished && !tls.is_handshaking() && self.pending.is_empty() {
             let left = self.plan.upload - self.uploaded;
@@ -216,6 +242,9 @@ impl Client {
         };
         self.pending.drain(..written);
         self.sent += written;
+        if matches!(self.plan.speech, Speech::Plaintext) {
+            self.uploaded += written;
+        }
         written > 0
     }
 
@@ -229,7 +258,10 @@ impl Client {
         let cut = self.plan.cut.is_some_and(|cut| self.sent >= cut);
         let said = match &self.tls {
             Some(tls) => !tls.is_handshaking() && self.uploaded == self.plan.upload,
-            None => true,
+            None => match self.plan.speech {
+                Speech::Plaintext => self.uploaded == self.plan.upload,
+                _ => true,
+            },
         };
         if self.finished || self.over || !(cut || said && self.pending.is_empty()) {
             return;

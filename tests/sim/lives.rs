@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tlsgate::conn::outcome::Stage;
+use tlsgate::conn::outcome::{Reason, Stage};
 use tlsgate::engine::sim::LATE;
 use tlsgate::engine::sim::network::WireId;
 use tlsgate::engine::sim::trace::{Standing, What};
@@ -39,6 +39,8 @@ pub(crate) struct Life {
     down_failed: bool,
     /// What both sockets were at when each was asked to close.
     pub(crate) at_close: [Option<[Standing; 2]>; 2],
+    /// When the upstream was asked to close.
+    pub(crate) upstream_closed: Option<Time>,
     /// Bytes that the upstream's socket was given to send.
     pub(crate) sent_up: u64,
 }
@@ -65,6 +67,7 @@ impl Life {
             cut_short: false,
             down_failed: false,
             at_close: [None, None],
+            upstream_closed: None,
             sent_up: 0,
         }
     }
@@ -174,7 +177,9 @@ impl Teller {
                 }
                 self.with(*socket, |life| {
                     life.at_close[usize::from(socket.side == Side::Upstream)] = Some(*standing);
-                    if socket.side == Side::Downstream {
+                    if socket.side == Side::Upstream {
+                        life.upstream_closed = Some(at);
+                    } else {
                         life.closed = Some(at);
                         let owed = standing[0].sending && !life.down_failed;
                         life.cut_short = owed && *how == CloseMode::Reset;
@@ -227,6 +232,13 @@ impl Teller {
         let dialled = life.longest_dial;
         if dialled > timeouts.connect + self.slack {
             self.findings.push(format!("dialled for {dialled:?}: {outcome:?}"));
+        }
+        if outcome.reason == Reason::UpstreamHandshakeTimeout
+            && let Some(dialled) = life.dialled
+            && ended > dialled + timeouts.connect + self.slack
+        {
+            let late = ended - dialled;
+            self.findings.push(format!("upstream's handshake took {late:?}: {outcome:?}"));
         }
         let Some(closed) = life.closed else { return };
         let since = life.last_sent.map_or(ended, |sent| sent.max(ended));

@@ -19,7 +19,7 @@ use tlsgate::time::Time;
 use crate::client::Client;
 use crate::component::Component;
 use crate::plan::{Configuration, DialPlan, Order, Plan};
-use crate::policies::Policies;
+use crate::policies::{Policies, speaks_tls};
 
 /// Peers, components, and the main thread.
 pub(crate) struct World {
@@ -229,13 +229,7 @@ impl Others {
 }
 
 impl Outside for World {
-    fn on_dial(
-        &mut self,
-        wire: WireId,
-        from: WireId,
-        _to: &Address,
-        network: &mut Network,
-    ) -> Dial {
+    fn on_dial(&mut self, wire: WireId, from: WireId, to: &Address, network: &mut Network) -> Dial {
         let Some(End::Client(client)) = self.ends.get(&from).copied() else {
             network.find(format!("{wire:?} is dialled for nobody"));
             return Dial::Never;
@@ -247,7 +241,8 @@ impl Outside for World {
             DialPlan::Accepted(after) => {
                 self.ends.insert(wire, End::Component(self.components.len()));
                 let plan = plan.component.clone();
-                self.components.push(Component::new(client, plan, self.rng.fork()));
+                let tls = speaks_tls(to).then(|| self.policies.maker.component(&plan));
+                self.components.push(Component::new(client, plan, self.rng.fork(), tls));
                 Dial::Accepted { after }
             }
             DialPlan::Failed(errno, after) => Dial::Failed { errno, after },

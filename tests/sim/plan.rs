@@ -51,10 +51,25 @@ pub(crate) struct Configuration {
 pub(crate) struct ListenerPlan {
     /// What peers connect to, and what the listener is called by.
     pub(crate) address: usize,
+    pub(crate) mode: Mode,
     pub(crate) tls: ServerTls,
     pub(crate) connect: ConnectWhen,
     pub(crate) timeouts: Timeouts,
     pub(crate) endpoints: usize,
+}
+
+/// What is spoken on the two sides of a listener. It is the same for an address in all
+/// configurations, so that peers and components know what to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Terminate,
+    Originate,
+    Bridge,
+    Passthrough,
+    /// To a component that speaks plaintext.
+    Detect,
+    /// To one that speaks TLS.
+    DetectBridge,
 }
 
 /// A peer, and the component that it is going to talk to.
@@ -106,6 +121,8 @@ pub(crate) enum Speech {
     },
     /// These bytes and nothing else.
     Stray(Vec<u8>),
+    /// No TLS.
+    Plaintext,
 }
 
 /// How a peer ends what it says.
@@ -143,6 +160,14 @@ pub(crate) struct ComponentPlan {
     /// Speaks before it has heard anything.
     pub(crate) eager: bool,
     pub(crate) manner: Manner,
+    /// In TLS: which version alone it speaks.
+    pub(crate) version: Option<TlsVersion>,
+    /// In TLS: shows a certificate that nobody trusts.
+    pub(crate) stranger: bool,
+    /// In TLS: says nothing, and does not listen.
+    pub(crate) mute: bool,
+    /// In TLS: its FIN comes without close_notify.
+    pub(crate) truncates: bool,
     pub(crate) end: ComponentEnd,
     /// `end` comes after so many bytes, both ways together, and not after the last one.
     pub(crate) cut: Option<usize>,
@@ -174,14 +199,15 @@ impl ClientPlan {
 
 impl Plan {
     pub(crate) fn drawn(rng: &mut Rng) -> Self {
-        let configurations = configurations(rng);
+        let modes = [(); ADDRESSES].map(|()| mode(rng));
+        let configurations = configurations(rng, modes);
         let spans = [Duration::from_millis(5), Duration::from_secs(3), Duration::from_secs(3600)];
         let span = *rng.pick(&spans);
         let kinds = [kind(rng), kind(rng)];
         let clients: Vec<ClientPlan> = (0..rng.between(1, 16))
             .map(|_| {
                 let (of, tls) = (rng.below(ADDRESSES), *rng.pick(&kinds));
-                client(rng, of, tls, span)
+                client(rng, (of, modes[of]), tls, span)
             })
             .collect();
         let most = u32::try_from(clients.len()).expect("ten");
@@ -241,12 +267,12 @@ fn orders(rng: &mut Rng, configurations: usize, span: Duration) -> Vec<(Duration
 }
 
 /// One, or several that follow each other by reloads: listeners stay, change, come and go.
-fn configurations(rng: &mut Rng) -> Vec<Configuration> {
+fn configurations(rng: &mut Rng, modes: [Mode; ADDRESSES]) -> Vec<Configuration> {
     let mut all: Vec<Configuration> = Vec::new();
     let count = rng.weighted(&[(4, 1), (2, 2), (2, 4)]);
     for _ in 0..count {
         let mut listeners = Vec::new();
-        for address in 0..ADDRESSES {
+        for (address, mode) in modes.into_iter().enumerate() {
             let known = all.last().and_then(|last| {
                 last.listeners.iter().find(|listener| listener.address == address)
             });
@@ -254,10 +280,10 @@ fn configurations(rng: &mut Rng) -> Vec<Configuration> {
                 continue;
             }
             let same = known.filter(|_| rng.chance(40)).cloned();
-            listeners.push(same.unwrap_or_else(|| listener(rng, address)));
+            listeners.push(same.unwrap_or_else(|| listener(rng, address, mode)));
         }
         if listeners.is_empty() {
-            listeners.push(listener(rng, 0));
+            listeners.push(listener(rng, 0, modes[0]));
         }
         let first = rng.below(listeners.len());
         listeners.rotate_left(first);
@@ -266,7 +292,18 @@ fn configurations(rng: &mut Rng) -> Vec<Configuration> {
     all
 }
 
-fn listener(rng: &mut Rng, address: usize) -> ListenerPlan {
+fn mode(rng: &mut Rng) -> Mode {
+    rng.weighted(&[
+        (6, Mode::Terminate),
+        (3, Mode::Originate),
+        (4, Mode::Bridge),
+        (2, Mode::Passthrough),
+        (2, Mode::Detect),
+        (2, Mode::DetectBridge),
+    ])
+}
+
+fn listener(rng: &mut Rng, address: usize, mode: Mode) -> ListenerPlan {
     let seconds = Duration::from_secs_f64;
     let mut timeout = |choices: &[f64]| seconds(*rng.pick(choices));
     let timeouts = Timeouts {
@@ -287,6 +324,7 @@ fn listener(rng: &mut Rng, address: usize) -> ListenerPlan {
     ]);
     ListenerPlan {
         address,
+        mode,
         tls: ServerTls {
             certificate: rng.below(2),
             strict_sni: rng.chance(20),
@@ -306,13 +344,14 @@ fn listener(rng: &mut Rng, address: usize) -> ListenerPlan {
     }
 }
 
-fn client(rng: &mut Rng, address: usize, tls: ClientTls, span: Duration) -> ClientPlan {
-    let name = if rng.chance(90) { crate::tls::NAME } else { "stranger.example" };
-    let speech = match rng.below(100) {
-        0..8 => Speech::Stray(strays::drawn(rng)),
-        8..15 => Speech::Fragments { tls, size: *rng.pick(&[1, 50, 200]) },
-        _ => Speech::Tls { tls, name },
-    };
+fn client(
+    rng: &mut Rng,
+    (address, mode): (usize, Mode),
+    tls: ClientTls,
+    span: Duration,
+) -> ClientPlan {
+    let speech = speech(rng, mode, tls);
+    let plaintext = matches!(speech, Speech::Plaintext);
     let notice = rng.chance(50).then(|| rng.time(Duration::from_secs(5)));
     ClientPlan {
         start: rng.time(span),
@@ -325,18 +364,34 @@ fn client(rng: &mut Rng, address: usize, tls: ClientTls, span: Duration) -> Clie
             (8, Finish::Close),
             (4, Finish::CloseAndFin),
             (2, Finish::CloseAndLeave),
-            (3, Finish::Truncate),
+            // Plaintext has no other end than this one.
+            (3, if plaintext { Finish::CloseAndFin } else { Finish::Truncate }),
             (2, Finish::Reset),
             (2, Finish::Vanish { notice }),
             (2, Finish::Stay),
         ]),
         cut: rng.chance(20).then(|| rng.below(3000)),
-        corrupt: rng.chance(10).then(|| rng.below(2500)),
+        corrupt: (rng.chance(10) && !plaintext).then(|| rng.below(2500)),
         updates_keys: rng.chance(10),
-        babbles: rng.chance(5),
+        babbles: rng.chance(5) && !plaintext,
         stubborn: rng.chance(10),
         dials: (0..rng.between(1, 3)).map(|_| dial(rng)).collect(),
         component: component(rng),
+    }
+}
+
+fn speech(rng: &mut Rng, mode: Mode, tls: ClientTls) -> Speech {
+    let name = if rng.chance(90) { crate::tls::NAME } else { "stranger.example" };
+    let stray = strays::drawn(rng);
+    let detected = matches!(mode, Mode::Detect | Mode::DetectBridge);
+    if mode == Mode::Originate || detected && rng.chance(50) {
+        return Speech::Plaintext;
+    }
+    match rng.below(100) {
+        // Where it would be taken for plaintext, a component would be told nonsense.
+        0..8 if !detected || stray.first() == Some(&22) => Speech::Stray(stray),
+        8..15 => Speech::Fragments { tls, size: *rng.pick(&[1, 50, 200]) },
+        _ => Speech::Tls { tls, name },
     }
 }
 
@@ -365,6 +420,10 @@ fn component(rng: &mut Rng) -> ComponentPlan {
         download: volume(rng),
         eager: rng.chance(50),
         manner: manner(rng),
+        version: *rng.pick(&[None, Some(TlsVersion::V1_2), Some(TlsVersion::V1_3)]),
+        stranger: rng.chance(8),
+        mute: rng.chance(6),
+        truncates: rng.chance(10),
         end: rng.weighted(&[
             (4, ComponentEnd::Fin),
             (8, ComponentEnd::FinAfterFin),

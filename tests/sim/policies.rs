@@ -9,7 +9,7 @@ use tlsgate::policy::{Downstream, ListenerPolicy, Policy, Route};
 use tlsgate::telemetry::ListenerNames;
 use tlsgate::upstream::{Balance, BalanceSettings, Endpoint, Group, Presence, Presences, Role};
 
-use crate::plan::{Configuration, ListenerPlan};
+use crate::plan::{Configuration, ListenerPlan, Mode};
 use crate::tls::Maker;
 
 /// Makes policies, and remembers the telemetry index of every listener there was.
@@ -46,14 +46,23 @@ impl Policies {
             self.known.len() - 1
         });
         let name = name(plan.address);
-        let upstreams = self.group(&name, plan);
+        let secure = matches!(plan.mode, Mode::Originate | Mode::Bridge | Mode::DetectBridge);
+        let speaks_tls = secure || plan.mode == Mode::Passthrough;
+        let network = if speaks_tls { TLS_COMPONENTS } else { 2 };
+        let upstreams = self.group(&name, plan, network);
+        let terminates = !matches!(plan.mode, Mode::Originate | Mode::Passthrough);
         Arc::new(ListenerPolicy {
             generation: self.generation,
             position,
             index,
             name: name.as_str().into(),
             rules: Arc::default(),
-            downstream: Downstream::Tls,
+            downstream: match plan.mode {
+                Mode::Terminate | Mode::Bridge => Downstream::Tls,
+                Mode::Originate => Downstream::Plaintext,
+                Mode::Passthrough => Downstream::Passthrough,
+                Mode::Detect | Mode::DetectBridge => Downstream::Detect,
+            },
             timeouts: plan.timeouts,
             keepalive: Keepalive {
                 idle: None,
@@ -62,9 +71,9 @@ impl Policies {
                 user_timeout: Duration::ZERO,
             },
             routes: vec![Arc::new(Route {
-                tls: Some(self.maker.server(&name, &plan.tls)),
+                tls: terminates.then(|| self.maker.server(&name, &plan.tls)),
+                upstream_tls: secure.then(|| self.maker.dialler(plan.endpoints)),
                 upstreams,
-                upstream_tls: None,
                 name: name.into(),
                 group: position,
                 connect: plan.connect,
@@ -74,12 +83,12 @@ impl Policies {
 
     /// All ways to choose, and backups, in turn from one configuration to the next; what is known
     /// about an endpoint goes along.
-    fn group(&self, name: &str, plan: &ListenerPlan) -> Arc<Group> {
+    fn group(&self, name: &str, plan: &ListenerPlan, network: u8) -> Arc<Group> {
         let number = plan.address + usize::try_from(self.generation).expect("a few");
         let policy = Balance::ALL[number % Balance::ALL.len()];
         let mut endpoints = Vec::new();
         for position in 1..=plan.endpoints {
-            let address = address(position);
+            let address = address(network, position);
             let text = address.to_string();
             let known = self.presences.get(name, &text);
             let presence = known.unwrap_or_else(|| Presence::new(&[address]));
@@ -104,6 +113,15 @@ fn name(address: usize) -> String {
     format!("listener {address}")
 }
 
-fn address(number: usize) -> Address {
-    Address::Tcp(([192, 0, 2, u8::try_from(number).expect("a few")], 5060).into())
+fn address(network: u8, number: usize) -> Address {
+    Address::Tcp(([192, 0, network, u8::try_from(number).expect("a few")], 5060).into())
 }
+
+/// Whether the component at an address speaks TLS.
+pub(crate) fn speaks_tls(address: &Address) -> bool {
+    let Address::Tcp(std::net::SocketAddr::V4(address)) = address else { return false };
+    address.ip().octets()[2] == TLS_COMPONENTS
+}
+
+/// Third byte of the addresses of components that speak TLS.
+const TLS_COMPONENTS: u8 = 3;

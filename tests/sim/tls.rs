@@ -12,14 +12,18 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ED25519,
+    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ED25519,
     SerialNumber,
 };
 use rustls::client::Resumption as ClientResumption;
+use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, NamedGroup, RootCertStore, ServerConfig, ServerConnection,
+    SupportedProtocolVersion,
+};
 use tempfile::TempDir;
 use tlsgate::config::model::{
     self, CertificateFiles, ClientCert, CrlPolicy, DownstreamTls, ResumptionMode, TlsVersion,
@@ -27,10 +31,13 @@ use tlsgate::config::model::{
 };
 use tlsgate::engine::sim::network::SimClock;
 use tlsgate::engine::sim::rng::Rng;
-use tlsgate::tls::ServerProfile;
+use tlsgate::tls::client_config::{ClientSettings, client_config};
 use tlsgate::tls::identity::{Identities, load};
 use tlsgate::tls::resumption::{Binding, Clock, Domain, DomainParts, PolicyId, Resumption};
 use tlsgate::tls::server_config::server_config;
+use tlsgate::tls::{ClientProfile, ServerProfile};
+
+use crate::plan::ComponentPlan;
 
 /// The name on the certificate.
 pub(crate) const NAME: &str = "component.example";
@@ -64,7 +71,11 @@ pub(crate) struct Maker {
     resumption: Resumption,
     /// With a cache of sessions each.
     clients: Vec<(ClientTls, Arc<ClientConfig>)>,
+    components: Vec<(ComponentTls, Arc<ServerConfig>)>,
 }
+
+/// Version, and whether it is a stranger.
+type ComponentTls = (Option<TlsVersion>, bool);
 
 impl Maker {
     /// Also makes the random numbers of this thread start from `seed`.
@@ -80,7 +91,7 @@ impl Maker {
         let time = SimTime(clock.clone());
         let clock_of_sessions = Clock::new(move || time.seconds());
         let resumption = Resumption::new(&limits, clock_of_sessions).expect("randomness");
-        Self { clock, resumption, clients: Vec::new() }
+        Self { clock, resumption, clients: Vec::new(), components: Vec::new() }
     }
 
     pub(crate) fn server(&self, listener: &str, wanted: &ServerTls) -> ServerProfile {
@@ -102,6 +113,57 @@ impl Maker {
         ServerProfile::new(Arc::new(config), Arc::clone(&identities.resolver), &tls)
     }
 
+    /// The gateway as a client of components, with a cache of sessions for each endpoint.
+    pub(crate) fn dialler(&self, endpoints: usize) -> ClientProfile {
+        let endpoint = |_| {
+            let settings = ClientSettings {
+                min_version: TlsVersion::V1_2,
+                max_version: TlsVersion::V1_3,
+                alpn: Vec::new(),
+                send_sni: true,
+                identity: None,
+                resumption: ClientResumption::in_memory_sessions(64),
+            };
+            let roots = Arc::new(PKI.roots());
+            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider(|_| true));
+            let verifier = verifier.build().expect("a root");
+            let config = client_config(settings, verifier, &provider(|_| true)).expect("versions");
+            let mut config = Arc::unwrap_or_clone(config);
+            config.time_provider = Arc::new(SimTime(self.clock.clone()));
+            (Arc::new(config), NAME.try_into().expect("a DNS name"))
+        };
+        ClientProfile::new((0..endpoints).map(endpoint).collect())
+    }
+
+    /// A session of a component.
+    pub(crate) fn component(&mut self, plan: &ComponentPlan) -> ServerConnection {
+        let wanted = (plan.version, plan.stranger);
+        let known = self.components.iter().find(|(of, _)| *of == wanted);
+        let config = match known {
+            Some((_, config)) => Arc::clone(config),
+            None => {
+                let config = Arc::new(self.component_config(wanted));
+                self.components.push((wanted, Arc::clone(&config)));
+                config
+            }
+        };
+        ServerConnection::new(config).expect("a configuration that can be used")
+    }
+
+    fn component_config(&self, (version, stranger): ComponentTls) -> ServerConfig {
+        let time = Arc::new(SimTime(self.clock.clone()));
+        let (certificate, key) = if stranger { &PKI.stranger } else { &PKI.component };
+        let key = PrivatePkcs8KeyDer::from(key.clone());
+        let mut config = ServerConfig::builder_with_details(provider(|_| true), time)
+            .with_protocol_versions(versions(version))
+            .expect("versions of the provider")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key.into())
+            .expect("a pair");
+        config.send_half_rtt_data = true;
+        config
+    }
+
     /// A session of a client; clients of one kind know each other's tickets.
     pub(crate) fn client(&mut self, wanted: ClientTls, name: &str) -> ClientConnection {
         let known = self.clients.iter().find(|(of, _)| *of == wanted);
@@ -118,11 +180,6 @@ impl Maker {
     }
 
     fn client_config(&self, wanted: ClientTls) -> ClientConfig {
-        let versions: &[&SupportedProtocolVersion] = match wanted.version {
-            None => rustls::ALL_VERSIONS,
-            Some(TlsVersion::V1_2) => &[&rustls::version::TLS12],
-            Some(TlsVersion::V1_3) => &[&rustls::version::TLS13],
-        };
         let mut provider = Arc::unwrap_or_clone(provider(|group| {
             group == NamedGroup::X25519 || wanted.guesses_wrong && group == NamedGroup::secp256r1
         }));
@@ -131,7 +188,7 @@ impl Maker {
         }
         let time = Arc::new(SimTime(self.clock.clone()));
         let builder = ClientConfig::builder_with_details(Arc::new(provider), time)
-            .with_protocol_versions(versions)
+            .with_protocol_versions(versions(wanted.version))
             .expect("versions of the provider")
             .with_root_certificates(PKI.roots());
         let mut config = if wanted.certificate {
@@ -142,6 +199,16 @@ impl Maker {
         };
         config.resumption = ClientResumption::in_memory_sessions(64);
         config
+    }
+}
+
+fn versions(only: Option<TlsVersion>) -> &'static [&'static SupportedProtocolVersion] {
+    static TLS12: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
+    static TLS13: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+    match only {
+        None => rustls::ALL_VERSIONS,
+        Some(TlsVersion::V1_2) => &TLS12,
+        Some(TlsVersion::V1_3) => &TLS13,
     }
 }
 
@@ -197,6 +264,9 @@ struct Pki {
     client: CertificateDer<'static>,
     client_key: Vec<u8>,
     servers: [CertificateDer<'static>; 2],
+    /// Components that speak TLS, with their keys: one that is trusted, one that is not.
+    component: (CertificateDer<'static>, Vec<u8>),
+    stranger: (CertificateDer<'static>, Vec<u8>),
     /// With what of [`ServerTls`] they are for.
     identities: Vec<((usize, bool, ClientCert), Identities)>,
 }
@@ -214,6 +284,11 @@ static PKI: LazyLock<Pki> = LazyLock::new(|| {
     };
     let servers = [issue(2, NAME), issue(3, NAME)];
     let (client, client_key) = issue(4, "peer.example");
+    let (component, component_key) = issue(5, NAME);
+    let stranger_key = fixed_key(6);
+    let mut stranger = self::params(6, &[NAME]);
+    stranger.distinguished_name.push(DnType::CommonName, "somebody else");
+    let stranger = stranger.self_signed(&stranger_key).expect("signed");
     let mut identities = Vec::new();
     for (number, (server, key)) in servers.iter().enumerate() {
         let files = Files::new(&ca, server, key);
@@ -228,6 +303,8 @@ static PKI: LazyLock<Pki> = LazyLock::new(|| {
         ca: ca.der().clone(),
         client: client.der().clone(),
         client_key: client_key.serialize_der(),
+        component: (component.der().clone(), component_key.serialize_der()),
+        stranger: (stranger.der().clone(), stranger_key.serialize_der()),
         servers: servers.map(|(certificate, _)| certificate.der().clone()),
         identities,
     }

@@ -409,3 +409,17 @@ fn stop_in_the_handshake_with_the_component() {
     let outcome = rig.outcome();
     assert_eq!((outcome.reason, outcome.stage), (Reason::Drained, Stage::Connecting));
 }
+
+/// The simulator found this to be called an orderly end: behind RST, receiving tells of FIN.
+#[test]
+fn fin_and_then_a_reset_is_a_reset() {
+    let (mut rig, mut component) = open(originate(), Component::new());
+    rig.down.inbound_fin = true;
+    rig.settle();
+    component.write(b"too late");
+    component.exchange(&mut rig);
+    rig.deliver(UP, usize::MAX);
+    rig.fail(DOWN, Operation::Send, libc::ECONNRESET);
+    let outcome = rig.outcome();
+    assert_eq!((outcome.reason, outcome.cause), (Reason::Reset, Cause::Downstream));
+}
