@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod config;
 mod demo;
+mod explain;
 mod import;
 mod lint;
 mod process_log;
@@ -52,6 +53,8 @@ enum Command {
     Config(config::Options),
     /// Print completions for a shell
     Completions(completions::Options),
+    /// Tell what would hold for a connection, and where each option comes from
+    Explain(explain::Options),
     /// Translate configuration of another kind into ours
     Import(import::Options),
     /// Compare with what another program makes of the same options
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         (Some(Command::Version(options)), ..) => version::version(&options),
         (Some(Command::Config(options)), ..) => config::config(&options),
         (Some(Command::Completions(options)), ..) => completions::completions(&options),
+        (Some(Command::Explain(options)), ..) => explain::explain(&options),
         (Some(Command::Import(options)), ..) => import::import(&options),
         (Some(Command::Lint(options)), ..) => lint::lint(&options),
         (Some(Command::Catalogue(options)), ..) => catalogue::catalogue(&options),

@@ -11,9 +11,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::config::model::{ConnectWhen, Keepalive, Timeouts};
-use crate::engine::Address;
 use crate::tls::hello::Hello;
 use crate::tls::{ClientProfile, ServerProfile};
+use crate::upstream::Group;
 pub use decide::{Outcome, Rules};
 use rules::{Facts, Version};
 
@@ -69,10 +69,7 @@ pub struct Route {
     /// Present where the component is spoken to in TLS of ours.
     pub upstream_tls: Option<ClientProfile>,
     pub connect: ConnectWhen,
-    /// At least one.
-    pub upstreams: Vec<Address>,
-    /// The same as text, for the log.
-    pub upstream_names: Vec<Arc<str>>,
+    pub upstreams: Arc<Group>,
 }
 
 /// Where a connection goes, as far as that is known.
@@ -91,6 +88,20 @@ pub enum Verdict {
     VersionMismatch,
     /// The name is none of ours and `strict_sni` is on.
     UnrecognizedName,
+}
+
+impl Policy {
+    /// The upstreams of every route, by [`Route::group`].
+    pub fn groups(&self) -> Vec<Arc<Group>> {
+        let routes = self.listeners.iter().flat_map(|listener| &listener.routes);
+        let mut groups: Vec<_> =
+            routes.map(|route| (route.group, Arc::clone(&route.upstreams))).collect();
+        groups.sort_by_key(|(position, _)| *position);
+        // Rules without upstreams of their own share those of their listener.
+        groups.dedup_by_key(|(position, _)| *position);
+        debug_assert!((0..).zip(&groups).all(|(at, (position, _))| at == *position));
+        groups.into_iter().map(|(_, group)| group).collect()
+    }
 }
 
 /// What rules may ask of a peer that says `hello`.

@@ -30,7 +30,7 @@ pub fn server_config(
     let resolver = Arc::clone(&identities.resolver) as Arc<dyn ResolvesServerCert>;
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&versions)?
-        .with_client_cert_verifier(domain.noting(Arc::clone(&identities.verifier)))
+        .with_client_cert_verifier(domain.noting(identities.trust.verifier()))
         .with_cert_resolver(resolver);
     config.alpn_protocols = tls.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     config.max_early_data_size = 0;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use tlsgate::config;
-use tlsgate::config::model::{ClientCert, Listener, Mode, Sni, TlsVersion, Verify};
+use tlsgate::config::model::{ClientCert, Listener, Mode, Sni, TlsVersion, TrustFile, Verify};
 use tlsgate::genesys::import::{Settings, import};
 use tlsgate::genesys::levels::Level;
 use tlsgate::genesys::options::Semantics;
@@ -26,21 +26,25 @@ fn level(mark: &'static str) -> impl Strategy<Value = Options> {
     let provider = proptest::option::weighted(0.1, Just("PEM".to_owned()));
     (
         (file("pem"), file("key"), file("ca"), provider),
-        (words(["0", "1"]), words(["0", "1"]), words(["TLSv12", "TLSv13"]), file("name")),
+        (words(["0", "1"]), words(["0", "1"]), words(["TLSv12", "TLSv13"])),
+        (file("name"), file("crl")),
     )
-        .prop_map(|((certificate, key, ca, provider), (mutual, auth, protocol, name))| {
-            let all = [
-                ("certificate", certificate),
-                ("certificate-key", key),
-                ("trusted-ca", ca),
-                ("provider", provider),
-                ("tls-mutual", mutual),
-                ("client-auth", auth),
-                ("sec-protocol", protocol),
-                ("tls-target-name", name),
-            ];
-            all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-        })
+        .prop_map(
+            |((certificate, key, ca, provider), (mutual, auth, protocol), (name, crl))| {
+                let all = [
+                    ("certificate", certificate),
+                    ("certificate-key", key),
+                    ("trusted-ca", ca),
+                    ("provider", provider),
+                    ("tls-mutual", mutual),
+                    ("client-auth", auth),
+                    ("sec-protocol", protocol),
+                    ("tls-target-name", name),
+                    ("tls-crl", crl),
+                ];
+                all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+            },
+        )
 }
 
 /// The vendor's reader, the lowest level first.
@@ -89,20 +93,26 @@ fn versions(options: &Options) -> (TlsVersion, TlsVersion) {
     }
 }
 
+fn paths(files: &[TrustFile]) -> Vec<PathBuf> {
+    files.iter().map(|file| file.path.clone()).collect()
+}
+
+fn paths_of(options: &Options, name: &str) -> Vec<PathBuf> {
+    options.get(name).map(PathBuf::from).into_iter().collect()
+}
+
 /// What the listener does is what the two readings say.
 fn compare(listener: &Listener, server: &Options, client: &Options) -> Result<(), TestCaseError> {
     let path = |options: &Options, name: &str| options.get(name).map(PathBuf::from);
-    let [tls] = [listener.tls.as_ref().expect("a bridge has it")];
+    let tls = listener.tls.as_ref().expect("a bridge has it");
     let files = &tls.certificates[0];
     prop_assert_eq!(Some(files.certificate.clone()), path(server, "certificate"));
     prop_assert_eq!(Some(files.certificate_key.clone()), path(server, "certificate-key"));
     prop_assert_eq!((tls.min_version, tls.max_version), versions(server));
+    prop_assert_eq!(paths(&tls.crls.files), paths_of(server, "tls-crl"));
     if server.get("tls-mutual").is_some_and(|value| value == "1") {
         prop_assert_eq!(tls.client_cert, ClientCert::Required);
-        prop_assert_eq!(
-            tls.trusted_ca.first().map(|file| file.path.clone()),
-            path(server, "trusted-ca")
-        );
+        prop_assert_eq!(paths(&tls.trusted_ca), paths_of(server, "trusted-ca"));
     } else {
         prop_assert_eq!(tls.client_cert, ClientCert::None);
     }
@@ -113,6 +123,7 @@ fn compare(listener: &Listener, server: &Options, client: &Options) -> Result<()
     let shown = files.map(|files| files.certificate_key.clone());
     prop_assert_eq!(shown, path(client, "certificate-key"));
     prop_assert_eq!((tls.min_version, tls.max_version), versions(client));
+    prop_assert_eq!(paths(&tls.crls.files), paths_of(client, "tls-crl"));
     prop_assert_eq!(&tls.server_name, &client.get("tls-target-name").cloned());
     match (&tls.sni, client.get("tls-target-name")) {
         (Sni::Name(sent), Some(name)) => prop_assert_eq!(sent, name),
@@ -123,10 +134,7 @@ fn compare(listener: &Listener, server: &Options, client: &Options) -> Result<()
         prop_assert_eq!(tls.verify, Verify::None);
     } else {
         prop_assert_eq!(tls.verify, Verify::Full);
-        prop_assert_eq!(
-            tls.trusted_ca.first().map(|file| file.path.clone()),
-            path(client, "trusted-ca")
-        );
+        prop_assert_eq!(paths(&tls.trusted_ca), paths_of(client, "trusted-ca"));
     }
     Ok(())
 }

@@ -35,3 +35,5 @@ mod support;
 mod systemd;
 mod telemetry;
 mod ticket_keys;
+mod upstream;
+mod upstream_health;

@@ -7,6 +7,7 @@ use tlsgate::config::model::Keepalive;
 use tlsgate::engine::Address;
 use tlsgate::policy::{Downstream, ListenerPolicy, Policy, Route};
 use tlsgate::telemetry::ListenerNames;
+use tlsgate::upstream::{Balance, BalanceSettings, Endpoint, Group, Presence, Presences, Role};
 
 use crate::plan::{Configuration, ListenerPlan, Mode};
 use crate::tls::Maker;
@@ -17,11 +18,12 @@ pub(crate) struct Policies {
     generation: u64,
     /// Addresses by telemetry index.
     known: Vec<usize>,
+    presences: Presences,
 }
 
 impl Policies {
     pub(crate) fn new(maker: Maker) -> Self {
-        Self { maker, generation: 0, known: Vec::new() }
+        Self { maker, generation: 0, known: Vec::new(), presences: Presences::default() }
     }
 
     /// The next generation.
@@ -44,11 +46,8 @@ impl Policies {
             self.known.len() - 1
         });
         let name = name(plan.address);
+        let upstreams = self.group(&name, plan);
         let secure = matches!(plan.mode, Mode::Originate | Mode::Bridge | Mode::DetectBridge);
-        let speaks_tls = secure || plan.mode == Mode::Passthrough;
-        let network = if speaks_tls { TLS_COMPONENTS } else { 2 };
-        let upstreams: Vec<Address> =
-            (1..=plan.endpoints).map(|number| endpoint(network, number)).collect();
         let terminates = !matches!(plan.mode, Mode::Originate | Mode::Passthrough);
         Arc::new(ListenerPolicy {
             generation: self.generation,
@@ -72,15 +71,42 @@ impl Policies {
             routes: vec![Arc::new(Route {
                 tls: terminates.then(|| self.maker.server(&name, &plan.tls)),
                 upstream_tls: secure.then(|| self.maker.dialler(plan.endpoints)),
+                upstreams,
                 name: name.into(),
                 group: position,
                 connect: plan.connect,
-                upstream_names: upstreams
-                    .iter()
-                    .map(|address| address.to_string().into())
-                    .collect(),
-                upstreams,
             })],
+        })
+    }
+
+    /// All ways to choose, and backups, in turn from one configuration to the next; what is known
+    /// about an endpoint goes along.
+    fn group(&self, name: &str, plan: &ListenerPlan) -> Arc<Group> {
+        let number = plan.address + usize::try_from(self.generation).expect("a few");
+        let policy = Balance::ALL[number % Balance::ALL.len()];
+        let network = match plan.mode {
+            Mode::Terminate | Mode::Detect => 2,
+            _ => TLS_COMPONENTS,
+        };
+        let mut endpoints = Vec::new();
+        for position in 1..=plan.endpoints {
+            let address = address(network, position);
+            let text = address.to_string();
+            let known = self.presences.get(name, &text);
+            let presence = known.unwrap_or_else(|| Presence::new(&[address]));
+            self.presences.add(name, &text, &presence);
+            let mut endpoint = Endpoint::new(&text, presence);
+            if position == 3 {
+                endpoint.role = Role::Backup;
+            }
+            endpoints.push(endpoint);
+        }
+        Arc::new(Group {
+            name: name.into(),
+            endpoints,
+            balance: BalanceSettings { policy, ..BalanceSettings::default() },
+            checks: None,
+            resolve_interval: None,
         })
     }
 }
@@ -89,7 +115,7 @@ fn name(address: usize) -> String {
     format!("listener {address}")
 }
 
-fn endpoint(network: u8, number: usize) -> Address {
+fn address(network: u8, number: usize) -> Address {
     Address::Tcp(([192, 0, network, u8::try_from(number).expect("a few")], 5060).into())
 }
 

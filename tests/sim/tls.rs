@@ -5,7 +5,6 @@
 //! shares, ticket keys and nonces) has fixed lengths, and nobody looks at it.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -104,9 +103,9 @@ impl Maker {
             names: &identities.names(),
             client_cert: wanted.client_cert,
             trusted: identities.trust.trusted(),
-            options: &BTreeSet::new(),
+            options: &identities.trust.options(),
         };
-        let binding = Binding::new(&parts, Arc::default());
+        let binding = Binding::new(&parts, identities.trust.crl_epoch());
         let domain = Domain::new(wanted.resumption, binding, &self.resumption);
         let config = server_config(&tls, identities, &domain, &provider).expect("versions");
         let mut config = Arc::unwrap_or_clone(config);

@@ -24,7 +24,12 @@ impl CrlDigest {
 
     /// The digest of these CRLs, in DER and in any order.
     pub fn of(crls: &[impl AsRef<[u8]>]) -> Self {
-        let sorted: BTreeSet<_> = crls.iter().map(|crl| sha256(&[crl.as_ref()])).collect();
+        Self::of_digests(crls.iter().map(|crl| sha256(&[crl.as_ref()])))
+    }
+
+    /// The same, from the SHA-256 of each.
+    pub fn of_digests(digests: impl IntoIterator<Item = [u8; 32]>) -> Self {
+        let sorted: BTreeSet<_> = digests.into_iter().collect();
         let list: Vec<u8> = sorted.into_iter().flatten().collect();
         Self(sha256(&[LABEL, &list]))
     }

@@ -1,6 +1,9 @@
 //! Sessions made under one policy and offered under another, with rustls on both sides.
 
-use rcgen::PKCS_ECDSA_P256_SHA256;
+use rcgen::{
+    CertificateRevocationListParams, KeyIdMethod, PKCS_ECDSA_P256_SHA256, RevokedCertParams,
+    SerialNumber,
+};
 use rustls::SignatureScheme;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::client::{Resumption as ClientResumption, Tls12Resumption};
@@ -8,9 +11,11 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerified;
 use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, HandshakeKind};
 
+use x509_parser::parse_x509_certificate;
+
 use super::tests::{LIFETIME, TestClock, limits};
 use super::*;
-use crate::config::model::{ClientCert, DownstreamTls, TlsVersion};
+use crate::config::model::{ClientCert, CrlUnknown, DownstreamTls, TlsVersion, TrustFile};
 use crate::tls::identity::Identities;
 use crate::tls::provider::provider;
 use crate::tls::server_config::server_config;
@@ -107,13 +112,17 @@ impl Scene {
         ]
     }
 
+    fn file(&self, name: &str, content: &str) -> TrustFile {
+        TrustFile { path: self.files.write(name, content, 0o644), line: 1 }
+    }
+
     fn identities(&self, policy: &Policy, way: Way) -> (DownstreamTls, Identities) {
         let mut tls = testing::tls(vec![self.files.issued("server", &self.server)]);
         (tls.min_version, tls.max_version) = (way.version, way.version);
         (tls.tls13_tickets, tls.client_cert) = (1, policy.client_cert);
         // The domain alone is to tell policies apart, so all of them take what any of them takes.
         let pem = [&self.ca, &self.other_ca].map(|ca| ca.certificate.pem()).concat();
-        tls.trusted_ca = self.files.trusted(&pem);
+        tls.trusted_ca = vec![self.file("ca.pem", &pem)];
         let identities = crate::tls::identity::load(&tls, &provider()).expect("good files");
         (tls, identities)
     }
@@ -136,6 +145,26 @@ impl Scene {
         config.expect("a good configuration")
     }
 
+    /// A list of the first CA's, with these serial numbers.
+    fn crl(&self, serials: impl Iterator<Item = SerialNumber>) -> String {
+        let date = rcgen::date_time_ymd;
+        let revoked = |serial_number| RevokedCertParams {
+            serial_number,
+            revocation_time: date(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date(2020, 1, 1),
+            next_update: date(4000, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: serials.map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.ca.issuer).expect("signed").pem().expect("PEM")
+    }
+
     /// A client with a cache of sessions, and with a certificate.
     fn client(&self, way: Way) -> Arc<ClientConfig> {
         let mut config = ClientConfig::builder_with_provider(provider())
@@ -154,6 +183,11 @@ impl Scene {
             (self.resumption.keys.stats().refused, self.resumption.store.stats().rejected);
         tickets.iter().zip(store.iter()).map(|((cause, a), (_, b))| (cause, a + b)).collect()
     }
+}
+
+fn serial(issued: &Issued) -> SerialNumber {
+    let (_, parsed) = parse_x509_certificate(issued.certificate.der()).expect("of our own");
+    SerialNumber::from_slice(parsed.raw_serial())
 }
 
 /// Whether the handshake is a resumption, and why not.
@@ -267,14 +301,55 @@ fn crls_swapped_in_mid_handshake_make_no_session_of_theirs() {
     for way in WAYS {
         let scene = Scene::new();
         let policy = scene.policy();
-        let (tls, mut identities) = scene.identities(&policy, way);
-        identities.verifier = Arc::new(Swapped(identities.verifier, Arc::clone(&policy.crl_epoch)));
-        let server = server_config(&tls, &identities, &scene.domain(&policy, way), &provider());
-        let (server, client) = (server.expect("a good configuration"), scene.client(way));
+        let (domain, client) = (scene.domain(&policy, way), scene.client(way));
+        let (_, identities) = scene.identities(&policy, way);
+        let verifier = Swapped(identities.trust.verifier(), Arc::clone(&policy.crl_epoch));
+        let version = match way.version {
+            TlsVersion::V1_2 => &rustls::version::TLS12,
+            TlsVersion::V1_3 => &rustls::version::TLS13,
+        };
+        let mut server = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[version])
+            .expect("a version of the provider")
+            .with_client_cert_verifier(domain.noting(Arc::new(verifier)))
+            .with_cert_resolver(identities.resolver);
+        domain.apply(&mut server, 1);
+        let server = Arc::new(server);
         assert_eq!(resumes(&client, &server), (false, None), "{way:?}");
         assert_eq!(policy.crl_epoch.get(), CrlDigest::of(&["revoked"]));
         assert_eq!(resumes(&client, &server), (false, Some(Refusal::CrlEpoch)), "{way:?}");
         assert_eq!(resumes(&client, &server), (true, None), "{way:?}: checked by the new ones");
+    }
+}
+
+/// With CRL files that change under a verifier of the product's own: a client that was revoked
+/// shakes hands in full, and fails; another one only shakes hands in full.
+#[test]
+fn a_client_that_was_revoked_does_not_resume() {
+    for way in WAYS {
+        let scene = Scene::new();
+        let revoked = |serials: &[&Issued]| scene.crl(serials.iter().map(|issued| serial(issued)));
+        let policy = Policy { client_cert: ClientCert::Required, ..scene.policy() };
+        let (mut tls, _) = scene.identities(&policy, way);
+        tls.crls.files = vec![scene.file("crl.pem", &revoked(&[]))];
+        // Of the other CA, there is no list.
+        tls.crls.rules.unknown = CrlUnknown::Allow;
+        let identities = crate::tls::identity::load(&tls, &provider()).expect("good files");
+        let trust = &identities.trust;
+        let policy = Policy { crl_epoch: trust.crl_epoch(), ..policy };
+        let domain = scene.domain(&policy, way);
+        let server = server_config(&tls, &identities, &domain, &provider());
+        let (server, client) = (server.expect("a good configuration"), scene.client(way));
+        assert!(!resumes(&client, &server).0 && resumes(&client, &server).0, "{way:?}");
+        scene.file("crl.pem", &revoked(&[&scene.server]));
+        assert_eq!(trust.crls().expect("a list").reload(), Ok(true));
+        assert_eq!(resumes(&client, &server), (false, Some(Refusal::CrlEpoch)), "{way:?}");
+        assert!(resumes(&client, &server).0, "{way:?}: somebody else was revoked");
+        scene.file("crl.pem", &revoked(&[&scene.server, &scene.client]));
+        assert_eq!(trust.crls().expect("a list").reload(), Ok(true));
+        let (mut one, mut other) = (testing::client(&client), testing::server(&server));
+        let failed = testing::handshake(&mut one, &mut other).expect_err("it was revoked");
+        assert!(matches!(failed, rustls::Error::InvalidCertificate(_)), "{way:?}: {failed}");
     }
 }
 

@@ -1,11 +1,15 @@
+use std::collections::VecDeque;
+
 use rcgen::PKCS_ECDSA_P256_SHA256;
 use rustls::crypto::ring::Ticketer;
 use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};
 
 use super::tests::{LIFETIME, TestClock, id};
 use super::*;
+use crate::buf::Pool;
 use crate::tls::provider::provider;
 use crate::tls::testing::{self, Ca};
+use crate::tls::tls_conn::{Output, TlsConn};
 
 /// Where components keep our sessions.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +125,46 @@ fn new_crls_end_sessions_with_components() {
         assert_eq!(scene.resumes(&client), (false, Some(Refusal::CrlEpoch)), "{way:?}");
         assert!(scene.resumes(&client).0, "{way:?}");
         assert!(scene.sessions.stats().rejected.of(Refusal::CrlEpoch) >= 1);
+    }
+}
+
+/// The gateway as both: who calls rustls there is [`TlsConn`].
+#[test]
+fn sessions_of_the_gateways_own_make_resume_no_longer() {
+    let pool = Pool::new(64 << 20, 4);
+    for way in WAYS {
+        let scene = Scene::new(way, 10);
+        let config = scene.client(1, &Arc::default());
+        let meet = || {
+            let name = testing::NAME.try_into().expect("a name");
+            let mut flight = VecDeque::new();
+            let client = TlsConn::connect(Arc::clone(&config), name, &pool, &mut flight);
+            let mut client = client.expect("a good configuration");
+            let server = TlsConn::new(Arc::clone(&scene.component));
+            let mut server = server.expect("a good configuration");
+            let mut turn = 0;
+            while !flight.is_empty() {
+                let reader = if turn % 2 == 0 { &mut server } else { &mut client };
+                let (mut records, mut plaintext) = (VecDeque::new(), VecDeque::new());
+                for buf in flight {
+                    let (plaintext, records) = (&mut plaintext, &mut records);
+                    let mut output = Output { pool: &pool, plaintext, records };
+                    reader.receive(buf, &mut output).expect("they agree");
+                }
+                (flight, turn) = (records, turn + 1);
+            }
+            assert!(!client.is_handshaking() && !server.is_handshaking());
+            assert_eq!(client.is_resumed(), server.is_resumed());
+            (client.is_resumed(), client.resumption_refused())
+        };
+        assert_eq!(meet(), (false, None), "{way:?}");
+        for _ in 1..10 {
+            scene.clock.pass(LIFETIME / 10);
+            assert_eq!(meet(), (true, None), "{way:?}");
+        }
+        scene.clock.pass(LIFETIME / 10);
+        assert_eq!(meet(), (false, Some(Refusal::AbsoluteLifetime)), "{way:?}");
+        assert_eq!(meet(), (true, None), "{way:?}");
     }
 }
 

@@ -17,6 +17,7 @@ use super::peer::Peer;
 use super::problem::Rejection;
 use super::roots::Roots;
 use super::{CrlDepth, CrlExpired, CrlRules, CrlUnknown};
+use crate::tls::resumption::CrlEpoch;
 
 /// Verified peers that are remembered, in parts with a lock each: 8,192 in all.
 const PARTS: usize = 16;
@@ -57,25 +58,30 @@ impl Authority {
         Self { roots, crls, rules, usage, algorithms, known }
     }
 
-    /// Digest of what does not change, with a `label` in front.
-    pub(super) fn digest(&self, label: &str) -> [u8; 32] {
-        let cas: BTreeSet<&[u8]> =
-            self.roots.certificates.iter().map(|certificate| certificate.as_ref()).collect();
-        let CrlRules { unknown, expired, depth } = self.rules;
-        // Written out, so that nodes of different versions say the same.
-        let rules = [
-            self.usage == Usage::Server,
-            self.crls.is_some(),
-            unknown == CrlUnknown::Allow,
-            expired == CrlExpired::Accept,
-            depth == CrlDepth::Leaf,
-        ]
-        .map(u8::from);
-        let mut context = Context::new(&SHA256);
-        for field in [label.as_bytes(), &rules].into_iter().chain(cas) {
-            add(&mut context, field);
+    /// What sessions are bound to besides the CAs: the words of the configuration for how CRLs are
+    /// applied. Without lists, nothing is.
+    pub(super) fn options(&self) -> BTreeSet<&'static str> {
+        if self.crls.is_none() {
+            return BTreeSet::new();
         }
-        *context.finish().as_ref().first_chunk().expect("SHA-256 has 32 bytes")
+        let unknown = match self.rules.unknown {
+            CrlUnknown::Deny => "crl_unknown=deny",
+            CrlUnknown::Allow => "crl_unknown=allow",
+        };
+        let expired = match self.rules.expired {
+            CrlExpired::Reject => "crl_expired=reject",
+            CrlExpired::Accept => "crl_expired=accept",
+        };
+        let depth = match self.rules.depth {
+            CrlDepth::Chain => "crl_depth=chain",
+            CrlDepth::Leaf => "crl_depth=leaf",
+        };
+        BTreeSet::from([unknown, expired, depth])
+    }
+
+    /// The CRLs that sessions are bound to.
+    pub(super) fn crl_epoch(&self) -> Arc<CrlEpoch> {
+        self.crls.as_ref().map_or_else(Arc::default, |crls| Arc::clone(crls.epoch()))
     }
 
     /// Whether `leaf`, with what was sent besides, chains to a trusted CA and may be used now.

@@ -1,5 +1,6 @@
 //! Peers that connect: what is asked of them in the handshake, and what is known of them after it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -11,9 +12,10 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, Sig
 
 use super::authority::Authority;
 use super::crls::SharedCrls;
-use super::peer::{Peer, PeerIdentity, sha256};
+use super::peer::{Peer, PeerIdentity};
 use super::problem::Rejection;
 use super::{ClientCert, diagnosis, handshake};
+use crate::tls::resumption::CrlEpoch;
 
 /// Longest list of CAs that is sent to peers, in bytes. It may have 64 KiB; some stacks take
 /// no message longer than this.
@@ -84,25 +86,20 @@ impl ClientTrust {
         self.authority.as_ref().map_or(&[], |authority| &authority.roots.certificates)
     }
 
-    /// Digest of who is trusted: how certificates are asked for, CAs in any order, and how CRLs
-    /// apply; what those say is in [`SharedCrls::epoch`]. Equal on all nodes that are configured
-    /// alike: a session must not cross a change of it.
-    pub fn digest(&self) -> [u8; 32] {
-        let mode = match self.mode {
-            ClientCert::None => "none",
-            ClientCert::Optional => "optional",
-            ClientCert::Required => "required",
-            ClientCert::Report => "report",
-        };
-        match &self.authority {
-            Some(authority) => authority.digest(mode),
-            None => sha256(mode.as_bytes()),
-        }
-    }
-
     /// The CRLs that are looked at, if any.
     pub fn crls(&self) -> Option<&Arc<SharedCrls>> {
         self.authority.as_ref()?.crls.as_ref()
+    }
+
+    /// What sessions are bound to besides mode and CAs; see
+    /// [`DomainParts`](crate::tls::resumption::DomainParts).
+    pub fn options(&self) -> BTreeSet<&'static str> {
+        self.authority.as_ref().map(|authority| authority.options()).unwrap_or_default()
+    }
+
+    /// The CRLs that sessions are bound to.
+    pub fn crl_epoch(&self) -> Arc<CrlEpoch> {
+        self.authority.as_ref().map_or_else(Arc::default, |authority| authority.crl_epoch())
     }
 
     #[cfg(test)]

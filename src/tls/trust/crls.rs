@@ -76,8 +76,7 @@ impl CrlSet {
         for (position, crl) in crls.iter().enumerate() {
             by_issuer.entry(crl.issuer().into()).or_default().push(position);
         }
-        let digests: Vec<&[u8; 32]> = crls.iter().map(Crl::digest).collect();
-        let epoch = CrlDigest::of(&digests);
+        let epoch = CrlDigest::of_digests(crls.iter().map(|crl| *crl.digest()));
         Ok(Self { crls, by_issuer, facts, epoch })
     }
 

@@ -4,8 +4,10 @@
 //! an address, or nothing, so the verifier holds it. The connection's own name is for the SNI
 //! alone; `enable_sni` in rustls' `ClientConfig` switches that off.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -18,6 +20,7 @@ use super::names::common_name_covers;
 use super::peer::{Peer, PeerIdentity};
 use super::problem::Rejection;
 use super::{NameMatch, Verify, diagnosis, handshake};
+use crate::tls::resumption::{CrlEpoch, DomainId, PolicyId, UpstreamParts};
 
 /// Who components must be; shared by the connections of a policy.
 #[derive(Clone, Debug)]
@@ -80,6 +83,47 @@ impl ServerTrust {
     /// The CRLs that are looked at, if any.
     pub fn crls(&self) -> Option<&Arc<SharedCrls>> {
         self.authority.as_ref()?.crls.as_ref()
+    }
+
+    /// The domain of our sessions with one endpoint, whose certificate must have `name`, and the
+    /// CRLs that they are bound to. `identity` is the certificate that we show.
+    pub fn resumption_domain(
+        &self,
+        policy: PolicyId<'_>,
+        endpoint: &str,
+        name: &ServerName<'_>,
+        identity: Option<&CertificateDer<'_>>,
+    ) -> (DomainId, Arc<CrlEpoch>) {
+        let mut options = BTreeSet::new();
+        let mut crl_epoch = Arc::default();
+        if let Some(authority) = &self.authority {
+            options.extend(authority.options());
+            crl_epoch = authority.crl_epoch();
+        }
+        if self.verify == Verify::Full {
+            options.insert(match self.name_match {
+                NameMatch::San => "name_match=san",
+                NameMatch::SanOrCn => "name_match=san_or_cn",
+            });
+        }
+        let pins: Vec<String> =
+            self.pins.iter().map(|pin| format!("pin={}", HEXLOWER.encode(pin))).collect();
+        options.extend(pins.iter().map(String::as_str));
+        let id = DomainId::upstream(&UpstreamParts {
+            policy,
+            endpoint,
+            name: (self.verify == Verify::Full).then(|| name.to_str()).as_deref(),
+            verify: match self.verify {
+                Verify::Full => "full",
+                Verify::Chain => "chain",
+                Verify::Pin => "pin",
+                Verify::None => "none",
+            },
+            trusted: self.trusted(),
+            options: &options,
+            identity,
+        });
+        (id, crl_epoch)
     }
 
     /// What rustls asks in handshakes with the component whose name or address is `name`, which

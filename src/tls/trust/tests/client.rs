@@ -265,38 +265,3 @@ fn more_cas_than_a_handshake_can_name_are_not_named() {
     let few = require(&store, &[&many[0], &many[1]], CrlPolicy::default());
     assert_eq!(few.verifier().root_hint_subjects().len(), 2);
 }
-
-#[test]
-fn the_digest_is_of_who_is_trusted() {
-    let store = Store::new();
-    let (one, two) = (Ca::root("One"), Ca::root("Two"));
-    let [first, second] = [&one, &two].map(|ca| store.put(&ca.pem()));
-    let both = store.put(&format!("{}{}", two.pem(), one.pem()));
-    let list = store.put(&one.crl(&[]).pem().expect("PEM"));
-    let digest = |mode, trusted_ca: &[&TrustFile], crls: CrlPolicy| {
-        let trusted_ca = trusted_ca.iter().map(|file| (*file).clone()).collect();
-        let settings = ClientTrustSettings { client_cert: mode, trusted_ca, crls };
-        load(&settings).expect("good files").digest()
-    };
-    let none = CrlPolicy::default;
-    let listed = || crls(vec![list.clone()]);
-    let accepting = || {
-        let mut policy = listed();
-        policy.rules.expired = CrlExpired::Accept;
-        policy
-    };
-    let different = [
-        digest(ClientCert::None, &[], none()),
-        digest(ClientCert::Optional, &[&first], none()),
-        digest(ClientCert::Required, &[&first], none()),
-        digest(ClientCert::Report, &[&first], none()),
-        digest(ClientCert::Required, &[&second], none()),
-        digest(ClientCert::Required, &[&first, &second], none()),
-        digest(ClientCert::Required, &[&first], listed()),
-        digest(ClientCert::Required, &[&first], accepting()),
-    ];
-    let set: std::collections::BTreeSet<_> = different.iter().collect();
-    assert_eq!(set.len(), different.len());
-    assert_eq!(different[5], digest(ClientCert::Required, &[&second, &first], none()));
-    assert_eq!(different[5], digest(ClientCert::Required, &[&both], none()));
-}
