@@ -8,15 +8,15 @@ use crate::config::model::{Config, Endpoint, Listener, Mode, Rule};
 use crate::policy::rules::{Ambiguity, CompileError};
 use crate::policy::{Downstream, ListenerPolicy, Outcome, Route, Rules};
 use crate::tls::{ClientProfile, ServerProfile};
-use crate::upstream::settings::RESOLVE_INTERVAL;
-use crate::upstream::{BalanceSettings, Group};
+use crate::upstream::{Checks, Group, Probe, Role};
 
 /// All endpoints of a configuration, each with the name of its group.
 pub(super) fn endpoints(config: &Config) -> Vec<(String, &Endpoint)> {
     let mut all = Vec::new();
     for listener in &config.listeners {
         let own = Owner::listener(listener);
-        all.extend(listener.upstreams.iter().map(|endpoint| (own.group(), endpoint)));
+        let endpoints = listener.upstreams.iter().chain(&listener.backups);
+        all.extend(endpoints.map(|endpoint| (own.group(), endpoint)));
         for rule in &listener.rules {
             let endpoints = rule.upstreams.iter().flatten();
             all.extend(endpoints.map(|endpoint| (own.rule(rule).group(), endpoint)));
@@ -31,7 +31,7 @@ impl Compiler<'_> {
         let index = self.indexes[&name];
         self.exceptions(listener);
         let owner = Owner::listener(listener);
-        let upstreams = self.group(owner, &listener.upstreams, listener.upstream_line);
+        let upstreams = self.own_group(owner, listener);
         let tls = self.some_server(owner, listener);
         let upstream_tls = self.some_client(owner, listener);
         let (Some(tls), Some(upstream_tls)) = (tls, upstream_tls) else { return };
@@ -75,8 +75,9 @@ impl Compiler<'_> {
         owner: Owner<'_>,
         listener: &Listener,
     ) -> Option<Option<ClientProfile>> {
+        let all = [listener.upstreams.as_slice(), &listener.backups].concat();
         match &listener.upstream_tls {
-            Some(tls) => self.client_profile(owner, tls, &listener.upstreams).map(Some),
+            Some(tls) => self.client_profile(owner, tls, &all).map(Some),
             None => Some(None),
         }
     }
@@ -115,7 +116,8 @@ impl Compiler<'_> {
             Some(tls) => Some(self.server_profile(owner, tls)?),
             None => own.tls.clone(),
         };
-        let endpoints = rule.upstreams.as_deref().unwrap_or(&listener.upstreams);
+        let all = [listener.upstreams.as_slice(), &listener.backups].concat();
+        let endpoints = rule.upstreams.as_deref().unwrap_or(&all);
         let upstream_tls = match (&rule.upstream_tls, &rule.upstreams, &listener.upstream_tls) {
             (Some(tls), _, _) | (None, Some(_), Some(tls)) => {
                 Some(self.client_profile(owner, tls, endpoints)?)
@@ -124,7 +126,7 @@ impl Compiler<'_> {
         };
         let (group, upstreams) = match &rule.upstreams {
             Some(endpoints) => {
-                let upstreams = self.group(owner, endpoints, rule.upstream_line);
+                let upstreams = self.group((owner, rule.upstream_line), endpoints, &[], listener);
                 (self.next_group(), upstreams)
             }
             None => (own.group, Arc::clone(&own.upstreams)),
@@ -138,12 +140,28 @@ impl Compiler<'_> {
         self.groups - 1
     }
 
-    fn group(&mut self, owner: Owner<'_>, endpoints: &[Endpoint], line: usize) -> Arc<Group> {
+    fn own_group(&mut self, owner: Owner<'_>, listener: &Listener) -> Arc<Group> {
+        let place = (owner, listener.upstream_line);
+        self.group(place, &listener.upstreams, &listener.backups, listener)
+    }
+
+    /// Endpoints of a listener, or of a rule of it, which are chosen as the listener says.
+    fn group(
+        &mut self,
+        (owner, line): (Owner<'_>, usize),
+        primaries: &[Endpoint],
+        backups: &[Endpoint],
+        listener: &Listener,
+    ) -> Arc<Group> {
         let name = owner.group();
-        let mut found = Vec::new();
-        for endpoint in endpoints {
+        let mut endpoints = Vec::new();
+        let roles = primaries.iter().map(|one| (one, Role::Primary));
+        for (endpoint, role) in roles.chain(backups.iter().map(|one| (one, Role::Backup))) {
             match self.upstreams.endpoint(&name, endpoint, &mut self.warnings) {
-                Ok(endpoint) => found.push(endpoint),
+                Ok(mut endpoint) => {
+                    endpoint.role = role;
+                    endpoints.push(endpoint);
+                }
                 Err(error) => {
                     let hint = "Check the name and the resolver, or give an IP address.";
                     let problem = Problem { message: "cannot be resolved", found: &error, hint };
@@ -153,10 +171,10 @@ impl Compiler<'_> {
         }
         Arc::new(Group {
             name: name.as_str().into(),
-            endpoints: found,
-            balance: BalanceSettings::default(),
-            checks: None,
-            resolve_interval: Some(RESOLVE_INTERVAL),
+            endpoints,
+            balance: listener.balance,
+            checks: listener.checks.map(|settings| Checks { settings, probe: Probe::Tcp }),
+            resolve_interval: listener.resolve_interval,
         })
     }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::date::Date;
 use super::levels;
 use super::model::{
-    Admin, CertificateFiles, ClientCert, Config, ConnectWhen, CrlDepth, CrlExpired, CrlPolicy,
-    CrlRules, CrlUnknown, DownstreamTls, EngineChoice, Exception, Gateway, Keepalive, Listener,
-    Log, LogFormat, LogLevel, Mode, NameMatch, Resumption, ResumptionMode, Rule, Sni, Timeouts,
-    TlsVersion, TrustFile, UpstreamTls, Verify,
+    Admin, Balance, BalanceSettings, CertificateFiles, ClientCert, Config, ConnectWhen, CrlDepth,
+    CrlExpired, CrlPolicy, CrlRules, CrlUnknown, DownstreamTls, EngineChoice, Exception, Gateway,
+    HealthSettings, Keepalive, Listener, Log, LogFormat, LogLevel, Mode, NameMatch, Resumption,
+    ResumptionMode, Rule, Sni, Timeouts, TlsVersion, TrustFile, UpstreamTls, Verify,
 };
 use super::read::Section;
 use super::value::{FromValue, Value};
@@ -115,6 +115,10 @@ fn listener(section: &Section) -> Option<Listener> {
         backlog: section.get("backlog")?,
         upstreams: section.get("upstream")?,
         upstream_line: line_of(section, "upstream"),
+        backups: section.get("backup").unwrap_or_default(),
+        balance: balance(section.child("balance")?)?,
+        checks: checks(section.child("checks")?)?,
+        resolve_interval: section.get("resolve_interval")?,
         connect,
         tls,
         upstream_tls,
@@ -285,6 +289,26 @@ fn keepalive(section: &Section) -> Option<Keepalive> {
     })
 }
 
+fn balance(section: &Section) -> Option<BalanceSettings> {
+    let eject_time: Duration = section.get("eject_time")?;
+    let eject_max: Duration = section.get("eject_max")?;
+    Some(BalanceSettings {
+        policy: section.get("policy")?,
+        eject_after: section.get("eject_after")?,
+        eject_time,
+        // Bites where the default meets a long eject_time.
+        eject_max: eject_max.max(eject_time),
+    })
+}
+
+/// The inner `None` is not to check.
+fn checks(section: &Section) -> Option<Option<HealthSettings>> {
+    let interval: Option<Duration> = section.get("interval")?;
+    let (timeout, rise, fall) =
+        (section.get("timeout")?, section.get("rise")?, section.get("fall")?);
+    Some(interval.map(|interval| HealthSettings { interval, timeout, rise, fall }))
+}
+
 /// The model's variant for each word of an option.
 macro_rules! words {
     ($($model:ident { $($word:literal => $variant:ident),* $(,)? })*) => {
@@ -304,6 +328,12 @@ words! {
     LogLevel { "error" => Error, "warn" => Warn, "info" => Info, "debug" => Debug }
     LogFormat { "text" => Text, "json" => Json }
     ConnectWhen { "after_hello" => AfterHello, "after_handshake" => AfterHandshake }
+    Balance {
+        "round_robin" => RoundRobin,
+        "least_connections" => LeastConnections,
+        "power_of_two" => PowerOfTwo,
+        "source_hash" => SourceHash,
+    }
     Mode {
         "terminate" => Terminate,
         "originate" => Originate,

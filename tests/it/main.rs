@@ -25,6 +25,7 @@ mod engine_fallback;
 mod hello;
 mod listeners;
 mod malformed;
+mod modes;
 mod reload;
 mod restart;
 mod scale;

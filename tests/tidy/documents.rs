@@ -15,7 +15,7 @@ const BUILD: &str = "src/config/build.rs";
 /// Where keys are read that the model does not need.
 const READERS: [&str; 3] = [BUILD, "src/config/levels.rs", "src/config/contradictions/modes.rs"];
 /// Keys that one function reads for several tables.
-const READ_TOGETHER: [&str; 7] = [
+const READ_TOGETHER: [&str; 8] = [
     "certificate",
     "certificate_key",
     "crl_depth",
@@ -23,6 +23,7 @@ const READ_TOGETHER: [&str; 7] = [
     "crl_files",
     "crl_unknown",
     "host",
+    "ocsp_file",
 ];
 const MODEL: &str = "src/config/model.rs";
 const ARCHITECTURE: &str = "ARCHITECTURE.md";

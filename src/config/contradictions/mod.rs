@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 mod modes;
 mod rules;
 mod upstream_tls;
+mod upstreams;
 
 use super::levels;
 use super::model::{ListenAddress, TlsVersion};
@@ -26,6 +27,7 @@ pub(super) fn check(root: &Section, reader: &mut Reader<'_>) {
     addresses(root, listeners, reader);
     for listener in listeners {
         modes::check(listener, reader);
+        upstreams::check(listener, reader);
         sides(listener, listener, reader);
         rules::check(listener, reader);
         for rule in listener.children("rule") {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::options::{Kind, OptionDoc, Presence};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
+const TENTH: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -156,6 +157,23 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
     },
     OptionDoc {
         table: "listener",
+        key: "backup",
+        kind: Kind::List { item: &Kind::Endpoint, min: 1, max: 32, single: true },
+        presence: Presence::Optional { example: "\"127.0.0.2:5060\"" },
+        reload: true,
+        doc: "Upstreams that get connections while all others are down.",
+    },
+    OptionDoc {
+        table: "listener",
+        key: "resolve_interval",
+        kind: Kind::Or("off", &Kind::Duration { min: SECOND, max: DAY, step: MILLISECOND }),
+        presence: Presence::Default("\"30s\""),
+        reload: true,
+        doc: "How often the names of upstreams are looked up again. The C library does not say for \
+              how long its answers are good.",
+    },
+    OptionDoc {
+        table: "listener",
         key: "connect",
         kind: Kind::Word(&["after_hello", "after_handshake"]),
         presence: Presence::Default("\"after_hello\""),
@@ -163,6 +181,76 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         doc: "When the upstream is dialled: while the handshake runs, or when it is done. Where \
               client_cert is \"required\" and this key is absent, it is \"after_handshake\", so \
               that nobody without a certificate reaches the component.",
+    },
+    OptionDoc {
+        table: "listener.balance",
+        key: "policy",
+        kind: Kind::Word(&["round_robin", "least_connections", "power_of_two", "source_hash"]),
+        presence: Presence::Default("\"round_robin\""),
+        reload: true,
+        doc: "Who is next: each in turn, the one with the fewest connections, the better of two \
+              that are drawn, or the one that the source address belongs to.",
+    },
+    OptionDoc {
+        table: "listener.balance",
+        key: "eject_after",
+        kind: Kind::Integer { min: 1, max: 100, unit: "failures" },
+        presence: Presence::Default("1"),
+        reload: true,
+        doc: "Failures to connect in a row after which an address is passed over.",
+    },
+    OptionDoc {
+        table: "listener.balance",
+        key: "eject_time",
+        kind: Kind::Duration { min: TENTH, max: HOUR, step: MILLISECOND },
+        presence: Presence::Default("\"10s\""),
+        reload: true,
+        doc: "For how long, the first time; each time after that twice as long.",
+    },
+    OptionDoc {
+        table: "listener.balance",
+        key: "eject_max",
+        kind: Kind::Duration { min: TENTH, max: DAY, step: MILLISECOND },
+        presence: Presence::Default("\"60s\""),
+        reload: true,
+        doc: "For how long at most. At least eject_time; where that is more than the default, it \
+              is eject_time.",
+    },
+    OptionDoc {
+        table: "listener.checks",
+        key: "interval",
+        kind: Kind::Or("off", &Kind::Duration { min: TENTH, max: HOUR, step: MILLISECOND }),
+        presence: Presence::Default("\"off\""),
+        reload: true,
+        doc: "Time from one check of an upstream to the next.",
+    },
+    OptionDoc {
+        table: "listener.checks",
+        key: "timeout",
+        kind: Kind::Duration {
+            min: Duration::from_millis(10),
+            max: Duration::from_secs(60),
+            step: MILLISECOND,
+        },
+        presence: Presence::Default("\"2s\""),
+        reload: true,
+        doc: "How long a check may take.",
+    },
+    OptionDoc {
+        table: "listener.checks",
+        key: "rise",
+        kind: Kind::Integer { min: 1, max: 100, unit: "checks" },
+        presence: Presence::Default("2"),
+        reload: true,
+        doc: "Checks in a row that must pass until an upstream is up again.",
+    },
+    OptionDoc {
+        table: "listener.checks",
+        key: "fall",
+        kind: Kind::Integer { min: 1, max: 100, unit: "checks" },
+        presence: Presence::Default("3"),
+        reload: true,
+        doc: "Checks in a row that must fail until an upstream is down.",
     },
     OptionDoc {
         table: "listener.timeouts",

@@ -82,6 +82,8 @@ pub static TABLES: &[TableDoc] = &[
     like("listener.rule.tls", "listener.tls", None),
     like("listener.rule.tls.certificates", "listener.tls.certificates", SEVERAL),
     like("listener.rule.upstream_tls", "listener.upstream_tls", None),
+    once("listener.balance", "How connections are spread over several upstreams."),
+    once("listener.checks", "Looking after upstreams without being asked: by connecting to them."),
     once("listener.timeouts", "How long the phases of a connection may take."),
     once(
         "listener.keepalive",

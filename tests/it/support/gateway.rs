@@ -41,6 +41,9 @@ pub(crate) struct Setup {
     resumption: String,
     listener: String,
     tls: String,
+    /// Peers speak no TLS that ends at the gateway.
+    is_without_tls: bool,
+    upstream_tls: String,
     certificates: Vec<Files>,
     timeouts: String,
     keepalive: String,
@@ -73,6 +76,8 @@ impl Setup {
             resumption: String::new(),
             listener: String::new(),
             tls: String::new(),
+            is_without_tls: false,
+            upstream_tls: String::new(),
             certificates: Vec::new(),
             timeouts: String::new(),
             keepalive: String::new(),
@@ -137,6 +142,18 @@ impl Setup {
 
     pub(crate) fn tls(mut self, line: &str) -> Self {
         writeln!(self.tls, "{line}").expect("a String");
+        self
+    }
+
+    /// Leaves the table for TLS with peers out.
+    pub(crate) fn without_tls(mut self) -> Self {
+        self.is_without_tls = true;
+        self
+    }
+
+    /// For TLS with the component.
+    pub(crate) fn upstream_tls(mut self, line: &str) -> Self {
+        writeln!(self.upstream_tls, "{line}").expect("a String");
         self
     }
 
@@ -247,6 +264,14 @@ impl Setup {
                  upstream = \"{upstream}\"\n[listener.tls]\ncertificates = [{certificates}]\n"
             )
         };
+        let tls = match self.is_without_tls {
+            true => String::new(),
+            false => format!("[listener.tls]\ncertificates = [\n{certificates}\n]\n{tls}"),
+        };
+        let upstream_tls = match self.upstream_tls.as_str() {
+            "" => String::new(),
+            lines => format!("[listener.upstream_tls]\n{lines}"),
+        };
         let others: String = self.others.iter().map(other).collect();
         format!(
             r#"[gateway]
@@ -266,11 +291,8 @@ name = "{LISTENER}"
 listen = "{address}"
 upstream = {upstream}
 {listener}
-[listener.tls]
-certificates = [
-{certificates}
-]
 {tls}
+{upstream_tls}
 [listener.timeouts]
 {timeouts}
 [listener.keepalive]
