@@ -81,10 +81,7 @@ impl Failure {
     }
 
     pub(super) fn cause(&self) -> Cause {
-        match self.reason {
-            Reason::UpstreamResources | Reason::Internal => Cause::Local,
-            _ => Cause::Upstream,
-        }
+        whose(self.reason)
     }
 }
 
@@ -231,7 +228,8 @@ impl Connection {
 
     fn report_failure(&self, reason: Reason, cx: &mut Context<'_>) {
         cx.telemetry.on_upstream_failure(self.policy.index, reason);
-        if !matches!(reason, Reason::UpstreamResources | Reason::Internal) {
+        if !matches!(reason, Reason::UpstreamResources | Reason::SourceExhausted | Reason::Internal)
+        {
             self.report_endpoint(false, cx);
         }
     }
@@ -243,6 +241,14 @@ impl Connection {
     }
 }
 
+/// Whose fault a failed attempt is: what we lack says nothing about the endpoint.
+fn whose(reason: Reason) -> Cause {
+    match reason {
+        Reason::UpstreamResources | Reason::SourceExhausted | Reason::Internal => Cause::Local,
+        _ => Cause::Upstream,
+    }
+}
+
 /// Which word a connect error deserves.
 pub(super) fn classify(error: &io::Error) -> Reason {
     match error.raw_os_error() {
@@ -251,9 +257,11 @@ pub(super) fn classify(error: &io::Error) -> Reason {
             Reason::UpstreamRefused
         }
         Some(libc::ETIMEDOUT) => Reason::UpstreamTimeout,
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL) => {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
             Reason::UpstreamResources
         }
+        // Of a client's own port: another connection has it.
+        Some(libc::EADDRNOTAVAIL | libc::EADDRINUSE) => Reason::SourceExhausted,
         _ => Reason::UpstreamUnreachable,
     }
 }

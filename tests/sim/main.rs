@@ -139,6 +139,7 @@ const EVERYTHING: &[&str] = &[
     "refused",
     "reload",
     "reset",
+    "source_exhausted",
     "starvation",
     "stopped",
     "truncated",
