@@ -15,9 +15,10 @@ use crate::telemetry::shared::SharedValues;
 use crate::telemetry::snapshot::{ListenerView, PercentileRow, QUANTILES, Span};
 use crate::telemetry::{
     CertificateFacts, ConfigFacts, EngineCounters, ListenerCounters, ProcessFigures, ShardGauges,
-    Snapshot,
+    Snapshot, UpstreamFacts,
 };
 use crate::tls::resumption::{Epoch, Rank, Refusals, TicketStats, UpstreamStats};
+use crate::upstream::Figures;
 
 type Table = BTreeMap<&'static str, u64>;
 
@@ -46,6 +47,7 @@ struct Status<'a> {
     listeners: Vec<Listener<'a>>,
     percentiles: Vec<Percentiles>,
     certificates: Vec<Certificate<'a>>,
+    upstreams: Vec<Upstream<'a>>,
     tickets: Tickets,
     sessions_rejected: Table,
     upstream_sessions: UpstreamSessions,
@@ -112,6 +114,15 @@ struct UpstreamSessions {
 }
 
 #[derive(Serialize)]
+struct Upstream<'a> {
+    route: &'a str,
+    endpoint: &'a str,
+    role: &'static str,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+#[derive(Serialize)]
 struct Tickets {
     issued: u64,
     /// By the epoch of the key, and by the secret that it was derived from.
@@ -153,6 +164,7 @@ impl<'a> Status<'a> {
                 .iter()
                 .map(|certificate| Certificate::of(certificate, snapshot.taken_unix_ms))
                 .collect(),
+            upstreams: facts.upstreams.iter().map(Upstream::of).collect(),
             tickets: Tickets::of(&facts.tickets),
             sessions_rejected: refused(&facts.sessions_rejected),
             upstream_sessions: UpstreamSessions::of(&facts.upstream_sessions),
@@ -234,6 +246,17 @@ impl<'a> Certificate<'a> {
             serial: &facts.serial,
             not_after_unix: facts.not_after_unix,
             days_left: facts.not_after_unix.saturating_sub(now).div_euclid(86_400),
+        }
+    }
+}
+
+impl<'a> Upstream<'a> {
+    fn of(facts: &'a UpstreamFacts) -> Self {
+        Self {
+            route: &facts.route,
+            endpoint: &facts.endpoint,
+            role: facts.role.as_str(),
+            figures: facts.figures,
         }
     }
 }

@@ -1,21 +1,19 @@
 //! Configuration → policy: reads the files and looks up the names that the configuration mentions.
 
 use std::collections::HashMap;
-use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
+use super::routes;
 use super::standing::{MAX_NAMES, Standing};
-use crate::config::model::{self, Config, DownstreamTls, Endpoint, Listener, Mode};
+use super::upstreams::Upstreams;
+use crate::config::model::{self, Config, DownstreamTls, Listener};
 use crate::config::{Diagnostic, Diagnostics};
-use crate::engine::Address;
-use crate::policy::{Downstream, ListenerPolicy, Policy, Route};
+use crate::policy::{ListenerPolicy, Policy};
 use crate::telemetry::{CertificateFacts, ListenerNames};
-use crate::tls::ServerProfile;
 use crate::tls::file::FileProblem;
-use crate::tls::identity::{self, Identities};
-use crate::tls::provider::{provider, provider_with};
-use crate::tls::resumption::{Binding, Domain, DomainParts, PolicyId, Secrets};
-use crate::tls::server_config::server_config;
+use crate::tls::identity::{self, Identity};
+use crate::tls::provider::provider;
+use crate::tls::resumption::Secrets;
 use crate::tls::trust::Loader;
 
 /// A configuration that can be run.
@@ -36,7 +34,7 @@ pub struct Compiled {
 pub enum Addresses {
     /// Names are looked up.
     Fresh,
-    /// Those of the policy that runs, which was compiled from the same configuration.
+    /// Those of endpoints that are known stay as they are.
     Kept,
 }
 
@@ -55,14 +53,17 @@ pub fn compile(
     let Some((names, indexes)) = standing.names_with(&config.listeners) else {
         return Err(too_many_names(file_name));
     };
+    let endpoints = routes::endpoints(config);
+    let endpoints = endpoints.iter().map(|(group, endpoint)| (group.as_str(), *endpoint));
     let mut compiled = Compiler {
         file_name,
         now,
         generation: standing.generation() + 1,
         indexes,
-        kept: standing.policy.as_deref().filter(|_| addresses == Addresses::Kept),
+        upstreams: Upstreams::look_up(standing, endpoints, addresses),
         standing,
         loader: Loader::new(provider()),
+        groups: 0,
         listeners: Vec::new(),
         certificates: Vec::new(),
         warnings: Vec::new(),
@@ -97,7 +98,7 @@ pub(super) fn check_files(
     }
     for (listener, tls) in sections {
         for problem in identity::load(tls, &provider()).err().unwrap_or_default() {
-            diagnostics.push(tls_diagnostic(file_name, listener, problem));
+            diagnostics.push(diagnostic(file_name, &format!("listener[{listener}].tls"), problem));
         }
     }
 }
@@ -119,62 +120,27 @@ fn secrets(
 /// Days before the last one of an exception from which it is warned about.
 const SOON: i64 = 30;
 
-struct Compiler<'a> {
-    file_name: &'a str,
-    now: i64,
-    generation: u64,
+pub(super) struct Compiler<'a> {
+    pub(super) file_name: &'a str,
+    pub(super) now: i64,
+    pub(super) generation: u64,
     /// Of every listener in telemetry, by name.
-    indexes: HashMap<Arc<str>, usize>,
-    standing: &'a Standing,
-    /// Whose upstreams' addresses are still good.
-    kept: Option<&'a Policy>,
+    pub(super) indexes: HashMap<Arc<str>, usize>,
+    pub(super) standing: &'a Standing,
+    pub(super) upstreams: Upstreams<'a>,
     /// Reads CAs and CRLs once.
-    loader: Loader,
-    listeners: Vec<Arc<ListenerPolicy>>,
-    certificates: Vec<CertificateFacts>,
-    warnings: Vec<String>,
-    diagnostics: Diagnostics,
+    pub(super) loader: Loader,
+    /// Routes so far, over all listeners.
+    pub(super) groups: usize,
+    pub(super) listeners: Vec<Arc<ListenerPolicy>>,
+    pub(super) certificates: Vec<CertificateFacts>,
+    pub(super) warnings: Vec<String>,
+    pub(super) diagnostics: Diagnostics,
 }
 
 impl Compiler<'_> {
-    fn listener(&mut self, position: usize, listener: &Listener) {
-        let name: Arc<str> = listener.name.as_str().into();
-        let index = self.indexes[&name];
-        let kept = self.kept.map(|policy| policy.listeners[position].route().upstreams.clone());
-        let upstreams = kept.unwrap_or_else(|| self.upstreams(listener));
-        self.exceptions(listener);
-        let tls = match &listener.tls {
-            None => None,
-            Some(tls) => match self.tls(listener, tls, &name) {
-                None => return,
-                profile => profile,
-            },
-        };
-        self.listeners.push(Arc::new(ListenerPolicy {
-            generation: self.generation,
-            position,
-            index,
-            name: Arc::clone(&name),
-            downstream: downstream(listener.mode),
-            timeouts: listener.timeouts,
-            keepalive: listener.keepalive,
-            routes: vec![Arc::new(Route {
-                name,
-                group: position,
-                tls,
-                upstream_tls: None,
-                connect: listener.connect,
-                upstream_names: upstreams
-                    .iter()
-                    .map(|address| address.to_string().into())
-                    .collect(),
-                upstreams,
-            })],
-        }));
-    }
-
     /// What has a last day is refused after it.
-    fn exceptions(&mut self, listener: &Listener) {
+    pub(super) fn exceptions(&mut self, listener: &Listener) {
         for exception in &listener.exceptions {
             let model::Exception { key, line, .. } = exception;
             let until = exception.until;
@@ -200,73 +166,16 @@ impl Compiler<'_> {
         }
     }
 
-    fn tls(
-        &mut self,
-        listener: &Listener,
-        tls: &DownstreamTls,
-        name: &Arc<str>,
-    ) -> Option<ServerProfile> {
-        let provider = provider_with(&tls.ciphers);
-        let identities = match identity::load_with(tls, &provider, &mut self.loader) {
-            Ok(identities) => identities,
-            Err(problems) => {
-                for problem in problems {
-                    self.diagnostics.push(tls_diagnostic(self.file_name, &listener.name, problem));
-                }
-                return None;
-            }
-        };
-        self.note_certificates(name, &identities);
-        let parts = DomainParts {
-            policy: PolicyId { listener: name, rule: "" },
-            names: &identities.names(),
-            client_cert: tls.client_cert,
-            trusted: identities.trust.trusted(),
-            options: &identities.trust.options(),
-        };
-        let binding = Binding::new(&parts, identities.trust.crl_epoch());
-        let domain = Domain::new(tls.resumption, binding, &self.standing.resumption);
-        match server_config(tls, &identities, &domain, &provider) {
-            Ok(config) => {
-                let resolver = Arc::clone(&identities.resolver);
-                Some(ServerProfile::new(config, resolver, tls))
-            }
-            Err(error) => {
-                self.report(listener, "tls", "cannot be used", &error.to_string(), "");
-                None
-            }
-        }
-    }
-
-    fn upstreams(&mut self, listener: &Listener) -> Vec<Address> {
-        let mut addresses = Vec::new();
-        for endpoint in &listener.upstreams {
-            match endpoint {
-                Endpoint::Tcp(address) => addresses.push(Address::Tcp(*address)),
-                Endpoint::Unix(path) => addresses.push(Address::Unix(path.clone())),
-                Endpoint::Name(host, port) => match (host.as_str(), *port).to_socket_addrs() {
-                    Ok(found) => addresses.extend(found.map(Address::Tcp)),
-                    Err(error) => {
-                        let found = format!("{host}:{port} ({error})");
-                        let hint = "Check the name and the resolver, or give an IP address.";
-                        self.report(listener, "upstream", "cannot be resolved", &found, hint);
-                    }
-                },
-            }
-        }
-        addresses
-    }
-
-    fn note_certificates(&mut self, listener: &Arc<str>, identities: &Identities) {
-        for identity in &identities.list {
+    pub(super) fn note_certificates(&mut self, listener: &str, identities: &[Identity]) {
+        for identity in identities {
             self.certificates.push(CertificateFacts {
-                listener: Arc::clone(listener),
+                listener: listener.into(),
                 subject: identity.subject.clone(),
                 serial: identity.serial.clone(),
                 not_after_unix: identity.not_after,
             });
         }
-        for warning in identities.warnings(self.now) {
+        for warning in identity::warnings(identities, self.now) {
             self.warnings.push(format!(
                 "{}:{}: certificate {} ({}) {}",
                 self.file_name,
@@ -278,12 +187,20 @@ impl Compiler<'_> {
         }
     }
 
-    fn report(&mut self, listener: &Listener, key: &str, message: &str, found: &str, hint: &str) {
+    pub(super) fn file_problems(&mut self, table: &str, problems: Vec<FileProblem>) {
+        for problem in problems {
+            self.diagnostics.push(diagnostic(self.file_name, table, problem));
+        }
+    }
+
+    /// Reports what is not about a file.
+    pub(super) fn report(&mut self, (line, key): (usize, String), problem: Problem<'_>) {
+        let Problem { message, found, hint } = problem;
         self.diagnostics.push(Diagnostic {
             file: self.file_name.to_owned(),
-            line: listener.upstream_line,
+            line,
             column: 1,
-            key: format!("listener[{}].{key}", listener.name),
+            key,
             message: message.to_owned(),
             found: found.to_owned(),
             allowed: String::new(),
@@ -292,13 +209,11 @@ impl Compiler<'_> {
     }
 }
 
-fn downstream(mode: Mode) -> Downstream {
-    match mode {
-        Mode::Terminate | Mode::Bridge | Mode::PairExit => Downstream::Tls,
-        Mode::Originate | Mode::PairEntry => Downstream::Plaintext,
-        Mode::Autodetect => Downstream::Detect,
-        Mode::Passthrough => Downstream::Passthrough,
-    }
+/// The texts of a diagnostic.
+pub(super) struct Problem<'a> {
+    pub(super) message: &'a str,
+    pub(super) found: &'a str,
+    pub(super) hint: &'a str,
 }
 
 fn too_many_names(file_name: &str) -> Diagnostics {
@@ -315,11 +230,7 @@ fn too_many_names(file_name: &str) -> Diagnostics {
     })
 }
 
-fn tls_diagnostic(file_name: &str, listener: &str, problem: FileProblem) -> Diagnostic {
-    diagnostic(file_name, &format!("listener[{listener}].tls"), problem)
-}
-
-fn diagnostic(file_name: &str, table: &str, problem: FileProblem) -> Diagnostic {
+pub(super) fn diagnostic(file_name: &str, table: &str, problem: FileProblem) -> Diagnostic {
     Diagnostic {
         file: file_name.to_owned(),
         line: problem.line,

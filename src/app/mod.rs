@@ -8,9 +8,12 @@ mod listening;
 pub mod orders;
 mod reload;
 mod restart;
+mod routes;
+mod sides;
 mod standing;
 mod start;
 mod status;
+mod upstreams;
 mod watch;
 mod workers;
 
@@ -27,6 +30,7 @@ use crate::handover::HandOver;
 use crate::shard::mailbox::{BoundId, Command};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::{Aggregator, AggregatorHandle, ListenerFacts};
+use crate::upstream::Lookout;
 pub use bind::BindError;
 pub use compile::{Addresses, Compiled, compile};
 use control::Control;
@@ -70,6 +74,7 @@ pub struct Gateway {
     admin: Option<Admin>,
     aggregator: Aggregator,
     access: AccessLog,
+    lookout: Lookout,
 }
 
 /// How a gateway ended.

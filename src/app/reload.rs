@@ -100,6 +100,7 @@ impl Gateway {
         let mut warnings = std::mem::take(&mut compiled.warnings);
         warnings.extend(needs_restart(&self.config, &config));
         warnings.extend(self.swap(&compiled.policy, &compiled.names, &mut assignment));
+        self.lookout.watch(compiled.policy.groups());
         self.standing.follow(&compiled);
         self.status.set_running(compiled, assignment.facts);
         self.config = self.config.with_reloadable(config);

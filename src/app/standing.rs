@@ -10,11 +10,16 @@ use crate::config::model::Listener;
 use crate::policy::Policy;
 use crate::telemetry::ListenerNames;
 use crate::tls::resumption::{Clock, Resumption};
+use crate::upstream::{Presences, Resolver};
 
 /// Made at start, and handed from one configuration to the next.
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub resumption: Resumption,
+    /// Every upstream endpoint that a generation has.
+    pub presences: Presences,
+    /// Who knows the addresses of upstreams' names.
+    pub resolver: Resolver,
     /// Every listener that there has been, by its index in telemetry.
     pub names: ListenerNames,
     /// What the configuration that runs was compiled to; none before the first.
@@ -29,7 +34,13 @@ impl Standing {
     pub fn new(config: &Config) -> Result<Self, rustls::Error> {
         let clock = Clock::new(|| u64::try_from(unix_now()).unwrap_or_default());
         let resumption = Resumption::new(&config.resumption, clock)?;
-        Ok(Self { resumption, names: ListenerNames::default(), policy: None })
+        Ok(Self {
+            resumption,
+            presences: Presences::default(),
+            resolver: Resolver::system(),
+            names: ListenerNames::default(),
+            policy: None,
+        })
     }
 
     /// Generation of the configuration that runs; 0 before the first.

@@ -23,6 +23,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::aggregator::{Inbox, answer_channel};
 use crate::telemetry::{Aggregator, ListenerNames, ShardPort, SharedCounters};
 use crate::tls::resumption::TicketKeys;
+use crate::upstream::Lookout;
 
 /// A gateway that has bound everything and whose workers run, but that accepts nothing yet.
 pub struct Prepared {
@@ -81,6 +82,8 @@ impl Prepared {
             resumption: standing.resumption.clone(),
             shared: Arc::clone(&shared),
         }));
+        let lookout = Lookout::start(standing.resolver.clone())?;
+        lookout.watch(policy.groups());
         let workers = workers::start(&plan, count)?;
         let (workers, threads): (Vec<_>, Vec<_>) =
             workers.into_iter().map(|worker| (worker.address, worker.thread)).unzip();
@@ -103,6 +106,7 @@ impl Prepared {
             admin,
             aggregator,
             access,
+            lookout,
         };
         Ok(Self { gateway, policy, names, assignment, limits, is_successor, taken })
     }

@@ -1,5 +1,6 @@
 //! What readers of the admin port and the aggregator ask the process for.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,9 +11,10 @@ use crate::engine::probe::Chosen;
 use crate::sys::heap;
 use crate::telemetry::{
     AggregatorHandle, CertificateFacts, ConfigFacts, Facts, ListenerFacts, ProcessFigures,
-    ReadError, SharedCounters, Snapshot,
+    ReadError, SharedCounters, Snapshot, UpstreamFacts,
 };
 use crate::tls::resumption::Resumption;
+use crate::upstream::Group;
 
 /// What a [`Status`] is made of.
 pub(super) struct StatusParts {
@@ -42,6 +44,7 @@ struct Running {
     config: ConfigFacts,
     listeners: Vec<ListenerFacts>,
     certificates: Vec<CertificateFacts>,
+    upstreams: Vec<Arc<Group>>,
 }
 
 impl Status {
@@ -53,12 +56,12 @@ impl Status {
             loaded_unix_ms: started_unix_ms,
             ..ConfigFacts::default()
         };
-        let certificates = compiled.certificates;
+        let (upstreams, certificates) = (compiled.policy.groups(), compiled.certificates);
         Self {
             started_unix_ms,
             reason: engine.reason.as_str().into(),
             engine,
-            running: RwLock::new(Running { config, listeners, certificates }),
+            running: RwLock::new(Running { config, listeners, certificates, upstreams }),
             resumption,
             shared,
             lifecycle: AtomicU8::new(Lifecycle::Starting as u8),
@@ -74,6 +77,7 @@ impl Status {
         running.config.reloads += 1;
         running.config.last_failure = None;
         running.listeners = listeners;
+        running.upstreams = compiled.policy.groups();
         running.certificates = compiled.certificates;
     }
 
@@ -115,6 +119,7 @@ impl Status {
             config: running.config.clone(),
             listeners: running.listeners.clone(),
             certificates: running.certificates.clone(),
+            upstreams: upstream_facts(&running.upstreams),
             tickets: self.resumption.keys.stats(),
             upstream_sessions: self.resumption.upstream.stats(),
             sessions_rejected: self.resumption.store.stats().rejected,
@@ -142,6 +147,21 @@ impl StatusSource for Status {
             [Lifecycle::Starting, Lifecycle::Accepting, Lifecycle::Draining];
         ALL[usize::from(self.lifecycle.load(Ordering::Acquire))]
     }
+}
+
+fn upstream_facts(groups: &[Arc<Group>]) -> Vec<UpstreamFacts> {
+    let mut seen = HashSet::new();
+    let endpoints = groups.iter().flat_map(|group| group.endpoints.iter().map(move |e| (group, e)));
+    // A configuration may name an endpoint twice, so that it gets twice its share.
+    let endpoints =
+        endpoints.filter(|(group, endpoint)| seen.insert((&group.name, &endpoint.name)));
+    let facts = endpoints.map(|(group, endpoint)| UpstreamFacts {
+        route: Arc::clone(&group.name),
+        endpoint: Arc::clone(&endpoint.name),
+        role: endpoint.role,
+        figures: endpoint.presence.figures(),
+    });
+    facts.collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "an edge: when things of the process happened")]

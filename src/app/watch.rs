@@ -28,6 +28,7 @@ impl Stamps {
         for listener in &config.listeners {
             for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
                 files.extend([&certificate.certificate, &certificate.certificate_key]);
+                files.extend(&certificate.ocsp_file);
             }
             if let Some(tls) = &listener.tls {
                 files.extend(tls.trusted_ca.iter().chain(&tls.crls.files).map(|file| &file.path));

@@ -169,7 +169,9 @@ fn on_finish(access: AccessSender) -> Box<dyn FnMut(Finished)> {
             unix_time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             listener: Arc::clone(&policy.name),
             generation: policy.generation,
-            upstream: outcome.upstream.map(|index| route.upstream_names[index].clone()),
+            upstream: outcome
+                .upstream
+                .map(|index| Arc::clone(&route.upstreams.endpoints[index].name)),
             outcome: *outcome,
             connection,
             shard,

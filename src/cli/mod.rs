@@ -1,9 +1,13 @@
 //! The command line: what was said, and the exit code it ends with.
 
+mod catalogue;
 mod check;
 mod completions;
 mod config;
 mod demo;
+mod explain;
+mod import;
+mod lint;
 mod process_log;
 mod reload;
 mod run;
@@ -49,6 +53,16 @@ enum Command {
     Config(config::Options),
     /// Print completions for a shell
     Completions(completions::Options),
+    /// Tell what would hold for a connection, and where each option comes from
+    Explain(explain::Options),
+    /// Translate configuration of another kind into ours
+    Import(import::Options),
+    /// Compare with what another program makes of the same options
+    Lint(lint::Options),
+    /// Known connections between components: what they speak, and which mode suits them
+    Catalogue(catalogue::Options),
+    /// Print a configuration to begin with, for a connection of the catalogue
+    New(catalogue::NewOptions),
     /// Run a gateway on an embedded CA, certificate and backend, and drive it
     Demo(demo::Options),
 }
@@ -81,6 +95,11 @@ pub fn main() -> ExitCode {
         (Some(Command::Version(options)), ..) => version::version(&options),
         (Some(Command::Config(options)), ..) => config::config(&options),
         (Some(Command::Completions(options)), ..) => completions::completions(&options),
+        (Some(Command::Explain(options)), ..) => explain::explain(&options),
+        (Some(Command::Import(options)), ..) => import::import(&options),
+        (Some(Command::Lint(options)), ..) => lint::lint(&options),
+        (Some(Command::Catalogue(options)), ..) => catalogue::catalogue(&options),
+        (Some(Command::New(options)), ..) => catalogue::new(&options),
         (Some(Command::Demo(options)), ..) => demo::demo(&options),
         (None, true, Some(config)) => check::check(&check::Options { config, json: false }),
         (None, false, Some(config)) => run::run(&config),

@@ -36,14 +36,22 @@ pub(super) fn resolve(root: &mut Section, reader: &mut Reader<'_>) {
             // Of a table in the wrong form nothing more is told.
             let Some(own) = listener.child(side) else { continue };
             let sections = levels.iter().filter_map(|level| level.child(side)).chain([own]);
-            let mut whole = together(&sections.collect::<Vec<_>>(), listener, side, reader);
+            let sections = sections.collect::<Vec<_>>();
+            let Some(mut whole) = together(&sections, listener, side, reader) else {
+                // Nobody knows what holds, so nothing more is told of it.
+                listener.children.remove(side);
+                continue;
+            };
             let mut rules = listener.children.remove("rule").unwrap_or_default();
             for rule in &mut rules {
                 // A rule that says nothing about this side has no section of its own.
                 let Some(own) = rule.child(side).filter(|own| own.is_written) else { continue };
-                let mut lowest = together(&[&whole, own], rule, side, reader);
-                reader.absent_options(doc, &mut lowest);
-                rule.children.insert(doc.key(), vec![lowest]);
+                if let Some(mut lowest) = together(&[&whole, own], rule, side, reader) {
+                    reader.absent_options(doc, &mut lowest);
+                    rule.children.insert(doc.key(), vec![lowest]);
+                } else {
+                    rule.children.remove(side);
+                }
             }
             if !rules.is_empty() {
                 listener.children.insert("rule", rules);
@@ -144,13 +152,13 @@ fn by_name(sections: &[Section], what: &str, reader: &mut Reader<'_>) -> ByName 
     names
 }
 
-/// One section out of those of all levels, the highest first.
+/// One section out of those of all levels, the highest first; `None` where they split a bundle.
 fn together(
     levels: &[&Section],
     listener: &Section,
     side: &str,
     reader: &mut Reader<'_>,
-) -> Section {
+) -> Option<Section> {
     let own = levels.last();
     let place = own.map_or(listener.place, |own| own.place);
     let is_written = levels.iter().any(|level| level.is_written);
@@ -164,9 +172,10 @@ fn together(
     }
     let bundles: Vec<&&Section> =
         levels.iter().filter(|level| BUNDLE.iter().any(|key| level.sets(key))).collect();
-    let Some((lowest, above)) = bundles.split_last() else { return whole };
-    for level in above {
-        split(lowest, level, side, reader);
+    let Some((lowest, above)) = bundles.split_last() else { return Some(whole) };
+    let splits = above.iter().filter(|level| split(lowest, level, side, reader)).count();
+    if splits > 0 {
+        return None;
     }
     for level in bundles {
         whole.children.remove("certificates");
@@ -181,7 +190,7 @@ fn together(
             whole.children.insert("certificates", several.clone());
         }
     }
-    whole
+    Some(whole)
 }
 
 /// Lets the level's field hold, over what was there.
@@ -205,14 +214,15 @@ fn lose(whole: &mut Section, key: &'static str) {
     lost.push(Shadowed { path, place, text });
 }
 
-/// Reports two levels of which one has a part of the bundle and does not stand on its own.
-fn split(lowest: &Section, above: &Section, side: &str, reader: &mut Reader<'_>) {
+/// Whether one of two levels has a part of the bundle and does not stand on its own, which is
+/// reported.
+fn split(lowest: &Section, above: &Section, side: &str, reader: &mut Reader<'_>) -> bool {
     let (partial, other) = if !stands_alone(lowest, side) {
         (lowest, above)
     } else if !stands_alone(above, side) {
         (above, lowest)
     } else {
-        return;
+        return false;
     };
     let (key, place) = first_of_bundle(partial);
     let (other_key, other_place) = first_of_bundle(other);
@@ -227,6 +237,7 @@ fn split(lowest: &Section, above: &Section, side: &str, reader: &mut Reader<'_>)
         ),
     };
     reader.report(place, &join(&partial.path, key), finding);
+    true
 }
 
 /// Whether a level has what a bundle needs.

@@ -31,7 +31,7 @@ pub use self::model::Config;
 use self::model::{DownstreamTls, Resumption};
 pub use self::options::OptionDoc;
 use self::origins::Origins;
-use self::read::{Finding, Reader};
+use self::read::{Finding, Reader, Section};
 pub use self::restart::needs_restart;
 
 /// Every option of the file, in the order of the reference.
@@ -50,8 +50,6 @@ pub struct Reading {
     /// The resumption section, if it has no mistake; it names a file, too.
     pub resumption: Option<Resumption>,
     pub diagnostics: Diagnostics,
-    /// Where each listener's options come from; empty when there are diagnostics.
-    pub origins: Vec<Origins>,
 }
 
 /// Reads a configuration without a mistake; see [`read`].
@@ -68,6 +66,31 @@ pub fn parse(file_name: &str, text: &str) -> Result<Config, Diagnostics> {
 ///
 /// `file_name` stands in diagnostics, and its directory is where relative paths start.
 pub fn read(file_name: &str, text: &str) -> Reading {
+    let (root, diagnostics) = sections(file_name, text);
+    let Some(root) = root else {
+        return Reading { config: None, tls: Vec::new(), resumption: None, diagnostics };
+    };
+    let config = diagnostics.is_empty().then(|| {
+        build::config(&root).expect("a file without a diagnostic has every value: tested")
+    });
+    let (tls, resumption) = (build::tls_sections(&root), build::resumption_section(&root));
+    Reading { config, tls, resumption, diagnostics }
+}
+
+/// Where the options of every listener come from.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn origins(file_name: &str, text: &str) -> Result<Vec<Origins>, Diagnostics> {
+    match sections(file_name, text) {
+        (Some(root), diagnostics) if diagnostics.is_empty() => Ok(origins::of(&root)),
+        (_, diagnostics) => Err(diagnostics),
+    }
+}
+
+/// The tables of the file, checked; none where it is not TOML.
+fn sections(file_name: &str, text: &str) -> (Option<Section>, Diagnostics) {
     let mut reader = Reader::new(file_name, text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
@@ -77,25 +100,12 @@ pub fn read(file_name: &str, text: &str) -> Reading {
         reader.report(place, "", Finding { message: &message, hint, ..Finding::EMPTY });
     }
     if !reader.diagnostics.is_empty() {
-        let diagnostics = reader.diagnostics;
-        return Reading {
-            config: None,
-            tls: Vec::new(),
-            resumption: None,
-            diagnostics,
-            origins: Vec::new(),
-        };
+        return (None, reader.diagnostics);
     }
     let file = options::table("").expect("the table of tables begins with the file itself");
     let place = reader.place(0);
     let mut root = reader.section(file, String::new(), place, document.get_ref());
     levels::resolve(&mut root, &mut reader);
     contradictions::check(&root, &mut reader);
-    let diagnostics = reader.diagnostics;
-    let config = diagnostics.is_empty().then(|| {
-        build::config(&root).expect("a file without a diagnostic has every value: tested")
-    });
-    let (tls, resumption) = (build::tls_sections(&root), build::resumption_section(&root));
-    let origins = if config.is_some() { origins::of(&root) } else { Vec::new() };
-    Reading { config, tls, resumption, diagnostics, origins }
+    (Some(root), reader.diagnostics)
 }

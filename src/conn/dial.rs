@@ -12,18 +12,35 @@ use crate::engine::{CloseMode, Side};
 use crate::time::Time;
 use crate::tls::alert;
 use crate::tls::error::TlsError;
+use crate::upstream::{Attempts, Choice, Destination, Occupied, Request};
 
 /// How far dialling is.
 #[derive(Debug, Default)]
 pub(super) struct Dial {
     wanted: bool,
-    attempts: usize,
-    /// The endpoint dialled last.
-    pub(super) endpoint: Option<usize>,
+    /// Present from the first failure until an endpoint is ready.
+    retry: Option<Box<Retry>>,
+    /// What was dialled last.
+    current: Option<Dialled>,
     started_at: Option<Time>,
     connected_at: Option<Time>,
     deadline: Option<Time>,
     discard: Discard,
+}
+
+/// What was tried in vain, and what is dialled once the failed socket is closed.
+#[derive(Debug, Default)]
+struct Retry {
+    tried: Attempts,
+    next: Option<Choice>,
+}
+
+/// Counts as a connection to the endpoint.
+#[derive(Debug)]
+struct Dialled {
+    endpoint: usize,
+    to: Arc<Destination>,
+    _occupied: Occupied,
 }
 
 /// The failed socket must be closed before the next attempt.
@@ -51,9 +68,14 @@ impl Dial {
         self.deadline
     }
 
+    /// The endpoint dialled last.
+    pub(super) fn endpoint(&self) -> Option<usize> {
+        self.current.as_ref().map(|current| current.endpoint)
+    }
+
     /// True once an endpoint is, or was, dialled.
     pub(super) fn has_begun(&self) -> bool {
-        self.wanted || self.attempts > 0
+        self.wanted || self.current.is_some()
     }
 
     /// True while a failed socket waits to be closed: what comes of it is nothing to us.
@@ -98,19 +120,31 @@ impl Connection {
         self.dial.wanted |= self.route.connect == ConnectWhen::AfterHandshake;
     }
 
-    /// The endpoint to dial now, if it is time to.
-    pub(super) fn poll_dial(&mut self, cx: &mut Context<'_>) -> Option<usize> {
+    /// Dials, if it is time to.
+    pub(super) fn poll_dial(&mut self, cx: &mut Context<'_>) -> Option<Action> {
         if !self.dial.wanted || self.upstream.socket != Socket::Absent {
             return None;
         }
-        let choice = cx.upstreams.choose(&self.route, self.policy.timeouts.connect, cx.now);
+        let next = self.dial.retry.as_mut().and_then(|retry| retry.next.take());
+        let next = next.or_else(|| self.choose_endpoint(cx));
+        let choice = next.expect("a first attempt always has an endpoint to try");
+        let Choice { endpoint, destination: to, timeout, occupied } = choice;
         self.dial.wanted = false;
-        self.dial.attempts += 1;
-        self.dial.endpoint = Some(choice.endpoint);
         self.dial.started_at.get_or_insert(cx.now);
-        self.dial.deadline = Some(cx.now + choice.timeout);
+        self.dial.deadline = Some(cx.now + timeout);
+        self.dial.current = Some(Dialled { endpoint, to: Arc::clone(&to), _occupied: occupied });
         self.upstream.socket = Socket::Dialling;
-        Some(choice.endpoint)
+        Some(Action::Connect { endpoint, to })
+    }
+
+    fn choose_endpoint(&self, cx: &mut Context<'_>) -> Option<Choice> {
+        let nothing = Attempts::default();
+        let request = Request {
+            source: self.peer.map(|peer| peer.ip()),
+            patience: self.policy.timeouts.connect,
+            tried: self.dial.retry.as_ref().map_or(&nothing, |retry| &retry.tried),
+        };
+        cx.upstreams.choose(self.route.group, &request, cx.now)
     }
 
     pub(super) fn on_connected(&mut self, cx: &mut Context<'_>) {
@@ -118,7 +152,8 @@ impl Connection {
         self.last_activity = cx.now;
         self.times.connect = self.dial.started_at.map(|started_at| cx.now - started_at);
         self.dial.connected_at = Some(cx.now);
-        let (Some(profile), Some(endpoint)) = (&self.route.upstream_tls, self.dial.endpoint) else {
+        let (Some(profile), Some(endpoint)) = (&self.route.upstream_tls, self.dial.endpoint())
+        else {
             return self.upstream_is_ready(cx);
         };
         match profile.connect(endpoint, cx.pool, &mut self.upstream.queue) {
@@ -137,6 +172,7 @@ impl Connection {
 
     fn upstream_is_ready(&mut self, cx: &mut Context<'_>) {
         self.report_endpoint(true, cx);
+        self.dial.retry = None;
         self.dial.deadline = None;
         if let (Phase::Relay, Some(time)) = (&self.phase, self.times.connect) {
             cx.telemetry.on_connect(self.policy.index, self.resumed, time);
@@ -164,10 +200,16 @@ impl Connection {
 
     /// Tries the next endpoint, or gives up. Nothing was relayed yet.
     pub(super) fn on_attempt_failed(&mut self, failure: Failure, cx: &mut Context<'_>) {
-        if self.dial.attempts >= self.route.upstreams.len() || failure.reason == Reason::Internal {
+        if failure.reason == Reason::Internal {
             return self.give_up_dialling(failure, cx);
         }
         self.report_failure(failure.reason, cx);
+        if let Some(failed) = &self.dial.current {
+            let retry = self.dial.retry.get_or_insert_default();
+            retry.tried.add(failed.endpoint, Arc::clone(&failed.to));
+        }
+        let Some(next) = self.choose_endpoint(cx) else { return self.end_undialled(failure, cx) };
+        self.dial.retry.get_or_insert_default().next = Some(next);
         let tells = failure.alert_sent.is_some();
         self.dial.discard = if tells { Discard::Flushed } else { Discard::Now };
         self.dial.deadline = tells.then(|| cx.now + LINGER);
@@ -176,6 +218,10 @@ impl Connection {
     /// Makes the upstream's being down visible to the peer at once.
     pub(super) fn give_up_dialling(&mut self, failure: Failure, cx: &mut Context<'_>) {
         self.report_failure(failure.reason, cx);
+        self.end_undialled(failure, cx);
+    }
+
+    fn end_undialled(&mut self, failure: Failure, cx: &mut Context<'_>) {
         self.dial.deadline = None;
         let holds_flight = self.holds_flight();
         if holds_flight {
@@ -235,8 +281,8 @@ impl Connection {
     }
 
     fn report_endpoint(&self, up: bool, cx: &mut Context<'_>) {
-        if let Some(endpoint) = self.dial.endpoint {
-            cx.upstreams.report(&self.route, endpoint, up, cx.now);
+        if let Some(Dialled { endpoint, to, .. }) = &self.dial.current {
+            cx.upstreams.report(self.route.group, *endpoint, to, up, cx.now);
         }
     }
 }

@@ -324,7 +324,7 @@ impl Connection {
             alert_received: ending.alert_received,
             upstream_alert_sent: ending.upstream_alert_sent,
             upstream_alert_received: ending.upstream_alert_received,
-            upstream: self.dial.endpoint,
+            upstream: self.dial.endpoint(),
             bytes: self.bytes,
             phases: self.times,
         })

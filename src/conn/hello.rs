@@ -56,8 +56,7 @@ impl Connection {
     pub(super) fn on_hello_bytes(&mut self, buf: Buf, cx: &mut Context<'_>) {
         let Phase::Hello(opening) = &mut self.phase else { return };
         if opening.awaits_first_byte(&self.policy) && buf.first() != Some(&HANDSHAKE_RECORD) {
-            self.leave_unterminated(Unterminated::Plaintext, cx);
-            return self.queue_upstream(buf, cx);
+            return self.on_plaintext(buf, cx);
         }
         opening.begun = true;
         match opening.reader.feed(&buf) {
@@ -65,6 +64,17 @@ impl Connection {
             Ok(Progress::Complete { consumed }) => self.on_hello(buf, consumed, cx),
             Err(error) => self.hello_failed(error, cx),
         }
+    }
+
+    /// Plaintext where TLS could have come: rules about more than the source do not count.
+    fn on_plaintext(&mut self, buf: Buf, cx: &mut Context<'_>) {
+        let Decision::Follow(route) = self.policy.plaintext(self.source()) else {
+            return self.end_now(Reason::PolicyDenied, Cause::Policy, CloseMode::Reset, cx);
+        };
+        let route = Arc::clone(route);
+        self.follow(route);
+        self.leave_unterminated(Unterminated::Plaintext, cx);
+        self.queue_upstream(buf, cx);
     }
 
     /// A rule turns the peer away: told by alert as long as it reads plaintext ones.

@@ -31,7 +31,7 @@ use crate::policy::{Downstream, ListenerPolicy, Route};
 use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
 use crate::tls::hello::HelloReader;
-use crate::upstream::Upstreams;
+use crate::upstream::{Destination, Upstreams};
 use dial::{Dial, Failure};
 use ending::Ending;
 use hello::Opening;
@@ -74,9 +74,10 @@ impl Input {
 /// What is to be done for it.
 #[derive(Debug)]
 pub enum Action {
-    /// Dial this endpoint of the route's list.
+    /// Dial this endpoint of the route's group, at this address.
     Connect {
         endpoint: usize,
+        to: Arc<Destination>,
     },
     Receive(Side, BufClass),
     Send(Side, Buf),
@@ -211,8 +212,8 @@ impl Connection {
     /// The next operation to start, until `None`.
     pub fn poll_action(&mut self, cx: &mut Context<'_>) -> Option<Action> {
         if self.ending.is_none() {
-            if let Some(endpoint) = self.poll_dial(cx) {
-                return Some(Action::Connect { endpoint });
+            if let Some(action) = self.poll_dial(cx) {
+                return Some(action);
             }
             if let Some(action) = self.poll_discard() {
                 return Some(action);

@@ -3,17 +3,18 @@
 //! A [`Policy`] is compiled from the configuration, immutable, and shared by all shards. A
 //! connection keeps the part it was admitted under for its whole life.
 
+mod decide;
+pub mod explain;
 pub mod rules;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
-
 use crate::config::model::{ConnectWhen, Keepalive, Timeouts};
-use crate::engine::Address;
 use crate::tls::hello::Hello;
 use crate::tls::{ClientProfile, ServerProfile};
+use crate::upstream::Group;
+pub use decide::{Outcome, Rules};
 use rules::{Facts, Version};
 
 /// Every listener's policy, by its position in the configuration.
@@ -40,6 +41,7 @@ pub struct ListenerPolicy {
     pub keepalive: Keepalive,
     /// Where connections can go; the first is for those that no rule says anything else of.
     pub routes: Vec<Arc<Route>>,
+    pub rules: Arc<Rules>,
 }
 
 /// What the peers of a listener speak.
@@ -67,10 +69,7 @@ pub struct Route {
     /// Present where the component is spoken to in TLS of ours.
     pub upstream_tls: Option<ClientProfile>,
     pub connect: ConnectWhen,
-    /// At least one.
-    pub upstreams: Vec<Address>,
-    /// The same as text, for the log.
-    pub upstream_names: Vec<Arc<str>>,
+    pub upstreams: Arc<Group>,
 }
 
 /// Where a connection goes, as far as that is known.
@@ -91,35 +90,17 @@ pub enum Verdict {
     UnrecognizedName,
 }
 
-impl ListenerPolicy {
-    /// The route of connections of which nothing is known yet.
-    pub fn route(&self) -> &Arc<Route> {
-        self.routes.first().expect("a listener has a route of its own")
-    }
-
-    /// The first look: at the source, before anything is read.
-    pub fn at_accept(&self, _source: Option<IpAddr>) -> Decision<'_> {
-        Decision::Follow(self.route())
-    }
-
-    /// The second look: at what the ClientHello says.
-    pub fn after_hello(&self, _facts: &Facts<'_>) -> Decision<'_> {
-        Decision::Follow(self.route())
-    }
-
-    /// Whether there is a third look, for which the ClientHello is kept until the handshake is done.
-    pub fn asks_for_identity(&self) -> bool {
-        false
-    }
-
-    /// The third look: at who the peer is, by the certificates that it has shown. A route other than
-    /// the one before it is followed only if nothing was dialled yet.
-    pub fn after_handshake(
-        &self,
-        _facts: &Facts<'_>,
-        _certificates: &[CertificateDer<'_>],
-    ) -> Decision<'_> {
-        Decision::Follow(self.route())
+impl Policy {
+    /// The upstreams of every route, by [`Route::group`].
+    pub fn groups(&self) -> Vec<Arc<Group>> {
+        let routes = self.listeners.iter().flat_map(|listener| &listener.routes);
+        let mut groups: Vec<_> =
+            routes.map(|route| (route.group, Arc::clone(&route.upstreams))).collect();
+        groups.sort_by_key(|(position, _)| *position);
+        // Rules without upstreams of their own share those of their listener.
+        groups.dedup_by_key(|(position, _)| *position);
+        debug_assert!((0..).zip(&groups).all(|(at, (position, _))| at == *position));
+        groups.into_iter().map(|(_, group)| group).collect()
     }
 }
 

@@ -26,8 +26,10 @@ pub(super) struct Generations {
 }
 
 impl Generations {
-    pub(super) fn new(policy: Arc<Policy>) -> Self {
-        let current = Generation::new(policy);
+    /// The seed is that of [`Upstreams::new`].
+    pub(super) fn new(policy: Arc<Policy>, seed: u64) -> Self {
+        let upstreams = Upstreams::new(policy.groups(), seed);
+        let current = Generation::new(policy, upstreams);
         Self { living: vec![Rc::downgrade(&current)], current }
     }
 
@@ -38,7 +40,8 @@ impl Generations {
 
     /// Makes `policy` the current one.
     pub(super) fn advance(&mut self, policy: Arc<Policy>) {
-        self.current = Generation::new(policy);
+        let upstreams = self.current.upstreams.borrow().next(policy.groups());
+        self.current = Generation::new(policy, upstreams);
         self.sweep();
         self.living.push(Rc::downgrade(&self.current));
     }
@@ -60,8 +63,8 @@ impl Generations {
 }
 
 impl Generation {
-    fn new(policy: Arc<Policy>) -> Rc<Self> {
-        let upstreams = RefCell::new(Upstreams::new(&policy));
+    fn new(policy: Arc<Policy>, upstreams: Upstreams) -> Rc<Self> {
+        let upstreams = RefCell::new(upstreams);
         Rc::new(Self { policy, upstreams, connections: Cell::new(0) })
     }
 }
@@ -76,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_generation_lives_as_long_as_it_is_held_and_shows_as_long_as_it_has_connections() {
-        let mut generations = Generations::new(policy(1));
+        let mut generations = Generations::new(policy(1), 0);
         let first = Rc::clone(generations.current());
         first.connections.set(2);
         generations.advance(policy(2));

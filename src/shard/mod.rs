@@ -106,7 +106,7 @@ impl<E: Engine> Shard<E> {
         Self {
             id: parts.id,
             engine: parts.engine,
-            generations: Generations::new(parts.policy),
+            generations: Generations::new(parts.policy, parts.id as u64),
             accepting: Accepting::new(parts.admitted, parts.max_connections),
             slots: Slots::new(parts.capacity),
             wheel,
@@ -236,12 +236,11 @@ impl<E: Engine> Shard<E> {
                 Action::Send(side, buf) => self.engine.send(socket(side), buf),
                 Action::ShutdownWrite(side) => self.engine.shutdown_write(socket(side)),
                 Action::Close(side, how) => self.engine.close(socket(side), how),
-                Action::Connect { endpoint } => {
-                    let address = &connection.route().upstreams[endpoint];
+                Action::Connect { to, .. } => {
                     let socket = socket(crate::engine::Side::Upstream);
                     let keepalive = connection.policy().keepalive;
                     let options = ConnectOptions { keepalive, source: Source::Any };
-                    self.engine.connect(socket, address, &options);
+                    self.engine.connect(socket, &to.address, &options);
                 }
                 Action::Finish(outcome) => break Some(outcome),
             }

@@ -15,6 +15,7 @@ use crate::engine::socket::{Listener, Stream};
 use crate::engine::uring::UringEngine;
 use crate::engine::{Address, EngineLimits};
 use crate::telemetry::aggregator::answer_channel;
+use crate::upstream::Group;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Well below any timeout of the policy.
@@ -84,7 +85,7 @@ fn shard<E: Kernel>(
     mailbox: Mailbox<Listener>,
     on_finish: OnFinish,
 ) -> Shard<E> {
-    let upstreams = vec![Address::Tcp(upstream)];
+    let upstreams = Group::plain("test", &[Address::Tcp(upstream)]);
     let policy = with(Route { upstreams, ..route() });
     let name = Arc::clone(&policy.name);
     let (answers, _inbox) = answer_channel(1);

@@ -25,4 +25,4 @@ pub use histograms::{HistogramSet, Kind, Phase};
 pub use process::ProcessFigures;
 pub use shard::{ListenerNames, ShardGauges, ShardSnapshot, ShardTelemetry};
 pub use shared::SharedCounters;
-pub use snapshot::{CertificateFacts, ConfigFacts, Facts, ListenerFacts, Snapshot};
+pub use snapshot::{CertificateFacts, ConfigFacts, Facts, ListenerFacts, Snapshot, UpstreamFacts};

@@ -108,6 +108,13 @@ metrics! {
     UPSTREAM_SESSIONS_OFFERED = Counter, "tlsgate_upstream_sessions_offered_total", "Handshakes with components that offered a session.";
     UPSTREAM_SESSION_EVICTIONS = Counter, "tlsgate_upstream_session_evictions_total", "Servers of components whose sessions were forgotten for those of others.";
     UPSTREAM_SESSIONS_REJECTED = Counter, "tlsgate_upstream_sessions_rejected_total", "Sessions with components that were kept and not offered, by cause.";
+    UPSTREAM_UP = Gauge, "tlsgate_upstream_up", "1 while an upstream has an address that checks have not found down, else 0.";
+    UPSTREAM_CONNECTIONS = Gauge, "tlsgate_upstream_connections", "Connections to an upstream that are open or being dialled.";
+    UPSTREAM_ADDRESSES = Gauge, "tlsgate_upstream_addresses", "Addresses of an upstream, by what checks have found; left_out are those of a name beyond the limit.";
+    UPSTREAM_CONNECT_FAILURES = Counter, "tlsgate_upstream_connect_failures_total", "Attempts to connect to an upstream that failed.";
+    UPSTREAM_EJECTIONS = Counter, "tlsgate_upstream_ejections_total", "Times that a shard took an address of an upstream out because connecting failed.";
+    UPSTREAM_CHECKS = Counter, "tlsgate_upstream_checks_total", "Checks of the addresses of an upstream, by result.";
+    UPSTREAM_LOOK_UP_FAILURES = Counter, "tlsgate_upstream_look_up_failures_total", "Look-ups of an upstream's name that failed; its last addresses stay.";
     CERTIFICATE_NOT_AFTER = Gauge, "tlsgate_certificate_not_after_seconds", "End of validity of a certificate, in seconds since 1970.";
     ACCESS_LOG_DROPPED = Counter, "tlsgate_access_log_dropped_lines_total", "Access-log lines lost because the queue was full or the target failed.";
     ADMIN_REFUSED = Counter, "tlsgate_admin_connections_refused_total", "Connections to the admin port closed at once because too many were open.";

@@ -11,9 +11,10 @@ use std::fmt::{Display, Write as _};
 use super::counters::{AcceptError, Refusal, Unterminated};
 use super::histograms::Phase;
 use super::names::{self, Metric};
-use super::snapshot::{Latency, ListenerView, ShardView, Snapshot, Span, bounds};
+use super::snapshot::{Latency, ListenerView, ShardView, Snapshot, Span, UpstreamFacts, bounds};
 use crate::conn::outcome::{Cause, Reason};
 use crate::tls::resumption::{Epoch, Rank, Refusals, TicketStats, UpstreamStats};
+use crate::upstream::Figures;
 
 /// Content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -23,6 +24,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     let mut text = String::with_capacity(16 * 1024);
     write_process(&mut text, snapshot);
     write_listeners(&mut text, snapshot);
+    write_endpoints(&mut text, &snapshot.facts.upstreams);
     for phase in Phase::ALL {
         write_phase(&mut text, snapshot, phase);
     }
@@ -170,6 +172,61 @@ fn write_upstreams(text: &mut String, listeners: &[ListenerView]) {
             }
         }
     }
+}
+
+fn write_endpoints(text: &mut String, upstreams: &[UpstreamFacts]) {
+    write_family(text, &names::UPSTREAM_UP);
+    for upstream in upstreams {
+        let up = u8::from(upstream.figures.addresses_down < upstream.figures.addresses);
+        let [route, endpoint] = upstream_labels(upstream);
+        let labels = [route, endpoint, ("role", upstream.role.as_str())];
+        write_sample(text, names::UPSTREAM_UP.name, &labels, up);
+    }
+    let single: [(&Metric, Figure); 4] = [
+        (&names::UPSTREAM_CONNECTIONS, |figures| figures.connections.into()),
+        (&names::UPSTREAM_CONNECT_FAILURES, |figures| figures.connect_failures),
+        (&names::UPSTREAM_EJECTIONS, |figures| figures.ejections),
+        (&names::UPSTREAM_LOOK_UP_FAILURES, |figures| figures.look_up_failures),
+    ];
+    for (metric, value) in single {
+        write_family(text, metric);
+        for upstream in upstreams {
+            let value = value(&upstream.figures);
+            write_sample(text, metric.name, &upstream_labels(upstream), value);
+        }
+    }
+    let up: Figure = |figures| (figures.addresses - figures.addresses_down) as u64;
+    let down: Figure = |figures| figures.addresses_down as u64;
+    let left_out: Figure = |figures| figures.addresses_left_out as u64;
+    let states = [("up", up), ("down", down), ("left_out", left_out)];
+    write_by(text, &names::UPSTREAM_ADDRESSES, upstreams, "state", &states);
+    let passed: Figure = |figures| figures.checks_passed;
+    let failed: Figure = |figures| figures.checks_failed;
+    let results = [("passed", passed), ("failed", failed)];
+    write_by(text, &names::UPSTREAM_CHECKS, upstreams, "result", &results);
+}
+
+type Figure = fn(&Figures) -> u64;
+
+fn write_by(
+    text: &mut String,
+    metric: &Metric,
+    upstreams: &[UpstreamFacts],
+    label: &str,
+    values: &[(&str, Figure)],
+) {
+    write_family(text, metric);
+    for upstream in upstreams {
+        let [route, endpoint] = upstream_labels(upstream);
+        for (word, value) in values {
+            let labels = [route, endpoint, (label, *word)];
+            write_sample(text, metric.name, &labels, value(&upstream.figures));
+        }
+    }
+}
+
+fn upstream_labels(upstream: &UpstreamFacts) -> [(&str, &str); 2] {
+    [("route", &upstream.route), ("upstream", &upstream.endpoint)]
 }
 
 fn write_phase(text: &mut String, snapshot: &Snapshot, phase: Phase) {

@@ -11,9 +11,10 @@ use crate::telemetry::process::ProcessFigures;
 use crate::telemetry::shard::tests::{names, outcome};
 use crate::telemetry::shard::{ShardSnapshot, ShardTelemetry};
 use crate::telemetry::shared::SharedValues;
-use crate::telemetry::snapshot::{CertificateFacts, Facts};
+use crate::telemetry::snapshot::{CertificateFacts, Facts, UpstreamFacts};
 use crate::time::Time;
 use crate::tls::resumption::{Refusal, Refusals, TicketStats, UpstreamStats};
+use crate::upstream::{Figures, Role};
 
 /// A sample as the strict parser below read it.
 #[derive(Debug)]
@@ -141,6 +142,7 @@ fn example() -> Snapshot {
         config: ConfigFacts { generation: 3, reloads: 2, ..ConfigFacts::default() },
         listeners: Vec::new(),
         certificates: vec![certificate.clone(), certificate],
+        upstreams: vec![upstream()],
         tickets: TicketStats {
             issued: 9,
             accepted: [[1, 2], [3, 0], [4, 0]],
@@ -157,6 +159,22 @@ fn example() -> Snapshot {
     };
     let shared = SharedValues { session_entries: 42, ..SharedValues::default() };
     merge.snapshot(facts, shared, 1_700_000_001_000, Time::ZERO + Duration::from_secs(1))
+}
+
+fn upstream() -> UpstreamFacts {
+    let figures = Figures {
+        connections: 5,
+        addresses: 3,
+        addresses_down: 1,
+        addresses_left_out: 2,
+        connect_failures: 7,
+        ejections: 4,
+        checks_passed: 11,
+        checks_failed: 13,
+        look_up_failures: 6,
+    };
+    let (route, endpoint) = (Arc::from("sip"), Arc::from("sip.example.com:5060"));
+    UpstreamFacts { route, endpoint, role: Role::Backup, figures }
 }
 
 fn find(families: &Families, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
@@ -225,6 +243,30 @@ fn text_is_valid_and_says_what_the_snapshot_says() {
     assert_eq!((of_store("crl_epoch"), of_store("identity")), (Some(8.0), Some(0.0)));
     let certificate = [("subject", "CN=sip.example.com, O=\"Example\\Corp\""), ("serial", "0a1b")];
     assert_eq!(value("tlsgate_certificate_not_after_seconds", &certificate), Some(1_900_000_000.0));
+}
+
+#[test]
+fn each_upstream_has_its_figures() {
+    let families = parse(&render(&example()));
+    let upstream = [("route", "sip"), ("upstream", "sip.example.com:5060")];
+    let of_upstream = |name: &str, label| {
+        let labels: Vec<_> = upstream.into_iter().chain(label).collect();
+        find(&families, &format!("tlsgate_upstream_{name}"), &labels)
+    };
+    for (name, label, expected) in [
+        ("up", Some(("role", "backup")), 1.0),
+        ("connections", None, 5.0),
+        ("connect_failures_total", None, 7.0),
+        ("ejections_total", None, 4.0),
+        ("look_up_failures_total", None, 6.0),
+        ("addresses", Some(("state", "up")), 2.0),
+        ("addresses", Some(("state", "down")), 1.0),
+        ("addresses", Some(("state", "left_out")), 2.0),
+        ("checks_total", Some(("result", "passed")), 11.0),
+        ("checks_total", Some(("result", "failed")), 13.0),
+    ] {
+        assert_eq!(of_upstream(name, label), Some(expected), "{name} {label:?}");
+    }
 }
 
 #[test]

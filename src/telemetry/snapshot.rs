@@ -14,6 +14,7 @@ use super::process::ProcessFigures;
 use super::shard::ShardGauges;
 use super::shared::SharedValues;
 use crate::tls::resumption::{Refusals, TicketStats, UpstreamStats};
+use crate::upstream::{Figures, Role};
 
 /// The quantiles that digests hold, with their names.
 pub const QUANTILES: [(f64, &str); 5] =
@@ -59,6 +60,7 @@ pub struct Facts {
     pub config: ConfigFacts,
     pub listeners: Vec<ListenerFacts>,
     pub certificates: Vec<CertificateFacts>,
+    pub upstreams: Vec<UpstreamFacts>,
     pub tickets: TicketStats,
     /// By the session store.
     pub sessions_rejected: Refusals,
@@ -98,6 +100,16 @@ pub struct CertificateFacts {
     pub serial: String,
     /// End of validity, in seconds since 1970; negative before.
     pub not_after_unix: i64,
+}
+
+/// An endpoint of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamFacts {
+    pub route: Arc<str>,
+    /// As configured; unique in its route.
+    pub endpoint: Arc<str>,
+    pub role: Role,
+    pub figures: Figures,
 }
 
 /// One immutable picture of the process.

@@ -15,10 +15,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::SignatureScheme;
+use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 
-pub use load::{load, load_with, subject};
+pub use load::{load, load_shown, load_with, subject};
 pub use resolver::SniResolver;
 
 use super::trust::{ClientTrust, OcspFacts};
@@ -83,27 +84,39 @@ impl Identities {
     pub fn names(&self) -> BTreeSet<&str> {
         self.list.iter().flat_map(|identity| &identity.names).map(String::as_str).collect()
     }
+}
 
-    /// Certificates that are out of date or will be within 30 days. `now` is Unix time in seconds.
-    pub fn warnings(&self, now: i64) -> Vec<IdentityWarning> {
-        let warning = |identity: &Identity| {
-            let kind = if now < identity.not_before {
-                WarningKind::NotYetValid { starts_in: identity.not_before - now }
-            } else if now > identity.not_after {
-                WarningKind::Expired { since: now - identity.not_after }
-            } else if identity.not_after - now <= EXPIRES_SOON {
-                WarningKind::ExpiresSoon { expires_in: identity.not_after - now }
-            } else {
-                return None;
-            };
-            Some(IdentityWarning {
-                certificate: identity.certificate.clone(),
-                line: identity.line,
-                subject: identity.subject.clone(),
-                kind,
-            })
+/// Certificates that are out of date or will be within 30 days. `now` is Unix time in seconds.
+pub fn warnings(identities: &[Identity], now: i64) -> Vec<IdentityWarning> {
+    let warning = |identity: &Identity| {
+        let kind = if now < identity.not_before {
+            WarningKind::NotYetValid { starts_in: identity.not_before - now }
+        } else if now > identity.not_after {
+            WarningKind::Expired { since: now - identity.not_after }
+        } else if identity.not_after - now <= EXPIRES_SOON {
+            WarningKind::ExpiresSoon { expires_in: identity.not_after - now }
+        } else {
+            return None;
         };
-        self.list.iter().filter_map(warning).collect()
+        Some(IdentityWarning {
+            certificate: identity.certificate.clone(),
+            line: identity.line,
+            subject: identity.subject.clone(),
+            kind,
+        })
+    };
+    identities.iter().filter_map(warning).collect()
+}
+
+impl Identity {
+    /// Chain and key, to sign with.
+    pub fn key(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.key)
+    }
+
+    /// The first certificate of the chain.
+    pub fn leaf(&self) -> Option<&CertificateDer<'static>> {
+        self.key.cert.first()
     }
 }
 

@@ -1,154 +1,299 @@
-//! Which endpoint to dial, and how long to wait for it.
+//! Which endpoint to dial, at which of its addresses, and how long to wait for it.
 //!
-//! Each shard keeps its own picture, learnt from its own connections: an endpoint that refused or
-//! did not answer is passed over while another one lives, and is given less time to answer.
+//! Each shard keeps its own picture, learnt from its own connections ([`ejection`]); what checks
+//! found out ([`health`]) and how many connections an endpoint has ([`presence`]) is shared. An
+//! endpoint is up when neither says that all its addresses are down. Backups are for when no primary
+//! is up; when nothing is, everything is tried, and given less time to answer.
 
+mod balance;
+mod ejection;
+pub mod group;
+pub mod hash;
+pub mod health;
 pub mod local_ports;
+pub mod lookout;
+pub mod presence;
+mod probe;
+pub mod resolver;
+pub mod settings;
 pub mod sources;
+#[cfg(test)]
+mod tests;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::policy::{Policy, Route};
 use crate::time::Time;
+use balance::{Balancer, Set};
+use ejection::Ejection;
+pub use group::{Checks, Endpoint, Group, Probe};
+pub use lookout::Lookout;
+pub use presence::{Destination, Destinations, Figures, Occupied, Presence, Presences};
+pub use resolver::{Name, Resolver};
+use settings::MAX_ENDPOINTS;
+pub use settings::{Balance, BalanceSettings, HealthSettings, Role};
 
 /// The endpoints of every route of one policy, as this shard sees them.
 #[derive(Debug)]
 pub struct Upstreams {
-    groups: Vec<Endpoints>,
+    groups: Vec<GroupState>,
+    seed: u64,
 }
 
-#[derive(Debug, Default)]
-struct Endpoints {
-    /// When each endpoint last failed to connect; `None` once it connected again.
-    failed_at: Vec<Option<Time>>,
+#[derive(Debug)]
+struct GroupState {
+    group: Arc<Group>,
+    /// By position in the group.
+    seen: Vec<Rc<RefCell<Seen>>>,
+    balancer: Balancer,
+}
+
+/// What this shard knows about an endpoint; generations share it.
+#[derive(Debug)]
+struct Seen {
+    /// Of the endpoint, when its destinations were read.
+    epoch: u32,
+    destinations: Destinations,
+    /// Of each destination.
+    ejections: Vec<Ejection>,
+    /// Where to go on among them.
     next: usize,
 }
 
+/// What a connection asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Its peer's address; `None` for one that came by a unix socket.
+    pub source: Option<IpAddr>,
+    /// How long an endpoint that is not known to be down may take to answer.
+    pub patience: Duration,
+    /// What it has tried already.
+    pub tried: &'a Attempts,
+}
+
 /// An endpoint to dial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Choice {
-    /// Position in the route's list.
+    /// Position in the group.
     pub endpoint: usize,
+    pub destination: Arc<Destination>,
     /// How long to wait until it is connected.
     pub timeout: Duration,
+    /// To be kept for as long as the connection to it lasts.
+    pub occupied: Occupied,
+}
+
+/// Addresses that a connection has tried in vain.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    failed: Vec<Arc<Destination>>,
+    /// The endpoint that was tried last.
+    endpoint: usize,
 }
 
 impl Upstreams {
-    /// Nothing known yet about any endpoint of `policy`.
-    pub fn new(policy: &Policy) -> Self {
-        let routes = || policy.listeners.iter().flat_map(|listener| &listener.routes);
-        let count = routes().map(|route| route.group + 1).max().unwrap_or_default();
-        let mut groups: Vec<Endpoints> = Vec::new();
-        groups.resize_with(count, Endpoints::default);
-        for route in routes() {
-            groups[route.group].failed_at = vec![None; route.upstreams.len()];
-        }
-        Self { groups }
+    /// Nothing known yet about any endpoint of these groups; a group's position is its index. The
+    /// seed decides what is drawn, and where to begin: shards have different ones.
+    pub fn new(groups: Vec<Arc<Group>>, seed: u64) -> Self {
+        Self::with(groups, seed, &HashMap::new())
     }
 
-    /// The next endpoint in turn that is not known to be down, else the next in turn.
-    pub fn choose(&mut self, route: &Route, patience: Duration, now: Time) -> Choice {
-        let endpoints = &mut self.groups[route.group];
-        let count = endpoints.failed_at.len();
-        let first = endpoints.next;
-        let alive = (0..count)
-            .map(|step| (first + step) % count)
-            .find(|&endpoint| !endpoints.is_down(endpoint, now));
-        let endpoint = alive.unwrap_or(first % count);
-        endpoints.next = (endpoint + 1) % count;
-        let timeout = if alive.is_some() { patience } else { patience.min(TIMEOUT_WHEN_DOWN) };
-        Choice { endpoint, timeout }
+    /// The groups of the next policy. What is known about endpoints that stay goes along.
+    pub fn next(&self, groups: Vec<Arc<Group>>) -> Self {
+        let endpoints = self.groups.iter().flat_map(|state| {
+            let presences = state.group.endpoints.iter().map(|endpoint| &endpoint.presence);
+            presences.map(Arc::as_ptr).zip(&state.seen)
+        });
+        Self::with(groups, self.seed, &endpoints.collect())
+    }
+
+    fn with(
+        groups: Vec<Arc<Group>>,
+        seed: u64,
+        known: &HashMap<*const Presence, &Rc<RefCell<Seen>>>,
+    ) -> Self {
+        let seen = |endpoint: &Endpoint| match known.get(&Arc::as_ptr(&endpoint.presence)) {
+            Some(seen) => Rc::clone(seen),
+            None => Rc::new(RefCell::new(Seen::new(&endpoint.presence))),
+        };
+        let state = |(index, group): (u64, Arc<Group>)| {
+            let count = group.endpoints.len();
+            assert!(
+                (1..=MAX_ENDPOINTS).contains(&count),
+                "a list of upstreams is neither empty nor long"
+            );
+            let seen = group.endpoints.iter().map(seen).collect();
+            let balancer = Balancer::new(count, seed.wrapping_add(index << 32));
+            GroupState { group, seen, balancer }
+        };
+        Self { groups: (0..).zip(groups).map(state).collect(), seed }
+    }
+
+    /// Where a connection goes, in the group of this index. `None` when it has tried everything, or
+    /// [`MAX_ATTEMPTS`] addresses.
+    pub fn choose(&mut self, group: usize, request: &Request<'_>, now: Time) -> Option<Choice> {
+        self.groups[group].choose(request, now)
     }
 
     /// Learns from an attempt.
-    pub fn report(&mut self, route: &Route, endpoint: usize, up: bool, now: Time) {
-        self.groups[route.group].failed_at[endpoint] = (!up).then_some(now);
+    pub fn report(
+        &mut self,
+        group: usize,
+        endpoint: usize,
+        destination: &Arc<Destination>,
+        up: bool,
+        now: Time,
+    ) {
+        let GroupState { group, seen, .. } = &self.groups[group];
+        let presence = &group.endpoints[endpoint].presence;
+        if !up {
+            presence.connect_failures.fetch_add(1, Ordering::Relaxed);
+        }
+        let seen = &mut *seen[endpoint].borrow_mut();
+        let mut known = seen.destinations.iter().zip(&mut seen.ejections);
+        // The name may have other addresses by now.
+        let Some((_, ejection)) = known.find(|(known, _)| Arc::ptr_eq(known, destination)) else {
+            return;
+        };
+        if up {
+            ejection.succeed();
+        } else if ejection.fail(&group.balance, destination.health.proofs(), now) {
+            presence.ejections.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
-impl Endpoints {
-    fn is_down(&self, endpoint: usize, now: Time) -> bool {
-        self.failed_at[endpoint].is_some_and(|at| now.since(at) < DOWN_FOR)
+impl Attempts {
+    /// An address did not connect.
+    pub fn add(&mut self, endpoint: usize, destination: Arc<Destination>) {
+        self.failed.push(destination);
+        self.endpoint = endpoint;
+    }
+
+    fn has(&self, destination: &Arc<Destination>) -> bool {
+        self.failed.iter().any(|failed| Arc::ptr_eq(failed, destination))
+    }
+
+    /// The endpoint that was tried last, if there was one.
+    fn last(&self) -> Option<usize> {
+        (!self.failed.is_empty()).then_some(self.endpoint)
     }
 }
 
-/// How long a failed attempt speaks against an endpoint.
-const DOWN_FOR: Duration = Duration::from_secs(10);
+impl GroupState {
+    fn choose(&mut self, request: &Request<'_>, now: Time) -> Option<Choice> {
+        if request.tried.failed.len() >= MAX_ATTEMPTS {
+            return None;
+        }
+        let (candidates, are_up) = self.candidates(request.tried, now)?;
+        let endpoints = &self.group.endpoints;
+        // The other addresses of an endpoint come before other endpoints.
+        let position = match request.tried.last().filter(|last| candidates.has(*last)) {
+            Some(last) => last,
+            None => {
+                let policy = self.group.balance.policy;
+                self.balancer.pick(policy, endpoints, candidates, request.source)
+            }
+        };
+        let is_hashed = self.group.balance.policy == Balance::SourceHash;
+        let source = request.source.filter(|_| is_hashed);
+        let seen = &mut *self.seen[position].borrow_mut();
+        let at = seen.pick(request.tried, are_up, source, now)?;
+        let destination = Arc::clone(&seen.destinations[at]);
+        let is_known_down = seen.ejections[at].is_known_down(destination.health.proofs());
+        let is_short = !are_up || is_known_down;
+        let timeout = request.patience;
+        let timeout = if is_short { timeout.min(TIMEOUT_WHEN_DOWN) } else { timeout };
+        if are_up && is_known_down {
+            seen.ejections[at].try_once(timeout, now);
+        }
+        let occupied = Occupied::new(&endpoints[position].presence);
+        Some(Choice { endpoint: position, destination, timeout, occupied })
+    }
+
+    /// The endpoints to choose from, and whether they are up: primaries that are, else backups that
+    /// are, else primaries, else backups. `None` when all were tried.
+    fn candidates(&self, tried: &Attempts, now: Time) -> Option<(Set, bool)> {
+        let [mut up, mut untried] = [[Set::default(); 2]; 2];
+        for (position, endpoint) in self.group.endpoints.iter().enumerate() {
+            let seen = &mut *self.seen[position].borrow_mut();
+            seen.refresh(&endpoint.presence);
+            let role = usize::from(endpoint.role == Role::Backup);
+            if seen.has(tried, true, now) {
+                up[role].add(position);
+            }
+            if seen.has(tried, false, now) {
+                untried[role].add(position);
+            }
+        }
+        let [primaries, backups] = up;
+        let order = [(primaries, true), (backups, true), (untried[0], false), (untried[1], false)];
+        order.into_iter().find(|(set, _)| !set.is_empty())
+    }
+}
+
+impl Seen {
+    fn new(presence: &Presence) -> Self {
+        let epoch = presence.epoch();
+        let destinations = presence.destinations();
+        let ejections = vec![Ejection::default(); destinations.len()];
+        Self { epoch, destinations, ejections, next: 0 }
+    }
+
+    /// Follows the endpoint when its name has other addresses.
+    fn refresh(&mut self, presence: &Presence) {
+        if self.epoch == presence.epoch() {
+            return;
+        }
+        let mut seen = Self::new(presence);
+        for (destination, ejection) in seen.destinations.iter().zip(&mut seen.ejections) {
+            let mut known = self.destinations.iter().zip(&self.ejections);
+            let known = known.find(|(known, _)| Arc::ptr_eq(known, destination));
+            *ejection = known.map(|(_, ejection)| ejection.clone()).unwrap_or_default();
+        }
+        *self = seen;
+    }
+
+    /// Whether a connection may go there, or only if it `must_be_up`.
+    fn may(&self, at: usize, tried: &Attempts, must_be_up: bool, now: Time) -> bool {
+        let destination = &self.destinations[at];
+        let health = &destination.health;
+        let is_up = !health.is_down() && !self.ejections[at].stands(health.proofs(), now);
+        (is_up || !must_be_up) && !tried.has(destination)
+    }
+
+    fn has(&self, tried: &Attempts, must_be_up: bool, now: Time) -> bool {
+        (0..self.destinations.len()).any(|at| self.may(at, tried, must_be_up, now))
+    }
+
+    /// The next address in turn, or the one that a source belongs to.
+    fn pick(
+        &mut self,
+        tried: &Attempts,
+        must_be_up: bool,
+        source: Option<IpAddr>,
+        now: Time,
+    ) -> Option<usize> {
+        let count = self.destinations.len();
+        let in_turn = (0..count).map(|step| (self.next + step) % count);
+        let mut possible = in_turn.filter(|at| self.may(*at, tried, must_be_up, now));
+        let chosen = match source.map(hash::source) {
+            Some(source) => {
+                possible.max_by_key(|at| hash::score(self.destinations[*at].key, 1, source))
+            }
+            None => possible.next(),
+        }?;
+        self.next = (chosen + 1) % count;
+        Some(chosen)
+    }
+}
+
+/// Addresses that one connection tries.
+pub const MAX_ATTEMPTS: usize = 64;
 /// Known to be down, an upstream must look down within a second.
 const TIMEOUT_WHEN_DOWN: Duration = Duration::from_millis(900);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-
-    use crate::conn::tests::rig::{CONNECT, policy, route};
-    use crate::engine::Address;
-    use crate::policy::ListenerPolicy;
-
-    fn routes(counts: &[usize]) -> (Upstreams, Vec<Arc<Route>>) {
-        let routes = counts.iter().enumerate().map(|(group, count)| {
-            let upstreams = vec![Address::Tcp(([192, 0, 2, 1], 5060).into()); *count];
-            Arc::new(Route { group, upstreams, ..route() })
-        });
-        let routes: Vec<_> = routes.collect();
-        let listener = ListenerPolicy { routes: routes.clone(), ..policy() };
-        let policy = Policy { generation: 1, listeners: vec![Arc::new(listener)] };
-        (Upstreams::new(&policy), routes)
-    }
-
-    fn endpoints(upstreams: &mut Upstreams, route: &Route, now: Time) -> [usize; 6] {
-        [(); 6].map(|()| upstreams.choose(route, CONNECT, now).endpoint)
-    }
-
-    #[test]
-    fn endpoints_take_turns() {
-        let (mut upstreams, routes) = routes(&[3]);
-        let route = &routes[0];
-        assert_eq!(endpoints(&mut upstreams, route, Time::ZERO), [0, 1, 2, 0, 1, 2]);
-    }
-
-    #[test]
-    fn one_that_failed_is_passed_over_for_a_while() {
-        let (mut upstreams, routes) = routes(&[3]);
-        let route = &routes[0];
-        let now = Time::from_nanos(77);
-        upstreams.report(route, 1, false, now);
-        assert_eq!(endpoints(&mut upstreams, route, now), [0, 2, 0, 2, 0, 2]);
-        let later = now + (DOWN_FOR - Duration::from_nanos(1));
-        assert_eq!(endpoints(&mut upstreams, route, later), [0, 2, 0, 2, 0, 2]);
-        assert_eq!(endpoints(&mut upstreams, route, now + DOWN_FOR), [0, 1, 2, 0, 1, 2]);
-    }
-
-    #[test]
-    fn one_that_connects_is_up_again() {
-        let (mut upstreams, routes) = routes(&[2]);
-        let route = &routes[0];
-        upstreams.report(route, 0, false, Time::ZERO);
-        upstreams.report(route, 0, true, Time::ZERO);
-        assert_eq!(endpoints(&mut upstreams, route, Time::ZERO), [0, 1, 0, 1, 0, 1]);
-    }
-
-    #[test]
-    fn with_all_down_each_is_tried_and_given_less_time() {
-        let (mut upstreams, routes) = routes(&[2]);
-        let route = &routes[0];
-        assert_eq!(upstreams.choose(route, CONNECT, Time::ZERO).timeout, CONNECT);
-        for endpoint in [0, 1] {
-            upstreams.report(route, endpoint, false, Time::ZERO);
-        }
-        let choice = upstreams.choose(route, CONNECT, Time::ZERO);
-        assert_eq!(choice, Choice { endpoint: 1, timeout: TIMEOUT_WHEN_DOWN });
-        assert_eq!(endpoints(&mut upstreams, route, Time::ZERO), [0, 1, 0, 1, 0, 1]);
-        let choice = upstreams.choose(route, CONNECT, Time::ZERO + DOWN_FOR);
-        assert_eq!(choice.timeout, CONNECT);
-    }
-
-    #[test]
-    fn routes_do_not_share_what_they_learn() {
-        let (mut upstreams, routes) = routes(&[2, 1]);
-        upstreams.report(&routes[0], 0, false, Time::ZERO);
-        assert_eq!(upstreams.choose(&routes[1], CONNECT, Time::ZERO).timeout, CONNECT);
-        assert_eq!(upstreams.choose(&routes[0], CONNECT, Time::ZERO).endpoint, 1);
-    }
-}

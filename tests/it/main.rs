@@ -34,3 +34,5 @@ mod support;
 mod systemd;
 mod telemetry;
 mod ticket_keys;
+mod upstream;
+mod upstream_health;

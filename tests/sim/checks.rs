@@ -85,6 +85,10 @@ fn check_books(books: &Books, run: &Run, findings: &mut Vec<String>) {
     same("handshakes in flight", books.gauges.handshakes_in_flight, 0);
     same("slots in use", books.open_connections as u64, 0);
     same("bytes of unfinished hellos", books.hello_bytes as u64, 0);
+    let routes = run.finishes.iter().flat_map(|finish| &finish.policy.routes);
+    let endpoints = routes.flat_map(|route| &route.upstreams.endpoints);
+    let on_endpoints = endpoints.map(|endpoint| u64::from(endpoint.presence.connections()));
+    same("connections on endpoints", on_endpoints.sum(), 0);
     let [(_, left)] = books.generations[..] else {
         return findings.push(format!("generations {:?} are left", books.generations));
     };

@@ -7,6 +7,7 @@ use tlsgate::config::model::Keepalive;
 use tlsgate::engine::Address;
 use tlsgate::policy::{Downstream, ListenerPolicy, Policy, Route};
 use tlsgate::telemetry::ListenerNames;
+use tlsgate::upstream::{Balance, BalanceSettings, Endpoint, Group, Presence, Presences, Role};
 
 use crate::plan::{Configuration, ListenerPlan};
 use crate::tls::Maker;
@@ -17,11 +18,12 @@ pub(crate) struct Policies {
     generation: u64,
     /// Addresses by telemetry index.
     known: Vec<usize>,
+    presences: Presences,
 }
 
 impl Policies {
     pub(crate) fn new(maker: Maker) -> Self {
-        Self { maker, generation: 0, known: Vec::new() }
+        Self { maker, generation: 0, known: Vec::new(), presences: Presences::default() }
     }
 
     /// The next generation.
@@ -44,12 +46,13 @@ impl Policies {
             self.known.len() - 1
         });
         let name = name(plan.address);
-        let upstreams: Vec<Address> = (1..=plan.endpoints).map(endpoint).collect();
+        let upstreams = self.group(&name, plan);
         Arc::new(ListenerPolicy {
             generation: self.generation,
             position,
             index,
             name: name.as_str().into(),
+            rules: Arc::default(),
             downstream: Downstream::Tls,
             timeouts: plan.timeouts,
             keepalive: Keepalive {
@@ -60,16 +63,39 @@ impl Policies {
             },
             routes: vec![Arc::new(Route {
                 tls: Some(self.maker.server(&name, &plan.tls)),
+                upstreams,
                 upstream_tls: None,
                 name: name.into(),
                 group: position,
                 connect: plan.connect,
-                upstream_names: upstreams
-                    .iter()
-                    .map(|address| address.to_string().into())
-                    .collect(),
-                upstreams,
             })],
+        })
+    }
+
+    /// All ways to choose, and backups, in turn from one configuration to the next; what is known
+    /// about an endpoint goes along.
+    fn group(&self, name: &str, plan: &ListenerPlan) -> Arc<Group> {
+        let number = plan.address + usize::try_from(self.generation).expect("a few");
+        let policy = Balance::ALL[number % Balance::ALL.len()];
+        let mut endpoints = Vec::new();
+        for position in 1..=plan.endpoints {
+            let address = address(position);
+            let text = address.to_string();
+            let known = self.presences.get(name, &text);
+            let presence = known.unwrap_or_else(|| Presence::new(&[address]));
+            self.presences.add(name, &text, &presence);
+            let mut endpoint = Endpoint::new(&text, presence);
+            if position == 3 {
+                endpoint.role = Role::Backup;
+            }
+            endpoints.push(endpoint);
+        }
+        Arc::new(Group {
+            name: name.into(),
+            endpoints,
+            balance: BalanceSettings { policy, ..BalanceSettings::default() },
+            checks: None,
+            resolve_interval: None,
         })
     }
 }
@@ -78,6 +104,6 @@ fn name(address: usize) -> String {
     format!("listener {address}")
 }
 
-fn endpoint(number: usize) -> Address {
+fn address(number: usize) -> Address {
     Address::Tcp(([192, 0, 2, u8::try_from(number).expect("a few")], 5060).into())
 }

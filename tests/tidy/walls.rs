@@ -46,19 +46,34 @@ const BELOW: &[Below] = &[
               the form that rules have",
     },
     Below {
+        folder: "src/catalogue",
+        names: &["genesys::write"],
+        why: "the catalogue is data, and what it writes is text",
+    },
+    Below {
+        folder: "src/genesys",
+        names: &[],
+        why: "the configuration stands on it, and so does the command line",
+    },
+    Below {
         folder: "src/admission",
         names: &[],
         why: "admission counts memory and knows nothing about connections",
     },
     Below {
         folder: "src/policy",
-        names: &["config::model", "engine::Address", "tls"],
+        names: &["config::model", "tls", "upstream"],
         why: "the policy is what the configuration means, for every engine and shard alike",
     },
     Below {
+        folder: "src/proxy",
+        names: &[],
+        why: "a header is bytes and what they say; who trusts it is for the connection",
+    },
+    Below {
         folder: "src/upstream",
-        names: &["policy", "engine::Address", "engine::Source", "time"],
-        why: "choosing an endpoint is arithmetic on a policy and the time",
+        names: &["engine::Address", "engine::Source", "time"],
+        why: "choosing an endpoint is arithmetic on what is known about it and the time",
     },
     Below {
         folder: "src/tls",
@@ -114,7 +129,8 @@ const RESERVED: &[Reserved] = &[
             "rustls::client::UnbufferedClientConnection",
             "rustls::unbuffered",
         ],
-        to: &["src/tls/tls_conn/session.rs"],
+        // A check of an upstream shakes hands and ends: no byte is relayed.
+        to: &["src/tls/tls_conn/session.rs", "src/upstream/probe.rs"],
         why: "tls_conn hides how rustls moves bytes, so that one file changes when that does",
         instead: "use tls::tls_conn::TlsConn",
     },
@@ -144,8 +160,9 @@ const RESERVED: &[Reserved] = &[
     },
     Reserved {
         names: &["tokio", "axum", "hyper", "hyper_util"],
-        to: &["src/admin"],
-        why: "asynchronous Rust serves the admin port and is kept away from the data path",
+        to: &["src/admin", "src/upstream/lookout.rs", "src/upstream/probe.rs"],
+        why: "asynchronous Rust serves the admin port, watches upstreams, and is kept away from the data \
+              path",
         instead: "use an engine, or a thread",
     },
 ];

@@ -17,7 +17,7 @@ use crate::config::model::{ClientCert, ConnectWhen, DownstreamTls, Keepalive, Ti
 use crate::conn::outcome::Outcome;
 use crate::conn::{Action, Connection, Context, Input};
 use crate::engine::{Address, CloseMode, Operation, Side};
-use crate::policy::{Downstream, ListenerPolicy, Policy, Route};
+use crate::policy::{Downstream, ListenerPolicy, Route};
 use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
 use crate::tls::ServerProfile;
@@ -26,7 +26,7 @@ use crate::tls::provider::provider;
 use crate::tls::resumption::Domain;
 use crate::tls::server_config::server_config;
 use crate::tls::testing::{self, Ca, Files, NAME};
-use crate::upstream::Upstreams;
+use crate::upstream::{Group, Upstreams};
 
 pub(super) const DOWN: Side = Side::Downstream;
 pub(super) const UP: Side = Side::Upstream;
@@ -82,6 +82,7 @@ pub(crate) fn policy() -> ListenerPolicy {
             user_timeout: Duration::ZERO,
         },
         routes: vec![Arc::new(route())],
+        rules: Arc::default(),
     }
 }
 
@@ -92,8 +93,7 @@ pub(crate) fn route() -> Route {
         tls: Some(WORLD.plain.clone()),
         upstream_tls: None,
         connect: ConnectWhen::AfterHello,
-        upstreams: vec![Address::Tcp(([192, 0, 2, 1], 5060).into())],
-        upstream_names: vec!["192.0.2.1:5060".into()],
+        upstreams: endpoints(&[1]),
     }
 }
 
@@ -120,11 +120,12 @@ pub(super) fn two_upstreams() -> ListenerPolicy {
 }
 
 pub(super) fn two_endpoints() -> Route {
-    let route = route();
-    let second = Address::Tcp(([192, 0, 2, 2], 5060).into());
-    let upstreams = vec![route.upstreams[0].clone(), second];
-    let upstream_names = upstreams.iter().map(|address| address.to_string().into()).collect();
-    Route { upstreams, upstream_names, ..route }
+    Route { upstreams: endpoints(&[1, 2]), ..route() }
+}
+
+fn endpoints(last_octets: &[u8]) -> Arc<Group> {
+    let address = |last: &u8| Address::Tcp(([192, 0, 2, *last], 5060).into());
+    Group::plain("test", &last_octets.iter().map(address).collect::<Vec<_>>())
 }
 
 pub(super) fn ca() -> &'static Ca {
@@ -179,10 +180,7 @@ impl Rig {
             up: Socket::default(),
             dialled: Vec::new(),
             finished: None,
-            upstreams: Upstreams::new(&Policy {
-                generation: 1,
-                listeners: vec![Arc::clone(&policy)],
-            }),
+            upstreams: Upstreams::new(vec![Arc::clone(&policy.route().upstreams)], 0),
             telemetry: ShardTelemetry::new(0, Arc::from([Arc::clone(&policy.name)])),
         };
         rig.input(Input::Accepted);
@@ -224,7 +222,7 @@ impl Rig {
     fn act(&mut self, action: Action) {
         assert!(self.finished.is_none(), "{action:?} after Finish");
         match action {
-            Action::Connect { endpoint } => {
+            Action::Connect { endpoint, .. } => {
                 assert!(!self.up.open && !self.up.closing && !self.up.dialling, "dials twice");
                 self.up = Socket { dialling: true, ..Socket::default() };
                 self.dialled.push(endpoint);

@@ -16,7 +16,6 @@ use super::ranges::{Bits, Halves, Range, RangeTable};
 use super::spec::{Cidr, ClientMatch, RuleSpec, SniPattern, Version};
 use super::table::{
     ClientKind, FEW, Group, Leaf, LeafRule, MAX_PROTOCOLS, Many, Node, Prefix, RuleTable, Sources,
-    name_tag,
 };
 
 /// Entries of all rules together: eight times the million rules that the design is for. Compiling
@@ -87,12 +86,13 @@ impl RuleTable {
         }
         check_size(specs)?;
         let protocols = protocols(specs)?;
-        let mut clients = Interned::default();
-        let mut names = Interned::default();
+        let mut clients = Interned::new(specs.iter().map(|spec| spec.client.len()).sum());
+        let mut names = Interned::new(specs.iter().map(|spec| spec.sni.len()).sum());
         let mut entries = Vec::with_capacity(specs.iter().map(combinations).sum());
+        let mut parts = Parts::default();
         for (spec, rule) in specs.iter().zip(0..) {
-            let protocols = spec.alpn.iter().map(|name| position(&protocols, name)).collect();
-            push_entries(spec, rule, protocols, &mut clients, &mut names, &mut entries);
+            parts.read(spec, &protocols, &mut clients, &mut names);
+            parts.combine(rule, &mut entries);
         }
         entries.sort_unstable();
         let mut builder = Builder::new(specs, &names.all);
@@ -161,27 +161,16 @@ struct Interned<'a, T> {
     all: Vec<&'a T>,
 }
 
-impl<T> Default for Interned<'_, T> {
-    fn default() -> Self {
-        Self { numbers: HashMap::new(), all: Vec::new() }
-    }
-}
-
 impl<'a, T: Eq + Hash> Interned<'a, T> {
+    fn new(most: usize) -> Self {
+        Self { numbers: HashMap::with_capacity(most), all: Vec::new() }
+    }
+
     fn number(&mut self, thing: &'a T) -> u32 {
         *self.numbers.entry(thing).or_insert_with(|| {
             self.all.push(thing);
             u32::try_from(self.all.len()).expect("at most MAX_ENTRIES")
         })
-    }
-
-    /// Numbers of all in a list; 0 for an empty one.
-    fn numbers(&mut self, list: &'a [T]) -> Vec<u32> {
-        if list.is_empty() {
-            vec![0]
-        } else {
-            list.iter().map(|thing| self.number(thing)).collect()
-        }
     }
 }
 
@@ -225,31 +214,52 @@ fn position(protocols: &[&[u8]], name: &[u8]) -> u8 {
     u8::try_from(position).expect("fewer than MAX_PROTOCOLS")
 }
 
-fn push_entries<'a>(
-    spec: &'a RuleSpec,
-    rule: u32,
+/// The entries of one rule's conditions, of each kind at least one. Used again for every rule.
+#[derive(Default)]
+struct Parts {
+    groups: Vec<u32>,
+    names: Vec<u32>,
+    sources: Vec<Source>,
     protocols: Vec<u8>,
-    clients: &mut Interned<'a, ClientMatch>,
-    names: &mut Interned<'a, SniPattern>,
-    entries: &mut Vec<Entry>,
-) {
-    let or_any = |list: Vec<u8>| if list.is_empty() { vec![ANY] } else { list };
-    let protocols = or_any(protocols);
-    let versions = or_any(spec.versions.iter().map(|version| *version as u8).collect());
-    let sources: Vec<Source> = match spec.source.as_slice() {
-        [] => vec![Source::ANY],
-        some => some.iter().map(Source::of).collect(),
-    };
-    let names = names.numbers(&spec.sni);
-    for group in clients.numbers(&spec.client) {
-        for &name in &names {
-            for &source in &sources {
-                for &protocol in &protocols {
-                    let entry = |&version| Entry { group, name, source, protocol, version, rule };
-                    entries.extend(versions.iter().map(entry));
+    versions: Vec<u8>,
+}
+
+impl Parts {
+    fn read<'a>(
+        &mut self,
+        spec: &'a RuleSpec,
+        protocols: &[&[u8]],
+        clients: &mut Interned<'a, ClientMatch>,
+        names: &mut Interned<'a, SniPattern>,
+    ) {
+        fill(&mut self.groups, spec.client.iter().map(|client| clients.number(client)), 0);
+        fill(&mut self.names, spec.sni.iter().map(|pattern| names.number(pattern)), 0);
+        fill(&mut self.sources, spec.source.iter().map(Source::of), Source::ANY);
+        let positions = spec.alpn.iter().map(|name| position(protocols, name));
+        fill(&mut self.protocols, positions, ANY);
+        fill(&mut self.versions, spec.versions.iter().map(|version| *version as u8), ANY);
+    }
+
+    fn combine(&self, rule: u32, entries: &mut Vec<Entry>) {
+        for &group in &self.groups {
+            for &name in &self.names {
+                for &source in &self.sources {
+                    for &protocol in &self.protocols {
+                        let entry =
+                            |&version| Entry { group, name, source, protocol, version, rule };
+                        entries.extend(self.versions.iter().map(entry));
+                    }
                 }
             }
         }
+    }
+}
+
+fn fill<T>(list: &mut Vec<T>, items: impl Iterator<Item = T>, if_none: T) {
+    list.clear();
+    list.extend(items);
+    if list.is_empty() {
+        list.push(if_none);
     }
 }
 
@@ -263,7 +273,8 @@ struct Builder<'a> {
     specs: &'a [RuleSpec],
     sni: &'a [&'a SniPattern],
     groups: Vec<Group>,
-    names: Vec<(u32, &'a [u8], Value)>,
+    exact: Vec<(u32, &'a [u8], Value)>,
+    wildcards: Vec<(u32, &'a [u8], Value)>,
     few: Vec<Prefix>,
     many: Vec<Many>,
     leaves: Vec<LeafRule>,
@@ -273,9 +284,17 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(specs: &'a [RuleSpec], sni: &'a [&'a SniPattern]) -> Self {
-        let names = Vec::with_capacity(sni.len());
-        let (groups, few, many, leaves) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { specs, sni, groups, names, few, many, leaves, ambiguous: Vec::new() }
+        Self {
+            specs,
+            sni,
+            groups: Vec::new(),
+            exact: Vec::new(),
+            wildcards: Vec::new(),
+            few: Vec::new(),
+            many: Vec::new(),
+            leaves: Vec::new(),
+            ambiguous: Vec::new(),
+        }
     }
 
     fn groups(&mut self, entries: &[Entry]) {
@@ -296,7 +315,8 @@ impl<'a> Builder<'a> {
                 };
                 group.has_exact |= !is_wildcard;
                 group.has_wildcard |= is_wildcard;
-                self.names.push((name_tag(id, is_wildcard), name.as_bytes(), node.value()));
+                let names = if is_wildcard { &mut self.wildcards } else { &mut self.exact };
+                names.push((id, name.as_bytes(), node.value()));
             }
             // Every group has entries, and they are in order; group 0 may have none.
             if id == 0 { self.groups[0] = group } else { self.groups.push(group) }
@@ -423,14 +443,14 @@ impl<'a> Builder<'a> {
         protocols: Vec<&[u8]>,
     ) -> Option<RuleTable> {
         let keys: Vec<_> = clients.all.iter().map(|client| client_key(client)).collect();
-        let clients = keys
-            .iter()
-            .zip(1..)
-            .map(|((kind, name), group)| (*kind as u32, name.as_ref(), (group, 0)));
+        let clients = keys.iter().zip(1..);
+        let clients = clients.map(|((kind, name), group)| (*kind as u32, &name[..], (group, 0)));
+        let clients: Vec<_> = clients.collect();
         Some(RuleTable {
-            clients: NameTable::new(clients)?,
+            clients: NameTable::new(&clients)?,
             groups: self.groups.into(),
-            names: NameTable::new(self.names.into_iter())?,
+            exact: NameTable::new(&self.exact)?,
+            wildcards: NameTable::new(&self.wildcards)?,
             few: self.few.into(),
             many: self.many.into(),
             leaves: self.leaves.into(),

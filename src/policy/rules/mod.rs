@@ -28,6 +28,10 @@
 //! a certificate), whatever it says: each name is hashed once with a random key (SipHash-1-3), so a
 //! peer cannot choose names that collide, and hash tables never change after compiling, so their
 //! longest run of full slots is fixed.
+//!
+//! A million rules take 81 bytes each, with their names, and 0.8 s of a processor to compile; a
+//! lookup costs 1.8 times one probe of a `HashMap<String, u32>` of the same size (700 ns and 400 ns on
+//! two virtual AMD EPYC cores that ten others were using; `tests/run rules_million`).
 
 mod compile;
 mod facts;

@@ -41,11 +41,12 @@ impl NameTable {
     /// A table of names, each there once.
     ///
     /// `None` if they are more than its numbers can count: 4 GiB of records, or a name over 64 KiB.
-    pub(super) fn new<'a>(names: impl Iterator<Item = (u32, &'a [u8], Value)>) -> Option<Self> {
+    pub(super) fn new(names: &[(u32, &[u8], Value)]) -> Option<Self> {
         let mut table = Self::default();
-        let mut records = Vec::new();
-        let mut placed = Vec::new();
-        for (tag, name, value) in names {
+        let bytes = names.iter().map(|(_, name, _)| HEAD + name.len()).sum();
+        let mut records = Vec::with_capacity(bytes);
+        let mut placed = Vec::with_capacity(names.len());
+        for &(tag, name, value) in names {
             let record = u32::try_from(records.len()).ok().filter(|record| *record != EMPTY)?;
             placed.push((table.hash(tag, name), record));
             for number in [tag, value.0, value.1] {
@@ -140,7 +141,8 @@ mod tests {
     fn every_name_is_found_and_no_other() {
         let names: Vec<String> = (0..5000).map(|number| format!("n{number}")).collect();
         let entries = names.iter().zip(0..).map(|(name, at)| (at % 3, name.as_bytes(), (at, !at)));
-        let table = NameTable::new(entries).expect("few");
+        let entries: Vec<_> = entries.collect();
+        let table = NameTable::new(&entries).expect("few");
         for (name, at) in names.iter().zip(0u32..) {
             assert_eq!(table.find(at % 3, name.as_bytes()), Some((at, !at)));
             assert_eq!(table.find(at % 3 + 1, name.as_bytes()), None);
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_table_of_one_and_one_of_none() {
-        let table = NameTable::new([(7, b"".as_slice(), (1, 2))].into_iter()).expect("few");
+        let table = NameTable::new(&[(7, b"".as_slice(), (1, 2))]).expect("few");
         assert_eq!(table.find(7, b""), Some((1, 2)));
         assert_eq!(table.find(7, b"a"), None);
         assert_eq!(NameTable::default().find(7, b""), None);

@@ -31,8 +31,10 @@ pub struct RuleTable {
     /// Names of clients, by kind; each stands for a group.
     pub(super) clients: NameTable,
     pub(super) groups: Box<[Group]>,
-    /// SNI, by group and form; each stands for a node.
-    pub(super) names: NameTable,
+    /// SNI by group, and what follows the star of wildcards; each stands for a node. Apart, since
+    /// wildcards are few as a rule, and then their table stays in the caches.
+    pub(super) exact: NameTable,
+    pub(super) wildcards: NameTable,
     pub(super) few: Box<[Prefix]>,
     pub(super) many: Box<[Many]>,
     pub(super) leaves: Box<[LeafRule]>,
@@ -219,14 +221,14 @@ impl RuleTable {
     fn in_group(&self, id: u32, group: &Group, query: &Query<'_>) -> Option<RuleId> {
         if let Some(name) = query.name {
             if group.has_exact
-                && let Some((sources, leaf)) = self.names.find(name_tag(id, false), name)
+                && let Some((sources, leaf)) = self.exact.find(id, name)
                 && let Some(rule) = self.in_node(Node::from_value(sources, leaf), query)
             {
                 return Some(rule);
             }
             if group.has_wildcard
                 && let Some(parent) = parent_name(name)
-                && let Some((sources, leaf)) = self.names.find(name_tag(id, true), parent)
+                && let Some((sources, leaf)) = self.wildcards.find(id, parent)
                 && let Some(rule) = self.in_node(Node::from_value(sources, leaf), query)
             {
                 return Some(rule);
@@ -331,11 +333,6 @@ pub(super) enum ClientKind {
     UriUnder,
     DnsWildcard,
     Issuer,
-}
-
-/// Tag of a name in [`RuleTable::names`]; groups are fewer than 2³¹.
-pub(super) fn name_tag(group: u32, is_wildcard: bool) -> u32 {
-    group << 1 | u32::from(is_wildcard)
 }
 
 impl Node {

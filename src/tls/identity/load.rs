@@ -12,7 +12,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::{Identities, Identity, SniResolver};
-use crate::config::model::{CertificateFiles, DownstreamTls};
+use crate::config::model::{CertificateFiles, DownstreamTls, UpstreamTls};
 use crate::tls::file::{FileProblem, NamedFile};
 use crate::tls::trust::{ClientTrustSettings, Loader, certificates, load_staple};
 
@@ -56,7 +56,7 @@ pub fn load_with(
 ) -> Result<Identities, Vec<FileProblem>> {
     let mut problems = Vec::new();
     let mut keep = |problem| problems.push(problem);
-    let key_group = match find_key_group(tls) {
+    let key_group = match find_key_group(tls.key_group.as_deref(), tls.key_group_line) {
         Ok(group) => group,
         Err(problem) => {
             keep(problem);
@@ -81,6 +81,20 @@ pub fn load_with(
             Err(problems)
         }
     }
+}
+
+/// Reads the certificate that components are shown; there must be one.
+///
+/// # Errors
+/// Every problem found.
+pub fn load_shown(
+    tls: &UpstreamTls,
+    provider: &CryptoProvider,
+) -> Result<Option<Identity>, Vec<FileProblem>> {
+    let Some(files) = &tls.certificate else { return Ok(None) };
+    let key_group = find_key_group(tls.key_group.as_deref(), tls.key_group_line)
+        .map_err(|problem| vec![problem])?;
+    load_identity(files, key_group, provider).map(Some)
 }
 
 fn load_identity(
@@ -220,9 +234,9 @@ fn load_key(
 }
 
 /// The number of the group that may read keys, if there is one.
-fn find_key_group(tls: &DownstreamTls) -> Result<Option<u32>, FileProblem> {
-    let Some(name) = &tls.key_group else { return Ok(None) };
-    let named = NamedFile { file: Path::new(GROUPS), line: tls.key_group_line, key: "key_group" };
+fn find_key_group(name: Option<&str>, line: usize) -> Result<Option<u32>, FileProblem> {
+    let Some(name) = name else { return Ok(None) };
+    let named = NamedFile { file: Path::new(GROUPS), line, key: "key_group" };
     let text = String::from_utf8_lossy(&named.read()?).into_owned();
     group_id(&text, name).map(Some).ok_or_else(|| {
         let hint = format!("Create it: `groupadd --system {name}`.");

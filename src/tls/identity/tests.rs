@@ -50,7 +50,7 @@ fn reads_names_subject_serial_and_dates() {
     assert!(!identities.resolver.covers("ignored.example"));
 
     let day = 24 * 3600;
-    let kind = |now| identities.warnings(now).first().map(|warning| warning.kind);
+    let kind = |now| warnings(&identities.list, now).first().map(|warning| warning.kind);
     assert_eq!(kind(expiry - 31 * day), None);
     assert_eq!(kind(expiry - 30 * day), Some(WarningKind::ExpiresSoon { expires_in: 30 * day }));
     assert_eq!(kind(expiry), Some(WarningKind::ExpiresSoon { expires_in: 0 }));

@@ -8,7 +8,7 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 
 use super::authority::Authority;
 use super::crls::SharedCrls;
@@ -16,6 +16,10 @@ use super::peer::{Peer, PeerIdentity};
 use super::problem::Rejection;
 use super::{ClientCert, diagnosis, handshake};
 use crate::tls::resumption::CrlEpoch;
+
+/// Longest list of CAs that is sent to peers, in bytes. It may have 64 KiB; some stacks take
+/// no message longer than this.
+const MAX_HINTS: usize = 16 << 10;
 
 /// Who peers that connect must be; shared by the connections of a policy.
 #[derive(Clone, Debug)]
@@ -41,12 +45,21 @@ pub enum ClientVerdict {
     /// It has shown no certificate.
     Anonymous,
     Verified,
-    /// With [`ClientCert::Report`] this is for the record. Otherwise the peer has come back with a
-    /// session whose certificate is not good any more: the connection must end.
+    /// See [`ClientVerification::refusal`].
     Failed(Rejection),
 }
 
 impl ClientVerification {
+    /// Why the connection must not go on, if so: a peer that came back with a session whose
+    /// certificate is not good any more. After a full handshake, and with [`ClientCert::Report`],
+    /// there is no reason.
+    pub fn refusal(&self) -> Option<&Rejection> {
+        match &self.verdict {
+            ClientVerdict::Failed(rejection) if self.authorizes => Some(rejection),
+            _ => None,
+        }
+    }
+
     /// Who the peer says it is: for people, not for decisions.
     pub fn shown(&self) -> Option<&PeerIdentity> {
         self.peer.as_deref().map(|peer| &peer.identity)
@@ -100,7 +113,7 @@ impl ClientTrust {
             return WebPkiClientVerifier::no_client_auth();
         };
         let authority = Arc::clone(authority);
-        let hints = authority.roots.store.subjects();
+        let hints = hints(&authority.roots.store);
         let algorithms = authority.algorithms;
         Arc::new(Verifier { mode: self.mode, authority, hints, algorithms })
     }
@@ -108,11 +121,14 @@ impl ClientTrust {
     /// Judges what rustls says the peer has shown, its own certificate first; empty if that was
     /// nothing. To be asked after every handshake, whether full or resumed.
     pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> ClientVerification {
-        let (Some(authority), Some((leaf, others))) = (&self.authority, chain.split_first()) else {
-            let verdict = ClientVerdict::Anonymous;
-            return ClientVerification { peer: None, verdict, authorizes: false };
-        };
         let authorizes = self.mode != ClientCert::Report;
+        let (Some(authority), Some((leaf, others))) = (&self.authority, chain.split_first()) else {
+            let verdict = match self.mode {
+                ClientCert::Required => ClientVerdict::Failed(diagnosis::missing()),
+                _ => ClientVerdict::Anonymous,
+            };
+            return ClientVerification { peer: None, verdict, authorizes };
+        };
         match authority.verify(leaf, others, now) {
             Ok(peer) => {
                 let verdict = ClientVerdict::Verified;
@@ -143,6 +159,14 @@ impl ClientTrust {
             }
         }
     }
+}
+
+/// The names of CAs that peers choose a certificate by. None if they would not fit a handshake
+/// message, which means the same as any (RFC 5246 §7.4.4, RFC 8446 §4.2.4).
+fn hints(roots: &RootCertStore) -> Vec<DistinguishedName> {
+    let names = roots.subjects();
+    let length: usize = names.iter().map(|name| name.as_ref().len() + 2).sum();
+    if length <= MAX_HINTS { names } else { Vec::new() }
 }
 
 /// `optional`, `required` and `report`.

@@ -2,7 +2,18 @@
 //!
 //! webpki reads CRLs too, and checks their signature once per certificate that it verifies: a
 //! hash over the whole list in every handshake. Here a signature is checked once per issuer's key,
-//! and serial numbers are found by binary search in the list itself.
+//! and serial numbers are found by binary search in the list itself. With 25,000 entries, 875 KB
+//! (`large_lists` in `tests/figures.rs`, release build, one core of a virtual AMD EPYC with SHA
+//! extensions, ECDSA P-256, Linux 6.18):
+//!
+//! | | webpki's | this |
+//! |---|---|---|
+//! | memory | 4.4 MiB | 1.0 MiB |
+//! | a chain with a CRL (without: 63 µs) | 594 µs | 66 µs |
+//! | a chain that was seen before | 594 µs | 1.5 µs |
+//! | 9,000 connections judged anew | | 5.3 ms |
+//!
+//! Loading it takes 10 ms, from PEM, its signature included.
 
 use std::ops::Range;
 use std::sync::{PoisonError, RwLock};

@@ -2,7 +2,7 @@
 
 use rustls::CertificateError;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use super::peer::rfc4514;
 use super::problem::{CertificateProblem, Rejection, rustls_error};
@@ -59,7 +59,10 @@ pub(super) fn explain(
             "the CA with its issuer's name did not sign it: another key, or a changed certificate"
                 .to_owned()
         }
-        webpki::Error::UnsupportedCertVersion => {
+        // webpki looks for the field that says so, and says no more when it is not there.
+        webpki::Error::UnsupportedCertVersion | webpki::Error::BadDer
+            if parsed.version() != X509Version::V3 =>
+        {
             "X.509 version 1, which cannot say what it is for: have it issued as version 3"
                 .to_owned()
         }

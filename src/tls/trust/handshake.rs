@@ -42,14 +42,18 @@ pub(super) fn check_tls12(
         .find(|(scheme, _)| *scheme == signed.scheme)
         .ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
     // TLS 1.2 does not say which curve: whichever is the key's.
-    let mut last = Error::from(CertificateError::BadSignature);
+    let mut last = webpki::Error::InvalidSignatureForPublicKey;
     for algorithm in *possible {
-        match key.verify_signature(*algorithm, message, signed.signature()) {
+        last = match key.verify_signature(*algorithm, message, signed.signature()) {
             Ok(()) => return Ok(HandshakeSignatureValid::assertion()),
-            Err(error) => last = rustls_error(error),
-        }
+            // TLS 1.2 does not say which curve: whichever is the key's.
+            Err(error @ webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)) => {
+                error
+            }
+            Err(error) => return Err(rustls_error(error)),
+        };
     }
-    Err(last)
+    Err(rustls_error(last))
 }
 
 /// The key of a certificate of X.509 version 1, which `openssl x509 -req` used to make and webpki

@@ -133,15 +133,26 @@ impl ServerTrust {
         Arc::new(Verifier { trust: self.clone(), name })
     }
 
-    /// What is known of a component that the handshake was good with. `chain` is what rustls says
-    /// it has shown, its own certificate first.
-    pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> ServerVerification {
-        let known = match (&self.authority, chain.split_first()) {
-            (Some(authority), Some((leaf, others))) => authority.verify(leaf, others, now).ok(),
-            _ => None,
+    /// What is known of the component called `name` after a handshake. `chain` is what rustls says
+    /// it has shown, its own certificate first. To be asked after every handshake: in a resumed
+    /// one rustls asks nobody.
+    ///
+    /// # Errors
+    /// When the component has come back with a session whose certificate is not good any more;
+    /// the connection must not go on.
+    pub fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<ServerVerification, Rejection> {
+        let known = match (self.verify, chain.split_first()) {
+            (Verify::None, _) => None,
+            (_, Some((leaf, others))) => self.check(leaf, others, name, now)?,
+            (_, None) => return Err(diagnosis::missing()),
         };
         let peer = known.or_else(|| Peer::new(chain, None).map(Arc::new));
-        ServerVerification { peer, verified: self.verify }
+        Ok(ServerVerification { peer, verified: self.verify })
     }
 
     /// Whether a component that we are connected to would be accepted now, under `name`.
@@ -166,17 +177,18 @@ impl ServerTrust {
     }
 
     /// Chain, CRLs, then name: a wrong name on a revoked certificate is a revoked certificate.
+    /// `None` where there is no chain to be followed.
     fn check(
         &self,
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         name: &ServerName<'_>,
         now: UnixTime,
-    ) -> Result<(), Rejection> {
-        if let Some(authority) = &self.authority {
-            let _for_judge = authority.verify(leaf, others, now)?;
-        }
-        self.check_leaf(leaf, name)
+    ) -> Result<Option<Arc<Peer>>, Rejection> {
+        let authority = self.authority.as_ref();
+        let peer = authority.map(|authority| authority.verify(leaf, others, now)).transpose()?;
+        self.check_leaf(leaf, name)?;
+        Ok(peer)
     }
 
     fn check_leaf(
@@ -226,7 +238,8 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.trust.check(leaf, others, &self.name, now).map_err(Rejection::noted)?;
+        let _for_judge =
+            self.trust.check(leaf, others, &self.name, now).map_err(Rejection::noted)?;
         Ok(ServerCertVerified::assertion())
     }
 

@@ -69,7 +69,7 @@ impl Kernel {
             now,
             pool: Pool::new(memory, 4),
             hellos: HelloBudget::new(1 << 20, 1 << 18),
-            upstreams: Upstreams::new(world),
+            upstreams: Upstreams::new(world.groups(), 0),
             telemetry: ShardTelemetry::new(0, names),
             downstream: Socket { open: true, ..Socket::default() },
             upstream: Socket::default(),

@@ -41,7 +41,7 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     if options.list {
-        TARGETS.iter().for_each(|target| println!("{:8} {}", target.name, target.about));
+        TARGETS.iter().for_each(|target| println!("{:12} {}", target.name, target.about));
         return ExitCode::SUCCESS;
     }
     let mut targets: Vec<&Target> = Vec::new();

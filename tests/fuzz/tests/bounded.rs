@@ -41,8 +41,18 @@ fn config() {
 }
 
 #[test]
+fn certificates() {
+    bounded("certificates");
+}
+
+#[test]
 fn proxy() {
     bounded("proxy");
+}
+
+#[test]
+fn proxy_header() {
+    bounded("proxy_header");
 }
 
 #[test]

@@ -3,10 +3,9 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -16,6 +15,7 @@ use super::ca::{Files, KeyKind, NAME, ca};
 use super::http;
 use super::log::Line;
 use super::metrics::Metrics;
+pub(crate) use super::ports::free_port;
 use super::process::{Ended, Process, gateway_program};
 use super::succession::{Succession, end};
 use super::{Engine, SOON, wait_for, wait_until};
@@ -47,6 +47,14 @@ pub(crate) struct Setup {
     /// Name, address and upstream of further listeners.
     others: Vec<[String; 3]>,
     environment: Vec<(String, String)>,
+}
+
+/// A configuration on disk, and where its gateway will be.
+pub(crate) struct Written {
+    pub(crate) file: PathBuf,
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    ca_file: PathBuf,
 }
 
 impl Setup {
@@ -88,6 +96,12 @@ impl Setup {
     /// Starts it from a file that nobody else uses: [`Gateway::program`].
     pub(crate) fn apart(mut self) -> Self {
         self.is_apart = true;
+        self
+    }
+
+    /// Gives it these upstreams in the place of the one.
+    pub(crate) fn upstreams(mut self, all: &[&str]) -> Self {
+        self.upstream = format!("{all:?}");
         self
     }
 
@@ -171,18 +185,7 @@ impl Setup {
     /// # Panics
     /// When it does not become ready.
     pub(crate) fn start(mut self) -> Gateway {
-        if self.certificates.is_empty() {
-            let names = [NAME, "127.0.0.1"];
-            let files = ca().issue(self.directory.path(), "server", KeyKind::Ecdsa, &names);
-            self.certificates.push(files);
-        }
-        let ca_file = self.directory.path().join("ca.pem");
-        fs::write(&ca_file, ca().pem()).expect("a writable directory");
-        let listen_ip = self.listen_ip.parse().expect("an IP address");
-        let address = SocketAddr::new(listen_ip, free_port());
-        let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let file = self.directory.path().join("tlsgate.toml");
-        fs::write(&file, self.text(address, admin)).expect("a writable directory");
+        let Written { file, address, admin, ca_file } = self.write();
         let mut words = self.launcher.iter().map(OsString::from).collect::<Vec<_>>();
         let program = if self.is_apart { self.own_program() } else { gateway_program() };
         words.push(program.clone().into());
@@ -204,6 +207,23 @@ impl Setup {
         };
         gateway.wait_until_ready();
         gateway
+    }
+
+    /// Writes the configuration and what it names, for whoever starts a gateway another way.
+    pub(crate) fn write(&mut self) -> Written {
+        if self.certificates.is_empty() {
+            let names = [NAME, "127.0.0.1"];
+            let files = ca().issue(self.directory.path(), "server", KeyKind::Ecdsa, &names);
+            self.certificates.push(files);
+        }
+        let ca_file = self.directory.path().join("ca.pem");
+        fs::write(&ca_file, ca().pem()).expect("a writable directory");
+        let listen_ip = self.listen_ip.parse().expect("an IP address");
+        let address = SocketAddr::new(listen_ip, free_port());
+        let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let file = self.directory.path().join("tlsgate.toml");
+        fs::write(&file, self.text(address, admin)).expect("a writable directory");
+        Written { file, address, admin, ca_file }
     }
 
     fn own_program(&self) -> PathBuf {
@@ -472,20 +492,4 @@ fn both_ends(lines: &[String]) -> String {
     }
     let (first, last) = (&lines[..EACH], &lines[lines.len() - EACH..]);
     format!("{}\n... {} lines\n{}", first.join("\n"), lines.len() - 2 * EACH, last.join("\n"))
-}
-
-/// A port that nobody listens on, below those that the kernel hands out to clients.
-pub(crate) fn free_port() -> u16 {
-    const FIRST: u16 = 20_000;
-    const COUNT: u16 = 12_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Checks that run at the same time, in other processes, start elsewhere.
-    let start = u16::try_from(std::process::id() * 61 % u32::from(COUNT)).expect("below COUNT");
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
-        let port = FIRST + (start + step) % COUNT;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod backend;
 pub(crate) mod ca;
 pub(crate) mod client;
+pub(crate) mod component;
 pub(crate) mod gateway;
 pub(crate) mod holdings;
 pub(crate) mod http;
@@ -10,6 +11,7 @@ pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod network;
 pub(crate) mod offers;
+pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod succession;
 

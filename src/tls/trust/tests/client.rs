@@ -102,6 +102,9 @@ fn how_each_mode_takes_none_and_a_bad_one() {
     }
     let trust = load(&ask(ClientCert::Required, store.cas(&[&ours]))).expect("good files");
     assert_eq!(problem(&connect(&trust, None)), Some(CertificateProblem::Missing));
+    let came_back = trust.judge(&[], now());
+    let why = came_back.refusal().expect("a certificate is required");
+    assert_eq!(why.problem, CertificateProblem::Missing);
 }
 
 #[test]
@@ -118,7 +121,7 @@ fn a_report_says_what_would_fail_and_authorizes_nobody() {
     let ClientVerdict::Failed(why) = &bad.verdict else { panic!("{bad:?}") };
     assert_eq!(why.problem, CertificateProblem::UnknownCa);
     assert_eq!(bad.shown().expect("can be read").issuer, "CN=Other,O=Example");
-    assert!(bad.authorized().is_none());
+    assert!(bad.authorized().is_none() && bad.refusal().is_none());
     assert!(trust.recheck(bad.peer.as_deref(), now()).is_ok(), "it was let in for nothing");
 
     let none = connect(&trust, None).expect("accepted");
@@ -192,4 +195,73 @@ fn peers_that_come_back_are_remembered_and_not_without_end() {
     }
     let all = remembered();
     assert!((8000..=8192).contains(&all), "{all}");
+}
+
+#[test]
+fn a_certificate_with_any_byte_changed_is_refused() {
+    let store = Store::new();
+    let root = Ca::root("Root");
+    let issuing = root.intermediate("Issuing");
+    let list = store.put(&root.crl(&[]).pem().expect("PEM"));
+    let mut policy = crls(vec![list]);
+    policy.rules.unknown = CrlUnknown::Allow;
+    let trust = require(&store, &[&root], policy);
+    let leaf = issuing.leaf(|params| {
+        params
+            .subject_alt_names
+            .push(rcgen::SanType::URI("spiffe://x/y".try_into().expect("a URI")));
+    });
+    let good = [leaf.certificate.der().clone(), issuing.certificate.der().clone()];
+    let verdict = |chain: &[CertificateDer<'_>]| trust.judge(chain, now()).verdict;
+    assert!(matches!(verdict(&good), ClientVerdict::Verified));
+    for which in 0..2 {
+        for at in 0..good[which].len() {
+            for mask in [0x01, 0x20, 0x80, 0xff] {
+                let mut chain = good.clone();
+                let mut damaged = chain[which].to_vec();
+                damaged[at] ^= mask;
+                chain[which] = damaged.into();
+                let found = verdict(&chain);
+                let ClientVerdict::Failed(why) = found else { panic!("{which} {at} {mask:02x}") };
+                assert!(!why.text.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn certificates_of_version_1_are_refused_with_the_reason_and_reported() {
+    let store = Store::new();
+    let root = Ca::root("Root");
+    let old = version_1(&root);
+    let trust = require(&store, &[&root], CrlPolicy::default());
+    let why = refused(&trust, &old);
+    assert_eq!(why.problem, CertificateProblem::Unreadable);
+    assert!(why.text.contains("CN=old: X.509 version 1"), "{why}");
+
+    let trust = load(&ask(ClientCert::Report, store.cas(&[&root]))).expect("good files");
+    let known = connect(&trust, Some(&old)).expect("accepted");
+    let ClientVerdict::Failed(why) = &known.verdict else { panic!("{known:?}") };
+    assert_eq!(why.problem, CertificateProblem::Unreadable);
+    assert_eq!(known.shown().expect("can be read").subject, "CN=old");
+    let thief = root.leaf(|_| {});
+    let forged = (*old).clone();
+    let key = identity(&thief, &[]).key.clone();
+    let forged = Arc::new(CertifiedKey::new(forged.cert, key));
+    let found = connect(&trust, Some(&forged)).expect_err("refused");
+    assert_eq!(found.problem, CertificateProblem::BadSignature);
+}
+
+#[test]
+fn more_cas_than_a_handshake_can_name_are_not_named() {
+    let store = Store::new();
+    let many: Vec<Ca> = (0..600).map(|number| Ca::root(&format!("Root {number}"))).collect();
+    let file = store.put(&many.iter().map(Ca::pem).collect::<String>());
+    let shown = identity(&many[599].leaf(|_| {}), &[]);
+    let trust = load(&ask(ClientCert::Required, vec![file])).expect("good files");
+    assert_eq!(trust.trusted().len(), 600);
+    assert!(trust.verifier().root_hint_subjects().is_empty());
+    connect(&trust, Some(&shown)).expect("good");
+    let few = require(&store, &[&many[0], &many[1]], CrlPolicy::default());
+    assert_eq!(few.verifier().root_hint_subjects().len(), 2);
 }

@@ -1,5 +1,4 @@
-use rcgen::{CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope, SigningKey};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rcgen::{CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope};
 
 use super::*;
 
@@ -413,8 +412,7 @@ impl Handmade {
 
     fn der(&self, ca: &Ca) -> Vec<u8> {
         let (_, parsed) = X509Certificate::from_der(ca.certificate.der()).expect("a certificate");
-        // ecdsa-with-SHA256
-        let algorithm = tlv(0x30, &tlv(6, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]));
+        let algorithm = ecdsa_with_sha256();
         let time = |text: &str| tlv(0x17, text.as_bytes());
         let mut entry = [tlv(2, &[0x80]), time("291231000000Z")].concat();
         if !self.entry.is_empty() {
@@ -432,20 +430,6 @@ impl Handmade {
         if !self.extensions.is_empty() {
             list.extend(tlv(0xa0, &tlv(0x30, &self.extensions)));
         }
-        let list = tlv(0x30, &list);
-        let mut signature = vec![0];
-        signature.extend(ca.issuer.key().sign(&list).expect("signed"));
-        tlv(0x30, &[list, algorithm, tlv(3, &signature)].concat())
+        signed(&list, ca)
     }
-}
-
-pub(super) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(content.len()).expect("short").to_be_bytes();
-    let mut bytes = vec![tag];
-    match length {
-        [0, short @ 0..=0x7f] => bytes.push(short),
-        [high, low] => bytes.extend([0x82, high, low]),
-    }
-    bytes.extend_from_slice(content);
-    bytes
 }

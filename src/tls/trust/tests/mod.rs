@@ -3,6 +3,7 @@
 mod client;
 mod crl;
 mod figures;
+mod openssl;
 mod peer;
 mod property;
 mod server;
@@ -14,12 +15,15 @@ use std::time::Duration;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams, SerialNumber,
+    SigningKey as _,
 };
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, Error, ServerConfig, SupportedProtocolVersion};
+
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::*;
 use crate::tls::file::FileProblem;
@@ -310,4 +314,46 @@ fn problem(found: &Result<ClientVerification, Rejection>) -> Option<CertificateP
 
 fn path(text: &str) -> PathBuf {
     PathBuf::from(text)
+}
+
+/// A certificate of X.509 version 1: no extensions, and so no word on what it is for.
+fn version_1(ca: &Ca) -> Arc<CertifiedKey> {
+    let key = new_key();
+    let (_, issuer) = X509Certificate::from_der(ca.certificate.der()).expect("a certificate");
+    let common_name = [tlv(6, &[0x55, 4, 3]), tlv(0x0c, b"old")].concat();
+    let parts = [
+        tlv(2, &[1]),
+        ecdsa_with_sha256(),
+        issuer.subject().as_raw().to_vec(),
+        tlv(0x30, &[tlv(0x17, b"290101000000Z"), tlv(0x17, b"310101000000Z")].concat()),
+        tlv(0x30, &tlv(0x31, &tlv(0x30, &common_name))),
+        rcgen::PublicKeyData::subject_public_key_info(&key),
+    ];
+    let certificate = CertificateDer::from(signed(&parts.concat(), ca));
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    let key = provider().key_provider.load_private_key(key).expect("a good key");
+    Arc::new(CertifiedKey::new(vec![certificate], key))
+}
+
+/// What certificates and CRLs have in common (RFC 5280 §4.1.1): `content`, and its signature.
+fn signed(content: &[u8], ca: &Ca) -> Vec<u8> {
+    let content = tlv(0x30, content);
+    let mut signature = vec![0];
+    signature.extend(ca.issuer.key().sign(&content).expect("signed"));
+    tlv(0x30, &[content, ecdsa_with_sha256(), tlv(3, &signature)].concat())
+}
+
+fn ecdsa_with_sha256() -> Vec<u8> {
+    tlv(0x30, &tlv(6, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]))
+}
+
+fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(content.len()).expect("short").to_be_bytes();
+    let mut bytes = vec![tag];
+    match length {
+        [0, short @ 0..=0x7f] => bytes.push(short),
+        [high, low] => bytes.extend([0x82, high, low]),
+    }
+    bytes.extend_from_slice(content);
+    bytes
 }

@@ -1,4 +1,5 @@
 use rcgen::{ExtendedKeyUsagePurpose as Eku, SanType};
+use rustls::HandshakeKind;
 use rustls::pki_types::ServerName;
 
 use super::*;
@@ -22,7 +23,9 @@ fn reach(
         let mut server = testing::server(&Arc::new(server_config));
         let result = testing::handshake(&mut client, &mut server)
             .map_err(|error| Rejection::take(&error).expect("about the certificate"));
-        result.map(|()| trust.judge(client.peer_certificates().unwrap_or_default(), now()))
+        result.and_then(|()| {
+            trust.judge(client.peer_certificates().unwrap_or_default(), wanted, now())
+        })
     });
     assert_eq!(
         one.as_ref().map(|_| ()).map_err(|why| why.problem),
@@ -102,6 +105,32 @@ fn no_way_to_verify_lets_a_forged_handshake_pass() {
         assert_eq!(cause(reach(&trust, &name(NAME), &identity(&victim, &[]))), None);
         let found = cause(reach(&trust, &name(NAME), &forged));
         assert_eq!(found, Some(CertificateProblem::BadSignature), "{verify:?}");
+    }
+}
+
+/// `openssl x509 -req` made them for decades.
+#[test]
+fn certificates_of_version_1_serve_where_nothing_or_a_pin_counts() {
+    let store = Store::new();
+    let root = Ca::root("Root");
+    let old = version_1(&root);
+    let mut forged = (*old).clone();
+    forged.key = identity(&root.leaf(|_| {}), &[]).key.clone();
+    let forged = Arc::new(forged);
+    let pin = PeerIdentity::of(&old.cert[0]).expect("can be read").spki;
+    for (verify, expected) in [
+        (Verify::Full, Some(CertificateProblem::Unreadable)),
+        (Verify::Chain, Some(CertificateProblem::Unreadable)),
+        (Verify::Pin, None),
+        (Verify::None, None),
+    ] {
+        let mut settings = server_settings(verify, store.cas(&[&root]));
+        settings.pins = vec![pin];
+        let trust = load(&settings);
+        assert_eq!(cause(reach(&trust, &name(NAME), &old)), expected, "{verify:?}");
+        let found = cause(reach(&trust, &name(NAME), &forged));
+        let expected = expected.unwrap_or(CertificateProblem::BadSignature);
+        assert_eq!(found, Some(expected), "{verify:?}");
     }
 }
 
@@ -233,6 +262,37 @@ fn a_component_that_is_up_is_judged_anew() {
     assert_eq!(cause(&pinned, NAME), Some(CertificateProblem::WrongPin));
     let anybody = load(&server_settings(Verify::None, Vec::new()));
     assert_eq!(cause(&anybody, "other.example"), None);
+}
+
+#[test]
+fn a_component_that_comes_back_with_a_session_is_judged_anew() {
+    let store = Store::new();
+    let root = Ca::root("Root");
+    let list = store.put(&root.crl(&[]).pem().expect("PEM"));
+    let mut settings = server_settings(Verify::Full, store.cas(&[&root]));
+    settings.crls = crls(vec![list.clone()]);
+    let trust = load(&settings);
+    let shown = identity(&root.leaf(serial(7)), &[]);
+    let resolver = Arc::new(SingleCertAndKey::from((*shown).clone()));
+    let server_config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("versions of the provider")
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    let server_config = Arc::new(server_config);
+    let client_config =
+        Arc::new(client_config(trust.verifier(name(NAME)), None, rustls::ALL_VERSIONS, now()));
+    let reach = || {
+        let mut client = testing::client(&client_config);
+        testing::handshake(&mut client, &mut testing::server(&server_config)).expect("they agree");
+        let chain = client.peer_certificates().unwrap_or_default();
+        (client.handshake_kind(), cause(trust.judge(chain, &name(NAME), now())))
+    };
+    assert_eq!(reach(), (Some(HandshakeKind::Full), None));
+    assert_eq!(reach(), (Some(HandshakeKind::Resumed), None));
+    std::fs::write(&list.path, root.crl(&[7]).pem().expect("PEM")).expect("written");
+    assert_eq!(trust.crls().expect("configured").reload(), Ok(true));
+    assert_eq!(reach(), (Some(HandshakeKind::Resumed), Some(CertificateProblem::Revoked)));
 }
 
 #[test]

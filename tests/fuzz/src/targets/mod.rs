@@ -1,8 +1,10 @@
 //! The targets: each takes any bytes and panics when something is not as it must be.
 
+mod certificates;
 mod config;
 mod hello;
 mod proxy;
+mod proxy_header;
 mod script;
 
 pub use script::outcome_of;
@@ -25,7 +27,14 @@ pub struct Target {
     pub bounded: u64,
 }
 
-pub static TARGETS: [Target; 4] = [hello::TARGET, config::TARGET, proxy::TARGET, script::TARGET];
+pub static TARGETS: [Target; 6] = [
+    hello::TARGET,
+    config::TARGET,
+    proxy::TARGET,
+    proxy_header::TARGET,
+    script::TARGET,
+    certificates::TARGET,
+];
 
 /// The target of that name.
 pub fn find(name: &str) -> Option<&'static Target> {

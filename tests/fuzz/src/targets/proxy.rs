@@ -54,7 +54,7 @@ fn run(stream: &[u8]) {
     }
 }
 
-fn seeds() -> Vec<Vec<u8>> {
+pub(super) fn seeds() -> Vec<Vec<u8>> {
     let corpus = tlsgate_corpus::corpus();
     corpus
         .into_iter()
@@ -63,7 +63,7 @@ fn seeds() -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn generate(rng: &mut Rng) -> Vec<u8> {
+pub(super) fn generate(rng: &mut Rng) -> Vec<u8> {
     let mut stream = if rng.one_in(2) { version1(rng) } else { version2(rng) };
     match rng.below(6) {
         0 => stream.truncate(rng.below(stream.len() + 1)),

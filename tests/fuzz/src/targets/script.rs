@@ -128,7 +128,8 @@ impl Peers {
         let kernel = Kernel::new(listener, memory);
         // A client without a certificate is shown the door there.
         let tame = !world::wants_certificate(listener);
-        let spare_endpoints = world::policy().listeners[listener].route().upstreams.len() - 1;
+        let spare_endpoints =
+            world::policy().listeners[listener].route().upstreams.endpoints.len() - 1;
         let mut peers = Self { kernel, client, component_said: 0, tame, spare_endpoints };
         if head & 0x40 != 0 {
             // Where the component is dialled after the handshake, it may be left to the program.

@@ -1,0 +1,198 @@
+//! Listeners and their rules → routes: where connections can go, and which rule leads where.
+
+use std::sync::Arc;
+
+use super::compile::{Compiler, Problem};
+use super::sides::Owner;
+use crate::config::model::{Config, Endpoint, Listener, Mode, Rule};
+use crate::policy::rules::{Ambiguity, CompileError};
+use crate::policy::{Downstream, ListenerPolicy, Outcome, Route, Rules};
+use crate::tls::{ClientProfile, ServerProfile};
+use crate::upstream::settings::RESOLVE_INTERVAL;
+use crate::upstream::{BalanceSettings, Group};
+
+/// All endpoints of a configuration, each with the name of its group.
+pub(super) fn endpoints(config: &Config) -> Vec<(String, &Endpoint)> {
+    let mut all = Vec::new();
+    for listener in &config.listeners {
+        let own = Owner::listener(listener);
+        all.extend(listener.upstreams.iter().map(|endpoint| (own.group(), endpoint)));
+        for rule in &listener.rules {
+            let endpoints = rule.upstreams.iter().flatten();
+            all.extend(endpoints.map(|endpoint| (own.rule(rule).group(), endpoint)));
+        }
+    }
+    all
+}
+
+impl Compiler<'_> {
+    pub(super) fn listener(&mut self, position: usize, listener: &Listener) {
+        let name: Arc<str> = listener.name.as_str().into();
+        let index = self.indexes[&name];
+        self.exceptions(listener);
+        let owner = Owner::listener(listener);
+        let upstreams = self.group(owner, &listener.upstreams, listener.upstream_line);
+        let tls = self.some_server(owner, listener);
+        let upstream_tls = self.some_client(owner, listener);
+        let (Some(tls), Some(upstream_tls)) = (tls, upstream_tls) else { return };
+        let own = Arc::new(Route {
+            name: Arc::clone(&name),
+            group: self.next_group(),
+            tls,
+            upstream_tls,
+            connect: listener.connect,
+            upstreams,
+        });
+        let mut routes = vec![Arc::clone(&own)];
+        let Some(rules) = self.rules(listener, &mut routes) else { return };
+        self.listeners.push(Arc::new(ListenerPolicy {
+            generation: self.generation,
+            position,
+            index,
+            name,
+            downstream: downstream(listener.mode),
+            timeouts: listener.timeouts,
+            keepalive: listener.keepalive,
+            routes,
+            rules: Arc::new(rules),
+        }));
+    }
+
+    /// The outer `None` says that a problem was reported.
+    fn some_server(
+        &mut self,
+        owner: Owner<'_>,
+        listener: &Listener,
+    ) -> Option<Option<ServerProfile>> {
+        match &listener.tls {
+            Some(tls) => self.server_profile(owner, tls).map(Some),
+            None => Some(None),
+        }
+    }
+
+    fn some_client(
+        &mut self,
+        owner: Owner<'_>,
+        listener: &Listener,
+    ) -> Option<Option<ClientProfile>> {
+        match &listener.upstream_tls {
+            Some(tls) => self.client_profile(owner, tls, &listener.upstreams).map(Some),
+            None => Some(None),
+        }
+    }
+
+    /// The rules of a listener, whose first route is its own; adds those of rules.
+    fn rules(&mut self, listener: &Listener, routes: &mut Vec<Arc<Route>>) -> Option<Rules> {
+        let mut outcomes = Vec::new();
+        for rule in &listener.rules {
+            let changes =
+                rule.tls.is_some() || rule.upstream_tls.is_some() || rule.upstreams.is_some();
+            outcomes.push(if rule.denies {
+                Outcome::Deny
+            } else if changes {
+                let route = Arc::new(self.route(listener, rule, &routes[0])?);
+                routes.push(Arc::clone(&route));
+                Outcome::Follow(route)
+            } else {
+                let own = Route { name: rule.spec.name.as_str().into(), ..(*routes[0]).clone() };
+                Outcome::Follow(Arc::new(own))
+            });
+        }
+        let specs = listener.rules.iter().map(|rule| rule.spec.clone()).collect();
+        match Rules::compile(specs, outcomes) {
+            Ok(rules) => Some(rules),
+            Err(error) => {
+                self.bad_rules(listener, &error);
+                None
+            }
+        }
+    }
+
+    /// What a rule says, and its listener's `own` route where it says nothing.
+    fn route(&mut self, listener: &Listener, rule: &Rule, own: &Route) -> Option<Route> {
+        let owner = Owner::listener(listener).rule(rule);
+        let tls = match &rule.tls {
+            Some(tls) => Some(self.server_profile(owner, tls)?),
+            None => own.tls.clone(),
+        };
+        let endpoints = rule.upstreams.as_deref().unwrap_or(&listener.upstreams);
+        let upstream_tls = match (&rule.upstream_tls, &rule.upstreams, &listener.upstream_tls) {
+            (Some(tls), _, _) | (None, Some(_), Some(tls)) => {
+                Some(self.client_profile(owner, tls, endpoints)?)
+            }
+            _ => own.upstream_tls.clone(),
+        };
+        let (group, upstreams) = match &rule.upstreams {
+            Some(endpoints) => {
+                let upstreams = self.group(owner, endpoints, rule.upstream_line);
+                (self.next_group(), upstreams)
+            }
+            None => (own.group, Arc::clone(&own.upstreams)),
+        };
+        let name = rule.spec.name.as_str().into();
+        Some(Route { name, group, tls, upstream_tls, connect: own.connect, upstreams })
+    }
+
+    fn next_group(&mut self) -> usize {
+        self.groups += 1;
+        self.groups - 1
+    }
+
+    fn group(&mut self, owner: Owner<'_>, endpoints: &[Endpoint], line: usize) -> Arc<Group> {
+        let name = owner.group();
+        let mut found = Vec::new();
+        for endpoint in endpoints {
+            match self.upstreams.endpoint(&name, endpoint, &mut self.warnings) {
+                Ok(endpoint) => found.push(endpoint),
+                Err(error) => {
+                    let hint = "Check the name and the resolver, or give an IP address.";
+                    let problem = Problem { message: "cannot be resolved", found: &error, hint };
+                    self.report((line, owner.path("upstream")), problem);
+                }
+            }
+        }
+        Arc::new(Group {
+            name: name.as_str().into(),
+            endpoints: found,
+            balance: BalanceSettings::default(),
+            checks: None,
+            resolve_interval: Some(RESOLVE_INTERVAL),
+        })
+    }
+
+    fn bad_rules(&mut self, listener: &Listener, error: &CompileError) {
+        let CompileError::Ambiguous { told, pairs } = error else {
+            let message = "has rules that are too many";
+            let hint = "Name fewer entries in one rule, or fewer rules.";
+            let problem = Problem { message, found: &error.to_string(), hint };
+            return self
+                .report((listener.listen_line, Owner::listener(listener).path("rule")), problem);
+        };
+        for Ambiguity { first, second, shared } in told {
+            let line = second.line as usize;
+            let key = format!("listener[{}].rule[{}]", listener.name, second.name);
+            let problem = Problem {
+                message: "is as specific as another rule",
+                found: &format!("{shared}, as in {first}"),
+                hint: "Both match the same connections, and nobody could say which holds: make one \
+                       of them more specific, or one rule of both.",
+            };
+            self.report((line, key), problem);
+        }
+        if *pairs > told.len() {
+            let message = "has more rules that are as specific as others";
+            let found = format!("{pairs} pairs in all");
+            let problem = Problem { message, found: &found, hint: "Start with those above." };
+            self.report((listener.listen_line, Owner::listener(listener).path("rule")), problem);
+        }
+    }
+}
+
+fn downstream(mode: Mode) -> Downstream {
+    match mode {
+        Mode::Terminate | Mode::Bridge | Mode::PairExit => Downstream::Tls,
+        Mode::Originate | Mode::PairEntry => Downstream::Plaintext,
+        Mode::Autodetect => Downstream::Detect,
+        Mode::Passthrough => Downstream::Passthrough,
+    }
+}

@@ -1,0 +1,220 @@
+//! The TLS of a route's two sides, from what the configuration says about it.
+
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+
+use super::compile::{Compiler, Problem};
+use crate::config::model::{DownstreamTls, Endpoint, Listener, Rule, Sni, UpstreamTls};
+use crate::tls::client_config::{ClientSettings, client_config};
+use crate::tls::identity::{self, Identity};
+use crate::tls::provider::provider_with;
+use crate::tls::resumption::{Binding, Domain, DomainParts, PolicyId};
+use crate::tls::server_config::server_config;
+use crate::tls::trust::{ServerTrust, ServerTrustSettings};
+use crate::tls::{ClientProfile, ServerProfile};
+
+/// A listener, or a rule of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner<'a> {
+    listener: &'a str,
+    /// Empty for the listener itself.
+    rule: &'a str,
+    /// 1-based line of the configuration.
+    line: usize,
+}
+
+impl<'a> Owner<'a> {
+    pub(super) fn listener(listener: &'a Listener) -> Self {
+        Self { listener: &listener.name, rule: "", line: listener.listen_line }
+    }
+
+    pub(super) fn rule(self, rule: &'a Rule) -> Self {
+        Self { rule: &rule.spec.name, line: rule.spec.line as usize, ..self }
+    }
+
+    /// Names its endpoints over configurations, and in telemetry.
+    pub(super) fn group(&self) -> String {
+        match self.rule {
+            "" => self.listener.to_owned(),
+            // No name of a listener has a slash.
+            rule => format!("{}/{rule}", self.listener),
+        }
+    }
+
+    /// `listener[sip].tls`, `listener[sip].rule[partners].tls`.
+    pub(super) fn path(&self, table: &str) -> String {
+        match self.rule {
+            "" => format!("listener[{}].{table}", self.listener),
+            rule => format!("listener[{}].rule[{rule}].{table}", self.listener),
+        }
+    }
+
+    fn policy(&self) -> PolicyId<'a> {
+        PolicyId { listener: self.listener, rule: self.rule }
+    }
+}
+
+impl Compiler<'_> {
+    /// TLS with peers; `None` where a problem was reported.
+    pub(super) fn server_profile(
+        &mut self,
+        owner: Owner<'_>,
+        tls: &DownstreamTls,
+    ) -> Option<ServerProfile> {
+        let provider = provider_with(&tls.ciphers);
+        let identities = match identity::load_with(tls, &provider, &mut self.loader) {
+            Ok(identities) => identities,
+            Err(problems) => {
+                self.file_problems(&owner.path("tls"), problems);
+                return None;
+            }
+        };
+        self.note_certificates(owner.listener, &identities.list);
+        let parts = DomainParts {
+            policy: owner.policy(),
+            names: &identities.names(),
+            client_cert: tls.client_cert,
+            trusted: identities.trust.trusted(),
+            options: &identities.trust.options(),
+        };
+        let binding = Binding::new(&parts, identities.trust.crl_epoch());
+        let domain = Domain::new(tls.resumption, binding, &self.standing.resumption);
+        match server_config(tls, &identities, &domain, &provider) {
+            Ok(config) => {
+                let resolver = Arc::clone(&identities.resolver);
+                Some(ServerProfile::new(config, resolver, tls))
+            }
+            Err(error) => {
+                self.unusable(owner, "tls", &error);
+                None
+            }
+        }
+    }
+
+    /// TLS with the component at these endpoints; `None` where a problem was reported.
+    pub(super) fn client_profile(
+        &mut self,
+        owner: Owner<'_>,
+        tls: &UpstreamTls,
+        endpoints: &[Endpoint],
+    ) -> Option<ClientProfile> {
+        let provider = provider_with(&tls.ciphers);
+        let trust = self.loader.server(&ServerTrustSettings::of(tls));
+        let (trust, shown) = match (trust, identity::load_shown(tls, &provider)) {
+            (Ok(trust), Ok(shown)) => (trust, shown),
+            (trust, shown) => {
+                let problems = [trust.err(), shown.err()];
+                let problems = problems.into_iter().flatten().flatten().collect();
+                self.file_problems(&owner.path("upstream_tls"), problems);
+                return None;
+            }
+        };
+        self.note_certificates(owner.listener, shown.as_slice());
+        let mut profiles = Vec::new();
+        for endpoint in endpoints {
+            let side = Component { owner, tls, trust: &trust, shown: shown.as_ref(), endpoint };
+            let names =
+                side.checked_name().and_then(|checked| Ok((side.sent_name(&checked)?, checked)));
+            match names {
+                Ok(((sent, sends), checked)) => {
+                    let settings = self.client_settings(&side, &checked, sends);
+                    match client_config(settings, trust.verifier(checked), &provider) {
+                        Ok(config) => profiles.push((config, sent)),
+                        Err(error) => {
+                            self.unusable(owner, "upstream_tls", &error);
+                        }
+                    }
+                }
+                Err(problem) => self.bad_name(&side, problem),
+            }
+        }
+        let profile = ClientProfile::new(profiles);
+        Some(if trust.is_authenticated() { profile } else { profile.unauthenticated() })
+    }
+
+    fn client_settings(
+        &self,
+        side: &Component<'_>,
+        checked: &ServerName<'_>,
+        send_sni: bool,
+    ) -> ClientSettings {
+        let Component { owner, tls, trust, shown, endpoint } = side;
+        let certificate = shown.and_then(Identity::leaf);
+        let endpoint = endpoint.to_string();
+        let (id, crl_epoch) =
+            trust.resumption_domain(owner.policy(), &endpoint, checked, certificate);
+        let sessions = &self.standing.resumption.upstream;
+        ClientSettings {
+            min_version: tls.min_version,
+            max_version: tls.max_version,
+            alpn: tls.alpn.clone(),
+            send_sni,
+            identity: shown.map(Identity::key),
+            resumption: match tls.resumption {
+                true => sessions.domain(id, crl_epoch).resumption(),
+                false => Resumption::disabled(),
+            },
+        }
+    }
+
+    fn bad_name(&mut self, side: &Component<'_>, (key, line, found): BadName) {
+        let problem = Problem {
+            message: "is no name of a server",
+            found: &format!("\"{found}\""),
+            hint: "Write the DNS name or IP address that the component's certificate has.",
+        };
+        let line = if line == 0 { side.owner.line } else { line };
+        self.report((line, format!("{}.{key}", side.owner.path("upstream_tls"))), problem);
+    }
+
+    fn unusable(&mut self, owner: Owner<'_>, table: &str, error: &rustls::Error) {
+        let hint = "Compare versions and ciphers with the reference.";
+        let problem = Problem { message: "cannot be used", found: &error.to_string(), hint };
+        self.report((owner.line, owner.path(table)), problem);
+    }
+}
+
+/// What is known when one endpoint's TLS is made.
+struct Component<'a> {
+    owner: Owner<'a>,
+    tls: &'a UpstreamTls,
+    trust: &'a ServerTrust,
+    shown: Option<&'a Identity>,
+    endpoint: &'a Endpoint,
+}
+
+/// Key, its line, and the text that is no name.
+type BadName = (&'static str, usize, String);
+
+impl Component<'_> {
+    /// The name that the certificate must have, where that is looked at.
+    fn checked_name(&self) -> Result<ServerName<'static>, BadName> {
+        match (&self.tls.server_name, self.endpoint) {
+            (Some(name), _) => ServerName::try_from(name.clone())
+                .map_err(|_| ("server_name", self.tls.server_name_line, name.clone())),
+            (None, Endpoint::Tcp(address)) => Ok(ServerName::IpAddress(address.ip().into())),
+            (None, Endpoint::Name(host, _)) => ServerName::try_from(host.clone())
+                .map_err(|_| ("server_name", self.tls.server_name_line, host.clone())),
+            // With verify = "full" there is a server_name.
+            (None, Endpoint::Unix(_)) => Ok(ServerName::IpAddress(LOOPBACK.into())),
+        }
+    }
+
+    /// The name that rustls is given, and whether it is sent. An address never is (RFC 6066 §3).
+    fn sent_name(
+        &self,
+        checked: &ServerName<'static>,
+    ) -> Result<(ServerName<'static>, bool), BadName> {
+        match &self.tls.sni {
+            Sni::Off => Ok((checked.clone(), false)),
+            Sni::Checked => Ok((checked.clone(), true)),
+            Sni::Name(name) => ServerName::try_from(name.clone())
+                .map(|name| (name, true))
+                .map_err(|_| ("sni", self.tls.sni_line, name.clone())),
+        }
+    }
+}
+
+const LOOPBACK: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
