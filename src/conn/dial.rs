@@ -274,8 +274,7 @@ impl Connection {
 
     fn report_failure(&self, reason: Reason, cx: &mut Context<'_>) {
         cx.telemetry.on_upstream_failure(self.policy.index, reason);
-        if !matches!(reason, Reason::UpstreamResources | Reason::SourceExhausted | Reason::Internal)
-        {
+        if whose(reason) == Cause::Upstream {
             self.report_endpoint(false, cx);
         }
     }
