@@ -103,10 +103,7 @@ impl Failure {
     }
 
     pub(super) fn cause(&self) -> Cause {
-        match self.reason {
-            Reason::UpstreamResources | Reason::Internal => Cause::Local,
-            _ => Cause::Upstream,
-        }
+        whose(self.reason)
     }
 }
 
@@ -277,7 +274,7 @@ impl Connection {
 
     fn report_failure(&self, reason: Reason, cx: &mut Context<'_>) {
         cx.telemetry.on_upstream_failure(self.policy.index, reason);
-        if !matches!(reason, Reason::UpstreamResources | Reason::Internal) {
+        if whose(reason) == Cause::Upstream {
             self.report_endpoint(false, cx);
         }
     }
@@ -289,6 +286,14 @@ impl Connection {
     }
 }
 
+/// Whose fault a failed attempt is: what we lack says nothing about the endpoint.
+fn whose(reason: Reason) -> Cause {
+    match reason {
+        Reason::UpstreamResources | Reason::SourceExhausted | Reason::Internal => Cause::Local,
+        _ => Cause::Upstream,
+    }
+}
+
 /// Which word a connect error deserves.
 pub(super) fn classify(error: &io::Error) -> Reason {
     match error.raw_os_error() {
@@ -297,9 +302,11 @@ pub(super) fn classify(error: &io::Error) -> Reason {
             Reason::UpstreamRefused
         }
         Some(libc::ETIMEDOUT) => Reason::UpstreamTimeout,
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL) => {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
             Reason::UpstreamResources
         }
+        // Of a client's own port: another connection has it.
+        Some(libc::EADDRNOTAVAIL | libc::EADDRINUSE) => Reason::SourceExhausted,
         _ => Reason::UpstreamUnreachable,
     }
 }

@@ -177,8 +177,10 @@ pub enum Reason {
     UpstreamRefused,
     UpstreamUnreachable,
     UpstreamTimeout,
-    /// No descriptor, port or memory to dial the upstream with.
+    /// No descriptor or memory to dial the upstream with.
     UpstreamResources,
+    /// No source address that has a port left towards the upstream, or none of this machine's.
+    SourceExhausted,
     /// The upstream left in the middle of its handshake.
     UpstreamHandshakeEof,
     /// Connected, and its handshake took longer than `timeouts.connect` leaves.
@@ -232,6 +234,7 @@ impl Reason {
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamResources => "upstream_resources",
+            Self::SourceExhausted => "source_exhausted",
             Self::UpstreamHandshakeEof => "upstream_handshake_eof",
             Self::UpstreamHandshakeTimeout => "upstream_handshake_timeout",
             Self::UpstreamCertificateInvalid => "upstream_certificate_invalid",
@@ -246,7 +249,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and for showing counters that are still zero.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::Finished,
         Self::Truncated,
         Self::Reset,
@@ -274,6 +277,7 @@ impl Reason {
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
         Self::UpstreamResources,
+        Self::SourceExhausted,
         Self::UpstreamHandshakeEof,
         Self::UpstreamHandshakeTimeout,
         Self::UpstreamCertificateInvalid,

@@ -140,6 +140,7 @@ const EVERYTHING: &[&str] = &[
     "refused",
     "reload",
     "reset",
+    "source_exhausted",
     "starvation",
     "stopped",
     "truncated",

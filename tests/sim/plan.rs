@@ -403,6 +403,7 @@ fn dial(rng: &mut Rng) -> DialPlan {
         libc::ETIMEDOUT,
         libc::EHOSTUNREACH,
         libc::EADDRNOTAVAIL,
+        libc::ENOBUFS,
         libc::ENOENT,
     ];
     let errno = *rng.pick(&errnos);
