@@ -46,8 +46,10 @@ impl Policies {
             self.known.len() - 1
         });
         let name = name(plan.address);
-        let upstreams = self.group(&name, plan);
         let secure = matches!(plan.mode, Mode::Originate | Mode::Bridge | Mode::DetectBridge);
+        let speaks_tls = secure || plan.mode == Mode::Passthrough;
+        let network = if speaks_tls { TLS_COMPONENTS } else { 2 };
+        let upstreams = self.group(&name, plan, network);
         let terminates = !matches!(plan.mode, Mode::Originate | Mode::Passthrough);
         Arc::new(ListenerPolicy {
             generation: self.generation,
@@ -81,13 +83,9 @@ impl Policies {
 
     /// All ways to choose, and backups, in turn from one configuration to the next; what is known
     /// about an endpoint goes along.
-    fn group(&self, name: &str, plan: &ListenerPlan) -> Arc<Group> {
+    fn group(&self, name: &str, plan: &ListenerPlan, network: u8) -> Arc<Group> {
         let number = plan.address + usize::try_from(self.generation).expect("a few");
         let policy = Balance::ALL[number % Balance::ALL.len()];
-        let network = match plan.mode {
-            Mode::Terminate | Mode::Detect => 2,
-            _ => TLS_COMPONENTS,
-        };
         let mut endpoints = Vec::new();
         for position in 1..=plan.endpoints {
             let address = address(network, position);
