@@ -320,7 +320,8 @@ pub enum ResumptionMode {
 pub struct Timeouts {
     /// From accept to the end of the handshake.
     pub handshake: Duration,
-    /// From dialling the upstream to its SYN-ACK.
+    /// From dialling the upstream to its SYN-ACK and, where TLS is spoken to it, to the end of its
+    /// handshake.
     pub connect: Duration,
     /// Without a byte, from the end of one direction on.
     pub half_close: Duration,

@@ -266,7 +266,8 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         kind: DEADLINE,
         presence: Presence::Default("\"3s\""),
         reload: true,
-        doc: "From dialling an upstream to its answer.",
+        doc: "From dialling an upstream to its answer and, with upstream_tls, to the end of its \
+              handshake.",
     },
     OptionDoc {
         table: "listener.timeouts",

@@ -20,13 +20,13 @@ const NAME: &str = "localhost";
 
 /// Listeners by what is special about them; the first has everything as by default.
 const LISTENERS: [(&str, &str, &str); 6] = [
-    ("plain", "\"192.0.2.1:5060\"", ""),
-    ("strict", "\"192.0.2.1:5060\"", "strict_sni = true"),
+    ("plain", "\"127.0.0.1:5060\"", ""),
+    ("strict", "\"127.0.0.1:5060\"", "strict_sni = true"),
     // Asks for a client certificate, and dials while the handshake runs nevertheless.
-    ("mutual", "\"192.0.2.1:5060\"", "client_cert = \"required\"\ntrusted_ca = \"ca.pem\""),
-    ("late", "\"192.0.2.1:5060\"", ""),
-    ("two", "[\"192.0.2.1:5060\", \"192.0.2.2:5060\"]", ""),
-    ("late-two", "[\"192.0.2.1:5060\", \"192.0.2.2:5060\"]", ""),
+    ("mutual", "\"127.0.0.1:5060\"", "client_cert = \"required\"\ntrusted_ca = \"ca.pem\""),
+    ("late", "\"127.0.0.1:5060\"", ""),
+    ("two", "[\"127.0.0.1:5060\", \"127.0.0.2:5060\"]", ""),
+    ("late-two", "[\"127.0.0.1:5060\", \"127.0.0.2:5060\"]", ""),
 ];
 
 struct World {

@@ -93,6 +93,14 @@ impl Ca {
     }
 }
 
+impl Files {
+    /// As a table of the configuration.
+    pub(crate) fn table(&self) -> String {
+        let (certificate, key) = (self.certificate.display(), self.key.display());
+        format!("{{ certificate = \"{certificate}\", certificate_key = \"{key}\" }}")
+    }
+}
+
 /// ring makes no RSA keys, the openssl command does.
 fn rsa_key() -> KeyPair {
     let output = Command::new("openssl")

@@ -16,7 +16,7 @@ use super::http;
 use super::log::Line;
 use super::metrics::Metrics;
 pub(crate) use super::ports::free_port;
-use super::process::{Ended, Process, gateway_program};
+use super::process::{Ended, Process, both_ends, gateway_program, own_program};
 use super::succession::{Succession, end};
 use super::{Engine, SOON, wait_for, wait_until};
 
@@ -204,7 +204,8 @@ impl Setup {
     pub(crate) fn start(mut self) -> Gateway {
         let Written { file, address, admin, ca_file } = self.write();
         let mut words = self.launcher.iter().map(OsString::from).collect::<Vec<_>>();
-        let program = if self.is_apart { self.own_program() } else { gateway_program() };
+        let program =
+            if self.is_apart { own_program(self.directory.path()) } else { gateway_program() };
         words.push(program.clone().into());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(["run", "-c"]).arg(&file).envs(self.environment);
@@ -243,20 +244,10 @@ impl Setup {
         Written { file, address, admin, ca_file }
     }
 
-    fn own_program(&self) -> PathBuf {
-        let path = self.directory.path().join("program");
-        let linked = fs::hard_link(gateway_program(), &path);
-        // Another file system.
-        linked
-            .or_else(|_| fs::copy(gateway_program(), &path).map(|_| ()))
-            .expect("a writable directory");
-        path
-    }
-
     fn text(&self, address: SocketAddr, admin: SocketAddr) -> String {
         let Self { engine, workers, upstream, gateway, resumption, listener, tls, .. } = self;
         let Self { timeouts, keepalive, admin: more_admin, .. } = self;
-        let certificates: Vec<String> = self.certificates.iter().map(table).collect();
+        let certificates: Vec<String> = self.certificates.iter().map(Files::table).collect();
         let certificates = certificates.join(",\n");
         let other = |[name, listen, upstream]: &[String; 3]| {
             format!(
@@ -300,11 +291,6 @@ upstream = {upstream}
 {others}"#
         )
     }
-}
-
-fn table(files: &Files) -> String {
-    let (certificate, key) = (files.certificate.display(), files.key.display());
-    format!("{{ certificate = \"{certificate}\", certificate_key = \"{key}\" }}")
 }
 
 /// A running gateway. Dropping it tells it to stop and demands that it does, with status 0.
@@ -504,14 +490,4 @@ fn stop(process: Process, succession: &mut Succession) {
     let last = codes.last().copied().unwrap_or_else(|| ended.code());
     assert_eq!(last, 0, "exit code after TERM:\n{}", ended.stderr);
     assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
-}
-
-/// The first and the last lines.
-fn both_ends(lines: &[String]) -> String {
-    const EACH: usize = 20;
-    if lines.len() <= 2 * EACH {
-        return lines.join("\n");
-    }
-    let (first, last) = (&lines[..EACH], &lines[lines.len() - EACH..]);
-    format!("{}\n... {} lines\n{}", first.join("\n"), lines.len() - 2 * EACH, last.join("\n"))
 }

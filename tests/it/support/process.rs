@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -14,6 +14,17 @@ use rustix::process::{Pid, Signal, kill_process};
 pub(crate) fn gateway_program() -> PathBuf {
     std::env::var_os("TLSGATE_BIN")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_tlsgate")), PathBuf::from)
+}
+
+/// The gateway's program under a name of its own in `directory`.
+pub(crate) fn own_program(directory: &Path) -> PathBuf {
+    let path = directory.join("program");
+    let linked = fs::hard_link(gateway_program(), &path);
+    // Another file system.
+    linked
+        .or_else(|_| fs::copy(gateway_program(), &path).map(|_| ()))
+        .expect("a writable directory");
+    path
 }
 
 /// The measuring tool's program.
@@ -200,4 +211,14 @@ pub(crate) fn cpu_time(pid: u32) -> Duration {
 pub(crate) fn descriptor_limit() -> io::Result<u64> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     limit.maximum.ok_or_else(|| io::Error::other("no limit"))
+}
+
+/// The first and the last lines.
+pub(crate) fn both_ends(lines: &[String]) -> String {
+    const EACH: usize = 20;
+    if lines.len() <= 2 * EACH {
+        return lines.join("\n");
+    }
+    let (first, last) = (&lines[..EACH], &lines[lines.len() - EACH..]);
+    format!("{}\n... {} lines\n{}", first.join("\n"), lines.len() - 2 * EACH, last.join("\n"))
 }
