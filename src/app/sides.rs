@@ -1,7 +1,5 @@
 //! The TLS of a route's two sides, from what the configuration says about it.
 
-use std::sync::Arc;
-
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 
@@ -82,10 +80,7 @@ impl Compiler<'_> {
         let binding = Binding::new(&parts, identities.trust.crl_epoch());
         let domain = Domain::new(tls.resumption, binding, &self.standing.resumption);
         match server_config(tls, &identities, &domain, &provider) {
-            Ok(config) => {
-                let resolver = Arc::clone(&identities.resolver);
-                Some(ServerProfile::new(config, resolver, tls))
-            }
+            Ok(config) => Some(ServerProfile::new(config, &identities, tls)),
             Err(error) => {
                 self.unusable(owner, "tls", &error);
                 None

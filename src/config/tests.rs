@@ -135,11 +135,10 @@ fn every_option_reaches_the_model() {
         config.log,
         Log { level: LogLevel::Debug, format: LogFormat::Json, access, access_line: 18 }
     );
-    let lifetime = Duration::from_secs(604_800);
     let resumption = Resumption {
         max_entries: 10,
         max_bytes: 1 << 20,
-        lifetime,
+        lifetime: Duration::from_secs(604_800),
         ticket_secret: Some("conf/ticket.secret".into()),
         ticket_secret_line: 23,
     };

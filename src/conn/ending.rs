@@ -316,6 +316,7 @@ impl Connection {
             cause: ending.cause,
             detail: ending.detail.clone(),
             tls: self.tls_facts(),
+            client: self.client.clone(),
             downstream_security: self.downstream_security(),
             upstream_tls: self.upstream_tls(),
             upstream_security: self.upstream_security(),

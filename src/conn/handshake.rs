@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dial::Failure;
-use super::outcome::{Cause, Reason};
+use super::outcome::{Cause, Client, Reason, Shown};
 use super::{Connection, Context, Phase};
 use crate::buf::Buf;
 use crate::config::model::ConnectWhen;
@@ -12,6 +12,7 @@ use crate::engine::{CloseMode, Side};
 use crate::policy::{self, Decision};
 use crate::tls::error::TlsError;
 use crate::tls::hello::Hello;
+use crate::tls::trust::ClientVerdict;
 
 impl Connection {
     pub(super) fn on_handshake_bytes(&mut self, buf: Buf, cx: &mut Context<'_>) {
@@ -93,12 +94,48 @@ impl Connection {
             // The upstream spoke while the handshake was running.
             self.note_first_byte(Duration::ZERO, cx);
         }
+        if let Err(refusal) = self.meet_client(cx) {
+            return self.end_now_with(refusal, cx);
+        }
         if let Phase::Handshake(Some(hello)) = hello
             && self.is_denied(hello.message())
         {
             return self.deny(cx);
         }
         self.dial_after_handshake();
+    }
+
+    /// Learns what the peer has shown.
+    ///
+    /// # Errors
+    /// When a session that was resumed is one of a client that is not trusted any more.
+    fn meet_client(&mut self, cx: &mut Context<'_>) -> Result<(), Arc<str>> {
+        let Some(tls) = &self.downstream.tls else { return Ok(()) };
+        let profile = self.route.tls.as_ref();
+        let Some(verification) = profile.and_then(|tls_of| tls_of.judge(tls.peer_certificates()))
+        else {
+            return Ok(());
+        };
+        let shown = match &verification.verdict {
+            ClientVerdict::Anonymous => Shown::Nothing,
+            ClientVerdict::Verified => Shown::Verified,
+            ClientVerdict::Failed(rejection) => Shown::Bad(rejection.problem),
+        };
+        let subject = verification.shown().map(|identity| identity.subject.as_str().into());
+        self.client = Some(Box::new(Client { shown, subject }));
+        cx.telemetry.on_client(self.policy.index, shown);
+        match verification.refusal() {
+            Some(rejection) => Err(Arc::clone(&rejection.text)),
+            None => Ok(()),
+        }
+    }
+
+    fn end_now_with(&mut self, why: Arc<str>, cx: &mut Context<'_>) {
+        let (reason, cause) = (Reason::ClientCertificateInvalid, Cause::Downstream);
+        self.end_now(reason, cause, CloseMode::Reset, cx);
+        if let Some(ending) = &mut self.ending {
+            ending.detail(&why);
+        }
     }
 
     /// Asks the policy about who the peer is; follows another route if that is still possible.

@@ -35,7 +35,7 @@ use crate::upstream::{Destination, Upstreams};
 use dial::{Dial, Failure};
 use ending::Ending;
 use hello::Opening;
-use outcome::{ByteCounts, Outcome, PhaseTimes, Reason};
+use outcome::{ByteCounts, Client, Outcome, PhaseTimes, Reason};
 use side::SideState;
 
 /// What happened to a connection.
@@ -116,6 +116,7 @@ pub struct Connection {
     /// Whose TCP stream ended without close_notify.
     truncated: Option<Side>,
     sni: Option<Arc<str>>,
+    client: Option<Box<Client>>,
     /// The handshake with the peer was an abbreviated one.
     resumed: bool,
     bytes: ByteCounts,
@@ -151,6 +152,7 @@ impl Connection {
             first_ended: None,
             truncated: None,
             sni: None,
+            client: None,
             resumed: false,
             bytes: ByteCounts::default(),
             times: PhaseTimes::default(),

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::tls::trust::CertificateProblem;
+
 /// Everything worth saying about a connection that has ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -20,6 +22,8 @@ pub struct Outcome {
     pub detail: Option<Arc<str>>,
     /// Present once the handshake is done, where TLS ends here.
     pub tls: Option<TlsFacts>,
+    /// What the peer has shown, where it was asked for a certificate.
+    pub client: Option<Box<Client>>,
     /// How far the peer and we know each other, once that was clear.
     pub downstream_security: Option<Security>,
     /// Present once the handshake with the upstream is done, where its TLS ends here.
@@ -52,6 +56,23 @@ pub struct TlsFacts {
     pub group: Option<&'static str>,
     pub alpn: Option<Arc<str>>,
     pub resumed: bool,
+}
+
+/// A peer that was asked for a certificate.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub shown: Shown,
+    /// Subject of its certificate.
+    pub subject: Option<Arc<str>>,
+}
+
+/// What it has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shown {
+    Nothing,
+    Verified,
+    /// Let in because `client_cert` is `"report"`, or refused.
+    Bad(CertificateProblem),
 }
 
 /// What the handshake with the upstream agreed on.
@@ -310,6 +331,34 @@ impl Cause {
     }
 }
 
+impl Shown {
+    pub const COUNT: usize = 2 + CertificateProblem::ALL.len();
+
+    /// All of them, each at its index.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let bad = CertificateProblem::ALL.into_iter().map(Self::Bad);
+        [Self::Nothing, Self::Verified].into_iter().chain(bad)
+    }
+
+    /// Position among [`Shown::all`].
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Verified => 1,
+            Self::Bad(problem) => 2 + problem as usize,
+        }
+    }
+
+    /// Label value in metrics and word in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Verified => "verified",
+            Self::Bad(problem) => problem.as_str(),
+        }
+    }
+}
+
 impl Security {
     /// Word in the log.
     pub const fn as_str(self) -> &'static str {
@@ -337,7 +386,15 @@ impl Stage {
 
 #[cfg(test)]
 mod tests {
-    use super::Reason;
+    use super::{Reason, Shown};
+
+    #[test]
+    fn everything_that_is_shown_has_its_index() {
+        for (position, shown) in Shown::all().enumerate() {
+            assert_eq!(shown.index(), position, "{}", shown.as_str());
+        }
+        assert_eq!(Shown::all().count(), Shown::COUNT);
+    }
 
     #[test]
     fn all_lists_every_reason_at_its_index() {

@@ -7,7 +7,7 @@ use std::ops::AddAssign;
 
 use serde::Serialize;
 
-use crate::conn::outcome::{Cause, Outcome, Reason, Stage};
+use crate::conn::outcome::{Cause, Outcome, Reason, Shown, Stage};
 
 const REASONS: usize = Reason::ALL.len();
 const CAUSES: usize = Cause::ALL.len();
@@ -136,6 +136,8 @@ pub struct ListenerCounters {
     pub handshakes_resumed: u64,
     /// Connections without a handshake of ours with the peer.
     pub unterminated: [u64; Unterminated::ALL.len()],
+    /// Peers that were asked for a certificate, by [`Shown::index`].
+    pub clients: [u64; Shown::COUNT],
     pub upstream_handshakes_full: u64,
     pub upstream_handshakes_resumed: u64,
     /// Plaintext bytes from downstream to upstream.
@@ -154,6 +156,7 @@ impl Default for ListenerCounters {
             handshakes_full: 0,
             handshakes_resumed: 0,
             unterminated: [0; Unterminated::ALL.len()],
+            clients: [0; Shown::COUNT],
             upstream_handshakes_full: 0,
             upstream_handshakes_resumed: 0,
             bytes_received: 0,
@@ -250,6 +253,9 @@ impl AddAssign<&Self> for ListenerCounters {
         self.handshakes_full += other.handshakes_full;
         self.handshakes_resumed += other.handshakes_resumed;
         for (own, other) in self.unterminated.iter_mut().zip(&other.unterminated) {
+            *own += other;
+        }
+        for (own, other) in self.clients.iter_mut().zip(&other.clients) {
             *own += other;
         }
         self.upstream_handshakes_full += other.upstream_handshakes_full;

@@ -70,6 +70,7 @@ metrics! {
     HANDSHAKES = Counter, "tlsgate_handshakes_total", "Finished handshakes, full or resumed.";
     HANDSHAKE_FAILURES = Counter, "tlsgate_handshake_failures_total", "Connections that ended before their handshake was done, by reason.";
     UNTERMINATED = Counter, "tlsgate_connections_unterminated_total", "Connections without a handshake between the peer and the gateway: peers that speak plaintext, and TLS that is passed through.";
+    CLIENT_CERTIFICATES = Counter, "tlsgate_client_certificates_total", "Peers that were asked for a certificate, by what they have shown: none, verified, or what is wrong with it.";
     UPSTREAM_HANDSHAKES = Counter, "tlsgate_upstream_handshakes_total", "Finished handshakes with upstreams, full or resumed.";
     UPSTREAM_FAILURES = Counter, "tlsgate_upstream_failures_total", "Attempts at an upstream that failed, by reason, whether or not another endpoint took the connection; reasons that never happened are left out.";
     RECEIVED_BYTES = Counter, "tlsgate_received_bytes_total", "Bytes relayed from downstream to upstream, in plaintext but for what is passed through.";

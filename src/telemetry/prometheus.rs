@@ -12,7 +12,7 @@ use super::counters::{AcceptError, Refusal, Unterminated};
 use super::histograms::Phase;
 use super::names::{self, Metric};
 use super::snapshot::{Latency, ListenerView, ShardView, Snapshot, Span, UpstreamFacts, bounds};
-use crate::conn::outcome::{Cause, Reason};
+use crate::conn::outcome::{Cause, Reason, Shown};
 use crate::tls::resumption::{Epoch, Rank, Refusals, TicketStats, UpstreamStats};
 use crate::upstream::Figures;
 
@@ -150,6 +150,16 @@ fn write_upstreams(text: &mut String, listeners: &[ListenerView]) {
             let labels = [("listener", &*view.name), ("downstream", what.as_str())];
             let value = view.counters.unterminated[what as usize];
             write_sample(text, names::UNTERMINATED.name, &labels, value);
+        }
+    }
+    write_family(text, &names::CLIENT_CERTIFICATES);
+    for view in listeners {
+        for shown in Shown::all() {
+            let value = view.counters.clients[shown.index()];
+            if value > 0 {
+                let labels = [("listener", &*view.name), ("certificate", shown.as_str())];
+                write_sample(text, names::CLIENT_CERTIFICATES.name, &labels, value);
+            }
         }
     }
     write_family(text, &names::UPSTREAM_HANDSHAKES);

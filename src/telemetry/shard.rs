@@ -14,7 +14,7 @@ use super::counters::{
     is_handshake_stage,
 };
 use super::histograms::{HistogramSet, Kind, Phase};
-use crate::conn::outcome::{Outcome, PhaseTimes, Reason};
+use crate::conn::outcome::{Outcome, PhaseTimes, Reason, Shown};
 
 /// Names of the listeners, by listener index.
 ///
@@ -119,6 +119,13 @@ impl ShardTelemetry {
         let Some(counters) = self.listener(listener) else { return };
         counters.unterminated[what as usize] += 1;
         self.gauges.handshakes_in_flight = self.gauges.handshakes_in_flight.saturating_sub(1);
+    }
+
+    /// A peer that was asked for a certificate has shown this.
+    pub fn on_client(&mut self, listener: usize, shown: Shown) {
+        if let Some(counters) = self.listener(listener) {
+            counters.clients[shown.index()] += 1;
+        }
     }
 
     /// The handshake with an upstream is done.
@@ -266,6 +273,7 @@ pub(crate) mod tests {
             cause,
             detail: None,
             tls: (!is_handshake_stage(stage)).then_some(tls),
+            client: None,
             downstream_security: None,
             upstream_tls: None,
             upstream_security: None,

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ServerConfig};
 
 use super::error::TlsError;
-use super::identity::SniResolver;
+use super::identity::{Identities, SniResolver};
 use super::tls_conn::TlsConn;
+use super::trust::{ClientTrust, ClientVerification};
 use crate::buf::{Buf, Pool};
 use crate::config::model::{ClientCert, DownstreamTls, TlsVersion};
 
@@ -21,6 +22,7 @@ pub struct ServerProfile {
     tls12: bool,
     tls13: bool,
     verifies_peers: bool,
+    trust: ClientTrust,
 }
 
 /// TLS of a route's upstream side, compiled once and shared.
@@ -33,16 +35,28 @@ pub struct ClientProfile {
 
 impl ServerProfile {
     /// The profile of a listener whose TLS section is `tls`, from what was made of it.
-    pub fn new(config: Arc<ServerConfig>, resolver: Arc<SniResolver>, tls: &DownstreamTls) -> Self {
+    pub fn new(config: Arc<ServerConfig>, identities: &Identities, tls: &DownstreamTls) -> Self {
         let versions = tls.min_version..=tls.max_version;
         Self {
             config,
-            resolver,
+            resolver: Arc::clone(&identities.resolver),
+            trust: identities.trust.clone(),
             strict_sni: tls.strict_sni,
             tls12: versions.contains(&TlsVersion::V1_2),
             tls13: versions.contains(&TlsVersion::V1_3),
             verifies_peers: matches!(tls.client_cert, ClientCert::Optional | ClientCert::Required),
         }
+    }
+
+    /// What a peer has shown, by the certificates that rustls has of it; `None` where it was not
+    /// asked. To be asked after every handshake, whether full or resumed.
+    pub fn judge(&self, chain: &[CertificateDer<'_>]) -> Option<ClientVerification> {
+        if self.trust.mode() == ClientCert::None {
+            return None;
+        }
+        // Without a clock rustls would not have let the peer in.
+        let now = self.config.time_provider.current_time()?;
+        Some(self.trust.judge(chain, now))
     }
 
     /// Whether a peer that has shown a certificate is who that says.

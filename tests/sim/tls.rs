@@ -110,7 +110,7 @@ impl Maker {
         let config = server_config(&tls, identities, &domain, &provider).expect("versions");
         let mut config = Arc::unwrap_or_clone(config);
         config.time_provider = Arc::new(SimTime(self.clock.clone()));
-        ServerProfile::new(Arc::new(config), Arc::clone(&identities.resolver), &tls)
+        ServerProfile::new(Arc::new(config), identities, &tls)
     }
 
     /// The gateway as a client of components, with a cache of sessions for each endpoint.

@@ -72,7 +72,7 @@ const BELOW: &[Below] = &[
     },
     Below {
         folder: "src/upstream",
-        names: &["engine::Address", "engine::Source", "time"],
+        names: &["config::model", "engine::Address", "engine::Source", "time"],
         why: "choosing an endpoint is arithmetic on what is known about it and the time",
     },
     Below {

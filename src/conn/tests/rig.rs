@@ -52,7 +52,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let profile = |tls: &DownstreamTls| {
         let identities = load(tls, &provider()).expect("files of our own");
         let config = server_config(tls, &identities, &Domain::Off, &provider()).expect("versions");
-        ServerProfile::new(config, identities.resolver, tls)
+        ServerProfile::new(config, &identities, tls)
     };
     let plain = profile(&tls);
     let strict = profile(&DownstreamTls { strict_sni: true, ..tls.clone() });

@@ -69,6 +69,10 @@ impl<'a> Fields<'a> {
             fields.optional("alpn", tls.alpn.as_deref());
             fields.0.push(("resumed", Value::Flag(tls.resumed)));
         }
+        if let Some(client) = &outcome.client {
+            fields.text("client_certificate", client.shown.as_str());
+            fields.optional("client_subject", client.subject.as_deref());
+        }
         fields.optional("downstream_security", outcome.downstream_security.map(Security::as_str));
         fields.upstream(outcome);
         if !is_failed {
