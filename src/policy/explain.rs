@@ -59,7 +59,11 @@ impl ListenerPolicy {
         let facts = Facts {
             source: asked.source,
             sni: asked.server_name.filter(|_| speaks_tls),
-            alpn: AlpnProtocols::parse(&alpn).map_err(|error| error.to_string())?,
+            // A ClientHello without protocols has no list.
+            alpn: match alpn.as_slice() {
+                [] => AlpnProtocols::default(),
+                list => AlpnProtocols::parse(list).map_err(|error| error.to_string())?,
+            },
             version: speaks_tls.then_some(if asked.tls13 {
                 Version::Tls13
             } else {

@@ -26,6 +26,7 @@ mod hello;
 mod listeners;
 mod malformed;
 mod modes;
+mod policy;
 mod reload;
 mod restart;
 mod scale;

@@ -1,0 +1,162 @@
+//! What holds for a connection: rules, what clients show, pairs of gateways, and `explain`.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::backend::Backend;
+use crate::support::ca::{Files, KeyKind, NAME, ca};
+use crate::support::client::connect_plain;
+use crate::support::gateway::{Gateway, Setup};
+use crate::support::process::{Ended, gateway_program, run};
+use crate::support::{Engine, SOON, engines, has_tool};
+
+/// `openssl s_client` that says a line and shows a certificate, if there is one.
+fn says(gateway: &Gateway, sni: &str, shown: Option<&Files>) -> Ended {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-connect", &gateway.address().to_string()]);
+    command.args(["-servername", sni, "-CAfile"]).arg(gateway.ca_file());
+    if let Some(files) = shown {
+        command.arg("-cert").arg(&files.certificate).arg("-key").arg(&files.key);
+    }
+    run(&mut command, SOON)
+}
+
+/// The last line of the log after one connection.
+fn logged(gateway: &mut Gateway, sni: &str, shown: Option<&Files>) -> (String, String) {
+    says(gateway, sni, shown);
+    let line = gateway.next_line();
+    let client = line.value("client_certificate").as_str().unwrap_or_default().to_owned();
+    (line.text("reason").to_owned(), client)
+}
+
+fn stranger(directory: &Path) -> Files {
+    let (certificate, key) = (directory.join("stranger.pem"), directory.join("stranger.key"));
+    let mut command = Command::new("openssl");
+    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    command.args(["-nodes", "-subj", "/CN=stranger", "-days", "30"]);
+    command.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"]);
+    let ended = run(command.arg(&key).arg("-out").arg(&certificate), SOON);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    Files { certificate, key, der: Vec::new() }
+}
+
+#[test]
+#[ignore = "run by tests/run"]
+fn client_certificates_reported() {
+    if !has_tool("openssl") {
+        return;
+    }
+    let backend = Backend::echo();
+    let directory = TempDir::new().expect("a temporary directory");
+    let good = ca().issue(directory.path(), "phone-7", KeyKind::Ecdsa, &["phone-7.test"]);
+    let bad = stranger(directory.path());
+    for engine in engines() {
+        let setup = Setup::new(engine, backend.address()).tls("client_cert = \"report\"");
+        let setup = setup.tls("client_cert_until = \"2099-12-31\"\ntrusted_ca = \"ca.pem\"");
+        let mut gateway = setup.start();
+        let finished = |client: &str| ("finished".to_owned(), client.to_owned());
+        assert_eq!(logged(&mut gateway, NAME, None), finished("none"));
+        assert_eq!(logged(&mut gateway, NAME, Some(&good)), finished("verified"));
+        assert_eq!(logged(&mut gateway, NAME, Some(&bad)), finished("self_signed"));
+        let metrics = gateway.metrics();
+        for shown in ["none", "verified", "self_signed"] {
+            let labels = [("certificate", shown)];
+            assert_eq!(metrics.count("tlsgate_client_certificates_total", &labels), 1, "{shown}");
+        }
+    }
+}
+
+const RULES: &str = r#"
+[[listener.rule]]
+name = "forbidden"
+sni = ["forbidden.test", "*.forbidden.test"]
+action = "deny"
+[[listener.rule]]
+name = "phones"
+client = "cn:phone-7"
+[[listener.rule]]
+name = "strangers"
+client = "cn:phone-8"
+action = "deny"
+"#;
+
+fn ruled(engine: Engine, backend: &Backend) -> Gateway {
+    let setup = Setup::new(engine, backend.address()).tls("client_cert = \"optional\"");
+    setup.tls("trusted_ca = \"ca.pem\"").keepalive(RULES).start()
+}
+
+#[test]
+#[ignore = "run by tests/run"]
+fn rules_decide_as_explain_says() {
+    if !has_tool("openssl") {
+        return;
+    }
+    let backend = Backend::echo();
+    let directory = TempDir::new().expect("a temporary directory");
+    let issue = |stem: &str| ca().issue(directory.path(), stem, KeyKind::Ecdsa, &["phone.test"]);
+    let (seven, eight) = (issue("phone-7"), issue("phone-8"));
+    for engine in engines() {
+        let mut gateway = ruled(engine, &backend);
+        for (sni, shown, verdict, rule) in [
+            (NAME, None, "admit", None),
+            ("forbidden.test", None, "deny", Some("forbidden")),
+            ("a.forbidden.test", None, "deny", Some("forbidden")),
+            ("a.b.forbidden.test", None, "admit", None),
+            (NAME, Some(&seven), "admit", Some("phones")),
+            (NAME, Some(&eight), "deny", Some("strangers")),
+            // Who the client is comes before what it asks for.
+            ("forbidden.test", Some(&seven), "admit", Some("phones")),
+        ] {
+            let (reason, _) = logged(&mut gateway, sni, shown);
+            let expected = if verdict == "deny" { "policy_denied" } else { "finished" };
+            assert_eq!(reason, expected, "{engine:?} {sni} {shown:?}");
+            let decision = explained(&gateway, sni, shown);
+            assert_eq!(decision["verdict"], verdict, "{decision}");
+            assert_eq!(decision["rule"].as_str(), rule, "{decision}");
+        }
+    }
+}
+
+fn explained(gateway: &Gateway, sni: &str, shown: Option<&Files>) -> Value {
+    let mut command = Command::new(gateway_program());
+    command.args(["explain", "--json", "--route", "main", "--from", "127.0.0.1", "--sni", sni]);
+    command.arg("-c").arg(gateway.config_file());
+    if let Some(files) = shown {
+        command.arg("--client-cert").arg(&files.certificate);
+    }
+    let ended = run(&mut command, SOON);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let json: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    json["decision"].clone()
+}
+
+/// Plaintext → gateway = mutual TLS 1.3 ⇒ gateway → plaintext.
+#[test]
+#[ignore = "run by tests/run"]
+fn mode_pair() {
+    let backend = Backend::echo();
+    for engine in engines() {
+        let exit = Setup::new(engine, backend.address()).listener("mode = \"pair_exit\"");
+        let exit = exit.tls("client_cert = \"required\"\ntrusted_ca = \"ca.pem\"").start();
+        let entry = Setup::new(engine, exit.address()).listener("mode = \"pair_entry\"");
+        let files = ca().issue(entry.directory(), "entry", KeyKind::Ecdsa, &["entry.test"]);
+        let identity = files.table().replace("{ ", "").replace(" }", "").replace(", ", "\n");
+        let entry = entry.without_tls().upstream_tls("trusted_ca = \"ca.pem\"");
+        let mut entry = entry.upstream_tls(&identity).start();
+        let mut stream = connect_plain(entry.address());
+        // Bytes of a protocol that has TLS inside its own packets go through as they are.
+        let prelogin = [0x12, 0x01, 0x00, 0x08, 0x00, 0x00, 0x01, 0x00];
+        stream.write_all(&prelogin).expect("sent");
+        let mut answer = [0; 8];
+        stream.read_exact(&mut answer).expect("an answer");
+        assert_eq!(answer, prelogin);
+        drop(stream);
+        let line = entry.next_line();
+        assert_eq!(line.text("upstream_security"), "mutual", "{engine:?}");
+        assert_eq!(line.text("upstream_tls_version"), "TLSv1.3");
+    }
+}
