@@ -91,7 +91,9 @@ fn every_example_is_valid() {
     }
     names.sort();
     let expected = [
+        "bridge-and-levels.toml",
         "mutual-tls.toml",
+        "pair.toml",
         "single-certificate.toml",
         "sni-and-dual-keys.toml",
         "unix-sockets.toml",

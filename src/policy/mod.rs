@@ -6,6 +6,8 @@
 mod decide;
 pub mod explain;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
