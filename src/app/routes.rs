@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::compile::{Compiler, Problem};
 use super::sides::Owner;
-use crate::config::model::{Config, Endpoint, Listener, Mode, Rule};
+use crate::config::model::{Config, ConnectWhen, Endpoint, Listener, Mode, Rule};
 use crate::policy::rules::{Ambiguity, CompileError};
 use crate::policy::{Downstream, ListenerPolicy, Outcome, Route, Rules};
 use crate::tls::{ClientProfile, ServerProfile};
@@ -132,7 +132,8 @@ impl Compiler<'_> {
             None => (own.group, Arc::clone(&own.upstreams)),
         };
         let name = rule.spec.name.as_str().into();
-        Some(Route { name, group, tls, upstream_tls, connect: own.connect, upstreams })
+        let connect = if rule.waits { ConnectWhen::AfterHandshake } else { own.connect };
+        Some(Route { name, group, tls, upstream_tls, connect, upstreams })
     }
 
     fn next_group(&mut self) -> usize {

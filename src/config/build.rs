@@ -1,5 +1,6 @@
 //! From checked sections to the model. `None` only where a problem was reported before.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -97,14 +98,17 @@ fn listener(section: &Section) -> Option<Listener> {
         tls.iter_mut().for_each(|tls| tls.min_version = TlsVersion::V1_3);
         upstream_tls.iter_mut().for_each(|tls| tls.min_version = TlsVersion::V1_3);
     }
-    let rules: Vec<Rule> =
-        section.children("rule").iter().enumerate().map(rule).collect::<Option<_>>()?;
     let says_when = section.place_of("connect").is_some();
+    let rules: Vec<Rule> = section
+        .children("rule")
+        .iter()
+        .enumerate()
+        .map(|one| rule(one, says_when))
+        .collect::<Option<_>>()?;
     let asks_who = rules.iter().any(|rule| !rule.spec.client.is_empty());
-    let insists = tls.as_ref().is_some_and(|tls| tls.client_cert == ClientCert::Required);
     let connect = match section.get("connect")? {
         // Nobody without a certificate reaches the component, unless the file asks for it.
-        _ if (insists || asks_who) && !says_when => ConnectWhen::AfterHandshake,
+        _ if (insists(tls.as_ref()) || asks_who) && !says_when => ConnectWhen::AfterHandshake,
         connect => connect,
     };
     Some(Listener {
@@ -135,8 +139,13 @@ fn side<'a>(listener: &'a Section, key: &str) -> Option<&'a Section> {
     listener.child(key).filter(|_| speaks)
 }
 
-/// The rule at a position of its listener.
-fn rule((position, section): (usize, &Section)) -> Option<Rule> {
+/// Whether peers without a certificate are nobody.
+fn insists(tls: Option<&DownstreamTls>) -> bool {
+    tls.is_some_and(|tls| tls.client_cert == ClientCert::Required)
+}
+
+/// The rule at a position of its listener, which `says_when` it dials or leaves that to us.
+fn rule((position, section): (usize, &Section), says_when: bool) -> Option<Rule> {
     let own = |key| section.child(key).filter(|side: &&Section| side.is_written);
     let tls = match own("tls") {
         Some(side) => Some(tls(side)?),
@@ -159,6 +168,7 @@ fn rule((position, section): (usize, &Section)) -> Option<Rule> {
             outcome: u32::try_from(position).ok()?,
         },
         denies: section.get::<&str>("action") == Some("deny"),
+        waits: !says_when && insists(tls.as_ref()),
         upstreams: section.get("upstream"),
         upstream_line: line_of(section, "upstream"),
         tls,
@@ -176,11 +186,22 @@ fn exceptions(listener: &Section) -> Vec<Exception> {
         })
     };
     let own = exception(listener, "autodetect_until", listener.get("autodetect_until"));
-    let tls = side(listener, "tls")
-        .and_then(|tls| exception(tls, "client_cert_until", tls.get("client_cert_until")));
-    let upstream_tls = side(listener, "upstream_tls")
-        .and_then(|tls| exception(tls, "verify_until", tls.get("verify_until")));
-    [own, tls, upstream_tls].into_iter().flatten().collect()
+    let mut all: Vec<Exception> = own.into_iter().collect();
+    let rules = listener.children("rule").iter();
+    let sections = [(side(listener, "tls"), side(listener, "upstream_tls"))].into_iter();
+    let of_rules = rules.map(|rule| (rule.child("tls"), rule.child("upstream_tls")));
+    for (tls, upstream_tls) in sections.chain(of_rules) {
+        all.extend(
+            tls.and_then(|tls| exception(tls, "client_cert_until", tls.get("client_cert_until"))),
+        );
+        all.extend(
+            upstream_tls.and_then(|tls| exception(tls, "verify_until", tls.get("verify_until"))),
+        );
+    }
+    // What a rule has from its listener is told once.
+    let mut told = BTreeSet::new();
+    all.retain(|one| told.insert(one.line));
+    all
 }
 
 fn upstream_tls(section: &Section) -> Option<UpstreamTls> {

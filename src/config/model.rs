@@ -145,6 +145,8 @@ pub struct Rule {
     /// Name, line and conditions; its outcome is the rule's position among those of its listener.
     pub spec: RuleSpec,
     pub denies: bool,
+    /// Nothing is dialled before the handshake, which demands a certificate.
+    pub waits: bool,
     /// Instead of the listener's.
     pub upstreams: Option<Vec<Endpoint>>,
     /// 1-based line that names them; 0 without.

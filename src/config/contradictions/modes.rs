@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::super::levels;
 use super::super::model::{Endpoint, ListenAddress, TlsVersion};
-use super::super::read::{Finding, Place, Reader, Section};
+use super::super::read::{Finding, Reader, Section};
 
 /// Protocols in which the server speaks first: a peer that waits for it sends no first byte.
 const SERVER_FIRST: [&str; 4] = ["imap", "mysql", "pop3", "smtp"];
@@ -107,9 +107,9 @@ fn autodetect(listener: &Section, mode: &str, reader: &mut Reader<'_>) {
         }
         _ => {}
     }
-    if let Some(tls) = listener.child("tls")
-        && tls.get::<&str>("client_cert") == Some("required")
-    {
+    let rules = listener.children("rule").iter().filter_map(|rule| rule.child("tls"));
+    let sections = listener.child("tls").into_iter().chain(rules.filter(|tls| tls.is_written));
+    for tls in sections.filter(|tls| tls.get::<&str>("client_cert") == Some("required")) {
         let finding = Finding {
             message: "contradicts mode = \"autodetect\"",
             found: "\"required\", and plaintext would be taken without any certificate",
@@ -156,20 +156,24 @@ fn plaintext(listener: &Section, mode: &str, reader: &mut Reader<'_>) {
     }
     let hint = "Use a loopback address or a unix socket, speak TLS on that side too, or say why \
                 not: plaintext_reason = \"...\".";
-    let mut report = |key: &str, place: Option<Place>, found: String| {
+    let mut report = |section: &Section, key: &str, found: String| {
         let finding = Finding {
             message: "lets plaintext leave this machine",
             found: &found,
             allowed: "",
             hint,
         };
-        reader.report(place.unwrap_or(listener.place), &listener.path_of(key), finding);
+        let place = section.place_of(key).unwrap_or(section.place);
+        reader.report(place, &section.path_of(key), finding);
     };
     let sides = levels::sides(listener);
     let is_plain_upstream = !sides.contains(&"upstream_tls") && mode != "passthrough";
-    if is_plain_upstream && let Some(endpoints) = listener.get::<Vec<Endpoint>>("upstream") {
-        for endpoint in endpoints.iter().filter(|endpoint| !is_local(endpoint)) {
-            report("upstream", listener.place_of("upstream"), format!("\"{endpoint}\""));
+    let sections = std::iter::once(listener).chain(listener.children("rule"));
+    for (section, key) in sections.flat_map(|section| [(section, "upstream"), (section, "backup")])
+    {
+        let endpoints = section.get::<Vec<Endpoint>>(key).unwrap_or_default();
+        for endpoint in endpoints.iter().filter(|one| is_plain_upstream && !is_local(one)) {
+            report(section, key, format!("\"{endpoint}\""));
         }
     }
     let takes_plaintext = matches!(mode, "originate" | "pair_entry");
@@ -177,7 +181,7 @@ fn plaintext(listener: &Section, mode: &str, reader: &mut Reader<'_>) {
         && let Some(ListenAddress::Tcp(address)) = listener.get("listen")
         && !address.ip().is_loopback()
     {
-        report("listen", listener.place_of("listen"), format!("\"{address}\""));
+        report(listener, "listen", format!("\"{address}\""));
     }
 }
 

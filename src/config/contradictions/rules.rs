@@ -95,7 +95,16 @@ fn of_mode(listener: &Section, mode: &str, rule: &Section, reader: &mut Reader<'
     let sides = levels::sides(listener);
     for side in ["tls", "upstream_tls"] {
         let Some(table) = rule.child(side).filter(|table| table.is_written) else { continue };
-        if !sides.contains(&side) {
+        if mode.starts_with("pair") {
+            let finding = Finding {
+                message: "would change what a pair is",
+                found: &format!("mode = \"{mode}\""),
+                allowed: "not in the rules of a pair",
+                hint: "Both ends of a pair know each other by the listener's own TLS: remove the \
+                       table.",
+            };
+            reader.report(table.place, &table.path, finding);
+        } else if !sides.contains(&side) {
             let finding = Finding {
                 message: "is there and this side speaks no TLS",
                 found: &format!("mode = \"{mode}\""),
