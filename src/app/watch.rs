@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
+use crate::config::model::{CertificateFiles, CrlPolicy, TrustFile};
 
 /// The files that a configuration names, as they were at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,19 +26,14 @@ impl Stamps {
     /// The files as they are now. Taken before the files are read, so that no change is missed.
     pub(super) fn of(config: &Config) -> Self {
         let mut files: Vec<&PathBuf> = config.resumption.ticket_secret.iter().collect();
-        for listener in &config.listeners {
-            for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
-                files.extend([&certificate.certificate, &certificate.certificate_key]);
-                files.extend(&certificate.ocsp_file);
+        let own = config.listeners.iter().map(|one| (&one.tls, &one.upstream_tls));
+        let rules = config.listeners.iter().flat_map(|listener| &listener.rules);
+        for (tls, upstream_tls) in own.chain(rules.map(|one| (&one.tls, &one.upstream_tls))) {
+            if let Some(tls) = tls {
+                add(&tls.certificates, &tls.trusted_ca, &tls.crls, &mut files);
             }
-            if let Some(tls) = &listener.tls {
-                files.extend(tls.trusted_ca.iter().chain(&tls.crls.files).map(|file| &file.path));
-            }
-            if let Some(tls) = &listener.upstream_tls {
-                files.extend(tls.trusted_ca.iter().chain(&tls.crls.files).map(|file| &file.path));
-                for certificate in tls.certificate.iter() {
-                    files.extend([&certificate.certificate, &certificate.certificate_key]);
-                }
+            if let Some(tls) = upstream_tls {
+                add(tls.certificate.as_slice(), &tls.trusted_ca, &tls.crls, &mut files);
             }
         }
         files.sort_unstable();
@@ -50,6 +46,20 @@ impl Stamps {
         let changed = self.0.iter().find(|(file, stamp)| Stamp::of(file) != *stamp);
         changed.map(|(file, _)| file.as_path())
     }
+}
+
+/// The files of one side.
+fn add<'a>(
+    certificates: &'a [CertificateFiles],
+    trusted_ca: &'a [TrustFile],
+    crls: &'a CrlPolicy,
+    files: &mut Vec<&'a PathBuf>,
+) {
+    for certificate in certificates {
+        files.extend([&certificate.certificate, &certificate.certificate_key]);
+        files.extend(&certificate.ocsp_file);
+    }
+    files.extend(trusted_ca.iter().chain(&crls.files).map(|file| &file.path));
 }
 
 impl Stamp {

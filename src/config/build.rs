@@ -190,7 +190,13 @@ fn exceptions(listener: &Section) -> Vec<Exception> {
     let rules = listener.children("rule").iter();
     let sections = [(side(listener, "tls"), side(listener, "upstream_tls"))].into_iter();
     let of_rules = rules.map(|rule| (rule.child("tls"), rule.child("upstream_tls")));
+    // One that a lower level has done away with ends nothing.
+    let is_weak = |side: &&Section, key, words: [&str; 2]| {
+        side.get::<&str>(key).is_some_and(|word| words.contains(&word))
+    };
     for (tls, upstream_tls) in sections.chain(of_rules) {
+        let tls = tls.filter(|side| is_weak(side, "client_cert", ["report", "optional"]));
+        let upstream_tls = upstream_tls.filter(|side| is_weak(side, "verify", ["none", "chain"]));
         all.extend(
             tls.and_then(|tls| exception(tls, "client_cert_until", tls.get("client_cert_until"))),
         );
@@ -200,7 +206,7 @@ fn exceptions(listener: &Section) -> Vec<Exception> {
     }
     // What a rule has from its listener is told once.
     let mut told = BTreeSet::new();
-    all.retain(|one| told.insert(one.line));
+    all.retain(|one| told.insert((one.line, one.key.clone())));
     all
 }
 

@@ -221,7 +221,8 @@ impl Connection {
         self.end_undialled(failure, cx);
     }
 
-    fn end_undialled(&mut self, failure: Failure, cx: &mut Context<'_>) {
+    /// Ends without the upstream.
+    pub(super) fn end_undialled(&mut self, failure: Failure, cx: &mut Context<'_>) {
         self.dial.deadline = None;
         let holds_flight = self.holds_flight();
         if holds_flight {

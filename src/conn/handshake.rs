@@ -12,7 +12,7 @@ use crate::engine::{CloseMode, Side};
 use crate::policy::{self, Decision};
 use crate::tls::error::TlsError;
 use crate::tls::hello::Hello;
-use crate::tls::trust::ClientVerdict;
+use crate::tls::trust::{ClientVerdict, Peer};
 
 impl Connection {
     pub(super) fn on_handshake_bytes(&mut self, buf: Buf, cx: &mut Context<'_>) {
@@ -29,8 +29,9 @@ impl Connection {
     pub(super) fn handshake_timeout(&mut self, cx: &mut Context<'_>) {
         if self.holds_flight() {
             // The peer has done its part.
+            // The upstream had no time of its own yet: nothing speaks against it.
             let failure = Failure::of(self.what_takes_so_long());
-            return self.give_up_dialling(failure, cx);
+            return self.end_undialled(failure, cx);
         }
         let reason = match &self.phase {
             Phase::Hello(opening) if opening.awaits_first_byte(&self.policy) => {
@@ -89,32 +90,38 @@ impl Connection {
         if let (true, Some(connect)) = (self.upstream.is_ready(), self.times.connect) {
             cx.telemetry.on_connect(self.policy.index, self.resumed, connect);
         }
-        let hello = std::mem::replace(&mut self.phase, Phase::Relay);
+        let hello = match std::mem::replace(&mut self.phase, Phase::Relay) {
+            Phase::Handshake(hello) => hello,
+            _ => None,
+        };
+        self.forget_hello(hello.as_ref().map_or(0, |hello| hello.charged), cx);
         if self.bytes.sent > 0 {
             // The upstream spoke while the handshake was running.
             self.note_first_byte(Duration::ZERO, cx);
         }
-        if let Err(refusal) = self.meet_client(cx) {
-            return self.end_now_with(refusal, cx);
-        }
-        if let Phase::Handshake(Some(hello)) = hello
-            && self.is_denied(hello.message())
+        let client = match self.meet_client(cx) {
+            Ok(client) => client,
+            Err(refusal) => return self.end_now_with(refusal, cx),
+        };
+        if let Some(hello) = hello
+            && self.is_denied(hello.reader.message(), client.as_deref())
         {
             return self.deny(cx);
         }
         self.dial_after_handshake();
     }
 
-    /// Learns what the peer has shown.
+    /// Learns what the peer has shown. Returns who it is, if that is proved: nobody is who an
+    /// unverified certificate says.
     ///
     /// # Errors
     /// When a session that was resumed is one of a client that is not trusted any more.
-    fn meet_client(&mut self, cx: &mut Context<'_>) -> Result<(), Arc<str>> {
-        let Some(tls) = &self.downstream.tls else { return Ok(()) };
+    fn meet_client(&mut self, cx: &mut Context<'_>) -> Result<Option<Arc<Peer>>, Arc<str>> {
+        let Some(tls) = &self.downstream.tls else { return Ok(None) };
         let profile = self.route.tls.as_ref();
         let Some(verification) = profile.and_then(|tls_of| tls_of.judge(tls.peer_certificates()))
         else {
-            return Ok(());
+            return Ok(None);
         };
         let shown = match &verification.verdict {
             ClientVerdict::Anonymous => Shown::Nothing,
@@ -126,7 +133,8 @@ impl Connection {
         cx.telemetry.on_client(self.policy.index, shown);
         match verification.refusal() {
             Some(rejection) => Err(Arc::clone(&rejection.text)),
-            None => Ok(()),
+            None if verification.authorized().is_some() => Ok(verification.peer),
+            None => Ok(None),
         }
     }
 
@@ -139,12 +147,12 @@ impl Connection {
     }
 
     /// Asks the policy about who the peer is; follows another route if that is still possible.
-    fn is_denied(&mut self, hello: &[u8]) -> bool {
-        let Some(tls) = &self.downstream.tls else { return false };
+    fn is_denied(&mut self, hello: &[u8], client: Option<&Peer>) -> bool {
         // It was read when it came.
         let Ok(hello) = Hello::parse(hello) else { return true };
         let facts = policy::facts(self.source(), &hello);
-        match self.policy.after_handshake(&facts, tls.peer_certificates()) {
+        let identity = client.map(|peer| &peer.identity);
+        match self.policy.after_handshake(&facts, identity) {
             Decision::Deny => true,
             // Too late for another one.
             Decision::Follow(_) if self.dial.has_begun() => false,

@@ -26,6 +26,13 @@ pub(super) struct Opening {
     unread: Vec<u8>,
 }
 
+/// A ClientHello that is needed again when the handshake is done.
+pub(super) struct Kept {
+    pub(super) reader: HelloReader,
+    /// As [`Opening::charged`].
+    pub(super) charged: usize,
+}
+
 /// What the ClientHello leads to.
 enum Next {
     Follow(Arc<Route>, Verdict),
@@ -93,13 +100,19 @@ impl Connection {
 
     /// Gives back what an unfinished hello held; called when the phase ends, however it ends.
     pub(super) fn release_hello(&mut self, cx: &mut Context<'_>) {
-        let source = self.source();
-        if let Phase::Hello(opening) = &mut self.phase
-            && opening.charged > 0
-        {
-            let released = cx.hellos.change(source, opening.charged, 0);
+        let charged = match &mut self.phase {
+            Phase::Hello(opening) => std::mem::take(&mut opening.charged),
+            Phase::Handshake(Some(kept)) => std::mem::take(&mut kept.charged),
+            _ => 0,
+        };
+        self.forget_hello(charged, cx);
+    }
+
+    /// Gives back what a hello held.
+    pub(super) fn forget_hello(&self, charged: usize, cx: &mut Context<'_>) {
+        if charged > 0 {
+            let released = cx.hellos.change(self.source(), charged, 0);
             debug_assert!(released, "shrinking is always allowed");
-            opening.charged = 0;
         }
     }
 
@@ -177,7 +190,11 @@ impl Connection {
         };
         let mut message = reader.reframed();
         if self.policy.asks_for_identity() {
-            self.phase = Phase::Handshake(Some(Box::new(reader)));
+            let charged = reader.buffered();
+            if !cx.hellos.change(self.source(), 0, charged) {
+                return self.end_now(Reason::HelloMemory, Cause::Policy, CloseMode::Reset, cx);
+            }
+            self.phase = Phase::Handshake(Some(Box::new(Kept { reader, charged })));
         }
         let mut output = Output {
             pool: cx.pool,

@@ -30,11 +30,11 @@ use crate::engine::{CloseMode, Operation, Side};
 use crate::policy::{Downstream, ListenerPolicy, Route};
 use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
-use crate::tls::hello::HelloReader;
+
 use crate::upstream::{Destination, Upstreams};
 use dial::{Dial, Failure};
 use ending::Ending;
-use hello::Opening;
+use hello::{Kept, Opening};
 use outcome::{ByteCounts, Client, Outcome, PhaseTimes, Reason};
 use side::SideState;
 
@@ -128,7 +128,7 @@ enum Phase {
     Accepted,
     Hello(Box<Opening>),
     /// With the ClientHello, if the policy is to be asked again when it is over.
-    Handshake(Option<Box<HelloReader>>),
+    Handshake(Option<Box<Kept>>),
     Relay,
 }
 

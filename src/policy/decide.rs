@@ -3,8 +3,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
-
 use super::rules::{ClientFacts, CompileError, Facts, RuleId, RuleSpec, RuleTable};
 use super::{Decision, Downstream, ListenerPolicy, Route};
 use crate::tls::trust::PeerIdentity;
@@ -87,15 +85,14 @@ impl ListenerPolicy {
         self.rules.asks_client
     }
 
-    /// The third look: at who the peer is, by the certificates that it has shown. A route other than
-    /// the one before it is followed only if nothing was dialled yet.
+    /// The third look: at who the peer is, if it has proved that. A route other than the one before
+    /// it is followed only if nothing was dialled yet.
     pub fn after_handshake(
         &self,
         facts: &Facts<'_>,
-        certificates: &[CertificateDer<'_>],
+        proved: Option<&PeerIdentity>,
     ) -> Decision<'_> {
-        let peer = certificates.first().and_then(PeerIdentity::of);
-        self.decide(&Facts { client: peer.as_ref().map(client_facts), ..*facts })
+        self.decide(&Facts { client: proved.map(client_facts), ..*facts })
     }
 
     fn decide(&self, facts: &Facts<'_>) -> Decision<'_> {

@@ -21,7 +21,7 @@ pub struct Asked<'a> {
     pub alpn: &'a [String],
     /// Whether TLS 1.3 is offered besides 1.2.
     pub tls13: bool,
-    /// That the peer shows.
+    /// That the peer shows; taken to be one that the handshake accepts.
     pub certificate: Option<&'a CertificateDer<'a>>,
 }
 
@@ -72,7 +72,7 @@ impl ListenerPolicy {
             client: peer.as_ref().map(decide::client_facts),
         };
         let fates = naive::explain(&self.rules.specs, &facts);
-        let (verdict, route) = match self.final_decision(&facts, asked) {
+        let (verdict, route) = match self.final_decision(&facts, asked.source, peer.as_ref()) {
             Decision::Deny => ("deny", None),
             Decision::Follow(route) => ("admit", Some(route.name.to_string())),
         };
@@ -101,20 +101,22 @@ impl ListenerPolicy {
     }
 
     /// All looks of a shard, one after the other.
-    fn final_decision(&self, facts: &Facts<'_>, asked: &Asked<'_>) -> Decision<'_> {
+    fn final_decision(
+        &self,
+        facts: &Facts<'_>,
+        source: Option<IpAddr>,
+        peer: Option<&PeerIdentity>,
+    ) -> Decision<'_> {
         if self.downstream == Downstream::Plaintext {
-            return self.plaintext(asked.source);
+            return self.plaintext(source);
         }
         let known = Facts { client: None, ..*facts };
-        let first = match self.at_accept(asked.source) {
+        let first = match self.at_accept(source) {
             Decision::Follow(_) => self.after_hello(&known),
             Decision::Deny => Decision::Deny,
         };
         match first {
-            Decision::Follow(_) if self.asks_for_identity() => {
-                let certificates = asked.certificate.map(std::slice::from_ref);
-                self.after_handshake(&known, certificates.unwrap_or_default())
-            }
+            Decision::Follow(_) if self.asks_for_identity() => self.after_handshake(&known, peer),
             decision => decision,
         }
     }

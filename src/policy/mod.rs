@@ -111,6 +111,8 @@ pub fn facts<'a>(source: Option<IpAddr>, hello: &Hello<'a>) -> Facts<'a> {
     let version = match (hello.offers_tls13(), hello.offers_tls12()) {
         (true, _) => Some(Version::Tls13),
         (_, true) => Some(Version::Tls12),
+        _ if hello.versions.contains(0x0302) => Some(Version::Tls11),
+        _ if hello.versions.contains(0x0301) => Some(Version::Tls10),
         _ => None,
     };
     let sni = hello.sni.and_then(|sni| sni.dns_name());

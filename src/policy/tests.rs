@@ -101,7 +101,7 @@ fn clients() -> Vec<Option<CertificateDer<'static>>> {
 fn live(
     policy: &ListenerPolicy,
     facts: &Facts<'_>,
-    shown: &[CertificateDer<'_>],
+    shown: Option<&PeerIdentity>,
 ) -> Option<Arc<str>> {
     let Decision::Follow(_) = policy.at_accept(facts.source) else { return None };
     let Decision::Follow(route) = policy.after_hello(facts) else { return None };
@@ -155,12 +155,11 @@ fn explain_says_what_a_shard_does() {
                 certificate,
             });
             let explanation = explanation.expect("a ClientHello that can be");
-            let shown = certificate.map(std::slice::from_ref).unwrap_or_default();
-            let live = live(&policy, &facts, shown);
+            let peer = certificate.and_then(PeerIdentity::of);
+            let live = live(&policy, &facts, peer.as_ref());
             prop_assert_eq!(explanation.route.as_deref(), live.as_deref());
             prop_assert_eq!(explanation.verdict, if live.is_some() { "admit" } else { "deny" });
             // The rule that is named is the one that the definition of the order names.
-            let peer = certificate.and_then(PeerIdentity::of);
             let known = Facts { client: peer.as_ref().map(super::decide::client_facts), ..facts };
             let wins =
                 naive::lookup(&specs, &known).map(|rule| specs[rule.0 as usize].name.clone());

@@ -33,8 +33,9 @@ fn logged(gateway: &mut Gateway, sni: &str, shown: Option<&Files>) -> (String, S
     (line.text("reason").to_owned(), client)
 }
 
+/// A certificate of its own signature.
 fn stranger(directory: &Path) -> Files {
-    let (certificate, key) = (directory.join("stranger.pem"), directory.join("stranger.key"));
+    let (certificate, key) = (directory.join("alone.pem"), directory.join("alone.key"));
     let mut command = Command::new("openssl");
     command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
     command.args(["-nodes", "-subj", "/CN=stranger", "-days", "30"]);
@@ -118,6 +119,30 @@ fn rules_decide_as_explain_says() {
             assert_eq!(decision["verdict"], verdict, "{decision}");
             assert_eq!(decision["rule"].as_str(), rule, "{decision}");
         }
+    }
+}
+
+/// What a certificate says that nobody has verified is nobody's name.
+#[test]
+#[ignore = "run by tests/run"]
+fn rules_believe_verified_certificates() {
+    const REPORTED: &str = "[[listener.rule]]\nname = \"legacy\"\nsni = \"legacy.test\"\n\
+        [listener.rule.tls]\nclient_cert = \"report\"\nclient_cert_until = \"2099-12-31\"\n\
+        [[listener.rule]]\nname = \"strangers\"\nclient = \"cn:stranger\"\naction = \"deny\"\n";
+    if !has_tool("openssl") {
+        return;
+    }
+    let backend = Backend::echo();
+    let directory = TempDir::new().expect("a temporary directory");
+    let pretender = stranger(directory.path());
+    let real = ca().issue(directory.path(), "stranger", KeyKind::Ecdsa, &["phone.test"]);
+    for engine in engines() {
+        let setup = Setup::new(engine, backend.address()).tls("client_cert = \"optional\"");
+        let mut gateway = setup.tls("trusted_ca = \"ca.pem\"").keepalive(REPORTED).start();
+        let said = logged(&mut gateway, "legacy.test", Some(&pretender));
+        assert_eq!(said, ("finished".to_owned(), "self_signed".to_owned()), "{engine:?}");
+        let (reason, _) = logged(&mut gateway, NAME, Some(&real));
+        assert_eq!(reason, "policy_denied", "{engine:?}: verified, so it is who it says");
     }
 }
 

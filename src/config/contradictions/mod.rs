@@ -39,8 +39,11 @@ pub(super) fn check(root: &Section, reader: &mut Reader<'_>) {
 /// The TLS of a listener, or of what one of its rules says.
 fn sides(section: &Section, listener: &Section, reader: &mut Reader<'_>) {
     let speaks = levels::sides(listener);
-    let holds = |side: &Section| side.is_written || std::ptr::eq(section, listener);
-    let side = |key| section.child(key).filter(|side| speaks.contains(&key) && holds(side));
+    let is_listener = std::ptr::eq(section, listener);
+    let side = |key| {
+        let side = section.child(key).filter(|side| side.is_written || is_listener);
+        side.filter(|_| speaks.contains(&key))
+    };
     if let Some(tls) = side("tls") {
         certificates(tls, reader);
         versions(tls, reader);
@@ -51,7 +54,13 @@ fn sides(section: &Section, listener: &Section, reader: &mut Reader<'_>) {
     if let Some(tls) = side("upstream_tls") {
         versions(tls, reader);
         suites(tls, reader);
-        upstream_tls::check(listener, tls, reader);
+        upstream_tls::check(section, listener, tls, reader);
+    } else if section.sets("upstream")
+        && let Some(tls) = listener.child("upstream_tls")
+        && speaks.contains(&"upstream_tls")
+    {
+        // A rule that dials others as its listener says.
+        upstream_tls::name(section, listener, tls, reader);
     }
 }
 

@@ -177,11 +177,17 @@ fn plaintext(listener: &Section, mode: &str, reader: &mut Reader<'_>) {
         }
     }
     let takes_plaintext = matches!(mode, "originate" | "pair_entry");
-    if takes_plaintext
-        && let Some(ListenAddress::Tcp(address)) = listener.get("listen")
-        && !address.ip().is_loopback()
-    {
-        report(listener, "listen", format!("\"{address}\""));
+    let Some(address) = listener.get::<ListenAddress>("listen").filter(|_| takes_plaintext) else {
+        return;
+    };
+    match address {
+        ListenAddress::Tcp(address) if !address.ip().is_loopback() => {
+            report(listener, "listen", format!("\"{address}\""));
+        }
+        // Where these are bound is not known here.
+        ListenAddress::Inherited(number) => report(listener, "listen", format!("\"fd:{number}\"")),
+        ListenAddress::Activated(name) => report(listener, "listen", format!("\"systemd:{name}\"")),
+        ListenAddress::Tcp(_) | ListenAddress::Unix(_) => {}
     }
 }
 

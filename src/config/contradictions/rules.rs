@@ -31,6 +31,9 @@ pub(super) fn check(listener: &Section, reader: &mut Reader<'_>) {
         client(listener, rule, reader);
     }
     let by_client = listener.children("rule").iter().find(|rule| rule.sets("client"));
+    if let Some(asking) = by_client {
+        other_cas(listener, asking, reader);
+    }
     if let (Some(rule), Some(place), Some("after_hello")) =
         (by_client, listener.place_of("connect"), listener.get::<&str>("connect"))
     {
@@ -41,6 +44,25 @@ pub(super) fn check(listener: &Section, reader: &mut Reader<'_>) {
             hint: "Remove connect.",
         };
         reader.report(place, &listener.path_of("connect"), finding);
+    }
+}
+
+/// Who a client is, is the same question for all rules: a CA that only some connections trust could
+/// name clients of all of them.
+fn other_cas(listener: &Section, asking: &Section, reader: &mut Reader<'_>) {
+    for rule in listener.children("rule") {
+        let own = rule.child("tls").filter(|tls| tls.is_written && tls.is_own("trusted_ca"));
+        let Some((tls, place)) = own.and_then(|tls| Some((tls, tls.place_of("trusted_ca")?)))
+        else {
+            continue;
+        };
+        let finding = Finding {
+            message: "would let other CAs say who clients are",
+            found: &format!("trusted_ca, with client in {}", asking.path),
+            allowed: "CAs of the listener, where its rules are about clients",
+            hint: "Give these peers a listener of their own.",
+        };
+        reader.report(place, &tls.path_of("trusted_ca"), finding);
     }
 }
 

@@ -4,13 +4,13 @@ use super::super::model::Endpoint;
 use super::super::read::{Finding, Reader, Section};
 use super::dated;
 
-/// Reports everything about the effective section `tls` of one listener.
-pub(super) fn check(listener: &Section, tls: &Section, reader: &mut Reader<'_>) {
+/// Reports everything about the effective section `tls` of a listener, or of a rule of it.
+pub(super) fn check(section: &Section, listener: &Section, tls: &Section, reader: &mut Reader<'_>) {
     dated(tls, "verify", &["none", "chain"], &["none", "chain"], "verify_until", reader);
     needs(tls, &["full", "chain"], "trusted_ca", "the CAs that its certificate chains to", reader);
     needs(tls, &["pin"], "pins", "the SHA-256 of its public key", reader);
     certificate(tls, reader);
-    name(listener, tls, reader);
+    name(section, listener, tls, reader);
 }
 
 /// A way to verify that cannot do without another key.
@@ -54,8 +54,14 @@ fn certificate(tls: &Section, reader: &mut Reader<'_>) {
 }
 
 /// A unix socket has no name of its own to check.
-fn name(listener: &Section, tls: &Section, reader: &mut Reader<'_>) {
-    let endpoints: Vec<Endpoint> = listener.get("upstream").unwrap_or_default();
+pub(super) fn name(section: &Section, listener: &Section, tls: &Section, reader: &mut Reader<'_>) {
+    // A rule without upstreams of its own has those of its listener.
+    let own: Option<Vec<Endpoint>> = section.get("upstream");
+    let has_listeners = own.is_none() || std::ptr::eq(section, listener);
+    let mut endpoints = own.unwrap_or_default();
+    for key in ["upstream", "backup"].into_iter().filter(|_| has_listeners) {
+        endpoints.extend(listener.get::<Vec<Endpoint>>(key).unwrap_or_default());
+    }
     let has_unix = endpoints.iter().any(|endpoint| matches!(endpoint, Endpoint::Unix(_)));
     if has_unix && tls.get::<&str>("verify") == Some("full") && !tls.sets("server_name") {
         let finding = Finding {
