@@ -18,6 +18,7 @@ use crate::telemetry::{
     Snapshot, UpstreamFacts,
 };
 use crate::tls::resumption::{Epoch, Rank, Refusals, TicketStats, UpstreamStats};
+use crate::tls::trust::CrlFacts;
 use crate::upstream::Figures;
 
 type Table = BTreeMap<&'static str, u64>;
@@ -47,6 +48,7 @@ struct Status<'a> {
     listeners: Vec<Listener<'a>>,
     percentiles: Vec<Percentiles>,
     certificates: Vec<Certificate<'a>>,
+    crls: &'a [CrlFacts],
     upstreams: Vec<Upstream<'a>>,
     tickets: Tickets,
     sessions_rejected: Table,
@@ -164,6 +166,7 @@ impl<'a> Status<'a> {
                 .iter()
                 .map(|certificate| Certificate::of(certificate, snapshot.taken_unix_ms))
                 .collect(),
+            crls: &facts.crls,
             upstreams: facts.upstreams.iter().map(Upstream::of).collect(),
             tickets: Tickets::of(&facts.tickets),
             sessions_rejected: refused(&facts.sessions_rejected),

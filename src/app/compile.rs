@@ -14,7 +14,7 @@ use crate::tls::file::FileProblem;
 use crate::tls::identity::{self, Identity};
 use crate::tls::provider::provider;
 use crate::tls::resumption::Secrets;
-use crate::tls::trust::Loader;
+use crate::tls::trust::{CrlFacts, Loader};
 
 /// A configuration that can be run.
 pub struct Compiled {
@@ -25,6 +25,7 @@ pub struct Compiled {
     /// effect.
     pub secrets: Option<Secrets>,
     pub certificates: Vec<CertificateFacts>,
+    pub crls: Vec<CrlFacts>,
     /// Worth telling, and no reason not to start.
     pub warnings: Vec<String>,
 }
@@ -81,6 +82,7 @@ pub fn compile(
         names,
         secrets,
         certificates: compiled.certificates,
+        crls: compiled.loader.crls().flat_map(|crls| crls.current().facts().to_vec()).collect(),
         warnings: compiled.warnings,
     })
 }

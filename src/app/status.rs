@@ -14,6 +14,7 @@ use crate::telemetry::{
     ReadError, SharedCounters, Snapshot, UpstreamFacts,
 };
 use crate::tls::resumption::Resumption;
+use crate::tls::trust::CrlFacts;
 use crate::upstream::Group;
 
 /// What a [`Status`] is made of.
@@ -44,6 +45,7 @@ struct Running {
     config: ConfigFacts,
     listeners: Vec<ListenerFacts>,
     certificates: Vec<CertificateFacts>,
+    crls: Vec<CrlFacts>,
     upstreams: Vec<Arc<Group>>,
 }
 
@@ -56,12 +58,18 @@ impl Status {
             loaded_unix_ms: started_unix_ms,
             ..ConfigFacts::default()
         };
-        let (upstreams, certificates) = (compiled.policy.groups(), compiled.certificates);
+        let running = Running {
+            config,
+            listeners,
+            upstreams: compiled.policy.groups(),
+            certificates: compiled.certificates,
+            crls: compiled.crls,
+        };
         Self {
             started_unix_ms,
             reason: engine.reason.as_str().into(),
             engine,
-            running: RwLock::new(Running { config, listeners, certificates, upstreams }),
+            running: RwLock::new(running),
             resumption,
             shared,
             lifecycle: AtomicU8::new(Lifecycle::Starting as u8),
@@ -79,6 +87,7 @@ impl Status {
         running.listeners = listeners;
         running.upstreams = compiled.policy.groups();
         running.certificates = compiled.certificates;
+        running.crls = compiled.crls;
     }
 
     /// A new configuration was refused.
@@ -119,6 +128,7 @@ impl Status {
             config: running.config.clone(),
             listeners: running.listeners.clone(),
             certificates: running.certificates.clone(),
+            crls: running.crls.clone(),
             upstreams: upstream_facts(&running.upstreams),
             tickets: self.resumption.keys.stats(),
             upstream_sessions: self.resumption.upstream.stats(),

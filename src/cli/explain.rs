@@ -102,14 +102,14 @@ fn client_certificate(options: &Options) -> Result<Option<CertificateDer<'static
 
 /// What holds, rule by rule and option by option.
 fn print(file: &str, explanation: &Explanation, origins: Option<&Origins>) {
-    let Explanation { verdict, rule, route, rules } = explanation;
+    let Explanation { verdict, rule, route, dials, rules } = explanation;
     let why = match rule {
         Some(rule) => format!("by rule {rule}"),
         None => "no rule matches".to_owned(),
     };
     println!("{verdict}, {why}");
-    if let Some(route) = route {
-        println!("route: {route}");
+    if let (Some(route), Some(dials)) = (route, dials) {
+        println!("route: {route}, dialled {dials}");
     }
     for rule in rules {
         println!("rule {} ({file}:{}): {}", rule.name, rule.line, rule.fate);

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::decide::{self, Outcome};
 use super::rules::{Facts, Version, naive};
-use super::{Decision, Downstream, ListenerPolicy};
+use super::{Decision, Downstream, ListenerPolicy, Route};
+use crate::config::model::ConnectWhen;
 use crate::tls::hello::AlpnProtocols;
 use crate::tls::trust::PeerIdentity;
 
@@ -34,6 +35,9 @@ pub struct Explanation {
     pub rule: Option<String>,
     /// Where it goes, unless it is denied.
     pub route: Option<String>,
+    /// When the component is dialled: where a certificate decides, after the handshake, unless the
+    /// file says otherwise.
+    pub dials: Option<&'static str>,
     /// Every rule of the listener: the one that wins first, then those that match, then the others.
     pub rules: Vec<RuleFate>,
 }
@@ -72,9 +76,12 @@ impl ListenerPolicy {
             client: peer.as_ref().map(decide::client_facts),
         };
         let fates = naive::explain(&self.rules.specs, &facts);
-        let (verdict, route) = match self.final_decision(&facts, asked.source, peer.as_ref()) {
-            Decision::Deny => ("deny", None),
-            Decision::Follow(route) => ("admit", Some(route.name.to_string())),
+        let (verdict, route, dials) = match self.final_decision(&facts, asked.source, peer.as_ref())
+        {
+            Decision::Deny => ("deny", None, None),
+            Decision::Follow(route) => {
+                ("admit", Some(route.name.to_string()), Some(self.dials(route)))
+            }
         };
         let rule = self.rules.lookup(&facts).map(|(rule, outcome)| (rule, outcome.clone()));
         let name = |id: super::rules::RuleId| self.rules.specs[id.0 as usize].name.clone();
@@ -97,7 +104,15 @@ impl ListenerPolicy {
         for (id, condition) in fates.unmatched {
             rules.push(fate(id, format!("does not match by {}", condition.as_str())));
         }
-        Ok(Explanation { verdict, rule: rule.map(|(id, _)| name(id)), route, rules })
+        Ok(Explanation { verdict, rule: rule.map(|(id, _)| name(id)), route, dials, rules })
+    }
+
+    fn dials(&self, route: &Route) -> &'static str {
+        match (self.downstream, route.connect) {
+            (Downstream::Plaintext, _) => "at accept",
+            (Downstream::Passthrough, _) | (_, ConnectWhen::AfterHello) => "after_hello",
+            (_, ConnectWhen::AfterHandshake) => "after_handshake",
+        }
     }
 
     /// All looks of a shard, one after the other.

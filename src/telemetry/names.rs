@@ -116,6 +116,7 @@ metrics! {
     UPSTREAM_EJECTIONS = Counter, "tlsgate_upstream_ejections_total", "Times that a shard took an address of an upstream out because connecting failed.";
     UPSTREAM_CHECKS = Counter, "tlsgate_upstream_checks_total", "Checks of the addresses of an upstream, by result.";
     UPSTREAM_LOOK_UP_FAILURES = Counter, "tlsgate_upstream_look_up_failures_total", "Look-ups of an upstream's name that failed; its last addresses stay.";
+    CRL_NEXT_UPDATE = Gauge, "tlsgate_crl_next_update_seconds", "When a list of revoked certificates expires (nextUpdate), in seconds since 1970.";
     CERTIFICATE_NOT_AFTER = Gauge, "tlsgate_certificate_not_after_seconds", "End of validity of a certificate, in seconds since 1970.";
     ACCESS_LOG_DROPPED = Counter, "tlsgate_access_log_dropped_lines_total", "Access-log lines lost because the queue was full or the target failed.";
     ADMIN_REFUSED = Counter, "tlsgate_admin_connections_refused_total", "Connections to the admin port closed at once because too many were open.";

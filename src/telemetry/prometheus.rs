@@ -76,6 +76,14 @@ fn write_process(text: &mut String, snapshot: &Snapshot) {
         let name = names::CERTIFICATE_NOT_AFTER.name;
         write_sample(text, name, &labels, certificate.not_after_unix);
     }
+    write_family(text, &names::CRL_NEXT_UPDATE);
+    let crls: BTreeSet<_> = facts.crls.iter().collect();
+    for crl in crls {
+        let file = crl.file.display().to_string();
+        let number = crl.this_update.to_string();
+        let labels = [("file", &*file), ("issuer", &*crl.issuer), ("this_update", &*number)];
+        write_sample(text, names::CRL_NEXT_UPDATE.name, &labels, crl.next_update);
+    }
 }
 
 fn write_config(text: &mut String, snapshot: &Snapshot) {

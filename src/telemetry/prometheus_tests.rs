@@ -14,6 +14,7 @@ use crate::telemetry::shared::SharedValues;
 use crate::telemetry::snapshot::{CertificateFacts, Facts, UpstreamFacts};
 use crate::time::Time;
 use crate::tls::resumption::{Refusal, Refusals, TicketStats, UpstreamStats};
+use crate::tls::trust::CrlFacts;
 use crate::upstream::{Figures, Role};
 
 /// A sample as the strict parser below read it.
@@ -142,6 +143,8 @@ fn example() -> Snapshot {
         config: ConfigFacts { generation: 3, reloads: 2, ..ConfigFacts::default() },
         listeners: Vec::new(),
         certificates: vec![certificate.clone(), certificate],
+        // Two listeners may name the same file.
+        crls: vec![crl(), crl()],
         upstreams: vec![upstream()],
         tickets: TicketStats {
             issued: 9,
@@ -159,6 +162,16 @@ fn example() -> Snapshot {
     };
     let shared = SharedValues { session_entries: 42, ..SharedValues::default() };
     merge.snapshot(facts, shared, 1_700_000_001_000, Time::ZERO + Duration::from_secs(1))
+}
+
+fn crl() -> CrlFacts {
+    CrlFacts {
+        file: "ca.crl".into(),
+        issuer: "CN=CA".to_owned(),
+        this_update: 1_700_000_000,
+        next_update: 1_800_000_000,
+        revoked: 3,
+    }
 }
 
 fn upstream() -> UpstreamFacts {
@@ -243,6 +256,8 @@ fn text_is_valid_and_says_what_the_snapshot_says() {
     assert_eq!((of_store("crl_epoch"), of_store("identity")), (Some(8.0), Some(0.0)));
     let certificate = [("subject", "CN=sip.example.com, O=\"Example\\Corp\""), ("serial", "0a1b")];
     assert_eq!(value("tlsgate_certificate_not_after_seconds", &certificate), Some(1_900_000_000.0));
+    let crl = [("file", "ca.crl"), ("issuer", "CN=CA")];
+    assert_eq!(value("tlsgate_crl_next_update_seconds", &crl), Some(1_800_000_000.0));
 }
 
 #[test]

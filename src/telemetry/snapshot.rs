@@ -14,6 +14,7 @@ use super::process::ProcessFigures;
 use super::shard::ShardGauges;
 use super::shared::SharedValues;
 use crate::tls::resumption::{Refusals, TicketStats, UpstreamStats};
+use crate::tls::trust::CrlFacts;
 use crate::upstream::{Figures, Role};
 
 /// The quantiles that digests hold, with their names.
@@ -60,6 +61,8 @@ pub struct Facts {
     pub config: ConfigFacts,
     pub listeners: Vec<ListenerFacts>,
     pub certificates: Vec<CertificateFacts>,
+    /// Lists of revoked certificates, each file's once.
+    pub crls: Vec<CrlFacts>,
     pub upstreams: Vec<UpstreamFacts>,
     pub tickets: TicketStats,
     /// By the session store.

@@ -1,5 +1,6 @@
 //! What holds for a connection: rules, what clients show, pairs of gateways, and `explain`.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +13,7 @@ use crate::support::ca::{Files, KeyKind, NAME, ca};
 use crate::support::client::connect_plain;
 use crate::support::gateway::{Gateway, Setup};
 use crate::support::process::{Ended, gateway_program, run};
-use crate::support::{Engine, SOON, engines, has_tool};
+use crate::support::{Engine, SOON, engines, has_tool, wait_until};
 
 /// `openssl s_client` that says a line and shows a certificate, if there is one.
 fn says(gateway: &Gateway, sni: &str, shown: Option<&Files>) -> Ended {
@@ -68,6 +69,36 @@ fn client_certificates_reported() {
             let labels = [("certificate", shown)];
             assert_eq!(metrics.count("tlsgate_client_certificates_total", &labels), 1, "{shown}");
         }
+    }
+}
+
+/// The list that counts is the one in the file, also after it has changed.
+#[test]
+#[ignore = "run by tests/run"]
+fn crl_files_are_watched() {
+    if !has_tool("openssl") {
+        return;
+    }
+    let backend = Backend::echo();
+    let directory = TempDir::new().expect("a temporary directory");
+    let issue = |stem: &str| ca().issue(directory.path(), stem, KeyKind::Ecdsa, &["phone.test"]);
+    let (first, second) = (issue("first"), issue("second"));
+    for engine in engines() {
+        let setup = Setup::new(engine, backend.address()).gateway("certificate_watch = \"1s\"");
+        let setup = setup.tls("client_cert = \"required\"\ntrusted_ca = \"ca.pem\"");
+        let list = setup.directory().join("ca.crl");
+        fs::write(&list, ca().crl(&[&first])).expect("a writable directory");
+        let mut gateway = setup.tls("crl_files = \"ca.crl\"").start();
+        let refused = "client_certificate_invalid";
+        assert_eq!(logged(&mut gateway, NAME, Some(&first)).0, refused, "{engine:?}");
+        assert_eq!(logged(&mut gateway, NAME, Some(&second)).0, "finished", "{engine:?}");
+        fs::write(&list, ca().crl(&[&second])).expect("a writable directory");
+        wait_until("the new list counts", SOON, || {
+            logged(&mut gateway, NAME, Some(&second)).0 == refused
+        });
+        assert_eq!(logged(&mut gateway, NAME, Some(&first)).0, "finished", "{engine:?}");
+        let next_update = gateway.metrics().count("tlsgate_crl_next_update_seconds", &[]);
+        assert_eq!(next_update, 4_070_908_800, "2099-01-01");
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateRevocationListDer, UnixTime};
+use serde::Serialize;
 
 use super::crl::Crl;
 use super::path::Link;
@@ -24,7 +25,7 @@ pub const MAX_CRLS: usize = 1024;
 const ALLOWED: &str = "certificate revocation lists in PEM or DER";
 
 /// What metrics and audit tell of a CRL.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct CrlFacts {
     pub file: PathBuf,
     /// RFC 4514.

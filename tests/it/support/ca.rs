@@ -7,10 +7,12 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SerialNumber,
 };
 use rustls::RootCertStore;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The name that clients ask for unless a check is about names.
 pub(crate) const NAME: &str = "localhost";
@@ -56,6 +58,30 @@ impl Ca {
     /// The certificate of the authority itself, as PEM.
     pub(crate) fn pem(&self) -> String {
         self.certificate.pem()
+    }
+
+    /// A list that revokes these certificates, as PEM.
+    pub(crate) fn crl(&self, revoked: &[&Files]) -> String {
+        let serial = |files: &&Files| {
+            let (_, parsed) = X509Certificate::from_der(&files.der).expect("a certificate of ours");
+            SerialNumber::from_slice(&parsed.serial.to_bytes_be())
+        };
+        let day = |year| rcgen::date_time_ymd(year, 1, 1);
+        let revoked = revoked.iter().map(|files| RevokedCertParams {
+            serial_number: serial(files),
+            revocation_time: day(2020),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: day(2020),
+            next_update: day(2099),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).expect("signed").pem().expect("PEM")
     }
 
     pub(crate) fn roots(&self) -> RootCertStore {
