@@ -7,8 +7,9 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, SignatureScheme, SupportedProtocolVersion};
+use rustls::{ClientConfig, SignatureScheme};
 
+use super::provider::protocol_versions;
 use crate::config::model::TlsVersion;
 
 /// The TLS that one endpoint of a component is dialled with.
@@ -38,12 +39,7 @@ pub fn client_config(
     verifier: Arc<dyn ServerCertVerifier>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
-    let allowed = settings.min_version..=settings.max_version;
-    let versions: Vec<&'static SupportedProtocolVersion> =
-        [(TlsVersion::V1_3, &rustls::version::TLS13), (TlsVersion::V1_2, &rustls::version::TLS12)]
-            .into_iter()
-            .filter_map(|(version, supported)| allowed.contains(&version).then_some(supported))
-            .collect();
+    let versions = protocol_versions(settings.min_version..=settings.max_version);
     let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&versions)?
         .dangerous()

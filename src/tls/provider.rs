@@ -16,11 +16,14 @@
 //! of service, and it has no post-quantum group; at HMAC, random numbers and AEAD set-up, of which
 //! a handshake has many, it is the faster one.
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock};
 
+use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, ring};
 
 use super::tls_conn::suite_name;
+use crate::config::model::TlsVersion;
 
 /// The provider that all TLS of the gateway uses; always the same one.
 ///
@@ -53,6 +56,16 @@ pub fn provider_with(suites: &[&str]) -> Arc<CryptoProvider> {
     };
     let cipher_suites = suites.iter().filter_map(named).collect();
     Arc::new(CryptoProvider { cipher_suites, ..(*all).clone() })
+}
+
+/// What rustls calls the versions that are `allowed`, newest first; none where the range is empty.
+pub(super) fn protocol_versions(
+    allowed: RangeInclusive<TlsVersion>,
+) -> Vec<&'static SupportedProtocolVersion> {
+    [(TlsVersion::V1_3, &rustls::version::TLS13), (TlsVersion::V1_2, &rustls::version::TLS12)]
+        .into_iter()
+        .filter_map(|(version, supported)| allowed.contains(&version).then_some(supported))
+        .collect()
 }
 
 /// Makes one key share of each group on the calling thread.

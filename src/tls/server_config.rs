@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::ResolvesServerCert;
-use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use super::identity::Identities;
+use super::provider::protocol_versions;
 use super::resumption::Domain;
-use crate::config::model::{DownstreamTls, TlsVersion};
+use crate::config::model::DownstreamTls;
 
 /// The TLS of one listener, shared by its connections. Early data is never taken: it can be
 /// replayed (RFC 8446 §8), and what components say is not idempotent.
@@ -21,12 +22,7 @@ pub fn server_config(
     domain: &Domain,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let allowed = tls.min_version..=tls.max_version;
-    let versions: Vec<&'static SupportedProtocolVersion> =
-        [(TlsVersion::V1_3, &rustls::version::TLS13), (TlsVersion::V1_2, &rustls::version::TLS12)]
-            .into_iter()
-            .filter_map(|(version, supported)| allowed.contains(&version).then_some(supported))
-            .collect();
+    let versions = protocol_versions(tls.min_version..=tls.max_version);
     let resolver = Arc::clone(&identities.resolver) as Arc<dyn ResolvesServerCert>;
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&versions)?

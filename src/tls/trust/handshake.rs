@@ -46,7 +46,6 @@ pub(super) fn check_tls12(
     for algorithm in *possible {
         last = match key.verify_signature(*algorithm, message, signed.signature()) {
             Ok(()) => return Ok(HandshakeSignatureValid::assertion()),
-            // TLS 1.2 does not say which curve: whichever is the key's.
             Err(error @ webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)) => {
                 error
             }
