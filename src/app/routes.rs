@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::compile::{Compiler, Problem};
 use super::sides::Owner;
-use crate::config::model::{Config, ConnectWhen, Endpoint, Listener, Mode, Rule};
+use crate::config::model::{Config, ConnectWhen, Endpoint, Listener, Mode, ProxyOut, Rule};
 use crate::policy::rules::{Ambiguity, CompileError};
 use crate::policy::{Downstream, ListenerPolicy, Outcome, Route, Rules};
+use crate::proxy::{Addresses, Header};
 use crate::tls::{ClientProfile, ServerProfile};
 use crate::upstream::{Checks, Group, Probe, Role};
 
@@ -41,6 +42,7 @@ impl Compiler<'_> {
             tls,
             upstream_tls,
             connect: listener.connect,
+            proxy_out: listener.proxy_out,
             upstreams,
         });
         let mut routes = vec![Arc::clone(&own)];
@@ -52,6 +54,7 @@ impl Compiler<'_> {
             name,
             downstream: downstream(listener.mode),
             proxy_in: listener.proxy_in.clone(),
+            introduces: routes.iter().any(|route| route.proxy_out.is_some()),
             timeouts: listener.timeouts,
             keepalive: listener.keepalive,
             routes,
@@ -125,16 +128,18 @@ impl Compiler<'_> {
             }
             _ => own.upstream_tls.clone(),
         };
+        let proxy_out = rule.proxy_out.unwrap_or(own.proxy_out);
         let (group, upstreams) = match &rule.upstreams {
             Some(endpoints) => {
-                let upstreams = self.group((owner, rule.upstream_line), endpoints, &[], listener);
+                let place = (owner, rule.upstream_line);
+                let upstreams = self.group(place, (endpoints, &[]), listener, proxy_out);
                 (self.next_group(), upstreams)
             }
             None => (own.group, Arc::clone(&own.upstreams)),
         };
         let name = rule.spec.name.as_str().into();
         let connect = if rule.waits { ConnectWhen::AfterHandshake } else { own.connect };
-        Some(Route { name, group, tls, upstream_tls, connect, upstreams })
+        Some(Route { name, group, tls, upstream_tls, connect, proxy_out, upstreams })
     }
 
     fn next_group(&mut self) -> usize {
@@ -144,16 +149,17 @@ impl Compiler<'_> {
 
     fn own_group(&mut self, owner: Owner<'_>, listener: &Listener) -> Arc<Group> {
         let place = (owner, listener.upstream_line);
-        self.group(place, &listener.upstreams, &listener.backups, listener)
+        let endpoints = (listener.upstreams.as_slice(), listener.backups.as_slice());
+        self.group(place, endpoints, listener, listener.proxy_out)
     }
 
     /// Endpoints of a listener, or of a rule of it, which are chosen as the listener says.
     fn group(
         &mut self,
         (owner, line): (Owner<'_>, usize),
-        primaries: &[Endpoint],
-        backups: &[Endpoint],
+        (primaries, backups): (&[Endpoint], &[Endpoint]),
         listener: &Listener,
+        proxy_out: Option<ProxyOut>,
     ) -> Arc<Group> {
         let name = owner.group();
         let mut endpoints = Vec::new();
@@ -175,7 +181,11 @@ impl Compiler<'_> {
             name: name.as_str().into(),
             endpoints,
             balance: listener.balance,
-            checks: listener.checks.map(|settings| Checks { settings, probe: Probe::Tcp }),
+            checks: listener.checks.map(|settings| Checks {
+                settings,
+                probe: Probe::Tcp,
+                greeting: greeting(proxy_out).into(),
+            }),
             resolve_interval: listener.resolve_interval,
         })
     }
@@ -206,6 +216,18 @@ impl Compiler<'_> {
             self.report((listener.listen_line, Owner::listener(listener).path("rule")), problem);
         }
     }
+}
+
+/// What a health check says first: that it is no client's connection.
+fn greeting(proxy_out: Option<ProxyOut>) -> Vec<u8> {
+    let header = Header { addresses: Addresses::Local, ..Header::default() };
+    let mut greeting = Vec::new();
+    match proxy_out {
+        None => {}
+        Some(ProxyOut::One) => header.encode_v1(&mut greeting),
+        Some(ProxyOut::Two { .. }) => header.encode_v2(&mut greeting).expect("it is short"),
+    }
+    greeting
 }
 
 fn downstream(mode: Mode) -> Downstream {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::date::Date;
 use crate::policy::rules::RuleSpec;
-pub use proxy::{ProxyIn, ProxyVersions};
+pub use proxy::{ProxyIn, ProxyOut, ProxyVersions};
 pub use timing::{Keepalive, Timeouts};
 
 /// Everything `tlsgate.toml` says, with defaults filled in.
@@ -135,6 +135,8 @@ pub struct Listener {
     /// Time between two look-ups of a name; `None` is at load only.
     pub resolve_interval: Option<Duration>,
     pub connect: ConnectWhen,
+    /// `None` is no header.
+    pub proxy_out: Option<ProxyOut>,
     /// Present where TLS with peers may end here.
     pub tls: Option<DownstreamTls>,
     /// Present where the component is spoken to in TLS.
@@ -158,6 +160,8 @@ pub struct Rule {
     pub upstreams: Option<Vec<Endpoint>>,
     /// 1-based line that names them; 0 without.
     pub upstream_line: usize,
+    /// What its own upstreams are told, if not what the listener's are; the inner `None` is nothing.
+    pub proxy_out: Option<Option<ProxyOut>>,
     /// Instead of the listener's, where the rule says anything about this side.
     pub tls: Option<DownstreamTls>,
     pub upstream_tls: Option<UpstreamTls>,

@@ -313,6 +313,7 @@ impl Connection {
             listener: self.policy.index,
             peer: self.peer.map(|peer| (peer.ip(), peer.port())),
             source: self.proxied_source(),
+            unique_id: self.unique_id(),
             stage: ending.stage,
             reason: ending.reason,
             cause: ending.cause,

@@ -15,6 +15,7 @@ mod handshake;
 mod hello;
 pub mod outcome;
 mod proxy_in;
+mod proxy_out;
 mod relay;
 mod security;
 mod side;
@@ -29,7 +30,6 @@ use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
 use crate::engine::{CloseMode, Operation, Side};
 use crate::policy::{Downstream, ListenerPolicy, Route};
-use crate::proxy::Header;
 use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
 
@@ -38,7 +38,7 @@ use dial::{Dial, Failure};
 use ending::Ending;
 use hello::{Kept, Opening};
 use outcome::{ByteCounts, Client, Outcome, PhaseTimes, Reason};
-use proxy_in::Introduction;
+use proxy_in::{Introduction, Proxy};
 use side::SideState;
 
 /// What happened to a connection.
@@ -104,8 +104,8 @@ pub struct Connection {
     policy: Arc<ListenerPolicy>,
     route: Arc<Route>,
     peer: Option<SocketAddr>,
-    /// What a trusted sender has said of it.
-    proxied: Option<Box<Header>>,
+    /// Where the PROXY protocol is spoken, on either side.
+    proxy: Option<Box<Proxy>>,
     accepted_at: Time,
     /// When the phase that is now running began.
     phase_since: Time,
@@ -147,7 +147,7 @@ impl Connection {
             policy,
             route,
             peer,
-            proxied: None,
+            proxy: None,
             accepted_at: now,
             phase_since: now,
             last_activity: now,

@@ -37,6 +37,8 @@ use wheel::Wheel;
 /// What a shard is made of.
 pub struct Parts<E: Engine> {
     pub id: usize,
+    /// Tells the process's connections from those of others, in their unique ids.
+    pub process: u64,
     pub engine: E,
     pub policy: Arc<Policy>,
     /// Most connections of this shard.
@@ -67,6 +69,7 @@ pub struct Finished {
 /// See the module.
 pub struct Shard<E: Engine> {
     id: usize,
+    process: u64,
     engine: E,
     generations: Generations,
     slots: Slots<Entry>,
@@ -105,6 +108,7 @@ impl<E: Engine> Shard<E> {
         }
         Self {
             id: parts.id,
+            process: parts.process,
             engine: parts.engine,
             generations: Generations::new(parts.policy, parts.id as u64),
             accepting: Accepting::new(parts.admitted, parts.max_connections),

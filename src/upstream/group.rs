@@ -48,6 +48,8 @@ pub struct Endpoint {
 pub struct Checks {
     pub settings: HealthSettings,
     pub probe: Probe,
+    /// Said before anything else: that this is no client's connection.
+    pub greeting: Arc<[u8]>,
 }
 
 /// What an endpoint must do to pass.

@@ -172,10 +172,8 @@ impl CheckJob {
             under_way.spawn(async move {
                 // Never closed, so this does not fail.
                 let _place = places.acquire().await;
-                let Checks { settings, probe } = &job.checks;
                 let name = job.server_name.as_ref();
-                let result =
-                    probe::check(&destination.address, probe, name, settings.timeout).await;
+                let result = probe::check(&destination.address, &job.checks, name).await;
                 job.record(&destination, result);
             });
         }
@@ -217,6 +215,7 @@ impl Job for CheckJob {
             _ => false,
         };
         is_same_probe
+            && self.checks.greeting == other.checks.greeting
             && self.checks.settings == other.checks.settings
             && self.server_name == other.server_name
     }

@@ -49,7 +49,7 @@ fn at(address: SocketAddr) -> Endpoint {
 }
 
 fn tcp() -> Checks {
-    Checks { settings: FAST, probe: Probe::Tcp }
+    Checks { settings: FAST, probe: Probe::Tcp, greeting: Arc::default() }
 }
 
 fn is_down(presence: &Presence) -> bool {
@@ -143,7 +143,10 @@ fn a_tls_check_wants_a_certificate_for_the_endpoints_own_name() {
         endpoint.server_name = Some(ServerName::try_from(name).expect("a DNS name"));
         let presence = Arc::clone(&endpoint.presence);
         let probe = Probe::Tls(Arc::clone(&client));
-        lookout.watch(group(endpoint, Some(Checks { settings: FAST, probe })));
+        lookout.watch(group(
+            endpoint,
+            Some(Checks { settings: FAST, probe, greeting: Arc::default() }),
+        ));
         wait_until("checks happen", || {
             let figures = presence.figures();
             figures.checks_passed + figures.checks_failed >= 3
@@ -168,7 +171,7 @@ fn a_check_that_gets_no_answer_fails_in_time() {
     let probe = Probe::Tls(Arc::new(Ca::new().client((*provider()).clone())));
     let settings = HealthSettings { timeout: Duration::from_millis(10), fall: 1, ..FAST };
     let lookout = lookout();
-    lookout.watch(group(endpoint, Some(Checks { settings, probe })));
+    lookout.watch(group(endpoint, Some(Checks { settings, probe, greeting: Arc::default() })));
     wait_until("it is down", || is_down(&presence));
 }
 

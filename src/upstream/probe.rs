@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::group::Probe;
+use super::group::{Checks, Probe};
 use crate::engine::Address;
 
 /// Why a check failed.
@@ -25,20 +25,21 @@ pub(super) enum Failure {
     TooSlow(Duration),
 }
 
-/// Passes when the address does what the probe demands within `patience`. Under TLS 1.3 a server may
+/// Passes when the address does what the probe demands in its time. Under TLS 1.3 a server may
 /// refuse a client's certificate later than that: such a refusal is not seen here.
 ///
 /// # Errors
 /// Why it did not pass.
 pub(super) async fn check(
     address: &Address,
-    probe: &Probe,
+    checks: &Checks,
     name: Option<&ServerName<'static>>,
-    patience: Duration,
 ) -> Result<(), Failure> {
+    let patience = checks.settings.timeout;
     let attempt = async {
         let stream = Stream::connect(address).await.map_err(Failure::Connect)?;
-        let Probe::Tls(config) = probe else { return Ok(()) };
+        greet(&stream, &checks.greeting).await.map_err(Failure::Connect)?;
+        let Probe::Tls(config) = &checks.probe else { return Ok(()) };
         let name = name.ok_or(Failure::NoName)?.clone();
         let tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other);
         let result = match tls {
@@ -75,6 +76,19 @@ async fn shake_hands(stream: &Stream, mut tls: ClientConnection) -> io::Result<(
     // It has passed. Closing with something unread, such as tickets, would reset the server's
     // connection, and it would log that.
     let _said_goodbye = timeout(LINGER, drain(stream)).await;
+    Ok(())
+}
+
+async fn greet(stream: &Stream, mut greeting: &[u8]) -> io::Result<()> {
+    let mut stream = stream;
+    while !greeting.is_empty() {
+        stream.writable().await?;
+        match stream.write(greeting) {
+            Ok(written) => greeting = &greeting[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
     Ok(())
 }
 

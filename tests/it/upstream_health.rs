@@ -32,7 +32,8 @@ const SLACK: Duration = Duration::from_secs(1);
 fn with_checks(mut loaded: Loaded) -> Loaded {
     let group = |group: &Group| {
         let mut group = group.clone();
-        group.checks = Some(Checks { settings: CHECKS, probe: Probe::Tcp });
+        group.checks =
+            Some(Checks { settings: CHECKS, probe: Probe::Tcp, greeting: Arc::default() });
         group.endpoints.last_mut().expect("a list that is not empty").role = Role::Backup;
         Arc::new(group)
     };

@@ -62,6 +62,7 @@ impl Policies {
                 Mode::Detect | Mode::DetectBridge => Downstream::Detect,
             },
             proxy_in: None,
+            introduces: false,
             timeouts: plan.timeouts,
             keepalive: Keepalive {
                 idle: None,
@@ -76,6 +77,7 @@ impl Policies {
                 name: name.into(),
                 group: position,
                 connect: plan.connect,
+                proxy_out: None,
             })],
         })
     }
