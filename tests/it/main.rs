@@ -23,6 +23,7 @@ mod endings_network;
 mod endings_resources;
 mod engine_fallback;
 mod hello;
+mod interop;
 mod listeners;
 mod malformed;
 mod modes;
