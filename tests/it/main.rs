@@ -29,6 +29,7 @@ mod listeners;
 mod malformed;
 mod modes;
 mod policy;
+mod proxy_in;
 mod reload;
 mod restart;
 mod scale;
