@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use tlsgate::catalogue::{Catalogue, Entry, FirstSpeaker, Framing, Mode, Mutual, Request, Role};
 use tlsgate::catalogue::scaffold;
+use tlsgate::catalogue::{Catalogue, Entry, FirstSpeaker, Framing, Mode, Mutual, Request, Role};
 
 use super::script::Speech;
 
@@ -21,7 +21,6 @@ pub(super) struct Case {
     pub(super) seed: String,
     pub(super) kind: String,
     pub(super) port: Option<String>,
-    pub(super) profile: String,
     pub(super) must_succeed: Vec<String>,
     pub(super) must_fail: Vec<String>,
     pub(super) combination: Combination,
@@ -91,7 +90,6 @@ impl Case {
             seed: connection.seed.clone(),
             kind: connection.kind.clone(),
             port: connection.port.clone(),
-            profile: connection.profile.clone(),
             must_succeed: words(&entry.profile.must_succeed),
             must_fail: words(&entry.profile.must_fail),
             combination: Combination {

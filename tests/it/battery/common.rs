@@ -1,18 +1,15 @@
 //! What holds for every connection (C1 to C12), on the first row of each combination: rows of one
 //! combination take the same paths.
 
-pub(super) mod levels;
-pub(super) mod offers;
-pub(super) mod rotation;
 pub(super) mod traffic;
 pub(super) mod trust;
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
-use tlsgate::catalogue::Mutual;
+use tlsgate::catalogue::{Mode, Mutual};
 use toml::{Table, Value};
 
 use super::case::{Case, Combination};
@@ -59,12 +56,39 @@ impl Tried {
     ///
     /// # Panics
     /// When the word came back.
-    pub(super) fn fails(&self, place: &str) -> (SocketAddr, String) {
+    pub(super) fn fails(&self, place: &str) -> (SocketAddr, &io::Error) {
         match &self.ended {
             Ok(()) => panic!("{place}: it was let through"),
-            Err(error) => (self.peer, error.to_string()),
+            Err(error) => (self.peer, error),
         }
     }
+
+    /// As [`Tried::fails`], by a reset; also for a client that writes behind it.
+    ///
+    /// # Panics
+    /// When the word came back, or when it ended otherwise.
+    pub(super) fn is_reset(&self, place: &str) -> SocketAddr {
+        let (peer, error) = self.fails(place);
+        let is_reset = matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
+        assert!(is_reset, "{place}: {error}");
+        peer
+    }
+}
+
+/// Items that rows of a combination have to pass; the others are about what it does not have, such as
+/// TLS with the component.
+pub(super) fn items(combination: &Combination) -> Vec<&'static str> {
+    let mut items = vec!["C1", "C2", "C9", "C10", "C12"];
+    if combination.mode != Mode::Autodetect {
+        items.push("C3");
+    }
+    if combination.has_downstream_tls() {
+        items.push("C4");
+    }
+    if combination.has_upstream_tls() {
+        items.extend(["C5", "C9 names"]);
+    }
+    items
 }
 
 /// The client that a combination is for: with TLS if it ends at the gateway, and with a certificate

@@ -1,7 +1,7 @@
 //! Components of our own making, for protocols of which there is no program to be had.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::ServerConfig;
@@ -20,8 +20,6 @@ pub(super) enum Manner {
     EndFirst,
     /// Reads a byte and resets.
     Reset,
-    /// Says that many bytes of noise and ends.
-    Tell(usize),
 }
 
 /// What [`Manner::EndFirst`] says.
@@ -42,9 +40,15 @@ struct Shared {
 
 impl Component {
     pub(super) fn start(tls: Option<Arc<ServerConfig>>) -> Self {
+        Self::start_at("127.0.0.1", tls)
+    }
+
+    /// At another address of this machine.
+    pub(super) fn start_at(address: &str, tls: Option<Arc<ServerConfig>>) -> Self {
+        let listener = TcpListener::bind((address, 0)).expect("a free port");
         let shared = Arc::new(Mutex::new(Shared { manner: Manner::Echo, tls, heard: None }));
         let of_threads = Arc::clone(&shared);
-        let backend = Backend::start(move |socket| {
+        let backend = Backend::serve(listener, move |socket| {
             let (manner, tls) = {
                 let shared = lock(&of_threads);
                 (shared.manner, shared.tls.clone())
@@ -61,16 +65,11 @@ impl Component {
         self.backend.address()
     }
 
-    /// For the connections that follow.
+    /// What it does with the connections that follow.
     pub(super) fn be(&self, manner: Manner) {
         let mut shared = lock(&self.shared);
         shared.manner = manner;
         shared.heard = None;
-    }
-
-    /// For the handshakes that follow.
-    pub(super) fn speak_tls(&self, tls: Arc<ServerConfig>) {
-        lock(&self.shared).tls = Some(tls);
     }
 
     /// Bytes that came, once a connection has ended in order.
@@ -105,7 +104,6 @@ fn serve(socket: TcpStream, manner: Manner, tls: Option<&Arc<ServerConfig>>) -> 
             stream.reset();
             return Ok(1);
         }
-        Manner::Tell(size) => stream.write_all(&super::script::noise(size, 3))?,
     }
     let rest = io::copy(&mut stream, &mut io::sink())?;
     stream.end()?;

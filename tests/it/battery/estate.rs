@@ -1,6 +1,7 @@
 //! A gateway with a route for every row, made of what the catalogue writes.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,11 +34,7 @@ impl Routes {
         let certificates = directory.join("certificates");
         fs::create_dir(&certificates).expect("a writable directory");
         fs::write(certificates.join("ca.pem"), pki().root.pem()).expect("a writable directory");
-        Self {
-            directory: directory.to_owned(),
-            document: Table::new(),
-            stems: BTreeSet::new(),
-        }
+        Self { directory: directory.to_owned(), document: Table::new(), stems: BTreeSet::new() }
     }
 
     /// Adds the route of a row under a name, with its options at its level. Each of its listeners
@@ -49,8 +46,7 @@ impl Routes {
         upstream: SocketAddr,
         change: impl Fn(&mut Table),
     ) -> Route {
-        let [entrance, between] =
-            [0; 2].map(|_| SocketAddr::from(([127, 0, 0, 1], free_port())));
+        let [entrance, between] = [0; 2].map(|_| SocketAddr::from(([127, 0, 0, 1], free_port())));
         let text = case.route(&entrance.to_string(), &upstream.to_string());
         let text = text.replace(BETWEEN, &between.to_string());
         let mut route: Table = text.parse().unwrap_or_else(|error| panic!("{case}: {error}"));
@@ -171,24 +167,39 @@ impl Bench {
 
     pub(super) fn start(self) -> Served {
         let gateway = self.setup.keepalive(&self.routes.text()).start();
-        Served { gateway, _unused: self.unused }
+        Served { gateway, log: RefCell::default(), _unused: self.unused }
     }
 }
 
 /// A gateway, and what is behind the listener that no row is about.
 pub(super) struct Served {
     pub(super) gateway: Gateway,
+    log: RefCell<Log>,
     _unused: Backend,
 }
 
+/// What was read of the access log: the newest line of each peer of each listener. To another
+/// listener, a client may come from the same port again.
+#[derive(Default)]
+struct Log {
+    known: usize,
+    lines: BTreeMap<(String, SocketAddr), Line>,
+}
+
 impl Served {
-    /// The newest line about a peer of a listener, waited for. To another listener, a client may
-    /// come from the same port again.
+    /// The line about a peer of a listener, waited for.
     pub(super) fn line(&self, listener: &str, peer: SocketAddr) -> Line {
+        let key = (listener.to_owned(), peer);
+        let mut log = self.log.borrow_mut();
         wait_for(&format!("a line about {peer} at {listener}"), SOON, || {
-            let lines = self.gateway.lines();
-            let newest = lines.into_iter().rev();
-            newest.into_iter().find(|line| line.is_of(peer) && line.text("listener") == listener)
+            let (lines, known) = self.gateway.lines_behind(log.known);
+            log.known = known;
+            for line in lines {
+                let peer = line.text("peer").parse().expect("an address");
+                log.lines.insert((line.text("listener").to_owned(), peer), line);
+            }
+            // Taken out, so that it is not mistaken for that of the next one.
+            log.lines.remove(&key)
         })
     }
 }

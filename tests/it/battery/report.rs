@@ -105,18 +105,20 @@ impl Report {
     /// As Markdown: the distinct combinations, and the rows.
     pub(super) fn table(&self) -> String {
         let cases = Case::all();
-        let mut text = String::from(
-            "| combination | rows | run on it |\n|---|---:|---|\n",
-        );
+        let mut text = String::from("| combination | rows | run on it |\n|---|---:|---|\n");
         let distinct: BTreeSet<String> =
             cases.iter().map(|case| case.combination.to_string()).collect();
         for combination in &distinct {
             let rows = cases.iter().filter(|case| case.combination.to_string() == *combination);
             let items = self.combinations.get(combination).cloned().unwrap_or_default();
-            let _written = writeln!(text, "| {combination} | {} | {} |", rows.count(), list(&items));
+            let _written =
+                writeln!(text, "| {combination} | {} | {} |", rows.count(), list(&items));
         }
-        text.push_str("\n| row | from | to | kind | combination | peers | run on the row | through its combination |\n");
-        text.push_str("|---:|---|---|---|---|---|---|---|\n");
+        text.push_str(
+            "\n| row | group | from | to | kind | combination | peers | run on the row \
+             | through its combination | has to work | has to fail |\n\
+             |---:|---|---|---|---|---|---|---|---|---|---|\n",
+        );
         for case in &cases {
             let [on_row, through] = self.items(case);
             let peers = self.peers.iter().filter(|peer| peer.row == case.number);
@@ -124,14 +126,17 @@ impl Report {
             let peers = if peers.is_empty() { "synthetic".to_owned() } else { list(&peers) };
             let _written = writeln!(
                 text,
-                "| {} | {} | {} | {} | {} | {peers} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {peers} | {} | {} | {} | {} |",
                 case.number,
+                case.group,
                 case.from,
                 case.to,
                 case.kind.replace('|', "\\|"),
                 case.combination,
                 list(&on_row),
                 list(&through),
+                case.must_succeed.join(", "),
+                case.must_fail.join(", "),
             );
         }
         text

@@ -1,7 +1,7 @@
 //! What each row is tested with itself: its traffic, in every version and with every certificate
 //! that its route takes, what the log says of it, and who set its options.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::process::Command;
@@ -10,16 +10,16 @@ use serde_json::Value;
 use tlsgate::catalogue::{Mode, Mutual};
 
 use super::case::Case;
+use super::common::Tried;
 use super::component::Manner;
 use super::estate::{Estate, Row};
 use super::pki::{Leaf, pki};
 use super::report::Part;
 use super::script::{End, Speech};
 use super::stream::{Stream, VERSIONS, client};
-use crate::support::gateway::Gateway;
 use crate::support::log::Line;
 use crate::support::process::{gateway_program, run as run_program};
-use crate::support::{Engine, SOON, is_full, wait_for};
+use crate::support::{Engine, SOON, is_full};
 
 /// Subject of the clients' certificates.
 const CLIENT: &str = "battery client";
@@ -39,15 +39,19 @@ pub(super) fn run(engine: Engine, report: &mut Part) {
     let identity = pki().leaf(CLIENT);
     let carried: Vec<(&Row, Vec<Carried>)> =
         estate.rows.iter().map(|row| (row, carry(row, &identity))).collect();
-    let lines = log(&estate.served.gateway, &carried);
     for (row, connections) in &carried {
         for connection in connections {
-            assert_recorded(row, connection, &lines[&(row.route.listener.clone(), connection.peer)]);
+            let line = estate.served.line(&row.route.listener, connection.peer);
+            assert_recorded(row, connection, &line);
         }
     }
     assert_exits(&estate);
     for row in &estate.rows {
-        report.ran_on_row(&row.case, &["traffic", "C2 chain", "C12"]);
+        report.ran_on_row(&row.case, &["traffic", "C12"]);
+        if row.case.combination.has_downstream_tls() {
+            assert_distrusted(&estate, row);
+            report.ran_on_row(&row.case, &["C2 on the row"]);
+        }
     }
     levels(&estate, report);
     routes_by_command(&estate);
@@ -84,8 +88,7 @@ fn ways<'a>(row: &Row, identity: &'a Leaf) -> Vec<(Option<usize>, Option<&'a Lea
 }
 
 fn connect(row: &Row, version: Option<usize>, shown: Option<&Leaf>) -> Stream {
-    let tls =
-        version.map(|at| client(pki().roots(), shown, &VERSIONS[at..=at], None));
+    let tls = version.map(|at| client(pki().roots(), shown, &VERSIONS[at..=at], None));
     Stream::connect(row.route.entrance, tls.as_ref())
         .unwrap_or_else(|error| panic!("{}: {error}", row.case))
 }
@@ -105,27 +108,6 @@ fn converse(
     assert_eq!(rest, 0, "{place}: more than there is to say");
     let version = version.map(|at| ["TLSv1.2", "TLSv1.3"][at]);
     Carried { peer, version, has_certificate }
-}
-
-/// Listener and peer: to another listener, a client may come from the same port again.
-type Key = (String, SocketAddr);
-
-/// The log.
-fn log(gateway: &Gateway, carried: &[(&Row, Vec<Carried>)]) -> BTreeMap<Key, Line> {
-    let keys = |(row, all): &(&Row, Vec<Carried>)| -> Vec<Key> {
-        all.iter().map(|one| (row.route.listener.clone(), one.peer)).collect()
-    };
-    let wanted: Vec<Key> = carried.iter().flat_map(keys).collect();
-    gateway.wait_until_idle();
-    wait_for("a line for each connection", SOON, || {
-        let key = |line: &Line| {
-            let peer = line.text("peer").parse().expect("an address");
-            (line.text("listener").to_owned(), peer)
-        };
-        let lines: BTreeMap<Key, Line> =
-            gateway.lines().into_iter().map(|line| (key(&line), line)).collect();
-        wanted.iter().all(|key| lines.contains_key(key)).then_some(lines)
-    })
 }
 
 /// Component, side, version, suite, and who the two ends are (C12).
@@ -158,6 +140,15 @@ fn assert_recorded(row: &Row, carried: &Carried, line: &Line) {
     }
 }
 
+/// A client that knows another CA does not take the gateway's certificate, and the gateway tells so.
+fn assert_distrusted(estate: &Estate, row: &Row) {
+    let tls = client(pki().strange_roots(), None, &VERSIONS, None);
+    let (peer, _) = Tried::at(row.route.entrance, Some(&tls)).fails(&row.case.to_string());
+    let line = estate.served.line(&row.route.listener, peer);
+    line.assert_ended("alert_received", "downstream", "handshake");
+    assert_eq!(line.text("alert_received"), "unknown_ca", "{line:?}");
+}
+
 /// The other gateways of pairs have seen the ones in front of them, by mutual TLS 1.3.
 fn assert_exits(estate: &Estate) {
     let lines = estate.served.gateway.lines();
@@ -187,9 +178,9 @@ fn levels(estate: &Estate, report: &mut Part) {
         assert_eq!(ended.code(), 0, "{case}: {}", ended.stderr);
         let told: Value = serde_json::from_str(&ended.stdout).expect("JSON");
         let options = told["options"].as_array().expect("a list");
-        let of_tls = options.iter().filter(|option| {
-            option["option"].as_str().is_some_and(|name| name.contains("tls."))
-        });
+        let of_tls = options
+            .iter()
+            .filter(|option| option["option"].as_str().is_some_and(|name| name.contains("tls.")));
         let said: Vec<&str> =
             of_tls.filter_map(|option| option["said_by"]["path"].as_str()).collect();
         assert!(!said.is_empty(), "{case}: {told}");

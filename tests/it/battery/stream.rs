@@ -34,7 +34,10 @@ impl Stream {
     ///
     /// # Errors
     /// What ended the handshake.
-    pub(super) fn connect(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> io::Result<Self> {
+    pub(super) fn connect(
+        address: SocketAddr,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> io::Result<Self> {
         Self::over(connect_plain(address), tls)
     }
 
@@ -53,7 +56,10 @@ impl Stream {
     ///
     /// # Errors
     /// What ended the handshake.
-    pub(super) fn accept(mut socket: TcpStream, tls: Option<&Arc<ServerConfig>>) -> io::Result<Self> {
+    pub(super) fn accept(
+        mut socket: TcpStream,
+        tls: Option<&Arc<ServerConfig>>,
+    ) -> io::Result<Self> {
         let Some(config) = tls else { return Ok(Self::Plain(socket)) };
         let mut tls = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
         while tls.is_handshaking() {
