@@ -26,13 +26,13 @@ use std::sync::Arc;
 
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
-use crate::engine::{CloseMode, Operation, Side};
+use crate::engine::{CloseMode, Operation, Side, Source};
 use crate::policy::{Downstream, ListenerPolicy, Route};
 use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
 
 use crate::upstream::{Destination, Upstreams};
-use dial::{Dial, Failure};
+use dial::Dial;
 use ending::Ending;
 use hello::{Kept, Opening};
 use outcome::{ByteCounts, Client, Outcome, PhaseTimes, Reason};
@@ -74,10 +74,11 @@ impl Input {
 /// What is to be done for it.
 #[derive(Debug)]
 pub enum Action {
-    /// Dial this endpoint of the route's group, at this address.
+    /// Dial this endpoint of the route's group, at this address, from there.
     Connect {
         endpoint: usize,
         to: Arc<Destination>,
+        source: Source,
     },
     Receive(Side, BufClass),
     Send(Side, Buf),
@@ -199,10 +200,7 @@ impl Connection {
             }
             Input::ReceiveClosed(side) => self.on_receive_closed(side, cx),
             Input::Connected => self.on_connected(cx),
-            Input::Failed(_, Operation::Connect, error) => {
-                let failure = Failure::of_io(dial::classify(&error), &error);
-                self.on_attempt_failed(failure, cx);
-            }
+            Input::Failed(_, Operation::Connect, error) => self.on_connect_failed(&error, cx),
             Input::Failed(side, _, error) => self.on_failed(side, &error, cx),
             Input::Closed(side) => self.on_closed(side),
             Input::Deadline => self.on_deadline(cx),
@@ -316,8 +314,13 @@ impl Connection {
         self.route = route;
     }
 
+    /// Whom the connection is for.
+    fn client_address(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
     fn source(&self) -> Option<IpAddr> {
-        self.peer.map(|peer| peer.ip())
+        self.client_address().map(|client| client.ip())
     }
 
     fn ends(&mut self, from: Side) -> (&mut SideState, &mut SideState) {

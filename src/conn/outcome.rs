@@ -202,6 +202,8 @@ pub enum Reason {
     UpstreamResources,
     /// No source address that has a port left towards the upstream, or none of this machine's.
     SourceExhausted,
+    /// The client's port, which is to be kept, is in use towards the upstream.
+    SourceCollision,
     /// The upstream left in the middle of its handshake.
     UpstreamHandshakeEof,
     /// Connected, and its handshake took longer than `timeouts.connect` leaves.
@@ -256,6 +258,7 @@ impl Reason {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamResources => "upstream_resources",
             Self::SourceExhausted => "source_exhausted",
+            Self::SourceCollision => "source_collision",
             Self::UpstreamHandshakeEof => "upstream_handshake_eof",
             Self::UpstreamHandshakeTimeout => "upstream_handshake_timeout",
             Self::UpstreamCertificateInvalid => "upstream_certificate_invalid",
@@ -270,7 +273,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and for showing counters that are still zero.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::Finished,
         Self::Truncated,
         Self::Reset,
@@ -299,6 +302,7 @@ impl Reason {
         Self::UpstreamTimeout,
         Self::UpstreamResources,
         Self::SourceExhausted,
+        Self::SourceCollision,
         Self::UpstreamHandshakeEof,
         Self::UpstreamHandshakeTimeout,
         Self::UpstreamCertificateInvalid,

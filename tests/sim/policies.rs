@@ -7,7 +7,9 @@ use tlsgate::config::model::Keepalive;
 use tlsgate::engine::Address;
 use tlsgate::policy::{Downstream, ListenerPolicy, Policy, Route};
 use tlsgate::telemetry::ListenerNames;
-use tlsgate::upstream::{Balance, BalanceSettings, Endpoint, Group, Presence, Presences, Role};
+use tlsgate::upstream::{
+    Balance, BalanceSettings, Endpoint, Group, Presence, Presences, Role, SourceSettings,
+};
 
 use crate::plan::{Configuration, ListenerPlan, Mode};
 use crate::tls::Maker;
@@ -105,6 +107,7 @@ impl Policies {
             name: name.into(),
             endpoints,
             balance: BalanceSettings { policy, ..BalanceSettings::default() },
+            source: SourceSettings::Any,
             checks: None,
             resolve_interval: None,
         })

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 mod modes;
 mod rules;
+mod sources;
 mod upstream_tls;
 mod upstreams;
 
@@ -28,6 +29,7 @@ pub(super) fn check(root: &Section, reader: &mut Reader<'_>) {
     for listener in listeners {
         modes::check(listener, reader);
         upstreams::check(listener, reader);
+        sources::check(listener, reader);
         sides(listener, listener, reader);
         rules::check(listener, reader);
         for rule in listener.children("rule") {
