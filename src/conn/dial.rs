@@ -131,8 +131,9 @@ impl Connection {
         self.dial.wanted = self.route.connect == ConnectWhen::AfterHello;
     }
 
+    /// Unless that was done before.
     pub(super) fn dial_after_handshake(&mut self) {
-        self.dial.wanted |= self.route.connect == ConnectWhen::AfterHandshake;
+        self.dial.wanted |= !self.dial.has_begun();
     }
 
     /// Dials, if it is time to.

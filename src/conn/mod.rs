@@ -308,9 +308,9 @@ impl Connection {
         None
     }
 
-    /// Sends the connection this way.
+    /// Sends the connection this way; nothing was dialled yet.
     fn follow(&mut self, route: Arc<Route>) {
-        self.upstream.secure = route.upstream_tls.is_some();
+        self.upstream.set_secure(route.upstream_tls.is_some());
         self.route = route;
     }
 

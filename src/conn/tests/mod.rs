@@ -9,4 +9,6 @@ mod originate;
 mod random;
 mod relay;
 pub(crate) mod rig;
+mod rules;
+mod sources;
 mod unterminated;
