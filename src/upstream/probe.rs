@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConnection;
-use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::group::{Checks, Probe};
+use super::group::Probe;
 use crate::engine::Address;
 
 /// Why a check failed.
@@ -19,29 +18,25 @@ pub(super) enum Failure {
     Connect(io::Error),
     #[error("in the handshake: {0}")]
     Handshake(io::Error),
-    #[error("it has no name that its certificate could be for")]
-    NoName,
     #[error("no answer within {0:?}")]
     TooSlow(Duration),
 }
 
-/// Passes when the address does what the probe demands in its time. Under TLS 1.3 a server may
+/// Passes when the address does what the probe demands within `patience`, and takes the greeting. Under TLS 1.3 a server may
 /// refuse a client's certificate later than that: such a refusal is not seen here.
 ///
 /// # Errors
 /// Why it did not pass.
 pub(super) async fn check(
     address: &Address,
-    checks: &Checks,
-    name: Option<&ServerName<'static>>,
+    (probe, greeting): (&Probe, &[u8]),
+    patience: Duration,
 ) -> Result<(), Failure> {
-    let patience = checks.settings.timeout;
     let attempt = async {
         let stream = Stream::connect(address).await.map_err(Failure::Connect)?;
-        greet(&stream, &checks.greeting).await.map_err(Failure::Connect)?;
-        let Probe::Tls(config) = &checks.probe else { return Ok(()) };
-        let name = name.ok_or(Failure::NoName)?.clone();
-        let tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other);
+        greet(&stream, greeting).await.map_err(Failure::Connect)?;
+        let Probe::Tls(config, name) = probe else { return Ok(()) };
+        let tls = ClientConnection::new(Arc::clone(config), name.clone()).map_err(io::Error::other);
         let result = match tls {
             Ok(tls) => shake_hands(&stream, tls).await,
             Err(error) => Err(error),

@@ -11,4 +11,6 @@ mod proxy_out;
 mod random;
 mod relay;
 pub(crate) mod rig;
+mod rules;
+mod sources;
 mod unterminated;

@@ -321,8 +321,8 @@ impl<O: Outside> Engine for SimEngine<O> {
         Some(OURS)
     }
 
-    fn connect(&mut self, socket: SocketId, to: &Address, _options: &ConnectOptions) {
-        self.dial(socket, to);
+    fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions) {
+        self.dial(socket, to, options.source);
     }
 
     fn receive(&mut self, socket: SocketId, class: BufClass) {
