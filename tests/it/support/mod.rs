@@ -14,6 +14,7 @@ pub(crate) mod offers;
 pub(crate) mod peers;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod succession;
 
 use std::path::PathBuf;
