@@ -11,6 +11,7 @@ mod client;
 mod component;
 mod content;
 mod generations;
+mod introductions;
 mod lives;
 mod outside;
 mod plan;
@@ -137,6 +138,10 @@ const EVERYTHING: &[&str] = &[
     "hello_too_large",
     "idle_timeout",
     "others",
+    "proxy_eof",
+    "proxy_malformed",
+    "proxy_missing",
+    "proxy_untrusted",
     "refused",
     "reload",
     "reset",

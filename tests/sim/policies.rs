@@ -63,8 +63,8 @@ impl Policies {
                 Mode::Passthrough => Downstream::Passthrough,
                 Mode::Detect | Mode::DetectBridge => Downstream::Detect,
             },
-            proxy_in: None,
-            introduces: false,
+            proxy_in: plan.around.proxy_in(),
+            introduces: plan.around.outgoing.is_some(),
             timeouts: plan.timeouts,
             keepalive: Keepalive {
                 idle: None,
@@ -79,7 +79,7 @@ impl Policies {
                 name: name.into(),
                 group: position,
                 connect: plan.connect,
-                proxy_out: None,
+                proxy_out: plan.around.outgoing,
             })],
         })
     }

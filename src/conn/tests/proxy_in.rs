@@ -137,10 +137,10 @@ fn the_header_of_others_is_not_even_read() {
 /// The kernel tells no address of a peer that has gone before it was accepted.
 #[test]
 fn who_has_gone_already_is_nobodys_liar() {
-    for unix in [false, true] {
-        let trusted = vec![if unix { None } else { Some(SENDER.parse().expect("a range")) }];
-        let proxy_in = Some(ProxyIn { versions: ProxyVersions::Any, trusted });
-        let mut rig = Rig::unseen(ListenerPolicy { proxy_in, ..policy() });
+    for trusted in [Some(None), Some(Some(SENDER.parse().expect("a range"))), None] {
+        let proxy_in =
+            trusted.map(|trusted| ProxyIn { versions: ProxyVersions::Any, trusted: vec![trusted] });
+        let mut rig = Rig::unseen(ListenerPolicy { proxy_in, ..originate() });
         rig.connection = Connection::new(Arc::clone(rig.connection.policy()), None, rig.now);
         rig.connection.arrived(Some(([192, 0, 2, 1], 443).into()), String::new());
         rig.input(Input::Accepted);
