@@ -9,8 +9,9 @@ use super::levels;
 use super::model::{
     Admin, Balance, BalanceSettings, CertificateFiles, ClientCert, Config, ConnectWhen, CrlDepth,
     CrlExpired, CrlPolicy, CrlRules, CrlUnknown, DownstreamTls, EngineChoice, Exception, Gateway,
-    HealthSettings, Keepalive, Listener, Log, LogFormat, LogLevel, Mode, NameMatch, Resumption,
-    ResumptionMode, Rule, Sni, Timeouts, TlsVersion, TrustFile, UpstreamTls, Verify,
+    HealthSettings, Keepalive, Listener, Log, LogFormat, LogLevel, Mode, NameMatch, ProxyIn,
+    ProxyVersions, Resumption, ResumptionMode, Rule, Sni, Timeouts, TlsVersion, TrustFile,
+    UpstreamTls, Verify,
 };
 use super::read::Section;
 use super::value::{FromValue, Value};
@@ -118,6 +119,7 @@ fn listener(section: &Section) -> Option<Listener> {
         listen: section.get("listen")?,
         listen_line: line_of(section, "listen"),
         backlog: section.get("backlog")?,
+        proxy_in: proxy_in(section),
         upstreams: section.get("upstream")?,
         upstream_line: line_of(section, "upstream"),
         backups: section.get("backup").unwrap_or_default(),
@@ -132,6 +134,12 @@ fn listener(section: &Section) -> Option<Listener> {
         timeouts: timeouts(section.child("timeouts")?)?,
         keepalive: keepalive(section.child("keepalive")?)?,
     })
+}
+
+/// The header that connections begin with.
+fn proxy_in(section: &Section) -> Option<ProxyIn> {
+    let trusted = section.get("proxy_trusted")?;
+    Some(ProxyIn { versions: section.get("proxy_in")?, trusted })
 }
 
 /// The section of a side that speaks TLS.
@@ -378,6 +386,7 @@ words! {
         "report" => Report,
     }
     Verify { "full" => Full, "chain" => Chain, "pin" => Pin, "none" => None }
+    ProxyVersions { "v1" => One, "v2" => Two, "any" => Any }
     CrlUnknown { "deny" => Deny, "allow" => Allow }
     CrlExpired { "reject" => Reject, "accept" => Accept }
     CrlDepth { "chain" => Chain, "leaf" => Leaf }

@@ -1,5 +1,8 @@
 //! The configuration as the gateway uses it: every value present, valid by type.
 
+mod proxy;
+mod timing;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,6 +10,8 @@ use std::time::Duration;
 
 use super::date::Date;
 use crate::policy::rules::RuleSpec;
+pub use proxy::{ProxyIn, ProxyVersions};
+pub use timing::{Keepalive, Timeouts};
 
 /// Everything `tlsgate.toml` says, with defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +123,8 @@ pub struct Listener {
     pub listen_line: usize,
     /// Accept queue length per worker (the kernel caps it at net.core.somaxconn).
     pub backlog: u32,
+    /// `None` is no header.
+    pub proxy_in: Option<ProxyIn>,
     /// Tried in turn; at least one.
     pub upstreams: Vec<Endpoint>,
     /// 1-based line that names them.
@@ -317,31 +324,6 @@ pub enum ResumptionMode {
     /// Session ids and TLS 1.3 tickets that name an entry of the session store.
     Store,
     Off,
-}
-
-/// Deadlines of one listener. `None` is off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// From accept to the end of the handshake.
-    pub handshake: Duration,
-    /// From dialling the upstream to its SYN-ACK and, where TLS is spoken to it, to the end of its
-    /// handshake.
-    pub connect: Duration,
-    /// Without a byte, from the end of one direction on.
-    pub half_close: Duration,
-    /// Without a byte either way.
-    pub idle: Option<Duration>,
-}
-
-/// TCP keepalive and TCP_USER_TIMEOUT, on both sides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keepalive {
-    /// Idle time before the first probe; `None` turns keepalive off.
-    pub idle: Option<Duration>,
-    pub interval: Duration,
-    pub probes: u32,
-    /// Longest time that sent bytes may stay unacknowledged; zero is the kernel's own.
-    pub user_timeout: Duration,
 }
 
 /// A file that the configuration names.

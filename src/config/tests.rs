@@ -148,6 +148,7 @@ fn every_option_reaches_the_model() {
         mode: Mode::Terminate,
         listen: ListenAddress::Tcp("[::]:5061".parse().expect("an address")),
         listen_line: 26,
+        proxy_in: None,
         backlog: 1,
         upstreams: vec![
             Endpoint::Tcp("127.0.0.1:5060".parse().expect("an address")),
@@ -181,7 +182,11 @@ fn every_option_reaches_the_model() {
     let second = &config.listeners[1];
     assert_eq!(second.listen, ListenAddress::Unix("conf/second.sock".into()));
     assert_eq!(second.upstreams, [Endpoint::Unix("conf/component.sock".into())]);
-    let tls = second.tls.as_ref().expect("TLS with peers");
+}
+
+#[test]
+fn without_resumption_there_are_no_tickets() {
+    let tls = valid(EVERYTHING).listeners[1].tls.clone().expect("TLS with peers");
     assert_eq!(tls.resumption, ResumptionMode::Off);
     assert_eq!(tls.tls13_tickets, 0, "nothing to resume, nothing to send");
 }
@@ -389,7 +394,11 @@ fn every_extreme_of_the_listener_is_understood() {
             if matches!(option.key, "mode" | "protocol") {
                 continue;
             }
-            let line = format!("{} = {sample}\n[listener.tls]", option.key);
+            let needed = match option.key {
+                "proxy_in" if sample != "\"off\"" => "proxy_trusted = \"10.0.0.0/8\"\n",
+                _ => "",
+            };
+            let line = format!("{needed}{} = {sample}\n[listener.tls]", option.key);
             valid(&LISTENER.replace("[listener.tls]", &line));
         }
     }

@@ -140,7 +140,7 @@ impl Connection {
     fn choose_endpoint(&self, cx: &mut Context<'_>) -> Option<Choice> {
         let nothing = Attempts::default();
         let request = Request {
-            source: self.peer.map(|peer| peer.ip()),
+            source: self.source(),
             patience: self.policy.timeouts.connect,
             tried: self.dial.retry.as_ref().map_or(&nothing, |retry| &retry.tried),
         };

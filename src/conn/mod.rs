@@ -5,7 +5,7 @@
 //! none, then read [`Connection::next_deadline`] and call `handle(Input::Deadline)` when it has
 //! passed. The last action is [`Action::Finish`].
 //!
-//! Phases: hello → handshake → relay, and from any of them → ending. One file each. Where the peer's
+//! Phases: (proxy_in →) hello → handshake → relay, and from any of them → ending. One file each. Where the peer's
 //! TLS does not end here, there is no handshake, and where it speaks none, no hello. Meanwhile the
 //! upstream is dialled and, where TLS is spoken to it, its handshake done (dial).
 
@@ -14,6 +14,7 @@ mod ending;
 mod handshake;
 mod hello;
 pub mod outcome;
+mod proxy_in;
 mod relay;
 mod security;
 mod side;
@@ -21,13 +22,14 @@ mod side;
 pub(crate) mod tests;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
 use crate::engine::{CloseMode, Operation, Side};
 use crate::policy::{Downstream, ListenerPolicy, Route};
+use crate::proxy::Header;
 use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
 
@@ -36,6 +38,7 @@ use dial::{Dial, Failure};
 use ending::Ending;
 use hello::{Kept, Opening};
 use outcome::{ByteCounts, Client, Outcome, PhaseTimes, Reason};
+use proxy_in::Introduction;
 use side::SideState;
 
 /// What happened to a connection.
@@ -101,6 +104,8 @@ pub struct Connection {
     policy: Arc<ListenerPolicy>,
     route: Arc<Route>,
     peer: Option<SocketAddr>,
+    /// What a trusted sender has said of it.
+    proxied: Option<Box<Header>>,
     accepted_at: Time,
     /// When the phase that is now running began.
     phase_since: Time,
@@ -126,6 +131,7 @@ pub struct Connection {
 enum Phase {
     /// Nobody has looked at it yet.
     Accepted,
+    Introduction(Box<Introduction>),
     Hello(Box<Opening>),
     /// With the ClientHello, if the policy is to be asked again when it is over.
     Handshake(Option<Box<Kept>>),
@@ -141,6 +147,7 @@ impl Connection {
             policy,
             route,
             peer,
+            proxied: None,
             accepted_at: now,
             phase_since: now,
             last_activity: now,
@@ -246,6 +253,7 @@ impl Connection {
     fn on_received(&mut self, side: Side, buf: Buf, cx: &mut Context<'_>) {
         match (side, &self.phase) {
             (Side::Upstream, _) => self.receive_from_upstream(buf, cx),
+            (Side::Downstream, Phase::Introduction(_)) => self.on_introduction_bytes(buf, cx),
             (Side::Downstream, Phase::Accepted | Phase::Hello(_)) => self.on_hello_bytes(buf, cx),
             (Side::Downstream, Phase::Handshake(_)) => self.on_handshake_bytes(buf, cx),
             (Side::Downstream, Phase::Relay) => self.relay_from(Side::Downstream, buf, cx),
@@ -254,6 +262,7 @@ impl Connection {
 
     fn on_receive_closed(&mut self, side: Side, cx: &mut Context<'_>) {
         match (side, &self.phase) {
+            (Side::Downstream, Phase::Introduction(_)) => self.introduction_eof(cx),
             (Side::Downstream, Phase::Accepted | Phase::Hello(_)) => self.hello_eof(cx),
             (Side::Downstream, Phase::Handshake(_)) => self.handshake_eof(cx),
             (Side::Downstream, Phase::Relay) => self.relay_eof(Side::Downstream),
@@ -314,10 +323,6 @@ impl Connection {
     fn follow(&mut self, route: Arc<Route>) {
         self.upstream.secure = route.upstream_tls.is_some();
         self.route = route;
-    }
-
-    fn source(&self) -> Option<IpAddr> {
-        self.peer.map(|peer| peer.ip())
     }
 
     fn ends(&mut self, from: Side) -> (&mut SideState, &mut SideState) {

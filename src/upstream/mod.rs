@@ -68,7 +68,7 @@ struct Seen {
 /// What a connection asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// Its peer's address; `None` for one that came by a unix socket.
+    /// Where it is from; `None` for one that came by a unix socket.
     pub source: Option<IpAddr>,
     /// How long an endpoint that is not known to be down may take to answer.
     pub patience: Duration,

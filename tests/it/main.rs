@@ -11,6 +11,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests watch real processes on the real clock")]
 
+mod battery;
 mod bulk;
 mod clients;
 mod command_line;
@@ -28,6 +29,7 @@ mod listeners;
 mod malformed;
 mod modes;
 mod policy;
+mod proxy_in;
 mod reload;
 mod restart;
 mod scale;

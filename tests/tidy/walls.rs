@@ -91,6 +91,7 @@ const BELOW: &[Below] = &[
             "engine::Operation",
             "engine::Side",
             "policy",
+            "proxy",
             "telemetry",
             "time",
             "tls",

@@ -7,6 +7,7 @@ use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 
 mod modes;
+mod proxy;
 mod rules;
 mod upstream_tls;
 mod upstreams;
@@ -29,6 +30,7 @@ pub(super) fn check(root: &Section, reader: &mut Reader<'_>) {
     for listener in listeners {
         modes::check(listener, reader);
         upstreams::check(listener, reader);
+        proxy::check(listener, reader);
         sides(listener, listener, reader);
         rules::check(listener, reader);
         for rule in listener.children("rule") {

@@ -5,6 +5,7 @@
 
 mod listener;
 mod process;
+mod proxy;
 mod rule;
 mod tls;
 mod upstream_tls;
@@ -17,6 +18,7 @@ pub fn options() -> impl Iterator<Item = &'static OptionDoc> {
     let groups = [
         process::OPTIONS,
         listener::OPTIONS,
+        proxy::OPTIONS,
         rule::OPTIONS,
         tls::OPTIONS,
         upstream_tls::OPTIONS,
