@@ -63,6 +63,7 @@ impl Config {
                 ..wanted.resumption
             },
             listeners: wanted.listeners,
+            notes: wanted.notes,
         }
     }
 }

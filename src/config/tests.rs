@@ -9,7 +9,7 @@ use super::model::*;
 use super::options::{Kind, TABLES, options};
 use super::*;
 
-mod hostile;
+pub(super) mod hostile;
 
 const LISTENER: &str = "\
 [[listener]]
@@ -390,6 +390,7 @@ fn every_extreme_of_the_listener_is_understood() {
                     format!("{LISTENER}trusted_ca = \"a\"\nclient_cert_until = 2027-12-31\n")
                 }
                 "min_version" | "max_version" if sample.contains("1.2") => continue,
+                "sec_protocol_semantics" => format!("{LISTENER}sec-protocol = \"TLSv12\"\n"),
                 _ => LISTENER.to_owned(),
             };
             valid(&format!("{text}{} = {sample}\n", option.key));
