@@ -1,5 +1,7 @@
 //! The configuration as the gateway uses it: every value present, valid by type.
 
+mod trust;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,6 +9,7 @@ use std::time::Duration;
 
 use super::date::Date;
 use crate::policy::rules::RuleSpec;
+pub use trust::{CrlDepth, CrlExpired, CrlPolicy, CrlRules, CrlUnknown, Revalidate};
 
 /// Everything `tlsgate.toml` says, with defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Gateway {
     pub drain_timeout: Duration,
     /// How often certificates' files are looked at; `None` is never.
     pub certificate_watch: Option<Duration>,
+    /// How often CRL files are looked at; `None` is as often as those of certificates.
+    pub crl_watch: Option<Duration>,
     /// How long a new process may take to be ready.
     pub restart_timeout: Duration,
     /// Bytes of receive and send buffers in use per worker; receiving pauses above it.
@@ -241,6 +246,7 @@ pub struct DownstreamTls {
     /// CAs that client certificates must chain to; at least one unless `client_cert` is `None`.
     pub trusted_ca: Vec<TrustFile>,
     pub crls: CrlPolicy,
+    pub revalidate: Revalidate,
     pub resumption: ResumptionMode,
     /// Tickets sent after a TLS 1.3 handshake, 0 to 4.
     pub tls13_tickets: u8,
@@ -275,6 +281,7 @@ pub struct UpstreamTls {
     pub max_version: TlsVersion,
     /// IANA names, most preferred first; empty is all suites.
     pub ciphers: Vec<&'static str>,
+    pub revalidate: Revalidate,
     pub resumption: bool,
 }
 
@@ -382,48 +389,6 @@ pub enum NameMatch {
     San,
     /// Or, in a certificate without DNS names there, in the common name (RFC 6125 §6.4.4).
     SanOrCn,
-}
-
-/// `crl_unknown`: certificates that no CRL covers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CrlUnknown {
-    #[default]
-    Deny,
-    Allow,
-}
-
-/// `crl_expired`: CRLs at and after their nextUpdate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CrlExpired {
-    #[default]
-    Reject,
-    Accept,
-}
-
-/// `crl_depth`: which certificates of a chain are looked up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CrlDepth {
-    /// All but the trusted CA itself.
-    #[default]
-    Chain,
-    /// The peer's own.
-    Leaf,
-}
-
-/// How CRLs are applied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct CrlRules {
-    pub unknown: CrlUnknown,
-    pub expired: CrlExpired,
-    pub depth: CrlDepth,
-}
-
-/// Which CRLs there are, and how they are applied. Without files nothing is ever revoked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct CrlPolicy {
-    /// PEM, several lists in a file if need be, or DER; up to 64 MiB each and 1,024 lists together.
-    pub files: Vec<TrustFile>,
-    pub rules: CrlRules,
 }
 
 /// How connections are spread over the endpoints of a group.

@@ -21,13 +21,13 @@ certificate_key = \"sip.key\"
 ";
 
 /// Every option set, none to its default.
-const EVERYTHING: &str = r#"
-[gateway]
+const EVERYTHING: &str = r#"[gateway]
 workers = 4
 engine = "epoll"
 max_connections = 50_000
 drain_timeout = "0s"
 certificate_watch = "1m"
+crl_watch = "off"
 restart_timeout = "10s"
 buffer_memory = 0x1000_0000
 hello_memory = "128KiB"
@@ -117,18 +117,7 @@ fn dates_as_text(value: &mut serde_json::Value) {
 #[test]
 fn every_option_reaches_the_model() {
     let config = valid(EVERYTHING);
-    let gateway = Gateway {
-        workers: Some(4),
-        engine: EngineChoice::Epoll,
-        max_connections: Some(50_000),
-        drain_timeout: Duration::ZERO,
-        certificate_watch: Some(Duration::from_secs(60)),
-        restart_timeout: Duration::from_secs(10),
-        buffer_memory: 256 << 20,
-        hello_memory: 128 << 10,
-        hello_memory_per_source: 64 << 10,
-    };
-    assert_eq!(config.gateway, gateway);
+    assert_eq!(config.gateway, everything_gateway());
     assert_eq!(config.admin, Admin { listen: None, control: Some("conf/control.sock".into()) });
     let access = AccessLog::File("conf/log/access.log".into());
     assert_eq!(
@@ -186,6 +175,21 @@ fn every_option_reaches_the_model() {
     assert_eq!(tls.tls13_tickets, 0, "nothing to resume, nothing to send");
 }
 
+fn everything_gateway() -> Gateway {
+    Gateway {
+        workers: Some(4),
+        engine: EngineChoice::Epoll,
+        max_connections: Some(50_000),
+        drain_timeout: Duration::ZERO,
+        certificate_watch: Some(Duration::from_secs(60)),
+        crl_watch: None,
+        restart_timeout: Duration::from_secs(10),
+        buffer_memory: 256 << 20,
+        hello_memory: 128 << 10,
+        hello_memory_per_source: 64 << 10,
+    }
+}
+
 fn everything_tls() -> DownstreamTls {
     let certificate = |certificate: &str, key: &str, line| CertificateFiles {
         certificate: certificate.into(),
@@ -210,6 +214,7 @@ fn everything_tls() -> DownstreamTls {
         client_cert: ClientCert::Required,
         trusted_ca: vec![TrustFile { path: "conf/ca.pem".into(), line: 42 }],
         crls: CrlPolicy::default(),
+        revalidate: Revalidate::Keep,
         resumption: ResumptionMode::Store,
         tls13_tickets: 4,
     }
@@ -224,6 +229,7 @@ fn absent_options_have_their_defaults() {
         max_connections: None,
         drain_timeout: Duration::from_secs(30),
         certificate_watch: None,
+        crl_watch: Some(Duration::from_millis(250)),
         restart_timeout: Duration::from_secs(60),
         buffer_memory: 256 << 20,
         hello_memory: 16 << 20,

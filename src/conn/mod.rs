@@ -15,8 +15,10 @@ mod handshake;
 mod hello;
 pub mod outcome;
 mod relay;
+mod revalidate;
 mod security;
 mod side;
+pub mod stale;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -26,6 +28,7 @@ use std::sync::Arc;
 
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
+use crate::config::model::Revalidate;
 use crate::engine::{CloseMode, Operation, Side};
 use crate::policy::{Downstream, ListenerPolicy, Route};
 use crate::telemetry::ShardTelemetry;
@@ -36,6 +39,7 @@ use dial::{Dial, Failure};
 use ending::Ending;
 use hello::{Kept, Opening};
 use outcome::{ByteCounts, Client, Outcome, PhaseTimes, Reason};
+use revalidate::{Grounds, Said};
 use side::SideState;
 
 /// What happened to a connection.
@@ -55,6 +59,8 @@ pub enum Input {
     Deadline,
     /// The gateway goes down now, for this reason.
     Stop(Reason),
+    /// It is stale, and ends now: in order, or at once.
+    Expelled(Revalidate),
 }
 
 impl Input {
@@ -119,6 +125,10 @@ pub struct Connection {
     client: Option<Box<Client>>,
     /// The handshake with the peer was an abbreviated one.
     resumed: bool,
+    said: Said,
+    grounds: Option<Box<Grounds>>,
+    /// See [`Connection::take_news`].
+    news: bool,
     bytes: ByteCounts,
     times: PhaseTimes,
 }
@@ -154,6 +164,9 @@ impl Connection {
             sni: None,
             client: None,
             resumed: false,
+            said: Said::default(),
+            grounds: None,
+            news: false,
             bytes: ByteCounts::default(),
             times: PhaseTimes::default(),
         }
@@ -207,6 +220,7 @@ impl Connection {
             Input::Closed(side) => self.on_closed(side),
             Input::Deadline => self.on_deadline(cx),
             Input::Stop(reason) => self.stop(reason, cx),
+            Input::Expelled(how) => self.expel(how, cx),
             Input::Sent(_) => {}
         }
     }

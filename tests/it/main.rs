@@ -29,6 +29,7 @@ mod modes;
 mod policy;
 mod reload;
 mod restart;
+mod revalidate;
 mod scale;
 mod selection;
 mod stop;
