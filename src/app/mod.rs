@@ -4,6 +4,7 @@ mod bind;
 mod compile;
 pub mod control;
 mod crls;
+mod groups;
 mod limits;
 mod listening;
 pub mod orders;

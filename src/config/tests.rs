@@ -1,5 +1,7 @@
 //! Whole files: what they mean. What the gateway says about mistakes is in `tests/mistakes`.
 
+mod everything;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use toml::de::DeValue;
 use super::model::*;
 use super::options::{Kind, TABLES, options};
 use super::*;
+use everything::{everything_gateway, everything_tls, everything_upstream};
 
 const LISTENER: &str = "\
 [[listener]]
@@ -137,14 +140,13 @@ fn every_option_reaches_the_model() {
         mode: Mode::Terminate,
         listen: ListenAddress::Tcp("[::]:5061".parse().expect("an address")),
         listen_line: 26,
+        proxy_in: None,
         backlog: 1,
-        upstreams: vec![
-            Endpoint::Tcp("127.0.0.1:5060".parse().expect("an address")),
-            Endpoint::Name("component.example".to_owned(), 5060),
-            Endpoint::Unix("/run/component.sock".into()),
-        ],
+        upstreams: everything_upstream(),
         upstream_line: 28,
         backups: Vec::new(),
+        source: SourceSettings::Any,
+        source_line: 0,
         balance: BalanceSettings::default(),
         checks: None,
         resolve_interval: Some(Duration::from_secs(30)),
@@ -169,55 +171,14 @@ fn every_option_reaches_the_model() {
     assert_eq!(config.listeners[0], listener);
     let second = &config.listeners[1];
     assert_eq!(second.listen, ListenAddress::Unix("conf/second.sock".into()));
-    assert_eq!(second.upstreams, [Endpoint::Unix("conf/component.sock".into())]);
-    let tls = second.tls.as_ref().expect("TLS with peers");
+    assert_eq!(second.upstreams[0].endpoint, Endpoint::Unix("conf/component.sock".into()));
+}
+
+#[test]
+fn without_resumption_there_are_no_tickets() {
+    let tls = valid(EVERYTHING).listeners[1].tls.clone().expect("TLS with peers");
     assert_eq!(tls.resumption, ResumptionMode::Off);
     assert_eq!(tls.tls13_tickets, 0, "nothing to resume, nothing to send");
-}
-
-fn everything_gateway() -> Gateway {
-    Gateway {
-        workers: Some(4),
-        engine: EngineChoice::Epoll,
-        max_connections: Some(50_000),
-        drain_timeout: Duration::ZERO,
-        certificate_watch: Some(Duration::from_secs(60)),
-        crl_watch: None,
-        restart_timeout: Duration::from_secs(10),
-        buffer_memory: 256 << 20,
-        hello_memory: 128 << 10,
-        hello_memory_per_source: 64 << 10,
-    }
-}
-
-fn everything_tls() -> DownstreamTls {
-    let certificate = |certificate: &str, key: &str, line| CertificateFiles {
-        certificate: certificate.into(),
-        certificate_key: key.into(),
-        certificate_line: line,
-        certificate_key_line: line,
-        ocsp_file: None,
-        ocsp_file_line: 0,
-    };
-    DownstreamTls {
-        certificates: vec![
-            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 33),
-            certificate("conf/rsa.pem", "conf/../rsa.key", 34),
-        ],
-        key_group: Some("tls-keys".to_owned()),
-        key_group_line: 36,
-        strict_sni: true,
-        alpn: vec!["sip/2".to_owned(), "h2".to_owned()],
-        min_version: TlsVersion::V1_3,
-        max_version: TlsVersion::V1_3,
-        ciphers: Vec::new(),
-        client_cert: ClientCert::Required,
-        trusted_ca: vec![TrustFile { path: "conf/ca.pem".into(), line: 42 }],
-        crls: CrlPolicy::default(),
-        revalidate: Revalidate::Keep,
-        resumption: ResumptionMode::Store,
-        tls13_tickets: 4,
-    }
 }
 
 #[test]
@@ -363,8 +324,8 @@ fn every_extreme_of_every_option_is_understood() {
             match parse("tlsgate.toml", &text) {
                 Ok(_) => drop(valid(&text)),
                 Err(found) => {
-                    let may = ["hello_memory_per_source", "eject_max"].contains(&option.key);
-                    assert!(may, "{line}{found}");
+                    let may = ["hello_memory_per_source", "eject_max", "probe", "upstream_source"];
+                    assert!(may.contains(&option.key), "{line}{found}");
                 }
             }
         }
@@ -394,7 +355,11 @@ fn every_extreme_of_the_listener_is_understood() {
             if matches!(option.key, "mode" | "protocol") {
                 continue;
             }
-            let line = format!("{} = {sample}\n[listener.tls]", option.key);
+            let needed = match option.key {
+                "proxy_in" if sample != "\"off\"" => "proxy_trusted = \"10.0.0.0/8\"\n",
+                _ => "",
+            };
+            let line = format!("{needed}{} = {sample}\n[listener.tls]", option.key);
             valid(&LISTENER.replace("[listener.tls]", &line));
         }
     }

@@ -202,6 +202,7 @@ impl Connection {
 
     pub(super) fn stage(&self) -> Stage {
         match self.phase {
+            Phase::Introduction(_) => Stage::Proxy,
             Phase::Accepted | Phase::Hello(_) => Stage::Hello,
             Phase::Handshake(_) => Stage::Handshake,
             Phase::Relay if !self.upstream.is_ready() => Stage::Connecting,
@@ -331,13 +332,14 @@ impl Connection {
         Some(Outcome {
             listener: self.policy.index,
             peer: self.peer.map(|peer| (peer.ip(), peer.port())),
+            source: self.proxied_source(),
             stage: ending.stage,
             reason: ending.reason,
             cause: ending.cause,
             detail: ending.detail.clone(),
             stale: self.stale().map(|stale| stale.cause),
             tls: agreed.tls,
-            client: self.client.clone(),
+            client: self.grounds.as_ref().and_then(|grounds| grounds.shown.clone()),
             downstream_security: agreed.downstream,
             upstream_tls: agreed.upstream_tls,
             upstream_security: agreed.upstream,

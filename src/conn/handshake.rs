@@ -37,6 +37,7 @@ impl Connection {
             Phase::Hello(opening) if opening.awaits_first_byte(&self.policy) => {
                 Reason::DetectTimeout
             }
+            Phase::Introduction(_) => Reason::ProxyTimeout,
             _ => Reason::HandshakeTimeout,
         };
         self.end_now(reason, Cause::Downstream, CloseMode::Reset, cx);
@@ -130,7 +131,7 @@ impl Connection {
             ClientVerdict::Failed(rejection) => Shown::Bad(rejection.problem),
         };
         let subject = verification.shown().map(|identity| identity.subject.as_str().into());
-        self.client = Some(Box::new(Client { shown, subject }));
+        self.grounds().shown = Some(Box::new(Client { shown, subject }));
         cx.telemetry.on_client(self.policy.index, shown);
         if let Some(path) = verification.peer.as_deref().and_then(Peer::path) {
             self.grounds().client = Some(Arc::clone(path));

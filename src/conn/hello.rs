@@ -49,7 +49,7 @@ impl Opening {
 
 impl Connection {
     /// The first look at the policy; a plaintext peer has no other.
-    pub(super) fn on_accepted(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn first_look(&mut self, cx: &mut Context<'_>) {
         let Decision::Follow(route) = self.policy.at_accept(self.source()) else {
             return self.deny(cx);
         };
@@ -102,6 +102,7 @@ impl Connection {
     /// Gives back what an unfinished hello held; called when the phase ends, however it ends.
     pub(super) fn release_hello(&mut self, cx: &mut Context<'_>) {
         let charged = match &mut self.phase {
+            Phase::Introduction(introduction) => std::mem::take(&mut introduction.charged),
             Phase::Hello(opening) => std::mem::take(&mut opening.charged),
             Phase::Handshake(Some(kept)) => std::mem::take(&mut kept.charged),
             _ => 0,
@@ -178,7 +179,10 @@ impl Connection {
         let hello = Hello::parse(opening.reader.message())?;
         self.sni = hello.sni.map(|sni| sni.bytes.escape_ascii().to_string().into());
         let facts = policy::facts(self.source(), &hello);
-        (self.said, self.grounds) = (Said::of(&facts), Grounds::of(&facts));
+        self.said = Said::of(&facts);
+        if let Some(alpn) = Grounds::alpn_of(&facts) {
+            self.grounds.get_or_insert_default().alpn = alpn;
+        }
         Ok(match self.policy.after_hello(&facts) {
             Decision::Deny => Next::Deny,
             Decision::Follow(route) => Next::Follow(Arc::clone(route), route.admit(&hello)),
@@ -228,7 +232,7 @@ impl Connection {
     fn leave_unterminated(&mut self, what: Unterminated, cx: &mut Context<'_>) {
         self.release_hello(cx);
         self.phase = Phase::Relay;
-        self.downstream.secure = false;
+        self.downstream.set_secure(false);
         cx.telemetry.on_unterminated(self.policy.index, what);
         self.dial();
     }

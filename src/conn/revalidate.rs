@@ -7,24 +7,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::outcome::{Cause, Reason};
+use super::outcome::{Cause, Client, Reason};
 use super::stale::{Stale, StaleCause};
 use super::{Connection, Context, Phase};
 use crate::config::model::{ConnectWhen, Revalidate};
 use crate::engine::{CloseMode, Side};
 use crate::policy::rules::{Facts, Version};
 use crate::policy::{Decision, Downstream, ListenerPolicy, Route};
+use crate::proxy::Header;
 use crate::telemetry::ShardTelemetry;
 use crate::tls::ServerProfile;
 use crate::tls::hello::AlpnProtocols;
 use crate::tls::trust::{PeerIdentity, TrustPath};
 
-/// What a connection was admitted by, where there is anything to keep.
+/// What is known of where a connection comes from and what it was admitted by, where there is
+/// anything to keep.
 #[derive(Debug, Default)]
 pub(super) struct Grounds {
+    /// What a trusted sender has said of it.
+    pub(super) proxied: Option<Box<Header>>,
+    /// What the peer has shown, where it was asked for a certificate.
+    pub(super) shown: Option<Box<Client>>,
     /// Names that the peer offered by ALPN, the first [`MAX_ALPN`] bytes of them. Rules do not see
     /// the others again.
-    alpn: Box<[u8]>,
+    pub(super) alpn: Box<[u8]>,
     /// How certificates were found to be trusted.
     pub(super) client: Option<Arc<TrustPath>>,
     pub(super) component: Option<Arc<TrustPath>>,
@@ -41,9 +47,9 @@ pub(super) struct Said {
 
 impl Grounds {
     /// What there is to keep of a ClientHello.
-    pub(super) fn of(hello: &Facts<'_>) -> Option<Box<Self>> {
+    pub(super) fn alpn_of(hello: &Facts<'_>) -> Option<Box<[u8]>> {
         let alpn = hello.alpn.first_within(MAX_ALPN);
-        (!alpn.is_empty()).then(|| Box::new(Self { alpn: alpn.into(), ..Self::default() }))
+        (!alpn.is_empty()).then(|| alpn.into())
     }
 }
 

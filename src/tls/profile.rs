@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CipherSuite, ClientConfig, ServerConfig};
@@ -230,6 +231,15 @@ impl ClientProfile {
     /// Whether the verifier knows who answers.
     pub fn authenticates(&self) -> bool {
         self.authenticates
+    }
+
+    /// What a check of this endpoint shakes hands with: each time in full, so that its certificate is
+    /// looked at. `None` when the route has more endpoints than the profile.
+    pub fn for_checks(&self, endpoint: usize) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+        let (config, name) = self.endpoints.get(endpoint)?;
+        let mut config = ClientConfig::clone(config);
+        config.resumption = Resumption::disabled();
+        Some((Arc::new(config), name.clone()))
     }
 
     /// A session with this endpoint, whose ClientHello goes into `records`.

@@ -54,11 +54,12 @@ pub(crate) fn ca() -> &'static Ca {
 }
 
 impl Ca {
-    fn new() -> Self {
+    /// Another one than [`ca`], which nobody trusts unless told to.
+    pub(crate) fn new() -> Self {
         Self::named("tlsgate checks")
     }
 
-    /// Another authority.
+    /// Another one, of this name.
     pub(crate) fn named(name: &str) -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
