@@ -38,3 +38,4 @@ mod telemetry;
 mod ticket_keys;
 mod upstream;
 mod upstream_health;
+mod upstream_sources;
