@@ -39,3 +39,4 @@ mod ticket_keys;
 mod upstream;
 mod upstream_health;
 mod upstream_sources;
+mod upstream_tls;

@@ -3,17 +3,13 @@
 use std::fs;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-
-use socket2::{Domain, Socket, Type};
-use tlsgate::sys::socket::bind_address_no_port;
 
 use crate::support::backend::{Backend, echo, reset};
 use crate::support::ca::NAME;
 use crate::support::client::{
-    TlsStream, Version, assert_echo, close, config, connection, handshake,
+    TlsStream, Version, assert_echo, close, config, connection, dial, handshake,
 };
 use crate::support::gateway::{Gateway, LISTENER, Setup};
 use crate::support::own_network::{OwnNetwork, in_a_network_of_its_own, ip};
@@ -68,20 +64,6 @@ impl Component {
         };
         self.take_peers().into_iter().map(last).collect()
     }
-}
-
-/// Connects from there. A port that is given may be in use towards other places; one that is not is
-/// chosen when it is known where to, as the gateway does it: the kernel gives no port that a socket
-/// was bound to before to any other.
-fn dial(from: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(from), Type::STREAM, None)?;
-    match from.port() {
-        0 => bind_address_no_port(socket.as_fd())?,
-        _ => socket.set_reuse_address(true)?,
-    }
-    socket.bind(&from.into())?;
-    socket.connect_timeout(&to.into(), SOON)?;
-    Ok(socket.into())
 }
 
 /// Failed attempts at the component of the only listener, by reason.
