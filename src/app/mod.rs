@@ -3,6 +3,7 @@
 mod bind;
 mod compile;
 pub mod control;
+mod groups;
 mod limits;
 mod listening;
 pub mod orders;

@@ -10,8 +10,8 @@ use super::model::{
     Admin, Balance, BalanceSettings, CertificateFiles, ClientCert, Config, ConnectWhen, CrlDepth,
     CrlExpired, CrlPolicy, CrlRules, CrlUnknown, DownstreamTls, EngineChoice, Exception, Gateway,
     HealthSettings, Keepalive, Listener, Log, LogFormat, LogLevel, Mode, NameMatch, ProxyIn,
-    ProxyVersions, Resumption, ResumptionMode, Rule, Sni, Timeouts, TlsVersion, TrustFile,
-    UpstreamTls, Verify,
+    ProxyVersions, Resumption, ResumptionMode, Rule, Sni, SourceSettings, Timeouts, TlsVersion,
+    TrustFile, UpstreamTls, Verify,
 };
 use super::read::Section;
 use super::value::{FromValue, Value};
@@ -113,6 +113,7 @@ fn listener(section: &Section) -> Option<Listener> {
         _ if (insists(tls.as_ref()) || asks_who) && !says_when => ConnectWhen::AfterHandshake,
         connect => connect,
     };
+    let source = SourceSettings::of(&section.get::<Vec<_>>("upstream_source")?);
     Some(Listener {
         name: section.get("name")?,
         mode,
@@ -123,6 +124,12 @@ fn listener(section: &Section) -> Option<Listener> {
         upstreams: section.get("upstream")?,
         upstream_line: line_of(section, "upstream"),
         backups: section.get("backup").unwrap_or_default(),
+        source_line: if source == SourceSettings::Any {
+            0
+        } else {
+            line_of(section, "upstream_source")
+        },
+        source,
         balance: balance(section.child("balance")?)?,
         checks: checks(section.child("checks")?)?,
         resolve_interval: section.get("resolve_interval")?,
@@ -180,6 +187,8 @@ fn rule((position, section): (usize, &Section), says_when: bool) -> Option<Rule>
         waits: !says_when && insists(tls.as_ref()),
         upstreams: section.get("upstream"),
         upstream_line: line_of(section, "upstream"),
+        source: section.get::<Vec<_>>("upstream_source").map(|words| SourceSettings::of(&words)),
+        source_line: line_of(section, "upstream_source"),
         tls,
         upstream_tls,
     })
@@ -342,7 +351,8 @@ fn checks(section: &Section) -> Option<Option<HealthSettings>> {
     let interval: Option<Duration> = section.get("interval")?;
     let (timeout, rise, fall) =
         (section.get("timeout")?, section.get("rise")?, section.get("fall")?);
-    Some(interval.map(|interval| HealthSettings { interval, timeout, rise, fall }))
+    let tls = section.get::<&str>("probe")? == "tls";
+    Some(interval.map(|interval| HealthSettings { interval, timeout, rise, fall, tls }))
 }
 
 /// The model's variant for each word of an option.

@@ -3,12 +3,14 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use proptest::prelude::*;
 use toml::de::DeValue;
 
 use super::model::*;
 use super::options::{Kind, TABLES, options};
 use super::*;
+
+mod hostile;
+mod vendor;
 
 const LISTENER: &str = "\
 [[listener]]
@@ -150,13 +152,11 @@ fn every_option_reaches_the_model() {
         listen_line: 26,
         proxy_in: None,
         backlog: 1,
-        upstreams: vec![
-            Endpoint::Tcp("127.0.0.1:5060".parse().expect("an address")),
-            Endpoint::Name("component.example".to_owned(), 5060),
-            Endpoint::Unix("/run/component.sock".into()),
-        ],
+        upstreams: everything_upstream(),
         upstream_line: 28,
         backups: Vec::new(),
+        source: SourceSettings::Any,
+        source_line: 0,
         balance: BalanceSettings::default(),
         checks: None,
         resolve_interval: Some(Duration::from_secs(30)),
@@ -181,7 +181,7 @@ fn every_option_reaches_the_model() {
     assert_eq!(config.listeners[0], listener);
     let second = &config.listeners[1];
     assert_eq!(second.listen, ListenAddress::Unix("conf/second.sock".into()));
-    assert_eq!(second.upstreams, [Endpoint::Unix("conf/component.sock".into())]);
+    assert_eq!(second.upstreams[0].endpoint, Endpoint::Unix("conf/component.sock".into()));
 }
 
 #[test]
@@ -189,6 +189,15 @@ fn without_resumption_there_are_no_tickets() {
     let tls = valid(EVERYTHING).listeners[1].tls.clone().expect("TLS with peers");
     assert_eq!(tls.resumption, ResumptionMode::Off);
     assert_eq!(tls.tls13_tickets, 0, "nothing to resume, nothing to send");
+}
+
+fn everything_upstream() -> Vec<Upstream> {
+    let endpoints = [
+        Endpoint::Tcp("127.0.0.1:5060".parse().expect("an address")),
+        Endpoint::Name("component.example".to_owned(), 5060),
+        Endpoint::Unix("/run/component.sock".into()),
+    ];
+    endpoints.map(|endpoint| Upstream { endpoint, weight: 1 }).into()
 }
 
 fn everything_tls() -> DownstreamTls {
@@ -362,8 +371,8 @@ fn every_extreme_of_every_option_is_understood() {
             match parse("tlsgate.toml", &text) {
                 Ok(_) => drop(valid(&text)),
                 Err(found) => {
-                    let may = ["hello_memory_per_source", "eject_max"].contains(&option.key);
-                    assert!(may, "{line}{found}");
+                    let may = ["hello_memory_per_source", "eject_max", "probe", "upstream_source"];
+                    assert!(may.contains(&option.key), "{line}{found}");
                 }
             }
         }
@@ -434,65 +443,4 @@ fn every_default_and_example_is_an_allowed_value() {
         let checked = value::check(&option.kind, &parsed, std::path::Path::new(""));
         assert!(checked.is_ok(), "{}: {checked:?}", option.path());
     }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
-    /// Bytes replaced, lines removed, doubled and swapped: there is always an answer, and every
-    /// diagnostic points into the file.
-    #[test]
-    fn mutations_never_panic(
-        edits in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..5, any::<char>()), 1..12),
-    ) {
-        let mut lines: Vec<String> = EVERYTHING.lines().map(str::to_owned).collect();
-        for (index, action, character) in edits {
-            let at = index.index(lines.len());
-            match action {
-                0 => lines[at].push(character),
-                1 => lines[at] = lines[at].replace(['"', '=', '1'], &character.to_string()),
-                2 if lines.len() > 1 => drop(lines.remove(at)),
-                3 => lines.insert(at, lines[at].clone()),
-                _ => lines.swap(at, 0),
-            }
-        }
-        check_answer(&lines.join("\n"))?;
-    }
-
-    /// What is left of a file either has every value or a diagnostic.
-    #[test]
-    fn any_lines_left_out(kept in prop::collection::vec(prop::bool::weighted(0.8), 64)) {
-        let lines = EVERYTHING.lines().zip(kept).filter(|(_, kept)| *kept).map(|(line, _)| line);
-        check_answer(&lines.collect::<Vec<_>>().join("\n"))?;
-    }
-
-    #[test]
-    fn tokens_in_any_order_never_panic(
-        tokens in prop::collection::vec(
-            prop::sample::select(vec![
-                "[", "]", "[[", "]]", "{", "}", "=", ".", ",", "\n", "\"", "'", "\"\"\"", "#", "listener",
-                "gateway", "tls", "certificates", "name", "\"x\"", "1", "-", "0x", "1e9", "true", "é",
-            ]),
-            0..40,
-        ),
-    ) {
-        check_answer(&tokens.concat())?;
-    }
-}
-
-pub(super) fn check_answer(text: &str) -> Result<(), TestCaseError> {
-    let Err(diagnostics) = parse("a.toml", text) else {
-        prop_assert_eq!(refused_by_the_schema(text), [""; 0]);
-        return Ok(());
-    };
-    prop_assert!(!diagnostics.is_empty());
-    let lines = text.split('\n').count();
-    let mut last = 0;
-    for one in diagnostics.as_slice() {
-        prop_assert!((1..=lines).contains(&one.line), "{one}");
-        prop_assert!(one.column >= 1 && one.line >= last, "{one}");
-        prop_assert!(!one.message.is_empty() && !one.hint.is_empty(), "{one}");
-        last = one.line;
-    }
-    Ok(())
 }

@@ -226,7 +226,7 @@ impl Connection {
     fn leave_unterminated(&mut self, what: Unterminated, cx: &mut Context<'_>) {
         self.release_hello(cx);
         self.phase = Phase::Relay;
-        self.downstream.secure = false;
+        self.downstream.set_secure(false);
         cx.telemetry.on_unterminated(self.policy.index, what);
         self.dial();
     }

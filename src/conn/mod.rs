@@ -27,14 +27,14 @@ use std::sync::Arc;
 
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
-use crate::engine::{CloseMode, Operation, Side};
+use crate::engine::{CloseMode, Operation, Side, Source};
 use crate::policy::{Downstream, ListenerPolicy, Route};
 use crate::proxy::Header;
 use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
 
 use crate::upstream::{Destination, Upstreams};
-use dial::{Dial, Failure};
+use dial::Dial;
 use ending::Ending;
 use hello::{Kept, Opening};
 use outcome::{ByteCounts, Client, Outcome, PhaseTimes, Reason};
@@ -77,10 +77,11 @@ impl Input {
 /// What is to be done for it.
 #[derive(Debug)]
 pub enum Action {
-    /// Dial this endpoint of the route's group, at this address.
+    /// Dial this endpoint of the route's group, at this address, from there.
     Connect {
         endpoint: usize,
         to: Arc<Destination>,
+        source: Source,
     },
     Receive(Side, BufClass),
     Send(Side, Buf),
@@ -206,10 +207,7 @@ impl Connection {
             }
             Input::ReceiveClosed(side) => self.on_receive_closed(side, cx),
             Input::Connected => self.on_connected(cx),
-            Input::Failed(_, Operation::Connect, error) => {
-                let failure = Failure::of_io(dial::classify(&error), &error);
-                self.on_attempt_failed(failure, cx);
-            }
+            Input::Failed(_, Operation::Connect, error) => self.on_connect_failed(&error, cx),
             Input::Failed(side, _, error) => self.on_failed(side, &error, cx),
             Input::Closed(side) => self.on_closed(side),
             Input::Deadline => self.on_deadline(cx),
@@ -319,9 +317,9 @@ impl Connection {
         None
     }
 
-    /// Sends the connection this way.
+    /// Sends the connection this way; nothing was dialled yet.
     fn follow(&mut self, route: Arc<Route>) {
-        self.upstream.secure = route.upstream_tls.is_some();
+        self.upstream.set_secure(route.upstream_tls.is_some());
         self.route = route;
     }
 

@@ -214,6 +214,8 @@ pub enum Reason {
     UpstreamResources,
     /// No source address that has a port left towards the upstream, or none of this machine's.
     SourceExhausted,
+    /// The client's port, which is to be kept, is in use towards the upstream.
+    SourceCollision,
     /// The upstream left in the middle of its handshake.
     UpstreamHandshakeEof,
     /// Connected, and its handshake took longer than `timeouts.connect` leaves.
@@ -273,6 +275,7 @@ impl Reason {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamResources => "upstream_resources",
             Self::SourceExhausted => "source_exhausted",
+            Self::SourceCollision => "source_collision",
             Self::UpstreamHandshakeEof => "upstream_handshake_eof",
             Self::UpstreamHandshakeTimeout => "upstream_handshake_timeout",
             Self::UpstreamCertificateInvalid => "upstream_certificate_invalid",
@@ -287,7 +290,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and for showing counters that are still zero.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::Finished,
         Self::Truncated,
         Self::Reset,
@@ -321,6 +324,7 @@ impl Reason {
         Self::UpstreamTimeout,
         Self::UpstreamResources,
         Self::SourceExhausted,
+        Self::SourceCollision,
         Self::UpstreamHandshakeEof,
         Self::UpstreamHandshakeTimeout,
         Self::UpstreamCertificateInvalid,

@@ -90,6 +90,7 @@ const BELOW: &[Below] = &[
             "engine::CloseMode",
             "engine::Operation",
             "engine::Side",
+            "engine::Source",
             "policy",
             "proxy",
             "telemetry",

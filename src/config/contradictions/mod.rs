@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 mod modes;
 mod proxy;
 mod rules;
+mod sources;
 mod upstream_tls;
 mod upstreams;
 mod vendor;
@@ -31,6 +32,7 @@ pub(super) fn check(root: &Section, reader: &mut Reader<'_>) {
         modes::check(listener, reader);
         upstreams::check(listener, reader);
         proxy::check(listener, reader);
+        sources::check(listener, reader);
         sides(listener, listener, reader);
         rules::check(listener, reader);
         for rule in listener.children("rule") {

@@ -10,4 +10,6 @@ mod proxy_in;
 mod random;
 mod relay;
 pub(crate) mod rig;
+mod rules;
+mod sources;
 mod unterminated;
