@@ -10,12 +10,13 @@ use crate::admin::{Lifecycle, StatusSource};
 use crate::engine::probe::Chosen;
 use crate::sys::heap;
 use crate::telemetry::{
-    AggregatorHandle, CertificateFacts, ConfigFacts, Facts, ListenerFacts, ProcessFigures,
-    ReadError, SharedCounters, Snapshot, UpstreamFacts,
+    AggregatorHandle, CertificateFacts, ConfigFacts, CrlSwaps, Facts, ListenerFacts,
+    ProcessFigures, ReadError, SharedCounters, Snapshot, UpstreamFacts,
 };
 use crate::tls::resumption::Resumption;
-use crate::tls::trust::CrlFacts;
+use crate::tls::trust::{CrlFacts, SharedCrls};
 use crate::upstream::Group;
+use crate::upstream::local_ports::LocalPorts;
 
 /// What a [`Status`] is made of.
 pub(super) struct StatusParts {
@@ -45,7 +46,8 @@ struct Running {
     config: ConfigFacts,
     listeners: Vec<ListenerFacts>,
     certificates: Vec<CertificateFacts>,
-    crls: Vec<CrlFacts>,
+    crls: Vec<Arc<SharedCrls>>,
+    crl_swaps: CrlSwaps,
     upstreams: Vec<Arc<Group>>,
 }
 
@@ -64,6 +66,7 @@ impl Status {
             upstreams: compiled.policy.groups(),
             certificates: compiled.certificates,
             crls: compiled.crls,
+            crl_swaps: CrlSwaps::default(),
         };
         Self {
             started_unix_ms,
@@ -97,6 +100,13 @@ impl Status {
         running.config.last_failure = Some(why.into());
     }
 
+    /// Lists of revoked certificates that changed were taken, or refused.
+    pub(super) fn count_crls(&self, taken: bool) {
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        let swaps = &mut running.crl_swaps;
+        *(if taken { &mut swaps.taken } else { &mut swaps.refused }) += 1;
+    }
+
     /// Every listener with the address it really got.
     pub(super) fn listeners(&self) -> Vec<ListenerFacts> {
         self.running().listeners.clone()
@@ -128,7 +138,8 @@ impl Status {
             config: running.config.clone(),
             listeners: running.listeners.clone(),
             certificates: running.certificates.clone(),
-            crls: running.crls.clone(),
+            crls: crl_facts(&running.crls),
+            crl_swaps: running.crl_swaps,
             upstreams: upstream_facts(&running.upstreams),
             tickets: self.resumption.keys.stats(),
             upstream_sessions: self.resumption.upstream.stats(),
@@ -159,7 +170,14 @@ impl StatusSource for Status {
     }
 }
 
+/// Of the lists that count now.
+fn crl_facts(crls: &[Arc<SharedCrls>]) -> Vec<CrlFacts> {
+    crls.iter().flat_map(|list| list.current().facts().to_vec()).collect()
+}
+
 fn upstream_facts(groups: &[Arc<Group>]) -> Vec<UpstreamFacts> {
+    let ports = local_ports();
+    let remaining = ports.map(|ports| ports.remaining(groups));
     let mut seen = HashSet::new();
     let endpoints = groups.iter().flat_map(|group| group.endpoints.iter().map(move |e| (group, e)));
     // A configuration may name an endpoint twice, so that it gets twice its share.
@@ -170,8 +188,19 @@ fn upstream_facts(groups: &[Arc<Group>]) -> Vec<UpstreamFacts> {
         endpoint: Arc::clone(&endpoint.name),
         role: endpoint.role,
         figures: endpoint.presence.figures(),
+        ports_left: remaining
+            .as_ref()
+            .map(|remaining| remaining.towards(group, endpoint))
+            .unwrap_or_default(),
     });
     facts.collect()
+}
+
+/// What the kernel gives to sockets that dial; `None` where it does not say.
+fn local_ports() -> Option<LocalPorts> {
+    let [range, reserved] = ["ip_local_port_range", "ip_local_reserved_ports"]
+        .map(|name| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok());
+    LocalPorts::parse(&range?, &reserved?)
 }
 
 #[expect(clippy::disallowed_methods, reason = "an edge: when things of the process happened")]

@@ -11,7 +11,7 @@ use crate::telemetry::process::ProcessFigures;
 use crate::telemetry::shard::tests::{names, outcome};
 use crate::telemetry::shard::{ShardSnapshot, ShardTelemetry};
 use crate::telemetry::shared::SharedValues;
-use crate::telemetry::snapshot::{CertificateFacts, Facts, UpstreamFacts};
+use crate::telemetry::snapshot::{CertificateFacts, CrlSwaps, Facts, UpstreamFacts};
 use crate::time::Time;
 use crate::tls::resumption::{Refusal, Refusals, TicketStats, UpstreamStats};
 use crate::tls::trust::CrlFacts;
@@ -145,6 +145,7 @@ fn example() -> Snapshot {
         certificates: vec![certificate.clone(), certificate],
         // Two listeners may name the same file.
         crls: vec![crl(), crl()],
+        crl_swaps: CrlSwaps { taken: 3, refused: 1 },
         upstreams: vec![upstream()],
         tickets: TicketStats {
             issued: 9,
@@ -187,7 +188,8 @@ fn upstream() -> UpstreamFacts {
         look_up_failures: 6,
     };
     let (route, endpoint) = (Arc::from("sip"), Arc::from("sip.example.com:5060"));
-    UpstreamFacts { route, endpoint, role: Role::Backup, figures }
+    let ports_left = vec![(([192, 0, 2, 1], 5060).into(), 28_000)];
+    UpstreamFacts { route, endpoint, role: Role::Backup, figures, ports_left }
 }
 
 fn find(families: &Families, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
@@ -258,6 +260,8 @@ fn text_is_valid_and_says_what_the_snapshot_says() {
     assert_eq!(value("tlsgate_certificate_not_after_seconds", &certificate), Some(1_900_000_000.0));
     let crl = [("file", "ca.crl"), ("issuer", "CN=CA")];
     assert_eq!(value("tlsgate_crl_next_update_seconds", &crl), Some(1_800_000_000.0));
+    assert_eq!(value("tlsgate_crl_swaps_total", &[("result", "taken")]), Some(3.0));
+    assert_eq!(value("tlsgate_crl_swaps_total", &[("result", "refused")]), Some(1.0));
 }
 
 #[test]
@@ -279,6 +283,7 @@ fn each_upstream_has_its_figures() {
         ("addresses", Some(("state", "left_out")), 2.0),
         ("checks_total", Some(("result", "passed")), 11.0),
         ("checks_total", Some(("result", "failed")), 13.0),
+        ("ports_left", Some(("address", "192.0.2.1:5060")), 28_000.0),
     ] {
         assert_eq!(of_upstream(name, label), Some(expected), "{name} {label:?}");
     }

@@ -3,6 +3,7 @@
 //! Histograms appear as digests (counts, sums, quantiles, buckets): a snapshot stays small however
 //! many listeners there are.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +64,7 @@ pub struct Facts {
     pub certificates: Vec<CertificateFacts>,
     /// Lists of revoked certificates, each file's once.
     pub crls: Vec<CrlFacts>,
+    pub crl_swaps: CrlSwaps,
     pub upstreams: Vec<UpstreamFacts>,
     pub tickets: TicketStats,
     /// By the session store.
@@ -84,6 +86,15 @@ pub struct ConfigFacts {
     pub reload_failures: u64,
     /// Why the last one was refused; none once one was taken again.
     pub last_failure: Option<String>,
+}
+
+/// What became of lists of revoked certificates whose files changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CrlSwaps {
+    /// Sets of lists that took the place of another.
+    pub taken: u64,
+    /// Files that could not be used; what they had said before counts on.
+    pub refused: u64,
 }
 
 /// A listener and the address it really got.
@@ -113,6 +124,8 @@ pub struct UpstreamFacts {
     pub endpoint: Arc<str>,
     pub role: Role,
     pub figures: Figures,
+    /// An estimate of how many more connections there can be to each of its addresses.
+    pub ports_left: Vec<(SocketAddr, u64)>,
 }
 
 /// One immutable picture of the process.
