@@ -52,6 +52,7 @@ impl Compiler<'_> {
             index,
             name,
             downstream: downstream(listener.mode),
+            proxy_in: listener.proxy_in.clone(),
             timeouts: listener.timeouts,
             keepalive: listener.keepalive,
             routes,

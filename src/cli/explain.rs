@@ -25,7 +25,7 @@ pub(super) struct Options {
     /// Listener that the connection comes to
     #[arg(long, value_name = "LISTENER")]
     route: String,
-    /// Address that it comes from
+    /// Address that it comes from: with proxy_in, the one in the header
     #[arg(long, value_name = "IP")]
     from: Option<IpAddr>,
     /// Name that it asks for

@@ -9,17 +9,18 @@ use super::levels;
 use super::model::{
     Admin, Balance, BalanceSettings, CertificateFiles, ClientCert, Config, ConnectWhen, CrlDepth,
     CrlExpired, CrlPolicy, CrlRules, CrlUnknown, DownstreamTls, EngineChoice, Exception, Gateway,
-    HealthSettings, Keepalive, Listener, Log, LogFormat, LogLevel, Mode, NameMatch, Resumption,
-    ResumptionMode, Rule, Sni, SourceSettings, Timeouts, TlsVersion, TrustFile, UpstreamTls,
-    Verify,
+    HealthSettings, Keepalive, Listener, Log, LogFormat, LogLevel, Mode, NameMatch, ProxyIn,
+    ProxyVersions, Resumption, ResumptionMode, Revalidate, Rule, Sni, SourceSettings, Timeouts,
+    TlsVersion, TrustFile, UpstreamTls, Verify,
 };
 use super::read::Section;
 use super::value::{FromValue, Value};
 use crate::policy::rules::RuleSpec;
 
-/// The whole file.
-pub(super) fn config(root: &Section) -> Option<Config> {
+/// The whole file, with what there is to tell about it.
+pub(super) fn config(root: &Section, notes: Vec<String>) -> Option<Config> {
     Some(Config {
+        notes,
         gateway: gateway(root.child("gateway")?)?,
         admin: admin(root.child("admin")?)?,
         log: log(root.child("log")?)?,
@@ -53,6 +54,7 @@ fn gateway(section: &Section) -> Option<Gateway> {
         max_connections: section.get("max_connections")?,
         drain_timeout: section.get("drain_timeout")?,
         certificate_watch: section.get("certificate_watch")?,
+        crl_watch: section.get("crl_watch")?,
         restart_timeout: section.get("restart_timeout")?,
         buffer_memory: section.get("buffer_memory")?,
         hello_memory,
@@ -119,6 +121,7 @@ fn listener(section: &Section) -> Option<Listener> {
         listen: section.get("listen")?,
         listen_line: line_of(section, "listen"),
         backlog: section.get("backlog")?,
+        proxy_in: proxy_in(section),
         upstreams: section.get("upstream")?,
         upstream_line: line_of(section, "upstream"),
         backups: section.get("backup").unwrap_or_default(),
@@ -139,6 +142,12 @@ fn listener(section: &Section) -> Option<Listener> {
         timeouts: timeouts(section.child("timeouts")?)?,
         keepalive: keepalive(section.child("keepalive")?)?,
     })
+}
+
+/// The header that connections begin with.
+fn proxy_in(section: &Section) -> Option<ProxyIn> {
+    let trusted = section.get("proxy_trusted")?;
+    Some(ProxyIn { versions: section.get("proxy_in")?, trusted })
 }
 
 /// The section of a side that speaks TLS.
@@ -247,6 +256,7 @@ fn upstream_tls(section: &Section) -> Option<UpstreamTls> {
         min_version: section.get("min_version")?,
         max_version: section.get("max_version")?,
         ciphers: section.get("ciphers")?,
+        revalidate: section.get("revalidate")?,
         resumption: section.get("resumption")?,
     })
 }
@@ -268,6 +278,7 @@ fn tls(section: &Section) -> Option<DownstreamTls> {
         client_cert: section.get("client_cert")?,
         trusted_ca: files(section, "trusted_ca", section.get("trusted_ca")),
         crls: crls(section)?,
+        revalidate: section.get("revalidate")?,
         resumption,
         tls13_tickets: if resumption == ResumptionMode::Off { 0 } else { tickets },
     })
@@ -388,9 +399,11 @@ words! {
         "report" => Report,
     }
     Verify { "full" => Full, "chain" => Chain, "pin" => Pin, "none" => None }
+    ProxyVersions { "v1" => One, "v2" => Two, "any" => Any }
     CrlUnknown { "deny" => Deny, "allow" => Allow }
     CrlExpired { "reject" => Reject, "accept" => Accept }
     CrlDepth { "chain" => Chain, "leaf" => Leaf }
+    Revalidate { "keep" => Keep, "drain" => Drain, "close" => Close }
     NameMatch { "san" => San, "san_or_cn" => SanOrCn }
     ResumptionMode { "tickets" => Tickets, "store" => Store, "off" => Off }
 }

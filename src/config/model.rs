@@ -1,5 +1,8 @@
 //! The configuration as the gateway uses it: every value present, valid by type.
 
+mod proxy;
+mod timing;
+mod trust;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -8,6 +11,9 @@ use std::time::Duration;
 
 use super::date::Date;
 use crate::policy::rules::RuleSpec;
+pub use proxy::{ProxyIn, ProxyVersions};
+pub use timing::{Keepalive, Timeouts};
+pub use trust::{CrlDepth, CrlExpired, CrlPolicy, CrlRules, CrlUnknown, Revalidate};
 pub use upstream::{
     Balance, BalanceSettings, Endpoint, HealthSettings, MAX_WEIGHT, SourceSettings, SourceWord,
     Upstream,
@@ -21,6 +27,8 @@ pub struct Config {
     pub log: Log,
     pub resumption: Resumption,
     pub listeners: Vec<Listener>,
+    /// What is to be known about it, with places: nothing that it does.
+    pub notes: Vec<String>,
 }
 
 /// `[gateway]`: what holds for the whole process.
@@ -35,6 +43,8 @@ pub struct Gateway {
     pub drain_timeout: Duration,
     /// How often certificates' files are looked at; `None` is never.
     pub certificate_watch: Option<Duration>,
+    /// How often CRL files are looked at; `None` is as often as those of certificates.
+    pub crl_watch: Option<Duration>,
     /// How long a new process may take to be ready.
     pub restart_timeout: Duration,
     /// Bytes of receive and send buffers in use per worker; receiving pauses above it.
@@ -121,6 +131,8 @@ pub struct Listener {
     pub listen_line: usize,
     /// Accept queue length per worker (the kernel caps it at net.core.somaxconn).
     pub backlog: u32,
+    /// `None` is no header.
+    pub proxy_in: Option<ProxyIn>,
     /// Tried in turn; at least one.
     pub upstreams: Vec<Upstream>,
     /// 1-based line that names them.
@@ -232,6 +244,7 @@ pub struct DownstreamTls {
     /// CAs that client certificates must chain to; at least one unless `client_cert` is `None`.
     pub trusted_ca: Vec<TrustFile>,
     pub crls: CrlPolicy,
+    pub revalidate: Revalidate,
     pub resumption: ResumptionMode,
     /// Tickets sent after a TLS 1.3 handshake, 0 to 4.
     pub tls13_tickets: u8,
@@ -266,6 +279,7 @@ pub struct UpstreamTls {
     pub max_version: TlsVersion,
     /// IANA names, most preferred first; empty is all suites.
     pub ciphers: Vec<&'static str>,
+    pub revalidate: Revalidate,
     pub resumption: bool,
 }
 
@@ -308,31 +322,6 @@ pub enum ResumptionMode {
     Off,
 }
 
-/// Deadlines of one listener. `None` is off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// From accept to the end of the handshake.
-    pub handshake: Duration,
-    /// From dialling the upstream to its SYN-ACK and, where TLS is spoken to it, to the end of its
-    /// handshake.
-    pub connect: Duration,
-    /// Without a byte, from the end of one direction on.
-    pub half_close: Duration,
-    /// Without a byte either way.
-    pub idle: Option<Duration>,
-}
-
-/// TCP keepalive and TCP_USER_TIMEOUT, on both sides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keepalive {
-    /// Idle time before the first probe; `None` turns keepalive off.
-    pub idle: Option<Duration>,
-    pub interval: Duration,
-    pub probes: u32,
-    /// Longest time that sent bytes may stay unacknowledged; zero is the kernel's own.
-    pub user_timeout: Duration,
-}
-
 /// A file that the configuration names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TrustFile {
@@ -373,46 +362,4 @@ pub enum NameMatch {
     San,
     /// Or, in a certificate without DNS names there, in the common name (RFC 6125 §6.4.4).
     SanOrCn,
-}
-
-/// `crl_unknown`: certificates that no CRL covers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CrlUnknown {
-    #[default]
-    Deny,
-    Allow,
-}
-
-/// `crl_expired`: CRLs at and after their nextUpdate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CrlExpired {
-    #[default]
-    Reject,
-    Accept,
-}
-
-/// `crl_depth`: which certificates of a chain are looked up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CrlDepth {
-    /// All but the trusted CA itself.
-    #[default]
-    Chain,
-    /// The peer's own.
-    Leaf,
-}
-
-/// How CRLs are applied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct CrlRules {
-    pub unknown: CrlUnknown,
-    pub expired: CrlExpired,
-    pub depth: CrlDepth,
-}
-
-/// Which CRLs there are, and how they are applied. Without files nothing is ever revoked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct CrlPolicy {
-    /// PEM, several lists in a file if need be, or DER; up to 64 MiB each and 1,024 lists together.
-    pub files: Vec<TrustFile>,
-    pub rules: CrlRules,
 }

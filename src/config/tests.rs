@@ -1,14 +1,18 @@
 //! Whole files: what they mean. What the gateway says about mistakes is in `tests/mistakes`.
 
+mod everything;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use proptest::prelude::*;
 use toml::de::DeValue;
 
 use super::model::*;
 use super::options::{Kind, TABLES, options};
 use super::*;
+use everything::{everything_gateway, everything_tls, everything_upstream};
+
+pub(super) mod hostile;
 
 const LISTENER: &str = "\
 [[listener]]
@@ -21,13 +25,13 @@ certificate_key = \"sip.key\"
 ";
 
 /// Every option set, none to its default.
-const EVERYTHING: &str = r#"
-[gateway]
+const EVERYTHING: &str = r#"[gateway]
 workers = 4
 engine = "epoll"
 max_connections = 50_000
 drain_timeout = "0s"
 certificate_watch = "1m"
+crl_watch = "off"
 restart_timeout = "10s"
 buffer_memory = 0x1000_0000
 hello_memory = "128KiB"
@@ -117,18 +121,7 @@ fn dates_as_text(value: &mut serde_json::Value) {
 #[test]
 fn every_option_reaches_the_model() {
     let config = valid(EVERYTHING);
-    let gateway = Gateway {
-        workers: Some(4),
-        engine: EngineChoice::Epoll,
-        max_connections: Some(50_000),
-        drain_timeout: Duration::ZERO,
-        certificate_watch: Some(Duration::from_secs(60)),
-        restart_timeout: Duration::from_secs(10),
-        buffer_memory: 256 << 20,
-        hello_memory: 128 << 10,
-        hello_memory_per_source: 64 << 10,
-    };
-    assert_eq!(config.gateway, gateway);
+    assert_eq!(config.gateway, everything_gateway());
     assert_eq!(config.admin, Admin { listen: None, control: Some("conf/control.sock".into()) });
     let access = AccessLog::File("conf/log/access.log".into());
     assert_eq!(
@@ -148,6 +141,7 @@ fn every_option_reaches_the_model() {
         mode: Mode::Terminate,
         listen: ListenAddress::Tcp("[::]:5061".parse().expect("an address")),
         listen_line: 26,
+        proxy_in: None,
         backlog: 1,
         upstreams: everything_upstream(),
         upstream_line: 28,
@@ -179,47 +173,13 @@ fn every_option_reaches_the_model() {
     let second = &config.listeners[1];
     assert_eq!(second.listen, ListenAddress::Unix("conf/second.sock".into()));
     assert_eq!(second.upstreams[0].endpoint, Endpoint::Unix("conf/component.sock".into()));
-    let tls = second.tls.as_ref().expect("TLS with peers");
+}
+
+#[test]
+fn without_resumption_there_are_no_tickets() {
+    let tls = valid(EVERYTHING).listeners[1].tls.clone().expect("TLS with peers");
     assert_eq!(tls.resumption, ResumptionMode::Off);
     assert_eq!(tls.tls13_tickets, 0, "nothing to resume, nothing to send");
-}
-
-fn everything_upstream() -> Vec<Upstream> {
-    let endpoints = [
-        Endpoint::Tcp("127.0.0.1:5060".parse().expect("an address")),
-        Endpoint::Name("component.example".to_owned(), 5060),
-        Endpoint::Unix("/run/component.sock".into()),
-    ];
-    endpoints.map(|endpoint| Upstream { endpoint, weight: 1 }).into()
-}
-
-fn everything_tls() -> DownstreamTls {
-    let certificate = |certificate: &str, key: &str, line| CertificateFiles {
-        certificate: certificate.into(),
-        certificate_key: key.into(),
-        certificate_line: line,
-        certificate_key_line: line,
-        ocsp_file: None,
-        ocsp_file_line: 0,
-    };
-    DownstreamTls {
-        certificates: vec![
-            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 33),
-            certificate("conf/rsa.pem", "conf/../rsa.key", 34),
-        ],
-        key_group: Some("tls-keys".to_owned()),
-        key_group_line: 36,
-        strict_sni: true,
-        alpn: vec!["sip/2".to_owned(), "h2".to_owned()],
-        min_version: TlsVersion::V1_3,
-        max_version: TlsVersion::V1_3,
-        ciphers: Vec::new(),
-        client_cert: ClientCert::Required,
-        trusted_ca: vec![TrustFile { path: "conf/ca.pem".into(), line: 42 }],
-        crls: CrlPolicy::default(),
-        resumption: ResumptionMode::Store,
-        tls13_tickets: 4,
-    }
 }
 
 #[test]
@@ -231,6 +191,7 @@ fn absent_options_have_their_defaults() {
         max_connections: None,
         drain_timeout: Duration::from_secs(30),
         certificate_watch: None,
+        crl_watch: Some(Duration::from_millis(250)),
         restart_timeout: Duration::from_secs(60),
         buffer_memory: 256 << 20,
         hello_memory: 16 << 20,
@@ -384,6 +345,7 @@ fn every_extreme_of_the_listener_is_understood() {
                     format!("{LISTENER}trusted_ca = \"a\"\nclient_cert_until = 2027-12-31\n")
                 }
                 "min_version" | "max_version" if sample.contains("1.2") => continue,
+                "sec_protocol_semantics" => format!("{LISTENER}sec-protocol = \"TLSv12\"\n"),
                 _ => LISTENER.to_owned(),
             };
             valid(&format!("{text}{} = {sample}\n", option.key));
@@ -395,7 +357,11 @@ fn every_extreme_of_the_listener_is_understood() {
             if matches!(option.key, "mode" | "protocol") {
                 continue;
             }
-            let line = format!("{} = {sample}\n[listener.tls]", option.key);
+            let needed = match option.key {
+                "proxy_in" if sample != "\"off\"" => "proxy_trusted = \"10.0.0.0/8\"\n",
+                _ => "",
+            };
+            let line = format!("{needed}{} = {sample}\n[listener.tls]", option.key);
             valid(&LISTENER.replace("[listener.tls]", &line));
         }
     }
@@ -431,65 +397,4 @@ fn every_default_and_example_is_an_allowed_value() {
         let checked = value::check(&option.kind, &parsed, std::path::Path::new(""));
         assert!(checked.is_ok(), "{}: {checked:?}", option.path());
     }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
-    /// Bytes replaced, lines removed, doubled and swapped: there is always an answer, and every
-    /// diagnostic points into the file.
-    #[test]
-    fn mutations_never_panic(
-        edits in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..5, any::<char>()), 1..12),
-    ) {
-        let mut lines: Vec<String> = EVERYTHING.lines().map(str::to_owned).collect();
-        for (index, action, character) in edits {
-            let at = index.index(lines.len());
-            match action {
-                0 => lines[at].push(character),
-                1 => lines[at] = lines[at].replace(['"', '=', '1'], &character.to_string()),
-                2 if lines.len() > 1 => drop(lines.remove(at)),
-                3 => lines.insert(at, lines[at].clone()),
-                _ => lines.swap(at, 0),
-            }
-        }
-        check_answer(&lines.join("\n"))?;
-    }
-
-    /// What is left of a file either has every value or a diagnostic.
-    #[test]
-    fn any_lines_left_out(kept in prop::collection::vec(prop::bool::weighted(0.8), 64)) {
-        let lines = EVERYTHING.lines().zip(kept).filter(|(_, kept)| *kept).map(|(line, _)| line);
-        check_answer(&lines.collect::<Vec<_>>().join("\n"))?;
-    }
-
-    #[test]
-    fn tokens_in_any_order_never_panic(
-        tokens in prop::collection::vec(
-            prop::sample::select(vec![
-                "[", "]", "[[", "]]", "{", "}", "=", ".", ",", "\n", "\"", "'", "\"\"\"", "#", "listener",
-                "gateway", "tls", "certificates", "name", "\"x\"", "1", "-", "0x", "1e9", "true", "é",
-            ]),
-            0..40,
-        ),
-    ) {
-        check_answer(&tokens.concat())?;
-    }
-}
-
-fn check_answer(text: &str) -> Result<(), TestCaseError> {
-    let Err(diagnostics) = parse("a.toml", text) else {
-        prop_assert_eq!(refused_by_the_schema(text), [""; 0]);
-        return Ok(());
-    };
-    prop_assert!(!diagnostics.is_empty());
-    let lines = text.split('\n').count();
-    let mut last = 0;
-    for one in diagnostics.as_slice() {
-        prop_assert!((1..=lines).contains(&one.line), "{one}");
-        prop_assert!(one.column >= 1 && one.line >= last, "{one}");
-        prop_assert!(!one.message.is_empty() && !one.hint.is_empty(), "{one}");
-        last = one.line;
-    }
-    Ok(())
 }

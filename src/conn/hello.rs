@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::outcome::{Cause, Reason};
+use super::revalidate::{Grounds, Said};
 use super::side::push;
 use super::{Connection, Context, Phase};
 use crate::buf::{Buf, BufClass};
@@ -48,7 +49,7 @@ impl Opening {
 
 impl Connection {
     /// The first look at the policy; a plaintext peer has no other.
-    pub(super) fn on_accepted(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn first_look(&mut self, cx: &mut Context<'_>) {
         let Decision::Follow(route) = self.policy.at_accept(self.source()) else {
             return self.deny(cx);
         };
@@ -101,6 +102,7 @@ impl Connection {
     /// Gives back what an unfinished hello held; called when the phase ends, however it ends.
     pub(super) fn release_hello(&mut self, cx: &mut Context<'_>) {
         let charged = match &mut self.phase {
+            Phase::Introduction(introduction) => std::mem::take(&mut introduction.charged),
             Phase::Hello(opening) => std::mem::take(&mut opening.charged),
             Phase::Handshake(Some(kept)) => std::mem::take(&mut kept.charged),
             _ => 0,
@@ -176,7 +178,12 @@ impl Connection {
         let Phase::Hello(opening) = &self.phase else { return Ok(Next::Deny) };
         let hello = Hello::parse(opening.reader.message())?;
         self.sni = hello.sni.map(|sni| sni.bytes.escape_ascii().to_string().into());
-        Ok(match self.policy.after_hello(&policy::facts(self.source(), &hello)) {
+        let facts = policy::facts(self.source(), &hello);
+        self.said = Said::of(&facts);
+        if let Some(alpn) = Grounds::alpn_of(&facts) {
+            self.grounds.get_or_insert_default().alpn = alpn;
+        }
+        Ok(match self.policy.after_hello(&facts) {
             Decision::Deny => Next::Deny,
             Decision::Follow(route) => Next::Follow(Arc::clone(route), route.admit(&hello)),
         })

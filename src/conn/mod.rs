@@ -5,7 +5,7 @@
 //! none, then read [`Connection::next_deadline`] and call `handle(Input::Deadline)` when it has
 //! passed. The last action is [`Action::Finish`].
 //!
-//! Phases: hello → handshake → relay, and from any of them → ending. One file each. Where the peer's
+//! Phases: (proxy_in →) hello → handshake → relay, and from any of them → ending. One file each. Where the peer's
 //! TLS does not end here, there is no handshake, and where it speaks none, no hello. Meanwhile the
 //! upstream is dialled and, where TLS is spoken to it, its handshake done (dial).
 
@@ -14,18 +14,22 @@ mod ending;
 mod handshake;
 mod hello;
 pub mod outcome;
+mod proxy_in;
 mod relay;
+mod revalidate;
 mod security;
 mod side;
+pub mod stale;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
+use crate::config::model::Revalidate;
 use crate::engine::{CloseMode, Operation, Side, Source};
 use crate::policy::{Downstream, ListenerPolicy, Route};
 use crate::telemetry::ShardTelemetry;
@@ -35,7 +39,9 @@ use crate::upstream::{Destination, Upstreams};
 use dial::Dial;
 use ending::Ending;
 use hello::{Kept, Opening};
-use outcome::{ByteCounts, Client, Outcome, PhaseTimes, Reason};
+use outcome::{ByteCounts, Outcome, PhaseTimes, Reason};
+use proxy_in::Introduction;
+use revalidate::{Grounds, Said};
 use side::SideState;
 
 /// What happened to a connection.
@@ -55,6 +61,8 @@ pub enum Input {
     Deadline,
     /// The gateway goes down now, for this reason.
     Stop(Reason),
+    /// It is stale, and ends now: in order, or at once.
+    Expelled(Revalidate),
 }
 
 impl Input {
@@ -117,9 +125,12 @@ pub struct Connection {
     /// Whose TCP stream ended without close_notify.
     truncated: Option<Side>,
     sni: Option<Arc<str>>,
-    client: Option<Box<Client>>,
     /// The handshake with the peer was an abbreviated one.
     resumed: bool,
+    said: Said,
+    grounds: Option<Box<Grounds>>,
+    /// See [`Connection::take_news`].
+    news: bool,
     bytes: ByteCounts,
     times: PhaseTimes,
 }
@@ -127,6 +138,7 @@ pub struct Connection {
 enum Phase {
     /// Nobody has looked at it yet.
     Accepted,
+    Introduction(Box<Introduction>),
     Hello(Box<Opening>),
     /// With the ClientHello, if the policy is to be asked again when it is over.
     Handshake(Option<Box<Kept>>),
@@ -153,8 +165,10 @@ impl Connection {
             first_ended: None,
             truncated: None,
             sni: None,
-            client: None,
             resumed: false,
+            said: Said::default(),
+            grounds: None,
+            news: false,
             bytes: ByteCounts::default(),
             times: PhaseTimes::default(),
         }
@@ -205,6 +219,7 @@ impl Connection {
             Input::Closed(side) => self.on_closed(side),
             Input::Deadline => self.on_deadline(cx),
             Input::Stop(reason) => self.stop(reason, cx),
+            Input::Expelled(how) => self.expel(how, cx),
             Input::Sent(_) => {}
         }
     }
@@ -244,6 +259,7 @@ impl Connection {
     fn on_received(&mut self, side: Side, buf: Buf, cx: &mut Context<'_>) {
         match (side, &self.phase) {
             (Side::Upstream, _) => self.receive_from_upstream(buf, cx),
+            (Side::Downstream, Phase::Introduction(_)) => self.on_introduction_bytes(buf, cx),
             (Side::Downstream, Phase::Accepted | Phase::Hello(_)) => self.on_hello_bytes(buf, cx),
             (Side::Downstream, Phase::Handshake(_)) => self.on_handshake_bytes(buf, cx),
             (Side::Downstream, Phase::Relay) => self.relay_from(Side::Downstream, buf, cx),
@@ -252,6 +268,7 @@ impl Connection {
 
     fn on_receive_closed(&mut self, side: Side, cx: &mut Context<'_>) {
         match (side, &self.phase) {
+            (Side::Downstream, Phase::Introduction(_)) => self.introduction_eof(cx),
             (Side::Downstream, Phase::Accepted | Phase::Hello(_)) => self.hello_eof(cx),
             (Side::Downstream, Phase::Handshake(_)) => self.handshake_eof(cx),
             (Side::Downstream, Phase::Relay) => self.relay_eof(Side::Downstream),
@@ -312,15 +329,6 @@ impl Connection {
     fn follow(&mut self, route: Arc<Route>) {
         self.upstream.set_secure(route.upstream_tls.is_some());
         self.route = route;
-    }
-
-    /// Whom the connection is for.
-    fn client_address(&self) -> Option<SocketAddr> {
-        self.peer
-    }
-
-    fn source(&self) -> Option<IpAddr> {
-        self.client_address().map(|client| client.ip())
     }
 
     fn ends(&mut self, from: Side) -> (&mut SideState, &mut SideState) {

@@ -1,9 +1,10 @@
 //! How a connection ended: exactly one [`Outcome`] each, for the log, the metrics and the tests.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::stale::StaleCause;
 use crate::tls::trust::CertificateProblem;
 
 /// Everything worth saying about a connection that has ended.
@@ -13,11 +14,15 @@ pub struct Outcome {
     pub listener: usize,
     /// Peer address, `None` for unix sockets.
     pub peer: Option<(IpAddr, u16)>,
+    /// Where it really is from, if a trusted peer has said so (PROXY protocol).
+    pub source: Option<SocketAddr>,
     /// How far it had come.
     pub stage: Stage,
     pub reason: Reason,
     /// Who caused the end.
     pub cause: Cause,
+    /// Why it would not have been admitted any more, where that was found.
+    pub stale: Option<StaleCause>,
     /// More about `reason`: an errno, an alert, what rustls said.
     pub detail: Option<Arc<str>>,
     /// Present once the handshake is done, where TLS ends here.
@@ -141,6 +146,8 @@ pub enum Cause {
 /// How far a connection had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
+    /// Before the whole header of the PROXY protocol was there, where there has to be one.
+    Proxy,
     /// Before the whole ClientHello was there.
     Hello,
     /// In the handshake, which includes waiting for the upstream to connect.
@@ -164,6 +171,14 @@ pub enum Reason {
     Vanished,
     IdleTimeout,
     HalfCloseTimeout,
+    /// Not one of those that may say where connections are from.
+    ProxyUntrusted,
+    /// No header of the PROXY protocol, or none of a version that is read.
+    ProxyMissing,
+    ProxyMalformed,
+    /// The peer left before its header was complete.
+    ProxyEof,
+    ProxyTimeout,
     /// The peer left before its ClientHello was complete.
     HelloEof,
     /// Not TLS, or a ClientHello that breaks RFC 8446 §4.1.2.
@@ -216,6 +231,10 @@ pub enum Reason {
     UpstreamAlert,
     /// The upstream broke the protocol, or a record of it did not authenticate.
     UpstreamProtocol,
+    /// It would not be admitted any more (`revalidate`).
+    NoLongerAdmitted,
+    /// Its component would not be accepted any more (`revalidate`).
+    UpstreamNoLongerTrusted,
     /// `max_connections` was reached.
     ConnectionLimit,
     /// The drain deadline passed.
@@ -236,6 +255,11 @@ impl Reason {
             Self::Vanished => "vanished",
             Self::IdleTimeout => "idle_timeout",
             Self::HalfCloseTimeout => "half_close_timeout",
+            Self::ProxyUntrusted => "proxy_untrusted",
+            Self::ProxyMissing => "proxy_missing",
+            Self::ProxyMalformed => "proxy_malformed",
+            Self::ProxyEof => "proxy_eof",
+            Self::ProxyTimeout => "proxy_timeout",
             Self::HelloEof => "hello_eof",
             Self::HelloMalformed => "hello_malformed",
             Self::HelloTooLarge => "hello_too_large",
@@ -265,6 +289,8 @@ impl Reason {
             Self::UpstreamIncompatible => "upstream_incompatible",
             Self::UpstreamAlert => "upstream_alert",
             Self::UpstreamProtocol => "upstream_protocol",
+            Self::NoLongerAdmitted => "no_longer_admitted",
+            Self::UpstreamNoLongerTrusted => "upstream_no_longer_trusted",
             Self::ConnectionLimit => "connection_limit",
             Self::Drained => "drained",
             Self::Stopped => "stopped",
@@ -273,13 +299,18 @@ impl Reason {
     }
 
     /// Every reason, for tables and for showing counters that are still zero.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 46] = [
         Self::Finished,
         Self::Truncated,
         Self::Reset,
         Self::Vanished,
         Self::IdleTimeout,
         Self::HalfCloseTimeout,
+        Self::ProxyUntrusted,
+        Self::ProxyMissing,
+        Self::ProxyMalformed,
+        Self::ProxyEof,
+        Self::ProxyTimeout,
         Self::HelloEof,
         Self::HelloMalformed,
         Self::HelloTooLarge,
@@ -309,6 +340,8 @@ impl Reason {
         Self::UpstreamIncompatible,
         Self::UpstreamAlert,
         Self::UpstreamProtocol,
+        Self::NoLongerAdmitted,
+        Self::UpstreamNoLongerTrusted,
         Self::ConnectionLimit,
         Self::Drained,
         Self::Stopped,
@@ -380,6 +413,7 @@ impl Stage {
     /// Word in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Proxy => "proxy",
             Self::Hello => "hello",
             Self::Handshake => "handshake",
             Self::Connecting => "connecting",

@@ -12,7 +12,7 @@ mod tests;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::config::model::{ConnectWhen, Keepalive, Timeouts};
+use crate::config::model::{ConnectWhen, Keepalive, ProxyIn, Timeouts};
 use crate::tls::hello::Hello;
 use crate::tls::{ClientProfile, ServerProfile};
 use crate::upstream::Group;
@@ -38,6 +38,8 @@ pub struct ListenerPolicy {
     pub index: usize,
     pub name: Arc<str>,
     pub downstream: Downstream,
+    /// The header that connections begin with, before all that `downstream` says.
+    pub proxy_in: Option<ProxyIn>,
     pub timeouts: Timeouts,
     /// For the upstream's socket; the downstream's has it from its listener.
     pub keepalive: Keepalive,
@@ -106,6 +108,18 @@ impl Policy {
     }
 }
 
+impl ListenerPolicy {
+    /// Whether a peer may say where its connections are from; `None` came by a unix socket.
+    pub fn believes(&self, peer: Option<IpAddr>) -> bool {
+        let trusted = self.proxy_in.iter().flat_map(|proxy| &proxy.trusted);
+        trusted.into_iter().any(|one| match (one, peer) {
+            (Some(range), Some(peer)) => range.contains(peer),
+            (None, None) => true,
+            _ => false,
+        })
+    }
+}
+
 /// What rules may ask of a peer that says `hello`.
 pub fn facts<'a>(source: Option<IpAddr>, hello: &Hello<'a>) -> Facts<'a> {
     let version = match (hello.offers_tls13(), hello.offers_tls12()) {
@@ -126,10 +140,13 @@ impl Route {
         if !tls.speaks(hello.offers_tls12(), hello.offers_tls13()) {
             return Verdict::VersionMismatch;
         }
-        match hello.sni.and_then(|sni| sni.dns_name()) {
-            Some(name) if tls.strict_sni() && !tls.covers(name) => Verdict::UnrecognizedName,
-            None if tls.strict_sni() => Verdict::UnrecognizedName,
-            _ => Verdict::Admit,
-        }
+        let is_known = self.recognizes(hello.sni.and_then(|sni| sni.dns_name()));
+        if is_known { Verdict::Admit } else { Verdict::UnrecognizedName }
+    }
+
+    /// Whether a peer may ask for this name, or for none.
+    pub fn recognizes(&self, name: Option<&str>) -> bool {
+        let Some(tls) = self.tls.as_ref().filter(|tls| tls.strict_sni()) else { return true };
+        name.is_some_and(|name| tls.covers(name))
     }
 }

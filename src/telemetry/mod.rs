@@ -19,10 +19,13 @@ pub mod snapshot;
 pub use access_log::{AccessLog, AccessRecord, AccessSender};
 pub use aggregator::{Aggregator, AggregatorHandle, AnswerSender, ReadError, ShardPort};
 pub use counters::{
-    AcceptError, EngineCounters, ListenerCounters, Refusal, ShardCounters, Unterminated,
+    AcceptError, EngineCounters, ListenerCounters, ProxyHeader, Refusal, ShardCounters,
+    Unterminated,
 };
 pub use histograms::{HistogramSet, Kind, Phase};
 pub use process::ProcessFigures;
 pub use shard::{ListenerNames, ShardGauges, ShardSnapshot, ShardTelemetry};
 pub use shared::SharedCounters;
-pub use snapshot::{CertificateFacts, ConfigFacts, Facts, ListenerFacts, Snapshot, UpstreamFacts};
+pub use snapshot::{
+    CertificateFacts, ConfigFacts, CrlSwaps, Facts, ListenerFacts, Snapshot, UpstreamFacts,
+};

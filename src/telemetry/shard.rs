@@ -10,11 +10,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::counters::{
-    AcceptError, EngineCounters, ListenerCounters, Refusal, ShardCounters, Unterminated,
-    is_handshake_stage,
+    AcceptError, EngineCounters, ListenerCounters, ProxyHeader, Refusal, ShardCounters,
+    Unterminated, is_handshake_stage,
 };
 use super::histograms::{HistogramSet, Kind, Phase};
 use crate::conn::outcome::{Outcome, PhaseTimes, Reason, Shown};
+use crate::conn::stale::Stale;
 
 /// Names of the listeners, by listener index.
 ///
@@ -98,6 +99,13 @@ impl ShardTelemetry {
         self.counters.accept_errors[error as usize] += 1;
     }
 
+    /// A trusted sender has said where a connection is from.
+    pub fn on_proxy_header(&mut self, listener: usize, said: ProxyHeader) {
+        if let Some(counters) = self.listener(listener) {
+            counters.proxy_headers[said as usize] += 1;
+        }
+    }
+
     /// The handshake is done. Records the phases `hello` and `handshake`.
     pub fn on_handshake(&mut self, listener: usize, resumed: bool, times: &PhaseTimes) {
         let Some(counters) = self.listener(listener) else { return };
@@ -126,6 +134,16 @@ impl ShardTelemetry {
         if let Some(counters) = self.listener(listener) {
             counters.clients[shown.index()] += 1;
         }
+    }
+
+    /// A connection was judged again: `found` is wrong with it, and was not `before`.
+    pub fn on_stale(&mut self, listener: usize, before: Option<&Stale>, found: Option<&Stale>) {
+        let Some(counters) = self.listener(listener) else { return };
+        if let Some(Stale { side, cause, fate, .. }) = found {
+            counters.stale[*side as usize][cause.index()][*fate as usize] += 1;
+        }
+        counters.stale_open += u64::from(found.is_some());
+        counters.stale_open -= u64::from(before.is_some());
     }
 
     /// The handshake with an upstream is done.
@@ -180,6 +198,7 @@ impl ShardTelemetry {
     pub fn on_close(&mut self, outcome: &Outcome) {
         let Some(counters) = self.listener(outcome.listener) else { return };
         counters.count_end(outcome);
+        counters.stale_open -= u64::from(outcome.stale.is_some());
         if outcome.reason == Reason::HelloMemory {
             self.counters.hello_memory_refusals += 1;
         }
@@ -268,9 +287,11 @@ pub(crate) mod tests {
         Outcome {
             listener,
             peer: None,
+            source: None,
             stage,
             reason,
             cause,
+            stale: None,
             detail: None,
             tls: (!is_handshake_stage(stage)).then_some(tls),
             client: None,

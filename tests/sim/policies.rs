@@ -63,6 +63,7 @@ impl Policies {
                 Mode::Passthrough => Downstream::Passthrough,
                 Mode::Detect | Mode::DetectBridge => Downstream::Detect,
             },
+            proxy_in: None,
             timeouts: plan.timeouts,
             keepalive: Keepalive {
                 idle: None,

@@ -7,10 +7,12 @@ use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 
 mod modes;
+mod proxy;
 mod rules;
 mod sources;
 mod upstream_tls;
 mod upstreams;
+mod vendor;
 
 use super::levels;
 use super::model::{ListenAddress, TlsVersion};
@@ -29,6 +31,7 @@ pub(super) fn check(root: &Section, reader: &mut Reader<'_>) {
     for listener in listeners {
         modes::check(listener, reader);
         upstreams::check(listener, reader);
+        proxy::check(listener, reader);
         sources::check(listener, reader);
         sides(listener, listener, reader);
         rules::check(listener, reader);
@@ -46,6 +49,10 @@ fn sides(section: &Section, listener: &Section, reader: &mut Reader<'_>) {
         let side = section.child(key).filter(|side| side.is_written || is_listener);
         side.filter(|_| speaks.contains(&key))
     };
+    let mode = listener.get::<&str>("mode");
+    for tls in [side("tls"), side("upstream_tls")].into_iter().flatten() {
+        vendor::check(tls, mode, reader);
+    }
     if let Some(tls) = side("tls") {
         certificates(tls, reader);
         versions(tls, reader);
@@ -170,7 +177,7 @@ fn certificates(tls: &Section, reader: &mut Reader<'_>) {
             allowed: "certificate and certificate_key, or certificates",
             hint: "Move this certificate into certificates: the first is the default.",
         };
-        reader.report(place, &join(&tls.path, key), finding);
+        reader.report(place, &tls.path_of(key), finding);
     }
 }
 

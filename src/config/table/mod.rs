@@ -5,16 +5,25 @@
 
 mod listener;
 mod process;
+mod proxy;
 mod rule;
 mod tls;
 mod upstream_tls;
+mod vendor;
 
 use super::options::{Kind, OptionDoc, Repeat, TableDoc};
 
 /// Every option. The order is that of the reference.
 pub fn options() -> impl Iterator<Item = &'static OptionDoc> {
-    let groups =
-        [process::OPTIONS, listener::OPTIONS, rule::OPTIONS, tls::OPTIONS, upstream_tls::OPTIONS];
+    let groups = [
+        process::OPTIONS,
+        listener::OPTIONS,
+        proxy::OPTIONS,
+        rule::OPTIONS,
+        tls::OPTIONS,
+        upstream_tls::OPTIONS,
+        vendor::OPTIONS,
+    ];
     groups.into_iter().flatten()
 }
 
@@ -33,7 +42,8 @@ pub static TABLES: &[TableDoc] = &[
         "TLS for all listeners. It may be said at five levels: here, for a host, for an \
          application, for a listener and for a rule of it. For each option the lowest level that \
          sets it counts. Certificates, trusted_ca, versions and ciphers are one bundle: they come \
-         together from the lowest level that sets any of them.",
+         together from the lowest level that sets any of them. The vendor's names of options may \
+         stand beside ours: each option in one spelling at a level.",
     ),
     like("defaults.tls", "listener.tls", None),
     like("defaults.tls.certificates", "listener.tls.certificates", SEVERAL),

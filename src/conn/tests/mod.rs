@@ -6,6 +6,7 @@ mod ending;
 mod handshake;
 mod hello;
 mod originate;
+mod proxy_in;
 mod random;
 mod relay;
 pub(crate) mod rig;

@@ -69,6 +69,7 @@ pub(crate) fn policy() -> ListenerPolicy {
         index: 0,
         name: "test".into(),
         downstream: Downstream::Tls,
+        proxy_in: None,
         timeouts: Timeouts {
             handshake: HANDSHAKE,
             connect: CONNECT,
