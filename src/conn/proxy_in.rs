@@ -66,6 +66,11 @@ impl Connection {
 
     pub(super) fn on_accepted(&mut self, cx: &mut Context<'_>) {
         let Some(proxy) = &self.policy.proxy_in else { return self.first_look(cx) };
+        let came_by_ip = self.proxy.as_ref().is_some_and(|proxy| proxy.at.is_some());
+        if self.peer.is_none() && came_by_ip {
+            // Nobody knows any more whose it was. HAProxy resets its health checks that soon.
+            return self.end_now(Reason::Reset, Cause::Downstream, CloseMode::Reset, cx);
+        }
         if !self.policy.believes(self.source()) {
             let (reason, cause) = (Reason::ProxyUntrusted, Cause::Policy);
             return self.end_now(reason, cause, CloseMode::Reset, cx);
