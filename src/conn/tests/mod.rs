@@ -9,6 +9,7 @@ mod originate;
 mod proxy_in;
 mod random;
 mod relay;
+mod revalidate;
 pub(crate) mod rig;
 mod rules;
 mod sources;
