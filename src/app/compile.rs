@@ -68,7 +68,7 @@ pub fn compile(
         groups: 0,
         listeners: Vec::new(),
         certificates: Vec::new(),
-        warnings: Vec::new(),
+        warnings: config.notes.clone(),
         diagnostics: Diagnostics::default(),
     };
     for (position, listener) in config.listeners.iter().enumerate() {

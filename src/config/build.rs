@@ -17,9 +17,10 @@ use super::read::Section;
 use super::value::{FromValue, Value};
 use crate::policy::rules::RuleSpec;
 
-/// The whole file.
-pub(super) fn config(root: &Section) -> Option<Config> {
+/// The whole file, with what there is to tell about it.
+pub(super) fn config(root: &Section, notes: Vec<String>) -> Option<Config> {
     Some(Config {
+        notes,
         gateway: gateway(root.child("gateway")?)?,
         admin: admin(root.child("admin")?)?,
         log: log(root.child("log")?)?,

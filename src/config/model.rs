@@ -27,6 +27,8 @@ pub struct Config {
     pub log: Log,
     pub resumption: Resumption,
     pub listeners: Vec<Listener>,
+    /// What is to be known about it, with places: nothing that it does.
+    pub notes: Vec<String>,
 }
 
 /// `[gateway]`: what holds for the whole process.

@@ -64,6 +64,7 @@ impl Config {
                 ..wanted.resumption
             },
             listeners: wanted.listeners,
+            notes: wanted.notes,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::options::{Kind, TABLES, options};
 use super::*;
 use everything::{everything_gateway, everything_tls, everything_upstream};
 
-mod hostile;
+pub(super) mod hostile;
 
 const LISTENER: &str = "\
 [[listener]]
@@ -345,6 +345,7 @@ fn every_extreme_of_the_listener_is_understood() {
                     format!("{LISTENER}trusted_ca = \"a\"\nclient_cert_until = 2027-12-31\n")
                 }
                 "min_version" | "max_version" if sample.contains("1.2") => continue,
+                "sec_protocol_semantics" => format!("{LISTENER}sec-protocol = \"TLSv12\"\n"),
                 _ => LISTENER.to_owned(),
             };
             valid(&format!("{text}{} = {sample}\n", option.key));

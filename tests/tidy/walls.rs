@@ -41,9 +41,9 @@ struct Below {
 const BELOW: &[Below] = &[
     Below {
         folder: "src/config",
-        names: &["policy::rules"],
+        names: &["genesys", "policy::rules"],
         why: "the configuration is text and values: everything stands on it, it on nothing but \
-              the form that rules have",
+              the form that rules have and what the vendor's options mean",
     },
     Below {
         folder: "src/catalogue",
