@@ -10,8 +10,8 @@ use super::model::{
     Admin, Balance, BalanceSettings, CertificateFiles, ClientCert, Config, ConnectWhen, CrlDepth,
     CrlExpired, CrlPolicy, CrlRules, CrlUnknown, DownstreamTls, EngineChoice, Exception, Gateway,
     HealthSettings, Keepalive, Listener, Log, LogFormat, LogLevel, Mode, NameMatch, ProxyIn,
-    ProxyVersions, Resumption, ResumptionMode, Rule, Sni, SourceSettings, Timeouts, TlsVersion,
-    TrustFile, UpstreamTls, Verify,
+    ProxyVersions, Resumption, ResumptionMode, Revalidate, Rule, Sni, SourceSettings, Timeouts,
+    TlsVersion, TrustFile, UpstreamTls, Verify,
 };
 use super::read::Section;
 use super::value::{FromValue, Value};
@@ -54,6 +54,7 @@ fn gateway(section: &Section) -> Option<Gateway> {
         max_connections: section.get("max_connections")?,
         drain_timeout: section.get("drain_timeout")?,
         certificate_watch: section.get("certificate_watch")?,
+        crl_watch: section.get("crl_watch")?,
         restart_timeout: section.get("restart_timeout")?,
         buffer_memory: section.get("buffer_memory")?,
         hello_memory,
@@ -255,6 +256,7 @@ fn upstream_tls(section: &Section) -> Option<UpstreamTls> {
         min_version: section.get("min_version")?,
         max_version: section.get("max_version")?,
         ciphers: section.get("ciphers")?,
+        revalidate: section.get("revalidate")?,
         resumption: section.get("resumption")?,
     })
 }
@@ -276,6 +278,7 @@ fn tls(section: &Section) -> Option<DownstreamTls> {
         client_cert: section.get("client_cert")?,
         trusted_ca: files(section, "trusted_ca", section.get("trusted_ca")),
         crls: crls(section)?,
+        revalidate: section.get("revalidate")?,
         resumption,
         tls13_tickets: if resumption == ResumptionMode::Off { 0 } else { tickets },
     })
@@ -400,6 +403,7 @@ words! {
     CrlUnknown { "deny" => Deny, "allow" => Allow }
     CrlExpired { "reject" => Reject, "accept" => Accept }
     CrlDepth { "chain" => Chain, "leaf" => Leaf }
+    Revalidate { "keep" => Keep, "drain" => Drain, "close" => Close }
     NameMatch { "san" => San, "san_or_cn" => SanOrCn }
     ResumptionMode { "tickets" => Tickets, "store" => Store, "off" => Off }
 }

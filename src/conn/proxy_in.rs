@@ -44,7 +44,7 @@ impl Connection {
 
     /// Where a trusted sender says that it is from.
     pub(super) fn proxied_source(&self) -> Option<SocketAddr> {
-        self.proxied.as_ref()?.addresses.source()
+        self.grounds.as_ref()?.proxied.as_ref()?.addresses.source()
     }
 
     pub(super) fn on_accepted(&mut self, cx: &mut Context<'_>) {
@@ -105,7 +105,7 @@ impl Connection {
             Addresses::Unknown | Addresses::Unix { .. } => ProxyHeader::Unknown,
         };
         cx.telemetry.on_proxy_header(self.policy.index, said);
-        self.proxied = Some(header);
+        self.grounds().proxied = Some(header);
         self.first_look(cx);
     }
 }

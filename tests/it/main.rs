@@ -32,6 +32,7 @@ mod policy;
 mod proxy_in;
 mod reload;
 mod restart;
+mod revalidate;
 mod scale;
 mod selection;
 mod stop;

@@ -137,6 +137,12 @@ const RESERVED: &[Reserved] = &[
         instead: "use tls::tls_conn::TlsConn",
     },
     Reserved {
+        names: &["dangerous_into_kernel_connection", "dangerous_extract_secrets"],
+        to: &["src/tls/tls_conn/session.rs"],
+        why: "the keys of a session are taken out of it for its last alert, and for nothing else",
+        instead: "use TlsConn::last_alert",
+    },
+    Reserved {
         names: &["crate::engine::uring", "crate::engine::epoll", "crate::engine::sim"],
         to: &["src/engine", "src/app"],
         why: "whoever names one engine does not run on the other",

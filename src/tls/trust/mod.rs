@@ -32,9 +32,10 @@ use super::file::NamedFile;
 use crate::config::model::{DownstreamTls, UpstreamTls};
 
 pub use client::{ClientTrust, ClientVerdict, ClientVerification};
-pub use crls::{CrlFacts, CrlSet, MAX_CRLS, SharedCrls};
+pub use crls::{CrlFacts, CrlReload, CrlSet, MAX_CRLS, SharedCrls};
 pub use loader::Loader;
 pub use ocsp::{OcspFacts, OcspStatus};
+pub use path::Path as TrustPath;
 pub use peer::{MAX_NAME, MAX_NAMES, Peer, PeerIdentity};
 pub use problem::{CertificateProblem, Rejection};
 pub use server::{ServerTrust, ServerVerification};

@@ -11,7 +11,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 
-use super::ca::{NAME, ca};
+use super::ca::{Client, NAME, ca};
 
 /// TLS over TCP.
 pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
@@ -56,6 +56,18 @@ pub(crate) fn config(version: Version) -> Arc<ClientConfig> {
         .with_protocol_versions(&[version.rustls()])
         .expect("versions of the provider");
     let mut config = builder.with_root_certificates(ca().roots()).with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
+/// As [`config`], for a client that shows a certificate.
+pub(crate) fn showing(version: Version, who: &Client) -> Arc<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[version.rustls()])
+        .expect("versions of the provider");
+    let builder = builder.with_root_certificates(ca().roots());
+    let chain = vec![CertificateDer::from(who.der.clone())];
+    let mut config = builder.with_client_auth_cert(chain, who.key()).expect("a pair");
     config.resumption = Resumption::disabled();
     Arc::new(config)
 }
