@@ -43,6 +43,7 @@ impl Compiler<'_> {
             tls,
             upstream_tls,
             connect: listener.connect,
+            proxy_out: listener.proxy_out,
             upstreams,
         });
         let mut routes = vec![Arc::clone(&own)];
@@ -54,6 +55,7 @@ impl Compiler<'_> {
             name,
             downstream: downstream(listener.mode),
             proxy_in: listener.proxy_in.clone(),
+            introduces: routes.iter().any(|route| route.proxy_out.is_some()),
             timeouts: listener.timeouts,
             keepalive: listener.keepalive,
             routes,
@@ -103,6 +105,7 @@ impl Compiler<'_> {
             }
             _ => own.upstream_tls.clone(),
         };
+        let proxy_out = rule.proxy_out.unwrap_or(own.proxy_out);
         let (group, upstreams) = match Components::of_rule(rule, listener) {
             Some(components) => {
                 let shakes = upstream_tls.as_ref();
@@ -112,7 +115,7 @@ impl Compiler<'_> {
         };
         let name = rule.spec.name.as_str().into();
         let connect = if rule.waits { ConnectWhen::AfterHandshake } else { own.connect };
-        Some(Route { name, group, tls, upstream_tls, connect, upstreams })
+        Some(Route { name, group, tls, upstream_tls, connect, proxy_out, upstreams })
     }
 
     fn next_group(&mut self) -> usize {

@@ -263,3 +263,35 @@ impl ClientProfile {
 fn allows(provider: &CryptoProvider, suite: CipherSuite) -> bool {
     provider.cipher_suites.iter().any(|allowed| allowed.suite() == suite)
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::PKCS_ECDSA_P256_SHA256;
+    use rustls::HandshakeKind;
+
+    use super::*;
+    use crate::tls::provider::provider;
+    use crate::tls::testing::{Ca, NAME, client, handshake, server};
+
+    #[test]
+    fn checks_shake_hands_in_full_where_connections_resume() {
+        let ca = Ca::new();
+        let component = Arc::new(ca.issue(&PKCS_ECDSA_P256_SHA256).server(provider()));
+        let mut config = ca.client((*provider()).clone());
+        config.resumption = Resumption::in_memory_sessions(4);
+        let config = Arc::new(config);
+        let name = ServerName::try_from(NAME).expect("a DNS name");
+        let profile = ClientProfile::new(vec![(Arc::clone(&config), name.clone())]);
+        let (of_checks, checked) = profile.for_checks(0).expect("an endpoint");
+        assert_eq!(checked, name);
+        assert!(profile.for_checks(1).is_none());
+        for (config, second) in [(config, HandshakeKind::Resumed), (of_checks, HandshakeKind::Full)]
+        {
+            for expected in [HandshakeKind::Full, second] {
+                let (mut client, mut server) = (client(&config), server(&component));
+                handshake(&mut client, &mut server).expect("they trust each other");
+                assert_eq!(client.handshake_kind(), Some(expected));
+            }
+        }
+    }
+}

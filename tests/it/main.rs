@@ -42,3 +42,5 @@ mod telemetry;
 mod ticket_keys;
 mod upstream;
 mod upstream_health;
+mod upstream_sources;
+mod upstream_tls;
