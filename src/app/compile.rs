@@ -14,7 +14,7 @@ use crate::tls::file::FileProblem;
 use crate::tls::identity::{self, Identity};
 use crate::tls::provider::provider;
 use crate::tls::resumption::Secrets;
-use crate::tls::trust::{CrlFacts, Loader};
+use crate::tls::trust::{Loader, SharedCrls};
 
 /// A configuration that can be run.
 pub struct Compiled {
@@ -25,7 +25,8 @@ pub struct Compiled {
     /// effect.
     pub secrets: Option<Secrets>,
     pub certificates: Vec<CertificateFacts>,
-    pub crls: Vec<CrlFacts>,
+    /// Lists of revoked certificates; each set of files once.
+    pub crls: Vec<Arc<SharedCrls>>,
     /// Worth telling, and no reason not to start.
     pub warnings: Vec<String>,
 }
@@ -67,7 +68,7 @@ pub fn compile(
         groups: 0,
         listeners: Vec::new(),
         certificates: Vec::new(),
-        warnings: Vec::new(),
+        warnings: config.notes.clone(),
         diagnostics: Diagnostics::default(),
     };
     for (position, listener) in config.listeners.iter().enumerate() {
@@ -82,7 +83,7 @@ pub fn compile(
         names,
         secrets,
         certificates: compiled.certificates,
-        crls: compiled.loader.crls().flat_map(|crls| crls.current().facts().to_vec()).collect(),
+        crls: compiled.loader.crls().cloned().collect(),
         warnings: compiled.warnings,
     })
 }

@@ -106,8 +106,8 @@ impl Compiler<'_> {
                 let problem = Problem {
                     message: "needs a capability that this process does not have",
                     found: &format!("IP_TRANSPARENT: {error}"),
-                    hint: "Give it CAP_NET_RAW: AmbientCapabilities=CAP_NET_RAW in its systemd \
-                           unit, or `setcap cap_net_raw+ep` on the program.",
+                    hint: "Give it CAP_NET_RAW: in AmbientCapabilities= and CapabilityBoundingSet= \
+                           of its systemd unit, or by `setcap cap_net_raw+ep` on the program.",
                 };
                 self.report((line, key), problem);
             }

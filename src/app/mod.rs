@@ -3,6 +3,7 @@
 mod bind;
 mod compile;
 pub mod control;
+mod crls;
 mod groups;
 mod limits;
 mod listening;
@@ -35,13 +36,14 @@ use crate::upstream::Lookout;
 pub use bind::BindError;
 pub use compile::{Addresses, Compiled, compile};
 use control::Control;
+use crls::Crls;
 use listening::Listening;
 use reload::Unfollowed;
 pub use reload::{ReloadError, Reloaded};
 pub use standing::Standing;
 pub use start::Prepared;
 use status::Status;
-use watch::Stamps;
+use watch::Watched;
 pub use workers::default_count;
 
 /// A configuration that was read and compiled, with the file it came from.
@@ -50,8 +52,8 @@ pub struct Loaded {
     pub config: Config,
     pub compiled: Compiled,
     pub standing: Standing,
-    /// Of the files that it names, before they were read.
-    stamps: Stamps,
+    /// The files that it names, as they were before they were read.
+    watched: Watched,
 }
 
 /// A running gateway.
@@ -59,7 +61,8 @@ pub struct Gateway {
     file: PathBuf,
     /// What runs.
     config: Config,
-    stamps: Stamps,
+    watched: Watched,
+    crls: Crls,
     standing: Standing,
     listening: Listening,
     workers: Vec<workers::Address>,
@@ -120,10 +123,10 @@ pub enum StartError {
 pub fn load(file: &Path) -> Result<Loaded, StartError> {
     let (name, config) = read(file)?;
     let standing = Standing::new(&config)?;
-    let stamps = Stamps::of(&config);
+    let watched = Watched::of(&config);
     let compiled = compile(&name, &config, &standing, Addresses::Fresh, unix_now())
         .map_err(StartError::Config)?;
-    Ok(Loaded { file: file.to_owned(), config, compiled, standing, stamps })
+    Ok(Loaded { file: file.to_owned(), config, compiled, standing, watched })
 }
 
 /// Reads a configuration file, and gives its name for messages besides.
@@ -211,8 +214,24 @@ impl Gateway {
         self.config.log.level
     }
 
-    /// How often to call [`Gateway::look_at_certificates`]; `None` is never.
-    pub fn certificate_watch(&self) -> Option<Duration> {
+    /// How long to wait before [`Gateway::look_at_files`]; `None` is for ever.
+    pub fn watch_pause(&self) -> Option<Duration> {
+        // Connections that are up can be revoked to their end.
+        let crls = self.config.gateway.crl_watch.filter(|_| !self.crls.is_empty());
+        [crls, self.certificate_watch()].into_iter().flatten().min()
+    }
+
+    /// Looks at files for which it is time, after a pause that was as long as it said.
+    pub fn look_at_files(&mut self, pause: Duration) {
+        self.look_at_crls();
+        if let Some(interval) = self.certificate_watch()
+            && self.watched.is_time(interval, pause)
+        {
+            self.look_at_certificates();
+        }
+    }
+
+    fn certificate_watch(&self) -> Option<Duration> {
         let is_idle = !self.draining && self.hand_over.is_none();
         self.config.gateway.certificate_watch.filter(|_| is_idle)
     }

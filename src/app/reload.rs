@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
+use super::crls::Crls;
 use super::listening::Assignment;
-use super::watch::Stamps;
+use super::watch::Watched;
 use super::{Addresses, BindError, Gateway, StartError, compile, read, unix_now};
 use crate::config::{Config, Diagnostic, needs_restart};
 use crate::policy::Policy;
@@ -51,11 +52,11 @@ impl Gateway {
     /// When a file of certificates, keys, CAs or secrets has changed, reads all of them again; the
     /// rest of the configuration stays. What cannot be used is told, and tried again after the next
     /// change.
-    pub fn look_at_certificates(&mut self) {
-        let Some(changed) = self.stamps.changed() else { return };
+    pub(super) fn look_at_certificates(&mut self) {
+        let Some(changed) = self.watched.certificates.changed() else { return };
         let file = changed.display();
         tracing::info!(%file, "a file has changed: reading certificates and secrets again");
-        self.stamps = Stamps::of(&self.config);
+        self.watched.certificates = Watched::of(&self.config).certificates;
         let name = self.file.display().to_string();
         let result = self.take(&name, self.config.clone(), Addresses::Kept);
         self.tell(&result);
@@ -81,7 +82,7 @@ impl Gateway {
         if !self.is_followed() {
             return Err(ReloadError::Unfollowed);
         }
-        let stamps = Stamps::of(&config);
+        let watched = Watched::of(&config);
         let compiled = compile(name, &config, &self.standing, addresses, unix_now());
         let mut compiled = compiled.map_err(StartError::Config)?;
         let listeners = &config.listeners;
@@ -102,9 +103,10 @@ impl Gateway {
         warnings.extend(self.swap(&compiled.policy, &compiled.names, &mut assignment));
         self.lookout.watch(compiled.policy.groups());
         self.standing.follow(&compiled);
+        self.crls = Crls::new(compiled.crls.clone());
         self.status.set_running(compiled, assignment.facts);
         self.config = self.config.with_reloadable(config);
-        self.stamps = stamps;
+        self.watched = watched;
         Ok(Reloaded { generation: self.standing.generation(), warnings })
     }
 

@@ -9,6 +9,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use super::control::Control;
+use super::crls::Crls;
 use super::limits::{self, Limits};
 use super::listening::{Assignment, Listening};
 use super::orders::Order;
@@ -45,7 +46,7 @@ impl Prepared {
     /// # Errors
     /// Nothing keeps running.
     pub fn new(loaded: Loaded, inheritance: Option<Inheritance>) -> Result<Self, StartError> {
-        let Loaded { file, config, compiled, mut standing, stamps } = loaded;
+        let Loaded { file, config, compiled, mut standing, watched } = loaded;
         let is_successor = inheritance.is_some();
         let chosen = probe::choose(config.gateway.engine).map_err(StartError::Engine)?;
         let count = config.gateway.workers.map_or_else(default_count, usize::from);
@@ -77,6 +78,7 @@ impl Prepared {
             process: RandomState::new().build_hasher().finish(),
         };
         standing.follow(&compiled);
+        let crls = Crls::new(compiled.crls.clone());
         let status = Arc::new(Status::new(StatusParts {
             engine: chosen.clone(),
             listeners: assignment.facts.clone(),
@@ -94,7 +96,8 @@ impl Prepared {
         let gateway = Gateway {
             file,
             config,
-            stamps,
+            watched,
+            crls,
             standing,
             listening,
             workers,

@@ -10,11 +10,11 @@ use crate::admin::{Lifecycle, StatusSource};
 use crate::engine::probe::Chosen;
 use crate::sys::heap;
 use crate::telemetry::{
-    AggregatorHandle, CertificateFacts, ConfigFacts, Facts, ListenerFacts, ProcessFigures,
-    ReadError, SharedCounters, Snapshot, UpstreamFacts,
+    AggregatorHandle, CertificateFacts, ConfigFacts, CrlSwaps, Facts, ListenerFacts,
+    ProcessFigures, ReadError, SharedCounters, Snapshot, UpstreamFacts,
 };
 use crate::tls::resumption::Resumption;
-use crate::tls::trust::CrlFacts;
+use crate::tls::trust::{CrlFacts, SharedCrls};
 use crate::upstream::Group;
 use crate::upstream::local_ports::LocalPorts;
 
@@ -46,7 +46,8 @@ struct Running {
     config: ConfigFacts,
     listeners: Vec<ListenerFacts>,
     certificates: Vec<CertificateFacts>,
-    crls: Vec<CrlFacts>,
+    crls: Vec<Arc<SharedCrls>>,
+    crl_swaps: CrlSwaps,
     upstreams: Vec<Arc<Group>>,
 }
 
@@ -65,6 +66,7 @@ impl Status {
             upstreams: compiled.policy.groups(),
             certificates: compiled.certificates,
             crls: compiled.crls,
+            crl_swaps: CrlSwaps::default(),
         };
         Self {
             started_unix_ms,
@@ -98,6 +100,13 @@ impl Status {
         running.config.last_failure = Some(why.into());
     }
 
+    /// Lists of revoked certificates that changed were taken, or refused.
+    pub(super) fn count_crls(&self, taken: bool) {
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        let swaps = &mut running.crl_swaps;
+        *(if taken { &mut swaps.taken } else { &mut swaps.refused }) += 1;
+    }
+
     /// Every listener with the address it really got.
     pub(super) fn listeners(&self) -> Vec<ListenerFacts> {
         self.running().listeners.clone()
@@ -129,7 +138,8 @@ impl Status {
             config: running.config.clone(),
             listeners: running.listeners.clone(),
             certificates: running.certificates.clone(),
-            crls: running.crls.clone(),
+            crls: crl_facts(&running.crls),
+            crl_swaps: running.crl_swaps,
             upstreams: upstream_facts(&running.upstreams),
             tickets: self.resumption.keys.stats(),
             upstream_sessions: self.resumption.upstream.stats(),
@@ -158,6 +168,11 @@ impl StatusSource for Status {
             [Lifecycle::Starting, Lifecycle::Accepting, Lifecycle::Draining];
         ALL[usize::from(self.lifecycle.load(Ordering::Acquire))]
     }
+}
+
+/// Of the lists that count now.
+fn crl_facts(crls: &[Arc<SharedCrls>]) -> Vec<CrlFacts> {
+    crls.iter().flat_map(|list| list.current().facts().to_vec()).collect()
 }
 
 fn upstream_facts(groups: &[Arc<Group>]) -> Vec<UpstreamFacts> {

@@ -10,16 +10,17 @@ use super::model::{
     Admin, Balance, BalanceSettings, CertificateFiles, ClientCert, Config, ConnectWhen, CrlDepth,
     CrlExpired, CrlPolicy, CrlRules, CrlUnknown, DownstreamTls, EngineChoice, Exception, Gateway,
     HealthSettings, Keepalive, Listener, Log, LogFormat, LogLevel, Mode, NameMatch, ProxyIn,
-    ProxyOut, ProxyVersions, Resumption, ResumptionMode, Rule, Sni, SourceSettings, Timeouts,
-    TlsVersion, TrustFile, UpstreamTls, Verify,
+    ProxyOut, ProxyVersions, Resumption, ResumptionMode, Revalidate, Rule, Sni, SourceSettings,
+    Timeouts, TlsVersion, TrustFile, UpstreamTls, Verify,
 };
 use super::read::Section;
 use super::value::{FromValue, Value};
 use crate::policy::rules::RuleSpec;
 
-/// The whole file.
-pub(super) fn config(root: &Section) -> Option<Config> {
+/// The whole file, with what there is to tell about it.
+pub(super) fn config(root: &Section, notes: Vec<String>) -> Option<Config> {
     Some(Config {
+        notes,
         gateway: gateway(root.child("gateway")?)?,
         admin: admin(root.child("admin")?)?,
         log: log(root.child("log")?)?,
@@ -53,6 +54,7 @@ fn gateway(section: &Section) -> Option<Gateway> {
         max_connections: section.get("max_connections")?,
         drain_timeout: section.get("drain_timeout")?,
         certificate_watch: section.get("certificate_watch")?,
+        crl_watch: section.get("crl_watch")?,
         restart_timeout: section.get("restart_timeout")?,
         buffer_memory: section.get("buffer_memory")?,
         hello_memory,
@@ -272,6 +274,7 @@ fn upstream_tls(section: &Section) -> Option<UpstreamTls> {
         min_version: section.get("min_version")?,
         max_version: section.get("max_version")?,
         ciphers: section.get("ciphers")?,
+        revalidate: section.get("revalidate")?,
         resumption: section.get("resumption")?,
     })
 }
@@ -293,6 +296,7 @@ fn tls(section: &Section) -> Option<DownstreamTls> {
         client_cert: section.get("client_cert")?,
         trusted_ca: files(section, "trusted_ca", section.get("trusted_ca")),
         crls: crls(section)?,
+        revalidate: section.get("revalidate")?,
         resumption,
         tls13_tickets: if resumption == ResumptionMode::Off { 0 } else { tickets },
     })
@@ -417,6 +421,7 @@ words! {
     CrlUnknown { "deny" => Deny, "allow" => Allow }
     CrlExpired { "reject" => Reject, "accept" => Accept }
     CrlDepth { "chain" => Chain, "leaf" => Leaf }
+    Revalidate { "keep" => Keep, "drain" => Drain, "close" => Close }
     NameMatch { "san" => San, "san_or_cn" => SanOrCn }
     ResumptionMode { "tickets" => Tickets, "store" => Store, "off" => Off }
 }

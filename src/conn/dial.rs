@@ -13,6 +13,7 @@ use crate::engine::{CloseMode, Side, Source};
 use crate::time::Time;
 use crate::tls::alert;
 use crate::tls::error::TlsError;
+use crate::tls::trust::Peer;
 use crate::upstream::{Attempts, Choice, Occupied, Request};
 
 /// How far dialling is.
@@ -225,6 +226,9 @@ impl Connection {
 
     /// The handshake with the upstream is done.
     pub(super) fn upstream_is_secured(&mut self, cx: &mut Context<'_>) {
+        if let Err(failure) = self.meet_component() {
+            return self.on_attempt_failed(failure, cx);
+        }
         let Some(tls) = &self.upstream.tls else { return };
         cx.telemetry.on_upstream_handshake(self.policy.index, tls.is_resumed());
         self.forget_said();
@@ -232,7 +236,26 @@ impl Connection {
         self.upstream_is_ready(cx);
     }
 
+    /// Judges the component: in a handshake that was resumed, rustls has asked nobody.
+    fn meet_component(&mut self) -> Result<(), Failure> {
+        let (Some(tls), Some(profile), Some(endpoint)) =
+            (&self.upstream.tls, &self.route.upstream_tls, self.dial.endpoint())
+        else {
+            return Ok(());
+        };
+        let judged = profile.judge(endpoint, tls.peer_certificates()).map_err(|why| {
+            let reason = Reason::UpstreamCertificateInvalid;
+            Failure { detail: Some(why.text), ..Failure::of(reason) }
+        })?;
+        let peer = judged.and_then(|known| known.peer);
+        if let Some(path) = peer.as_deref().and_then(Peer::path) {
+            self.grounds().component = Some(Arc::clone(path));
+        }
+        Ok(())
+    }
+
     fn upstream_is_ready(&mut self, cx: &mut Context<'_>) {
+        self.news = true;
         self.report_endpoint(true, cx);
         if let Target::UnderWay(choice) = std::mem::take(&mut self.dial.target) {
             let Choice { endpoint, occupied, .. } = *choice;
@@ -361,7 +384,7 @@ impl Connection {
 }
 
 /// Why nothing can be dialled.
-const NO_SOURCE: &str = "no upstream is of the family of the client's address";
+const NO_SOURCE: &str = "the client has no address of the family of an upstream";
 
 /// Whose fault a failed attempt is: what we lack says nothing about the endpoint.
 fn whose(reason: Reason) -> Cause {

@@ -85,6 +85,7 @@ impl Connection {
 
     fn established(&mut self, cx: &mut Context<'_>) {
         let Some(tls) = &self.downstream.tls else { return };
+        self.news = true;
         self.resumed = tls.is_resumed();
         self.times.handshake = Some(cx.now - self.phase_since);
         self.phase_since = cx.now;
@@ -132,8 +133,11 @@ impl Connection {
             ClientVerdict::Failed(rejection) => Shown::Bad(rejection.problem),
         };
         let subject = verification.shown().map(|identity| identity.subject.as_str().into());
-        self.client = Some(Box::new(Client { shown, subject }));
+        self.grounds().shown = Some(Box::new(Client { shown, subject }));
         cx.telemetry.on_client(self.policy.index, shown);
+        if let Some(path) = verification.peer.as_deref().and_then(Peer::path) {
+            self.grounds().client = Some(Arc::clone(path));
+        }
         match verification.refusal() {
             Some(rejection) => Err(Arc::clone(&rejection.text)),
             None if verification.authorized().is_some() => Ok(verification.peer),

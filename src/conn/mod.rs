@@ -17,8 +17,10 @@ pub mod outcome;
 mod proxy_in;
 mod proxy_out;
 mod relay;
+mod revalidate;
 mod security;
 mod side;
+pub mod stale;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -28,6 +30,7 @@ use std::sync::Arc;
 
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
+use crate::config::model::Revalidate;
 use crate::engine::{CloseMode, Operation, Side, Source};
 use crate::policy::{Downstream, ListenerPolicy, Route};
 use crate::telemetry::ShardTelemetry;
@@ -37,8 +40,9 @@ use crate::upstream::{Destination, Upstreams};
 use dial::Dial;
 use ending::Ending;
 use hello::{Kept, Opening};
-use outcome::{ByteCounts, Client, Outcome, PhaseTimes, Reason};
+use outcome::{ByteCounts, Outcome, PhaseTimes, Reason};
 use proxy_in::{Introduction, Proxy};
+use revalidate::{Grounds, Said};
 use side::SideState;
 
 /// What happened to a connection.
@@ -58,6 +62,8 @@ pub enum Input {
     Deadline,
     /// The gateway goes down now, for this reason.
     Stop(Reason),
+    /// It is stale, and ends now: in order, or at once.
+    Expelled(Revalidate),
 }
 
 impl Input {
@@ -122,9 +128,12 @@ pub struct Connection {
     /// Whose TCP stream ended without close_notify.
     truncated: Option<Side>,
     sni: Option<Arc<str>>,
-    client: Option<Box<Client>>,
     /// The handshake with the peer was an abbreviated one.
     resumed: bool,
+    said: Said,
+    grounds: Option<Box<Grounds>>,
+    /// See [`Connection::take_news`].
+    news: bool,
     bytes: ByteCounts,
     times: PhaseTimes,
 }
@@ -160,8 +169,10 @@ impl Connection {
             first_ended: None,
             truncated: None,
             sni: None,
-            client: None,
             resumed: false,
+            said: Said::default(),
+            grounds: None,
+            news: false,
             bytes: ByteCounts::default(),
             times: PhaseTimes::default(),
         }
@@ -212,6 +223,7 @@ impl Connection {
             Input::Closed(side) => self.on_closed(side),
             Input::Deadline => self.on_deadline(cx),
             Input::Stop(reason) => self.stop(reason, cx),
+            Input::Expelled(how) => self.expel(how, cx),
             Input::Sent(_) => {}
         }
     }

@@ -56,11 +56,11 @@ impl Connection {
 
     /// Where a trusted sender says that it is from.
     pub(super) fn proxied_source(&self) -> Option<SocketAddr> {
-        self.said()?.addresses.source()
+        self.introduced_as()?.addresses.source()
     }
 
     /// What a trusted sender has said of it.
-    pub(super) fn said(&self) -> Option<&Header> {
+    pub(super) fn introduced_as(&self) -> Option<&Header> {
         self.proxy.as_ref()?.said.as_deref()
     }
 

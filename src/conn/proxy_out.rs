@@ -26,7 +26,7 @@ impl Connection {
 
     /// By which the connection is known elsewhere: the id that came with it, or the one that goes on.
     pub(super) fn unique_id(&self) -> Option<Arc<str>> {
-        let came = self.said().and_then(|header| header.tlvs.unique_id.as_ref());
+        let came = self.introduced_as().and_then(|header| header.tlvs.unique_id.as_ref());
         let goes = self.proxy.as_ref().and_then(|proxy| proxy.unique_id.as_ref());
         let goes = goes.filter(|_| matches!(self.route.proxy_out, Some(ProxyOut::Two { .. })));
         came.map(|id| id.escape_ascii().to_string().into()).or_else(|| goes.cloned())
@@ -78,7 +78,7 @@ impl Connection {
     fn addresses(&self) -> Addresses {
         // A unix socket's peer has no address. HAProxy calls that LOCAL.
         let Some(source) = self.source_address() else { return Addresses::Local };
-        let said = self.said().and_then(|header| match header.addresses {
+        let said = self.introduced_as().and_then(|header| match header.addresses {
             Addresses::Inet { destination, .. } => Some(destination),
             _ => None,
         });
@@ -87,7 +87,7 @@ impl Connection {
     }
 
     fn tlvs(&self, client_cert: bool) -> Tlvs {
-        let said = self.said().map(|header| header.tlvs.clone()).unwrap_or_default();
+        let said = self.introduced_as().map(|header| header.tlvs.clone()).unwrap_or_default();
         // Namespaces are the sender's own.
         let mut tlvs = Tlvs { netns: None, ..said };
         // A name that no host has is nobody's.
@@ -115,7 +115,7 @@ impl Connection {
             is_tls: true,
             cert_on_connection: certificate.is_some() && !facts.resumed,
             cert_at_origin: certificate.is_some(),
-            verify: self.client.as_ref().map_or(UNSPECIFIED, |client| verdict(client.shown)),
+            verify: self.client().map_or(UNSPECIFIED, |client| verdict(client.shown)),
             version: Some(facts.version.to_owned()),
             common_name: identity.and_then(|identity| identity.cn),
             cipher: Some(cipher(facts.cipher_suite)),

@@ -5,20 +5,38 @@ use super::{Connection, Phase};
 use crate::policy::Downstream;
 use crate::tls::identity;
 
+/// What was agreed on with either side.
+#[derive(Clone, Debug)]
+pub(super) struct Agreed {
+    pub(super) tls: Option<TlsFacts>,
+    pub(super) downstream: Option<Security>,
+    pub(super) upstream_tls: Option<UpstreamTls>,
+    pub(super) upstream: Option<Security>,
+}
+
 impl Connection {
-    pub(super) fn tls_facts(&self) -> Option<TlsFacts> {
+    pub(super) fn agreed(&self) -> Agreed {
+        Agreed {
+            tls: self.tls_facts(),
+            downstream: self.downstream_security(),
+            upstream_tls: self.upstream_tls(),
+            upstream: self.upstream_security(),
+        }
+    }
+
+    fn tls_facts(&self) -> Option<TlsFacts> {
         let relays = matches!(self.phase, Phase::Relay);
         let tls = self.downstream.tls.as_ref().filter(|_| relays)?;
         Some(tls.facts())
     }
 
-    pub(super) fn upstream_tls(&self) -> Option<UpstreamTls> {
+    fn upstream_tls(&self) -> Option<UpstreamTls> {
         let tls = self.upstream.tls.as_ref().filter(|_| self.upstream.has_keys())?;
         let subject = tls.peer_certificates().first().and_then(identity::subject);
         Some(UpstreamTls { facts: tls.facts(), subject: subject.map(Into::into) })
     }
 
-    pub(super) fn downstream_security(&self) -> Option<Security> {
+    fn downstream_security(&self) -> Option<Security> {
         if !matches!(self.phase, Phase::Relay) {
             return None;
         }
@@ -28,7 +46,7 @@ impl Connection {
         Some(if mutual { Security::Mutual } else { Security::ServerAuthenticated })
     }
 
-    pub(super) fn upstream_security(&self) -> Option<Security> {
+    fn upstream_security(&self) -> Option<Security> {
         let Some(profile) = &self.route.upstream_tls else {
             // It was connected, or there is nothing to tell of.
             self.times.connect?;

@@ -179,6 +179,16 @@ pub enum Side {
 }
 
 impl Side {
+    pub const ALL: [Self; 2] = [Self::Downstream, Self::Upstream];
+
+    /// Label value in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Downstream => "downstream",
+            Self::Upstream => "upstream",
+        }
+    }
+
     /// The side that is not this one.
     pub const fn other(self) -> Self {
         match self {

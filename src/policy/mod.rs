@@ -144,10 +144,13 @@ impl Route {
         if !tls.speaks(hello.offers_tls12(), hello.offers_tls13()) {
             return Verdict::VersionMismatch;
         }
-        match hello.sni.and_then(|sni| sni.dns_name()) {
-            Some(name) if tls.strict_sni() && !tls.covers(name) => Verdict::UnrecognizedName,
-            None if tls.strict_sni() => Verdict::UnrecognizedName,
-            _ => Verdict::Admit,
-        }
+        let is_known = self.recognizes(hello.sni.and_then(|sni| sni.dns_name()));
+        if is_known { Verdict::Admit } else { Verdict::UnrecognizedName }
+    }
+
+    /// Whether a peer may ask for this name, or for none.
+    pub fn recognizes(&self, name: Option<&str>) -> bool {
+        let Some(tls) = self.tls.as_ref().filter(|tls| tls.strict_sni()) else { return true };
+        name.is_some_and(|name| tls.covers(name))
     }
 }

@@ -8,6 +8,7 @@ mod accept;
 mod generations;
 mod inspect;
 pub mod mailbox;
+mod revalidate;
 pub mod slots;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "these tests watch a thread on the real clock")]
@@ -31,6 +32,7 @@ use crate::time::Time;
 use accept::Accepting;
 use generations::{Generation, Generations};
 use mailbox::{BoundId, Command, Mailbox, Reload};
+use revalidate::Revalidation;
 use slots::{SlotId, Slots};
 use wheel::Wheel;
 
@@ -80,6 +82,7 @@ pub struct Shard<E: Engine> {
     mailbox: Mailbox<E::Listener>,
     on_finish: OnFinish,
     accepting: Accepting,
+    revalidation: Revalidation,
     connections_seen: u64,
     /// When the drain ends, once it has begun.
     drain_until: Option<Time>,
@@ -96,6 +99,8 @@ struct Entry {
     /// What the wheel holds for it. May be earlier than the connection's own deadline, which moves
     /// with every message; it is looked at again when the wheel says so.
     scheduled: Option<Time>,
+    /// It waits for its turn to end in order.
+    leaving: bool,
 }
 
 impl<E: Engine> Shard<E> {
@@ -110,6 +115,7 @@ impl<E: Engine> Shard<E> {
             id: parts.id,
             process: parts.process,
             engine: parts.engine,
+            revalidation: Revalidation::new(&parts.policy, now),
             generations: Generations::new(parts.policy, parts.id as u64),
             accepting: Accepting::new(parts.admitted, parts.max_connections),
             slots: Slots::new(parts.capacity),
@@ -170,6 +176,7 @@ impl<E: Engine> Shard<E> {
                 self.drive(slot, Input::Deadline);
             }
         }
+        self.revalidate_some();
         self.accepting.resume_when_due(self.now, !self.slots.is_full(), &mut self.engine);
         if self.drain_until.is_some_and(|until| until <= self.now) {
             self.drain_until = None;
@@ -189,7 +196,8 @@ impl<E: Engine> Shard<E> {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        [self.wheel.next_deadline(), self.accepting.next_deadline(), self.drain_until]
+        let own = self.revalidation.next_deadline(self.now);
+        [self.wheel.next_deadline(), self.accepting.next_deadline(), self.drain_until, own]
             .into_iter()
             .flatten()
             .min()
@@ -259,6 +267,9 @@ impl<E: Engine> Shard<E> {
             entry.scheduled = Some(deadline);
             self.wheel.set(slot.index, deadline);
         }
+        if connection.take_news() {
+            self.settle(slot);
+        }
     }
 
     fn finish(&mut self, slot: SlotId, outcome: Box<Outcome>) {
@@ -284,6 +295,7 @@ impl<E: Engine> Shard<E> {
                     self.answers.send(report);
                 }
                 Command::Reload(reload) => self.reload(*reload),
+                Command::Revalidate => self.revalidate_all(),
                 Command::Drain { patience, left } => {
                     self.accepting.close_all(&left, &mut self.engine);
                     self.drain_until = Some(self.now + patience);
@@ -300,7 +312,9 @@ impl<E: Engine> Shard<E> {
     fn reload(&mut self, reload: Reload<E::Listener>) {
         let Reload { policy, names, open, serves, done } = reload;
         self.telemetry.set_listeners(names);
+        self.revalidation.follow(&policy);
         self.generations.advance(policy);
+        self.revalidate_all();
         let generation = self.generations.current();
         self.accepting.reassign(&serves, generation, &mut self.engine);
         let positions: HashMap<BoundId, usize> = serves.iter().copied().collect();

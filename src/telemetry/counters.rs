@@ -7,7 +7,10 @@ use std::ops::AddAssign;
 
 use serde::Serialize;
 
+use crate::config::model::Revalidate;
 use crate::conn::outcome::{Cause, Outcome, Reason, Shown, Stage};
+use crate::conn::stale::StaleCause;
+use crate::engine::Side;
 
 const REASONS: usize = Reason::ALL.len();
 const CAUSES: usize = Cause::ALL.len();
@@ -166,6 +169,11 @@ pub struct ListenerCounters {
     pub unterminated: [u64; Unterminated::ALL.len()],
     /// Peers that were asked for a certificate, by [`Shown::index`].
     pub clients: [u64; Shown::COUNT],
+    /// Open connections that would not be admitted any more.
+    pub stale_open: u64,
+    /// Such connections as they were found, by side, [`StaleCause::index`] and what was to become
+    /// of them.
+    pub stale: [[[u64; Revalidate::ALL.len()]; StaleCause::COUNT]; Side::ALL.len()],
     pub upstream_handshakes_full: u64,
     pub upstream_handshakes_resumed: u64,
     /// Plaintext bytes from downstream to upstream.
@@ -187,6 +195,8 @@ impl Default for ListenerCounters {
             handshakes_resumed: 0,
             unterminated: [0; Unterminated::ALL.len()],
             clients: [0; Shown::COUNT],
+            stale_open: 0,
+            stale: [[[0; Revalidate::ALL.len()]; StaleCause::COUNT]; Side::ALL.len()],
             upstream_handshakes_full: 0,
             upstream_handshakes_resumed: 0,
             bytes_received: 0,
@@ -292,6 +302,11 @@ impl AddAssign<&Self> for ListenerCounters {
             *own += other;
         }
         for (own, other) in self.clients.iter_mut().zip(&other.clients) {
+            *own += other;
+        }
+        self.stale_open += other.stale_open;
+        let stale = self.stale.iter_mut().flatten().flatten();
+        for (own, other) in stale.zip(other.stale.iter().flatten().flatten()) {
             *own += other;
         }
         self.upstream_handshakes_full += other.upstream_handshakes_full;

@@ -12,7 +12,10 @@ use super::counters::{AcceptError, ProxyHeader, Refusal, Unterminated};
 use super::histograms::Phase;
 use super::names::{self, Metric};
 use super::snapshot::{Latency, ListenerView, ShardView, Snapshot, Span, UpstreamFacts, bounds};
+use crate::config::model::Revalidate;
 use crate::conn::outcome::{Cause, Reason, Shown};
+use crate::conn::stale::StaleCause;
+use crate::engine::Side;
 use crate::tls::resumption::{Epoch, Rank, Refusals, TicketStats, UpstreamStats};
 use crate::upstream::Figures;
 
@@ -83,6 +86,11 @@ fn write_process(text: &mut String, snapshot: &Snapshot) {
         let number = crl.this_update.to_string();
         let labels = [("file", &*file), ("issuer", &*crl.issuer), ("this_update", &*number)];
         write_sample(text, names::CRL_NEXT_UPDATE.name, &labels, crl.next_update);
+    }
+    write_family(text, &names::CRL_SWAPS);
+    for (result, count) in [("taken", facts.crl_swaps.taken), ("refused", facts.crl_swaps.refused)]
+    {
+        write_sample(text, names::CRL_SWAPS.name, &[("result", result)], count);
     }
 }
 
@@ -179,6 +187,7 @@ fn write_upstreams(text: &mut String, listeners: &[ListenerView]) {
             }
         }
     }
+    write_stale(text, listeners);
     write_family(text, &names::UPSTREAM_HANDSHAKES);
     for view in listeners {
         let counters = &view.counters;
@@ -196,6 +205,32 @@ fn write_upstreams(text: &mut String, listeners: &[ListenerView]) {
             if value > 0 {
                 let labels = [("listener", &*view.name), ("reason", reason.as_str())];
                 write_sample(text, names::UPSTREAM_FAILURES.name, &labels, value);
+            }
+        }
+    }
+}
+
+fn write_stale(text: &mut String, listeners: &[ListenerView]) {
+    write_family(text, &names::STALE);
+    for view in listeners {
+        let labels = [("listener", &*view.name)];
+        write_sample(text, names::STALE.name, &labels, view.counters.stale_open);
+    }
+    write_family(text, &names::STALE_FOUND);
+    for view in listeners {
+        for (side, counts) in Side::ALL.into_iter().zip(&view.counters.stale) {
+            for (cause, counts) in StaleCause::all().zip(counts) {
+                for (fate, value) in Revalidate::ALL.into_iter().zip(counts) {
+                    let labels = [
+                        ("listener", &*view.name),
+                        ("side", side.as_str()),
+                        ("cause", cause.as_str()),
+                        ("revalidate", fate.as_str()),
+                    ];
+                    if *value > 0 {
+                        write_sample(text, names::STALE_FOUND.name, &labels, value);
+                    }
+                }
             }
         }
     }

@@ -15,6 +15,7 @@ use super::counters::{
 };
 use super::histograms::{HistogramSet, Kind, Phase};
 use crate::conn::outcome::{Outcome, PhaseTimes, Reason, Shown};
+use crate::conn::stale::Stale;
 
 /// Names of the listeners, by listener index.
 ///
@@ -142,6 +143,16 @@ impl ShardTelemetry {
         }
     }
 
+    /// A connection was judged again: `found` is wrong with it, and was not `before`.
+    pub fn on_stale(&mut self, listener: usize, before: Option<&Stale>, found: Option<&Stale>) {
+        let Some(counters) = self.listener(listener) else { return };
+        if let Some(Stale { side, cause, fate, .. }) = found {
+            counters.stale[*side as usize][cause.index()][*fate as usize] += 1;
+        }
+        counters.stale_open += u64::from(found.is_some());
+        counters.stale_open -= u64::from(before.is_some());
+    }
+
     /// The handshake with an upstream is done.
     pub fn on_upstream_handshake(&mut self, listener: usize, resumed: bool) {
         let Some(counters) = self.listener(listener) else { return };
@@ -194,6 +205,7 @@ impl ShardTelemetry {
     pub fn on_close(&mut self, outcome: &Outcome) {
         let Some(counters) = self.listener(outcome.listener) else { return };
         counters.count_end(outcome);
+        counters.stale_open -= u64::from(outcome.stale.is_some());
         if outcome.reason == Reason::HelloMemory {
             self.counters.hello_memory_refusals += 1;
         }
@@ -287,6 +299,7 @@ pub(crate) mod tests {
             stage,
             reason,
             cause,
+            stale: None,
             detail: None,
             tls: (!is_handshake_stage(stage)).then_some(tls),
             client: None,

@@ -17,6 +17,7 @@ mod outside;
 mod plan;
 mod policies;
 mod queue;
+mod revalidated;
 mod run;
 mod strays;
 mod tls;
@@ -137,6 +138,7 @@ const EVERYTHING: &[&str] = &[
     "hello_memory",
     "hello_too_large",
     "idle_timeout",
+    "no_longer_admitted",
     "others",
     "proxy_eof",
     "proxy_malformed",

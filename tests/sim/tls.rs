@@ -26,8 +26,8 @@ use rustls::{
 };
 use tempfile::TempDir;
 use tlsgate::config::model::{
-    self, CertificateFiles, ClientCert, CrlPolicy, DownstreamTls, ResumptionMode, TlsVersion,
-    TrustFile,
+    self, CertificateFiles, ClientCert, CrlPolicy, DownstreamTls, ResumptionMode, Revalidate,
+    TlsVersion, TrustFile,
 };
 use tlsgate::engine::sim::network::SimClock;
 use tlsgate::engine::sim::rng::Rng;
@@ -94,8 +94,13 @@ impl Maker {
         Self { clock, resumption, clients: Vec::new(), components: Vec::new() }
     }
 
-    pub(crate) fn server(&self, listener: &str, wanted: &ServerTls) -> ServerProfile {
-        let tls = section(wanted);
+    pub(crate) fn server(
+        &self,
+        listener: &str,
+        wanted: &ServerTls,
+        revalidate: Revalidate,
+    ) -> ServerProfile {
+        let tls = DownstreamTls { revalidate, ..section(wanted) };
         let identities = PKI.identities(wanted);
         let provider = provider(|group| !wanted.one_group || group == NamedGroup::X25519);
         let parts = DomainParts {
@@ -391,6 +396,7 @@ fn section(wanted: &ServerTls) -> DownstreamTls {
         client_cert: wanted.client_cert,
         trusted_ca: Vec::new(),
         crls: CrlPolicy::default(),
+        revalidate: Revalidate::default(),
         resumption: wanted.resumption,
         tls13_tickets: 2,
     }

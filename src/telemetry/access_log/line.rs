@@ -15,6 +15,7 @@ use super::super::counters::is_handshake_stage;
 use super::{AccessRecord, rfc3339};
 use crate::config::model::LogFormat;
 use crate::conn::outcome::{Outcome, Security, UpstreamTls};
+use crate::conn::stale::StaleCause;
 use crate::tls::alert::alert_name;
 
 /// Longest text of one key, in bytes before escaping: twice what a host name can have.
@@ -62,6 +63,7 @@ impl<'a> Fields<'a> {
         fields.text("stage", outcome.stage.as_str());
         fields.text("reason", outcome.reason.as_str());
         fields.text("cause", outcome.cause.as_str());
+        fields.optional("stale", outcome.stale.map(StaleCause::as_str));
         fields.optional("detail", outcome.detail.as_deref());
         fields.alert("alert_sent", "alert_sent_number", outcome.alert_sent);
         fields.alert("alert_received", "alert_received_number", outcome.alert_received);
