@@ -190,7 +190,7 @@ fn check_source(
     let said = introduction.and_then(|introduction| introduction.source);
     let is_read = !matches!(outcome.stage, Stage::Proxy | Stage::Hello);
     let is_good = introduction.is_none_or(|introduction| introduction.is_good);
-    if outcome.source.is_some() && outcome.source != said || is_read && outcome.source != said {
+    if (is_read || outcome.source.is_some()) && outcome.source != said {
         findings.push(format!("it is from {said:?}: {outcome:?}"));
     }
     if is_read && !is_good {
