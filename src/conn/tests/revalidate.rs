@@ -121,7 +121,7 @@ fn closed_it_is_told_why_if_that_takes_no_waiting() {
     }
 }
 
-type Change = &'static dyn Fn(&mut RuleSpec);
+type Change<'a> = &'a dyn Fn(&mut RuleSpec);
 
 #[test]
 fn whom_a_rule_turns_away_now_is_found_by_all_that_rules_ask() {
@@ -130,7 +130,7 @@ fn whom_a_rule_turns_away_now_is_found_by_all_that_rules_ask() {
     let (mut rig, _client) = established(policy(), Client::of(&config));
     let denied = (Some(StaleCause::PolicyDenied), Revalidate::Keep);
     let name = |name: &str| vec![name.parse().expect("a name")];
-    let changes: [(Change, bool); 7] = [
+    let changes: [(Change<'_>, bool); 7] = [
         (&|spec| spec.sni = name(NAME), true),
         (&|spec| spec.sni = name("other.example"), false),
         (&|spec| spec.source = vec!["198.51.100.0/24".parse().expect("a network")], true),
