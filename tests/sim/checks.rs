@@ -14,6 +14,7 @@ use crate::lives::{self, Life};
 use crate::outside::World;
 use crate::plan::{Finish as ClientFinish, Order, Plan};
 use crate::queue;
+use crate::revalidated;
 use crate::run::{Books, Finish, Run};
 
 /// Adds to the findings of `run`.
@@ -32,6 +33,7 @@ pub(crate) fn check(plan: &Plan, world: &World, books: &Books, run: &mut Run) {
         for (life, finish) in &told.lives {
             check_bytes(world, life, finish, &mut findings);
             check_end(plan, world, life, finish, &mut findings);
+            revalidated::check(plan, world, life, finish, &run.trace, &mut findings);
             check_idle(life, finish, &mut findings);
             check_generation(plan, world, &generations, life, finish, &mut findings);
             let ended = life.accepted + finish.outcome.phases.lifetime;
@@ -241,6 +243,8 @@ fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings:
         | Reason::HelloTooLarge => !client.is_honest(),
         // Components of TLS are honest, and share parameters with the gateway.
         Reason::UpstreamAlert | Reason::UpstreamProtocol | Reason::UpstreamIncompatible => false,
+        // The gateway believes every component but strangers, at all times.
+        Reason::UpstreamNoLongerTrusted => false,
         Reason::PolicyDenied | Reason::Internal => false,
         _ => true,
     };

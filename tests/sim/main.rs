@@ -16,6 +16,7 @@ mod outside;
 mod plan;
 mod policies;
 mod queue;
+mod revalidated;
 mod run;
 mod strays;
 mod tls;
@@ -136,6 +137,7 @@ const EVERYTHING: &[&str] = &[
     "hello_memory",
     "hello_too_large",
     "idle_timeout",
+    "no_longer_admitted",
     "others",
     "refused",
     "reload",

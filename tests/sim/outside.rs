@@ -198,6 +198,7 @@ impl World {
                 Some(Command::Reload(Box::new(self.reload(next, &mut given, network))))
             }
             Order::Drain { patience } => Some(Command::Drain { patience, left: [].into() }),
+            Order::Revalidate => Some(Command::Revalidate),
             Order::Stop => Some(Command::Stop),
         };
         self.given.push(given);

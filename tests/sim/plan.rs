@@ -36,6 +36,8 @@ pub(crate) enum Order {
     OthersGo(u32),
     /// Serve this configuration.
     Reload(usize),
+    /// What trust rests on has changed.
+    Revalidate,
     Drain {
         patience: Duration,
     },
@@ -216,7 +218,7 @@ impl Plan {
             true => 1 + u32::try_from(rng.below(4)).expect("a few"),
             false => most + 5,
         };
-        Self {
+        let mut plan = Self {
             orders: orders(rng, configurations.len(), span),
             configurations,
             capacity: limit(rng),
@@ -225,7 +227,11 @@ impl Plan {
             buffer_memory: *rng.pick(&[256 << 10, 1 << 20, 16 << 20]),
             hellos: *rng.pick(&[(1500, 600), (1 << 20, 64 << 10)]),
             session_lifetime: *rng.pick(&[Duration::from_secs(10), Duration::from_secs(3600)]),
+        };
+        for _ in 0..rng.below(3) {
+            plan.orders.insert(0, (rng.time(span), Order::Revalidate));
         }
+        plan
     }
 }
 

@@ -13,7 +13,9 @@ use rustls::{ClientConfig, ClientConnection, SupportedProtocolVersion};
 
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
-use crate::config::model::{ClientCert, ConnectWhen, DownstreamTls, Keepalive, Timeouts};
+use crate::config::model::{
+    ClientCert, ConnectWhen, DownstreamTls, Keepalive, Revalidate, Timeouts,
+};
 use crate::conn::outcome::Outcome;
 use crate::conn::{Action, Connection, Context, Input};
 use crate::engine::{Address, CloseMode, Operation, Side, Source};
@@ -43,7 +45,8 @@ struct World {
     ca: Ca,
     plain: ServerProfile,
     strict: ServerProfile,
-    mutual: ServerProfile,
+    /// By what becomes of those who would not be admitted any more.
+    mutual: [ServerProfile; Revalidate::ALL.len()],
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
@@ -58,7 +61,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let strict = profile(&DownstreamTls { strict_sni: true, ..tls.clone() });
     tls.client_cert = ClientCert::Required;
     tls.trusted_ca = files.trusted(&ca.certificate.pem());
-    let mutual = profile(&tls);
+    let mutual =
+        Revalidate::ALL.map(|revalidate| profile(&DownstreamTls { revalidate, ..tls.clone() }));
     World { ca, plain, strict, mutual }
 });
 
@@ -70,6 +74,7 @@ pub(crate) fn policy() -> ListenerPolicy {
         name: "test".into(),
         downstream: Downstream::Tls,
         proxy_in: None,
+        introduces: false,
         timeouts: Timeouts {
             handshake: HANDSHAKE,
             connect: CONNECT,
@@ -94,6 +99,7 @@ pub(crate) fn route() -> Route {
         tls: Some(WORLD.plain.clone()),
         upstream_tls: None,
         connect: ConnectWhen::AfterHello,
+        proxy_out: None,
         upstreams: endpoints(&[1]),
     }
 }
@@ -109,7 +115,11 @@ pub(super) fn strict() -> ListenerPolicy {
 
 /// Asks for a client certificate, and dials while the handshake runs nevertheless.
 pub(super) fn mutual() -> ListenerPolicy {
-    with(Route { tls: Some(WORLD.mutual.clone()), ..route() })
+    with(Route { tls: Some(mutual_profile(Revalidate::Keep)), ..route() })
+}
+
+pub(super) fn mutual_profile(revalidate: Revalidate) -> ServerProfile {
+    WORLD.mutual[revalidate as usize].clone()
 }
 
 pub(super) fn after_handshake() -> ListenerPolicy {
@@ -171,10 +181,17 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn new(policy: ListenerPolicy) -> Self {
+        let mut rig = Self::unseen(policy);
+        rig.input(Input::Accepted);
+        rig
+    }
+
+    /// Before the first input.
+    pub(super) fn unseen(policy: ListenerPolicy) -> Self {
         let policy = Arc::new(policy);
         let now = Time::from_nanos(1_000_000_000);
         let peer = Some(([198, 51, 100, 7], 40_000).into());
-        let mut rig = Self {
+        Self {
             connection: Connection::new(Arc::clone(&policy), peer, now),
             now,
             pool: Pool::new(64 << 20, 8),
@@ -186,9 +203,7 @@ impl Rig {
             finished: None,
             upstreams: Upstreams::new(vec![Arc::clone(&policy.route().upstreams)], 0),
             telemetry: ShardTelemetry::new(0, Arc::from([Arc::clone(&policy.name)])),
-        };
-        rig.input(Input::Accepted);
-        rig
+        }
     }
 
     pub(super) fn socket(&mut self, side: Side) -> &mut Socket {
