@@ -106,15 +106,6 @@ impl Clients {
 
     fn ask(&self, client: Client, port: &str) -> (Ended, &'static str) {
         let ca = self.ca.display().to_string();
-        let page = format!("https://localhost:{port}/answer");
-        let socat = format!("OPENSSL:localhost:{port},cafile={ca},pf=ip4");
-        let command = |program: &str, arguments: &[&str]| {
-            let mut command = Command::new(program);
-            command.args(arguments);
-            command
-        };
-        let run = |mut command: Command| run(&mut command, SOON);
-        let say = |mut command: Command, words: &[u8]| run_with_input(&mut command, words, SOON);
         match client {
             Client::LdapSearch => {
                 // It would look for this machine's own name instead of localhost.
@@ -122,36 +113,11 @@ impl Clients {
                 let arguments = ["-x", "-H", &uri, "-b", "", "-s", "base", "namingContexts"];
                 let mut search = command("ldapsearch", &arguments);
                 search.env("LDAPTLS_CACERT", &ca).env("LDAPTLS_REQCERT", "demand");
-                (run(search), "namingContexts: dc=test")
+                (run(&mut search, SOON), "namingContexts: dc=test")
             }
-            Client::Curl => {
-                let arguments = ["-sS", "--ipv4", "--noproxy", "*", "--cacert", &ca, &page];
-                (run(command("curl", &arguments)), ANSWER)
-            }
-            Client::Wget => {
-                let ca = format!("--ca-certificate={ca}");
-                let arguments = ["-q", "-O", "-", "--no-proxy", "--inet4-only", &ca, &page];
-                (run(command("wget", &arguments)), ANSWER)
-            }
-            Client::Python => (run(command("python3", &["-c", PYTHON, &ca, &page])), ANSWER),
-            Client::Node => (run(command("node", &["-e", NODE, &ca, port])), ANSWER),
-            Client::GnuTls => {
-                let hints = ["--sni-hostname", "localhost", "--verify-hostname", "localhost"];
-                let mut gnutls = command("gnutls-cli", &["--port", port, "--x509cafile", &ca]);
-                gnutls.args(hints).args(["--logfile", "/dev/stderr", "127.0.0.1"]);
-                (say(gnutls, PAGE), ANSWER)
-            }
-            Client::OpenSsl => {
-                let to = format!("127.0.0.1:{port}");
-                let arguments = ["s_client", "-quiet", "-verify_return_error", "-connect", &to];
-                let mut openssl = command("openssl", &arguments);
-                openssl.args(["-servername", "localhost", "-CAfile", &ca]);
-                (say(openssl, PAGE), ANSWER)
-            }
-            Client::Socat => (say(command("socat", &["-t", "10", "-", &socat]), PAGE), ANSWER),
             Client::Kamailio => {
                 let uri = format!("sip:{port}@127.0.0.1:{}", self.proxy.port);
-                (run(command("sipsak", &["-vv", "-s", &uri])), "200 OK")
+                (run(&mut command("sipsak", &["-vv", "-s", &uri]), SOON), "200 OK")
             }
             Client::Psql => {
                 let to = format!(
@@ -159,51 +125,45 @@ impl Clients {
                      sslmode=verify-full sslrootcert={ca}"
                 );
                 let query = "select 'ssl is ' || ssl from pg_stat_ssl where pid = pg_backend_pid()";
-                (run(command("psql", &["-X", "-A", "-t", "-c", query, &to])), "ssl is true")
+                let mut psql = command("psql", &["-X", "-A", "-t", "-c", query, &to]);
+                (run(&mut psql, SOON), "ssl is true")
             }
             Client::MariaDb => {
                 let (port, ca) = (format!("--port={port}"), format!("--ssl-ca={ca}"));
                 let mut mariadb = command("mariadb", &["--no-defaults", "--protocol=TCP", &port]);
                 mariadb.args(["--host=localhost", "--user=root", "--ssl-verify-server-cert", &ca]);
-                (
-                    run({
-                        mariadb.args(["-e", "show status like 'Ssl_version'"]);
-                        mariadb
-                    }),
-                    "TLSv1.",
-                )
+                mariadb.args(["-e", "show status like 'Ssl_version'"]);
+                (run(&mut mariadb, SOON), "TLSv1.")
             }
             Client::CurlImap => {
                 let mailbox = format!("imaps://localhost:{port}/");
                 let mut curl = command("curl", &["-sS", "--ipv4", "--cacert", &ca, &mailbox]);
-                curl.args(["--user", "agent:secret"]);
-                (run(curl), "INBOX")
+                (run(curl.args(["--user", "agent:secret"]), SOON), "INBOX")
             }
             Client::Swaks => {
                 let mut swaks = command("swaks", &["--server", "127.0.0.1", "--port", port]);
                 swaks.args(["--tls-on-connect", "--tls-verify", "--tls-ca-path", &ca]);
                 swaks.args(["--from", "a@socialminer.test", "--to", "b@exchange.test"]);
-                (run(swaks), "250 OK id=")
+                (run(&mut swaks, SOON), "250 OK id=")
             }
             Client::RedisCli => {
                 let mut redis = command("redis-cli", &["-h", "localhost", "-p", port, "--tls"]);
                 redis.args(["--cacert", &ca, "--sni", "localhost", "PING"]);
-                (run(redis), "PONG")
+                (run(&mut redis, SOON), "PONG")
             }
             Client::Mosquitto => {
                 let to = ["-h", "localhost", "-p", port, "--cafile", &ca, "-t", "battery"];
                 let mut publish = command("mosquitto_pub", &to);
-                publish.args(["-r", "-m", "retained"]);
-                let ended = run(publish);
+                let ended = run(publish.args(["-r", "-m", "retained"]), SOON);
                 assert_eq!(ended.code(), 0, "{}", ended.stderr);
                 let mut subscribe = command("mosquitto_sub", &to);
-                subscribe.args(["-C", "1", "-W", "10"]);
-                (run(subscribe), "retained")
+                (run(subscribe.args(["-C", "1", "-W", "10"]), SOON), "retained")
             }
             Client::SocatMemcached => {
-                let socat = command("socat", &["-t", "10", "-", &socat]);
-                (say(socat, b"set a 0 0 4\r\nword\r\nget a\r\nquit\r\n"), "VALUE a 0 4")
+                let words = b"set a 0 0 4\r\nword\r\nget a\r\nquit\r\n";
+                (run_with_input(&mut socat(port, &ca), words, SOON), "VALUE a 0 4")
             }
+            page => (fetch(page, port, &ca), ANSWER),
         }
     }
 
@@ -227,6 +187,54 @@ impl Clients {
             Client::Mosquitto => said("mosquitto_pub", "--version"),
         }]
     }
+}
+
+/// Fetches the page.
+fn fetch(client: Client, port: &str, ca: &str) -> Ended {
+    let page = format!("https://localhost:{port}/answer");
+    let mut command = match client {
+        Client::Curl => {
+            command("curl", &["-sS", "--ipv4", "--noproxy", "*", "--cacert", ca, &page])
+        }
+        Client::Wget => {
+            let ca = format!("--ca-certificate={ca}");
+            command("wget", &["-q", "-O", "-", "--no-proxy", "--inet4-only", &ca, &page])
+        }
+        Client::Python => command("python3", &["-c", PYTHON, ca, &page]),
+        Client::Node => command("node", &["-e", NODE, ca, port]),
+        Client::GnuTls => {
+            let hints = ["--sni-hostname", "localhost", "--verify-hostname", "localhost"];
+            let mut gnutls = command("gnutls-cli", &["--port", port, "--x509cafile", ca]);
+            gnutls.args(hints).args(["--logfile", "/dev/stderr", "127.0.0.1"]);
+            gnutls
+        }
+        Client::OpenSsl => {
+            let to = format!("127.0.0.1:{port}");
+            let mut openssl = command("openssl", &["s_client", "-quiet", "-connect", &to]);
+            openssl.args(["-verify_return_error", "-servername", "localhost", "-CAfile", ca]);
+            openssl
+        }
+        Client::Socat => socat(port, ca),
+        other => panic!("{other:?} fetches no pages"),
+    };
+    match client {
+        Client::GnuTls | Client::OpenSsl | Client::Socat => {
+            run_with_input(&mut command, PAGE, SOON)
+        }
+        _ => run(&mut command, SOON),
+    }
+}
+
+fn command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+/// What it reads goes there, and what comes back is written.
+fn socat(port: &str, ca: &str) -> Command {
+    let to = format!("OPENSSL:localhost:{port},cafile={ca},pf=ip4");
+    command("socat", &["-t", "10", "-", &to])
 }
 
 impl Proxy {
