@@ -1,6 +1,7 @@
 //! From a configuration to a running gateway, in two steps: first all that can fail and changes
 //! nothing for anybody, then the listening sockets.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -74,6 +75,7 @@ impl Prepared {
             names: Arc::clone(&names),
             answers,
             access: access.sender(),
+            process: RandomState::new().build_hasher().finish(),
         };
         standing.follow(&compiled);
         let crls = Crls::new(compiled.crls.clone());

@@ -10,8 +10,8 @@ use super::model::{
     Admin, Balance, BalanceSettings, CertificateFiles, ClientCert, Config, ConnectWhen, CrlDepth,
     CrlExpired, CrlPolicy, CrlRules, CrlUnknown, DownstreamTls, EngineChoice, Exception, Gateway,
     HealthSettings, Keepalive, Listener, Log, LogFormat, LogLevel, Mode, NameMatch, ProxyIn,
-    ProxyVersions, Resumption, ResumptionMode, Revalidate, Rule, Sni, SourceSettings, Timeouts,
-    TlsVersion, TrustFile, UpstreamTls, Verify,
+    ProxyOut, ProxyVersions, Resumption, ResumptionMode, Revalidate, Rule, Sni, SourceSettings,
+    Timeouts, TlsVersion, TrustFile, UpstreamTls, Verify,
 };
 use super::read::Section;
 use super::value::{FromValue, Value};
@@ -106,7 +106,7 @@ fn listener(section: &Section) -> Option<Listener> {
         .children("rule")
         .iter()
         .enumerate()
-        .map(|one| rule(one, says_when))
+        .map(|one| rule(one, section, says_when))
         .collect::<Option<_>>()?;
     let asks_who = rules.iter().any(|rule| !rule.spec.client.is_empty());
     let connect = match section.get("connect")? {
@@ -135,6 +135,7 @@ fn listener(section: &Section) -> Option<Listener> {
         checks: checks(section.child("checks")?)?,
         resolve_interval: section.get("resolve_interval")?,
         connect,
+        proxy_out: proxy_out(section.get("proxy_out"), section)?,
         tls,
         upstream_tls,
         exceptions: exceptions(section),
@@ -150,6 +151,18 @@ fn proxy_in(section: &Section) -> Option<ProxyIn> {
     Some(ProxyIn { versions: section.get("proxy_in")?, trusted })
 }
 
+/// The header that components are sent: the word says which one, the listener what is in it. The inner
+/// `None` is no header.
+fn proxy_out(word: Option<&str>, listener: &Section) -> Option<Option<ProxyOut>> {
+    let client_cert = listener.get("proxy_out_client_cert")?;
+    let checksum = listener.get("proxy_out_checksum")?;
+    Some(match word? {
+        "v1" => Some(ProxyOut::One),
+        "v2" => Some(ProxyOut::Two { client_cert, checksum }),
+        _ => None,
+    })
+}
+
 /// The section of a side that speaks TLS.
 fn side<'a>(listener: &'a Section, key: &str) -> Option<&'a Section> {
     let speaks = levels::sides(listener).into_iter().any(|side| side == key);
@@ -162,7 +175,11 @@ fn insists(tls: Option<&DownstreamTls>) -> bool {
 }
 
 /// The rule at a position of its listener, which `says_when` it dials or leaves that to us.
-fn rule((position, section): (usize, &Section), says_when: bool) -> Option<Rule> {
+fn rule(
+    (position, section): (usize, &Section),
+    listener: &Section,
+    says_when: bool,
+) -> Option<Rule> {
     let own = |key| section.child(key).filter(|side: &&Section| side.is_written);
     let tls = match own("tls") {
         Some(side) => Some(tls(side)?),
@@ -188,6 +205,7 @@ fn rule((position, section): (usize, &Section), says_when: bool) -> Option<Rule>
         waits: !says_when && insists(tls.as_ref()),
         upstreams: section.get("upstream"),
         upstream_line: line_of(section, "upstream"),
+        proxy_out: proxy_out(section.get("proxy_out"), listener),
         source: section.get::<Vec<_>>("upstream_source").map(|words| SourceSettings::of(&words)),
         source_line: line_of(section, "upstream_source"),
         tls,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::date::Date;
 use crate::policy::rules::RuleSpec;
-pub use proxy::{ProxyIn, ProxyVersions};
+pub use proxy::{ProxyIn, ProxyOut, ProxyVersions};
 pub use timing::{Keepalive, Timeouts};
 pub use trust::{CrlDepth, CrlExpired, CrlPolicy, CrlRules, CrlUnknown, Revalidate};
 pub use upstream::{
@@ -148,6 +148,8 @@ pub struct Listener {
     /// Time between two look-ups of a name; `None` is at load only.
     pub resolve_interval: Option<Duration>,
     pub connect: ConnectWhen,
+    /// `None` is no header.
+    pub proxy_out: Option<ProxyOut>,
     /// Present where TLS with peers may end here.
     pub tls: Option<DownstreamTls>,
     /// Present where the component is spoken to in TLS.
@@ -171,6 +173,8 @@ pub struct Rule {
     pub upstreams: Option<Vec<Upstream>>,
     /// 1-based line that names them; 0 without.
     pub upstream_line: usize,
+    /// What its own upstreams are told, if not what the listener's are; the inner `None` is nothing.
+    pub proxy_out: Option<Option<ProxyOut>>,
     /// Where its own upstreams are dialled from, if not from where the listener's are.
     pub source: Option<SourceSettings>,
     /// 1-based line that says so; 0 without.

@@ -12,7 +12,8 @@ use super::options::{Kind, TABLES, options};
 use super::*;
 use everything::{everything_gateway, everything_tls, everything_upstream};
 
-pub(super) mod hostile;
+mod hostile;
+mod vendor;
 
 const LISTENER: &str = "\
 [[listener]]
@@ -152,6 +153,7 @@ fn every_option_reaches_the_model() {
         checks: None,
         resolve_interval: Some(Duration::from_secs(30)),
         connect: ConnectWhen::AfterHello,
+        proxy_out: None,
         tls: Some(everything_tls()),
         upstream_tls: None,
         exceptions: Vec::new(),
@@ -317,7 +319,9 @@ fn every_extreme_of_every_option_is_understood() {
                     format!("{LISTENER}{}\n{line}", table.header())
                 }
                 "listener.rule" => {
-                    format!("{LISTENER}[[listener.rule]]\nname = \"a\"\nsni = \"a\"\n{line}")
+                    let own =
+                        if option.key == "proxy_out" { "upstream = \"unix:/a\"\n" } else { "" };
+                    format!("{LISTENER}[[listener.rule]]\nname = \"a\"\nsni = \"a\"\n{own}{line}")
                 }
                 _ => format!("{}\n{line}{LISTENER}", table.header()),
             };
@@ -353,15 +357,11 @@ fn every_extreme_of_the_listener_is_understood() {
     }
     for option in options().filter(|option| option.table == "listener") {
         for sample in extremes(&option.kind) {
-            // Modes and protocols need more: `modes.rs` tells of each what.
-            if matches!(option.key, "mode" | "protocol") {
+            // They need more, and `contradictions` tells of each what.
+            if matches!(option.key, "mode" | "protocol") || option.key.starts_with("proxy_") {
                 continue;
             }
-            let needed = match option.key {
-                "proxy_in" if sample != "\"off\"" => "proxy_trusted = \"10.0.0.0/8\"\n",
-                _ => "",
-            };
-            let line = format!("{needed}{} = {sample}\n[listener.tls]", option.key);
+            let line = format!("{} = {sample}\n[listener.tls]", option.key);
             valid(&LISTENER.replace("[listener.tls]", &line));
         }
     }

@@ -26,6 +26,9 @@ pub(super) struct Dial {
     started_at: Option<Time>,
     connected_at: Option<Time>,
     deadline: Option<Time>,
+    /// Connected, and it cannot be said yet who the peer is: its handshake is not done. The deadline
+    /// waits, too.
+    waits: bool,
     discard: Discard,
 }
 
@@ -69,7 +72,12 @@ pub(super) struct Failure {
 impl Dial {
     /// When the attempt under way is given up.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.deadline
+        self.deadline.filter(|_| !self.waits)
+    }
+
+    /// True while the upstream has to be told first what is not known yet.
+    pub(super) fn waits(&self) -> bool {
+        self.waits
     }
 
     /// The endpoint dialled last.
@@ -182,9 +190,33 @@ impl Connection {
         self.last_activity = cx.now;
         self.times.connect = self.dial.started_at.map(|started_at| cx.now - started_at);
         self.dial.connected_at = Some(cx.now);
+        if self.lacks_facts() {
+            self.dial.waits = true;
+        } else {
+            self.introduce(cx);
+            self.begin_upstream_tls(cx);
+        }
+        if self.route.upstream_tls.is_none() {
+            self.upstream_is_ready(cx);
+        }
+    }
+
+    /// The peer's handshake is done: what waited for it goes on.
+    pub(super) fn upstream_may_begin(&mut self, cx: &mut Context<'_>) {
+        if !std::mem::take(&mut self.dial.waits) {
+            return;
+        }
+        let waited = self.dial.connected_at.map_or(Duration::ZERO, |at| cx.now - at);
+        self.dial.connected_at = Some(cx.now);
+        self.dial.deadline = self.dial.deadline.map(|deadline| deadline + waited);
+        self.introduce(cx);
+        self.begin_upstream_tls(cx);
+    }
+
+    fn begin_upstream_tls(&mut self, cx: &mut Context<'_>) {
         let (Some(profile), Some(endpoint)) = (&self.route.upstream_tls, self.dial.endpoint())
         else {
-            return self.upstream_is_ready(cx);
+            return;
         };
         match profile.connect(endpoint, cx.pool, &mut self.upstream.queue) {
             Ok(tls) => self.upstream.tls = Some(Box::new(tls)),
@@ -199,6 +231,7 @@ impl Connection {
         }
         let Some(tls) = &self.upstream.tls else { return };
         cx.telemetry.on_upstream_handshake(self.policy.index, tls.is_resumed());
+        self.forget_said();
         self.times.upstream_handshake = self.dial.connected_at.map(|at| cx.now - at);
         self.upstream_is_ready(cx);
     }
@@ -332,6 +365,7 @@ impl Connection {
     pub(super) fn redial(&mut self) {
         self.upstream = self.upstream.redialled();
         self.dial.discard = Discard::No;
+        self.dial.waits = false;
         self.dial.wanted = true;
     }
 
@@ -350,7 +384,7 @@ impl Connection {
 }
 
 /// Why nothing can be dialled.
-const NO_SOURCE: &str = "no upstream is of the family of the client's address";
+const NO_SOURCE: &str = "the client has no address of the family of an upstream";
 
 /// Whose fault a failed attempt is: what we lack says nothing about the endpoint.
 fn whose(reason: Reason) -> Cause {

@@ -49,6 +49,7 @@ impl Connection {
         matches!(self.phase, Phase::Handshake(_))
             && self.route.connect == ConnectWhen::AfterHello
             && !self.upstream.is_ready()
+            && !self.dial.waits()
     }
 
     /// Ends the connection after a failure of a TLS session, with the alert that is queued.
@@ -110,6 +111,7 @@ impl Connection {
         {
             return self.deny(cx);
         }
+        self.upstream_may_begin(cx);
         self.dial_after_handshake();
     }
 

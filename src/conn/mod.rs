@@ -15,6 +15,7 @@ mod handshake;
 mod hello;
 pub mod outcome;
 mod proxy_in;
+mod proxy_out;
 mod relay;
 mod revalidate;
 mod security;
@@ -40,7 +41,7 @@ use dial::Dial;
 use ending::Ending;
 use hello::{Kept, Opening};
 use outcome::{ByteCounts, Outcome, PhaseTimes, Reason};
-use proxy_in::Introduction;
+use proxy_in::{Introduction, Proxy};
 use revalidate::{Grounds, Said};
 use side::SideState;
 
@@ -110,6 +111,8 @@ pub struct Connection {
     policy: Arc<ListenerPolicy>,
     route: Arc<Route>,
     peer: Option<SocketAddr>,
+    /// Where the PROXY protocol is spoken, on either side.
+    proxy: Option<Box<Proxy>>,
     accepted_at: Time,
     /// When the phase that is now running began.
     phase_since: Time,
@@ -154,6 +157,7 @@ impl Connection {
             policy,
             route,
             peer,
+            proxy: None,
             accepted_at: now,
             phase_since: now,
             last_activity: now,

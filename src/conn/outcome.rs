@@ -16,6 +16,8 @@ pub struct Outcome {
     pub peer: Option<(IpAddr, u16)>,
     /// Where it really is from, if a trusted peer has said so (PROXY protocol).
     pub source: Option<SocketAddr>,
+    /// By which its component knows it (PROXY protocol 2), or a trusted peer does.
+    pub unique_id: Option<Arc<str>>,
     /// How far it had come.
     pub stage: Stage,
     pub reason: Reason,

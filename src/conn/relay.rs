@@ -155,7 +155,8 @@ impl Connection {
     /// Backpressure: a side is read only while the other keeps up.
     pub(super) fn may_receive(&mut self, side: Side, cx: &Context<'_>) -> bool {
         match (side, &self.phase) {
-            (Side::Upstream, _) if !self.upstream.is_ready() => return true,
+            // What it says before it is told who comes is not looked at: nobody has proved anything.
+            (Side::Upstream, _) if !self.upstream.is_ready() => return !self.dial.waits(),
             (Side::Downstream, Phase::Relay) => {
                 // Nothing is asked of a plaintext peer before there is somebody to tell it to.
                 if !self.downstream.is_secure() && !self.upstream.is_ready() {

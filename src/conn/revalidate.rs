@@ -14,7 +14,6 @@ use crate::config::model::{ConnectWhen, Revalidate};
 use crate::engine::{CloseMode, Side};
 use crate::policy::rules::{Facts, Version};
 use crate::policy::{Decision, Downstream, ListenerPolicy, Route};
-use crate::proxy::Header;
 use crate::telemetry::ShardTelemetry;
 use crate::tls::ServerProfile;
 use crate::tls::hello::AlpnProtocols;
@@ -24,8 +23,6 @@ use crate::tls::trust::{PeerIdentity, TrustPath};
 /// anything to keep.
 #[derive(Debug, Default)]
 pub(super) struct Grounds {
-    /// What a trusted sender has said of it.
-    pub(super) proxied: Option<Box<Header>>,
     /// What the peer has shown, where it was asked for a certificate.
     pub(super) shown: Option<Box<Client>>,
     /// Names that the peer offered by ALPN, the first [`MAX_ALPN`] bytes of them. Rules do not see
@@ -62,6 +59,11 @@ impl Said {
 impl Connection {
     pub(super) fn grounds(&mut self) -> &mut Grounds {
         self.grounds.get_or_insert_default()
+    }
+
+    /// What the peer has shown, where it was asked for a certificate.
+    pub(super) fn client(&self) -> Option<&Client> {
+        self.grounds.as_ref()?.shown.as_deref()
     }
 
     /// Whether the connection has got so far since the last call that it is to be judged under the

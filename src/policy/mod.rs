@@ -12,7 +12,7 @@ mod tests;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::config::model::{ConnectWhen, Keepalive, ProxyIn, Timeouts};
+use crate::config::model::{ConnectWhen, Keepalive, ProxyIn, ProxyOut, Timeouts};
 use crate::tls::hello::Hello;
 use crate::tls::{ClientProfile, ServerProfile};
 use crate::upstream::Group;
@@ -40,6 +40,8 @@ pub struct ListenerPolicy {
     pub downstream: Downstream,
     /// The header that connections begin with, before all that `downstream` says.
     pub proxy_in: Option<ProxyIn>,
+    /// Whether any route has a `proxy_out`.
+    pub introduces: bool,
     pub timeouts: Timeouts,
     /// For the upstream's socket; the downstream's has it from its listener.
     pub keepalive: Keepalive,
@@ -73,6 +75,8 @@ pub struct Route {
     /// Present where the component is spoken to in TLS of ours.
     pub upstream_tls: Option<ClientProfile>,
     pub connect: ConnectWhen,
+    /// What the component is sent before anything else.
+    pub proxy_out: Option<ProxyOut>,
     pub upstreams: Arc<Group>,
 }
 

@@ -39,6 +39,8 @@ use wheel::Wheel;
 /// What a shard is made of.
 pub struct Parts<E: Engine> {
     pub id: usize,
+    /// Tells the process's connections from those of others, in their unique ids.
+    pub process: u64,
     pub engine: E,
     pub policy: Arc<Policy>,
     /// Most connections of this shard.
@@ -69,6 +71,7 @@ pub struct Finished {
 /// See the module.
 pub struct Shard<E: Engine> {
     id: usize,
+    process: u64,
     engine: E,
     generations: Generations,
     slots: Slots<Entry>,
@@ -110,6 +113,7 @@ impl<E: Engine> Shard<E> {
         }
         Self {
             id: parts.id,
+            process: parts.process,
             engine: parts.engine,
             revalidation: Revalidation::new(&parts.policy, now),
             generations: Generations::new(parts.policy, parts.id as u64),

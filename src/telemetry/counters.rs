@@ -161,6 +161,8 @@ pub struct ListenerCounters {
     pub accepted: u64,
     /// Headers of the PROXY protocol that were read.
     pub proxy_headers: [u64; ProxyHeader::ALL.len()],
+    /// Headers for components that were too long for all there was to say.
+    pub proxy_headers_cut: u64,
     pub handshakes_full: u64,
     pub handshakes_resumed: u64,
     /// Connections without a handshake of ours with the peer.
@@ -188,6 +190,7 @@ impl Default for ListenerCounters {
         Self {
             accepted: 0,
             proxy_headers: [0; ProxyHeader::ALL.len()],
+            proxy_headers_cut: 0,
             handshakes_full: 0,
             handshakes_resumed: 0,
             unterminated: [0; Unterminated::ALL.len()],
@@ -292,6 +295,7 @@ impl AddAssign<&Self> for ListenerCounters {
         for (own, other) in self.proxy_headers.iter_mut().zip(&other.proxy_headers) {
             *own += other;
         }
+        self.proxy_headers_cut += other.proxy_headers_cut;
         self.handshakes_full += other.handshakes_full;
         self.handshakes_resumed += other.handshakes_resumed;
         for (own, other) in self.unterminated.iter_mut().zip(&other.unterminated) {

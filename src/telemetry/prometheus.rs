@@ -118,6 +118,7 @@ fn write_listeners(text: &mut String, snapshot: &Snapshot) {
         }
     };
     per_listener(&names::ACCEPTED, &|i| listeners[i].counters.accepted);
+    per_listener(&names::PROXY_HEADERS_CUT, &|i| listeners[i].counters.proxy_headers_cut);
     per_listener(&names::OPEN, &|i| listeners[i].counters.open());
     per_listener(&names::RECEIVED_BYTES, &|i| listeners[i].counters.bytes_received);
     per_listener(&names::SENT_BYTES, &|i| listeners[i].counters.bytes_sent);

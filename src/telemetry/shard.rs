@@ -106,6 +106,13 @@ impl ShardTelemetry {
         }
     }
 
+    /// A component was told less than was to be said, for lack of room in the header.
+    pub fn on_proxy_header_cut(&mut self, listener: usize) {
+        if let Some(counters) = self.listener(listener) {
+            counters.proxy_headers_cut += 1;
+        }
+    }
+
     /// The handshake is done. Records the phases `hello` and `handshake`.
     pub fn on_handshake(&mut self, listener: usize, resumed: bool, times: &PhaseTimes) {
         let Some(counters) = self.listener(listener) else { return };
@@ -288,6 +295,7 @@ pub(crate) mod tests {
             listener,
             peer: None,
             source: None,
+            unique_id: None,
             stage,
             reason,
             cause,

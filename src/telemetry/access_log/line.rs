@@ -58,6 +58,7 @@ impl<'a> Fields<'a> {
         if let Some(source) = outcome.source {
             fields.owned("source", source.to_string());
         }
+        fields.optional("unique_id", outcome.unique_id.as_deref());
         fields.optional("upstream", record.upstream.as_deref());
         fields.text("stage", outcome.stage.as_str());
         fields.text("reason", outcome.reason.as_str());

@@ -21,7 +21,6 @@ mod names;
 mod ocsp;
 mod path;
 mod peer;
-mod pin;
 mod problem;
 mod roots;
 mod server;
@@ -38,7 +37,6 @@ pub use loader::Loader;
 pub use ocsp::{OcspFacts, OcspStatus};
 pub use path::Path as TrustPath;
 pub use peer::{MAX_NAME, MAX_NAMES, Peer, PeerIdentity};
-pub use pin::parse_pin;
 pub use problem::{CertificateProblem, Rejection};
 pub use server::{ServerTrust, ServerVerification};
 
@@ -66,7 +64,7 @@ pub struct ServerTrustSettings {
     pub trusted_ca: Vec<TrustFile>,
     /// Read with `Full` and `Chain` only.
     pub crls: CrlPolicy,
-    /// SHA-256 of SubjectPublicKeyInfos (see [`parse_pin`]); at least one with `Pin`.
+    /// SHA-256 of SubjectPublicKeyInfos; at least one with `Pin`.
     pub pins: Vec<[u8; 32]>,
 }
 
