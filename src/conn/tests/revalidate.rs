@@ -1,5 +1,7 @@
 //! Connections that are up, judged by the policy of another time.
 
+use std::fmt::Debug;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use rustls::AlertDescription;
@@ -37,6 +39,10 @@ fn with_rule(policy: ListenerPolicy, change: impl FnOnce(&mut RuleSpec)) -> List
     change(&mut spec);
     let rules = Rules::compile(vec![spec], vec![policy::Outcome::Deny]).expect("one rule");
     ListenerPolicy { rules: Arc::new(rules), ..policy }
+}
+
+fn name<T: FromStr<Err: Debug>>(name: &str) -> Vec<T> {
+    vec![name.parse().expect("as in a configuration")]
 }
 
 /// What is found, and what is to become of it.
@@ -121,7 +127,7 @@ fn closed_it_is_told_why_if_that_takes_no_waiting() {
     }
 }
 
-type Change<'a> = &'a dyn Fn(&mut RuleSpec);
+type Change = &'static dyn Fn(&mut RuleSpec);
 
 #[test]
 fn whom_a_rule_turns_away_now_is_found_by_all_that_rules_ask() {
@@ -129,12 +135,11 @@ fn whom_a_rule_turns_away_now_is_found_by_all_that_rules_ask() {
     config.alpn_protocols = vec![b"sip/2".to_vec(), vec![b'x'; 200]];
     let (mut rig, _client) = established(policy(), Client::of(&config));
     let denied = (Some(StaleCause::PolicyDenied), Revalidate::Keep);
-    let name = |name: &str| vec![name.parse().expect("a name")];
-    let changes: [(Change<'_>, bool); 7] = [
+    let changes: [(Change, bool); 7] = [
         (&|spec| spec.sni = name(NAME), true),
         (&|spec| spec.sni = name("other.example"), false),
-        (&|spec| spec.source = vec!["198.51.100.0/24".parse().expect("a network")], true),
-        (&|spec| spec.source = vec!["192.0.2.0/24".parse().expect("a network")], false),
+        (&|spec| spec.source = name("198.51.100.0/24"), true),
+        (&|spec| spec.source = name("192.0.2.0/24"), false),
         (&|spec| spec.alpn = vec![b"sip/2".to_vec()], true),
         // Beyond what is kept.
         (&|spec| spec.alpn = vec![vec![b'x'; 200]], false),

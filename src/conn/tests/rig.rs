@@ -45,7 +45,6 @@ struct World {
     ca: Ca,
     plain: ServerProfile,
     strict: ServerProfile,
-    /// By what becomes of those who would not be admitted any more.
     mutual: [ServerProfile; Revalidate::ALL.len()],
 }
 
