@@ -36,6 +36,7 @@ pub use crls::{CrlFacts, CrlReload, CrlSet, MAX_CRLS, SharedCrls};
 pub use loader::Loader;
 pub use ocsp::{OcspFacts, OcspStatus};
 pub use path::Path as TrustPath;
+pub(super) use peer::sha256;
 pub use peer::{MAX_NAME, MAX_NAMES, Peer, PeerIdentity};
 pub use problem::{CertificateProblem, Rejection};
 pub use server::{ServerTrust, ServerVerification};

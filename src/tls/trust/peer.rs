@@ -128,7 +128,7 @@ impl Peer {
     }
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(in crate::tls) fn sha256(bytes: &[u8]) -> [u8; 32] {
     *digest(&SHA256, bytes).as_ref().first_chunk().expect("SHA-256 has 32 bytes")
 }
 
