@@ -169,9 +169,8 @@ pub(super) struct Rig {
     pub(super) hellos: HelloBudget,
     pub(super) down: Socket,
     pub(super) up: Socket,
-    /// Endpoints dialled.
+    /// Endpoints dialled, and from where.
     pub(super) dialled: Vec<usize>,
-    /// And from where.
     pub(super) sources: Vec<Source>,
     pub(super) finished: Option<Box<Outcome>>,
     upstreams: Upstreams,
