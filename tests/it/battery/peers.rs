@@ -57,12 +57,14 @@ struct Way {
     route: Route,
 }
 
-pub(super) fn run(engines: &[Engine], report: &mut Part) {
+/// Returns whether everything is there that it takes.
+pub(super) fn run(engines: &[Engine], report: &mut Part) -> bool {
     if !rustix::process::getuid().is_root() {
-        return skip_impossible("mail and database servers are started as users of their own");
+        skip_impossible("mail and database servers are started as users of their own");
+        return false;
     }
     if !TOOLS.iter().all(|tool| servers::is_there(tool) || has_tool(tool)) {
-        return;
+        return false;
     }
     let directory = TempDir::new().expect("a temporary directory");
     let servers = Servers::start(directory.path());
@@ -86,6 +88,7 @@ pub(super) fn run(engines: &[Engine], report: &mut Part) {
             }
         }
     }
+    true
 }
 
 /// Which row goes where.
