@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::listening::Assignment;
 use super::watch::Stamps;
-use super::{Addresses, BindError, Gateway, StartError, compile, read, unix_now};
+use super::{Addresses, BindError, Gateway, StartError, Text, compile, read, unix_now};
 use crate::config::{Config, Diagnostic, needs_restart};
 use crate::policy::Policy;
 use crate::shard::mailbox::{BoundId, Command, Reload};
@@ -56,19 +56,19 @@ impl Gateway {
         let file = changed.display();
         tracing::info!(%file, "a file has changed: reading certificates and secrets again");
         self.stamps = Stamps::of(&self.config);
-        let name = self.file.display().to_string();
-        let result = self.take(&name, self.config.clone(), Addresses::Kept);
+        let text = self.texts.current().clone();
+        let result = self.take(text, self.config.clone(), Addresses::Kept);
         self.tell(&result);
     }
 
     fn try_reload(&mut self) -> Result<Reloaded, ReloadError> {
-        let (name, config) = read(&self.file)?;
-        self.take(&name, config, Addresses::Fresh)
+        let (text, config) = read(&self.file)?;
+        self.take(text, config, Addresses::Fresh)
     }
 
     fn take(
         &mut self,
-        name: &str,
+        text: Text,
         config: Config,
         addresses: Addresses,
     ) -> Result<Reloaded, ReloadError> {
@@ -81,6 +81,7 @@ impl Gateway {
         if !self.is_followed() {
             return Err(ReloadError::Unfollowed);
         }
+        let name = text.name.as_str();
         let stamps = Stamps::of(&config);
         let compiled = compile(name, &config, &self.standing, addresses, unix_now());
         let mut compiled = compiled.map_err(StartError::Config)?;
@@ -101,6 +102,7 @@ impl Gateway {
         warnings.extend(needs_restart(&self.config, &config));
         warnings.extend(self.swap(&compiled.policy, &compiled.names, &mut assignment));
         self.lookout.watch(compiled.policy.groups());
+        self.texts.add(text, &compiled.policy);
         self.standing.follow(&compiled);
         self.status.set_running(compiled, assignment.facts);
         self.config = self.config.with_reloadable(config);

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
+use super::audit::Auditor;
 use super::control::Control;
+use super::expiry::ExpiryWatch;
 use super::limits::{self, Limits};
 use super::listening::{Assignment, Listening};
 use super::orders::Order;
 use super::status::{Status, StatusParts};
+use super::texts::Texts;
 use super::workers::{self, Plan};
 use super::{Gateway, Loaded, StartError, Threads, default_count};
 use crate::admin::{Admin, Lifecycle};
@@ -44,7 +47,7 @@ impl Prepared {
     /// # Errors
     /// Nothing keeps running.
     pub fn new(loaded: Loaded, inheritance: Option<Inheritance>) -> Result<Self, StartError> {
-        let Loaded { file, config, compiled, mut standing, stamps } = loaded;
+        let Loaded { file, config, compiled, mut standing, text, stamps } = loaded;
         let is_successor = inheritance.is_some();
         let chosen = probe::choose(config.gateway.engine).map_err(StartError::Engine)?;
         let count = config.gateway.workers.map_or_else(default_count, usize::from);
@@ -87,22 +90,25 @@ impl Prepared {
         let workers = workers::start(&plan, count)?;
         let (workers, threads): (Vec<_>, Vec<_>) =
             workers.into_iter().map(|worker| (worker.address, worker.thread)).unzip();
+        status.set_auditor(Auditor::new(&workers));
         let aggregator = aggregate(&status, &workers, inbox, shared)?;
         let admin = admin.map(|listener| start_admin(listener, &status)).transpose()?;
         let gateway = Gateway {
             file,
             config,
+            texts: Texts::new(text, &policy),
             stamps,
             standing,
             listening,
             workers,
             threads: Threads(threads),
-            status,
+            status: Arc::clone(&status),
             chosen,
             draining: false,
             control: None,
             unfollowed: None,
             hand_over: None,
+            _expiry: ExpiryWatch::start(Arc::clone(&status))?,
             admin,
             aggregator,
             access,

@@ -1,12 +1,16 @@
 //! What readers of the admin port and the aggregator ask the process for.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Compiled;
+use super::audit::Auditor;
 use crate::admin::{Lifecycle, StatusSource};
+use crate::audit::Part;
+use crate::audit::report::Traffic;
+use crate::config::date::Date;
 use crate::engine::probe::Chosen;
 use crate::sys::heap;
 use crate::telemetry::{
@@ -37,6 +41,7 @@ pub(super) struct Status {
     shared: Arc<SharedCounters>,
     lifecycle: AtomicU8,
     aggregator: OnceLock<AggregatorHandle>,
+    auditor: OnceLock<Auditor>,
 }
 
 /// What the configuration that runs brought, and how it went with those that were to follow it.
@@ -46,6 +51,7 @@ struct Running {
     listeners: Vec<ListenerFacts>,
     certificates: Vec<CertificateFacts>,
     crls: Vec<CrlFacts>,
+    autodetect: Vec<(Arc<str>, Option<Date>)>,
     upstreams: Vec<Arc<Group>>,
 }
 
@@ -64,6 +70,7 @@ impl Status {
             upstreams: compiled.policy.groups(),
             certificates: compiled.certificates,
             crls: compiled.crls,
+            autodetect: compiled.autodetect,
         };
         Self {
             started_unix_ms,
@@ -74,6 +81,7 @@ impl Status {
             shared,
             lifecycle: AtomicU8::new(Lifecycle::Starting as u8),
             aggregator: OnceLock::new(),
+            auditor: OnceLock::new(),
         }
     }
 
@@ -88,6 +96,7 @@ impl Status {
         running.upstreams = compiled.policy.groups();
         running.certificates = compiled.certificates;
         running.crls = compiled.crls;
+        running.autodetect = compiled.autodetect;
     }
 
     /// A new configuration was refused.
@@ -114,6 +123,36 @@ impl Status {
     pub(super) fn set_aggregator(&self, aggregator: AggregatorHandle) {
         let first = self.aggregator.set(aggregator).is_ok();
         debug_assert!(first, "set once, at start");
+    }
+
+    /// The workers are started after what they are told by.
+    pub(super) fn set_auditor(&self, auditor: Auditor) {
+        let first = self.auditor.set(auditor).is_ok();
+        debug_assert!(first, "set once, at start");
+    }
+
+    pub(super) fn auditor(&self) -> Option<&Auditor> {
+        self.auditor.get()
+    }
+
+    /// Of the configuration that runs.
+    pub(super) fn generation(&self) -> u64 {
+        self.running().config.generation
+    }
+
+    /// Its certificates and CRLs; each once, whoever names it.
+    pub(super) fn material(&self) -> (BTreeSet<CertificateFacts>, BTreeSet<CrlFacts>) {
+        let running = self.running();
+        (running.certificates.iter().cloned().collect(), running.crls.iter().cloned().collect())
+    }
+
+    /// Its autodetect listeners, with their last day, and the days up to it.
+    pub(super) fn autodetect(&self, now: i64) -> Vec<(Arc<str>, Option<String>, Option<i64>)> {
+        let last = |(name, until): &(Arc<str>, Option<Date>)| {
+            let days = until.and_then(|until| until.days_left(now));
+            (Arc::clone(name), until.map(|until| until.to_string()), days)
+        };
+        self.running().autodetect.iter().map(last).collect()
     }
 
     /// Called by the aggregator, once per snapshot.
@@ -150,6 +189,10 @@ impl Status {
 impl StatusSource for Status {
     fn snapshot(&self) -> Result<Arc<Snapshot>, ReadError> {
         self.aggregator.get().ok_or(ReadError::NoAnswer)?.snapshot()
+    }
+
+    fn traffic(&self, part: Part) -> Traffic {
+        self.seen(part)
     }
 
     fn lifecycle(&self) -> Lifecycle {

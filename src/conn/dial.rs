@@ -73,6 +73,11 @@ impl Dial {
         self.current.as_ref().map(|current| current.endpoint)
     }
 
+    /// Its address.
+    pub(super) fn destination(&self) -> Option<&Arc<Destination>> {
+        self.current.as_ref().map(|current| &current.to)
+    }
+
     /// True once an endpoint is, or was, dialled.
     pub(super) fn has_begun(&self) -> bool {
         self.wanted || self.current.is_some()

@@ -8,7 +8,7 @@ use super::side::push;
 use super::{Connection, Context, Phase};
 use crate::buf::{Buf, BufClass};
 use crate::engine::{CloseMode, Side};
-use crate::policy::{self, Decision, Downstream, ListenerPolicy, Route, Verdict};
+use crate::policy::{self, Decision, Downstream, Heard, ListenerPolicy, Route, Verdict};
 use crate::telemetry::Unterminated;
 use crate::tls::alert;
 use crate::tls::hello::{Hello, HelloError, HelloReader, MAX_MESSAGE, Progress};
@@ -176,6 +176,7 @@ impl Connection {
         let Phase::Hello(opening) = &self.phase else { return Ok(Next::Deny) };
         let hello = Hello::parse(opening.reader.message())?;
         self.sni = hello.sni.map(|sni| sni.bytes.escape_ascii().to_string().into());
+        self.heard = self.policy.rules.ask_offers().then(|| Box::new(Heard::of(&hello)));
         Ok(match self.policy.after_hello(&policy::facts(self.source(), &hello)) {
             Decision::Deny => Next::Deny,
             Decision::Follow(route) => Next::Follow(Arc::clone(route), route.admit(&hello)),

@@ -15,7 +15,7 @@ mod handshake;
 mod hello;
 pub mod outcome;
 mod relay;
-mod security;
+pub mod security;
 mod side;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -27,7 +27,7 @@ use std::sync::Arc;
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
 use crate::engine::{CloseMode, Operation, Side};
-use crate::policy::{Downstream, ListenerPolicy, Route};
+use crate::policy::{Downstream, Heard, ListenerPolicy, Route};
 use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
 
@@ -116,6 +116,8 @@ pub struct Connection {
     /// Whose TCP stream ended without close_notify.
     truncated: Option<Side>,
     sni: Option<Arc<str>>,
+    /// What else of the ClientHello rules have asked for.
+    heard: Option<Box<Heard>>,
     client: Option<Box<Client>>,
     /// The handshake with the peer was an abbreviated one.
     resumed: bool,
@@ -152,6 +154,7 @@ impl Connection {
             first_ended: None,
             truncated: None,
             sni: None,
+            heard: None,
             client: None,
             resumed: false,
             bytes: ByteCounts::default(),

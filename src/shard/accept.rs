@@ -209,7 +209,8 @@ impl<E: Engine> Shard<E> {
         self.telemetry.on_accept(policy.index);
         generation.connections.update(|connections| connections + 1);
         let connection = Connection::new(Arc::clone(policy), peer, self.now);
-        let entry = Entry { connection, generation, id: self.connections_seen, scheduled: None };
+        let id = self.connections_seen;
+        let entry = Entry { connection, generation, id, scheduled: None, audited: None };
         let slot = self.slots.insert(entry).expect("checked above that there is room");
         let socket = SocketId { slot: slot.index, side: Side::Downstream };
         let first = match self.engine.adopt(socket, stream) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use super::census::Question;
 use crate::engine::Wake;
 use crate::policy::Policy;
 use crate::telemetry::aggregator::ShardPort;
@@ -21,6 +22,8 @@ pub enum Command<L> {
     Drain { patience: Duration, left: Arc<[BoundId]> },
     /// End all connections now.
     Stop,
+    /// Tell what was seen.
+    Ask(Question),
 }
 
 /// A new policy, and what listens for it.
@@ -103,5 +106,6 @@ impl<L: Send> ShardPort for Address<L> {
     }
 }
 
-/// Commands that may wait: one collection, one reload, and a drain or a stop for each signal.
+/// Commands that may wait: one collection, one reload, a few questions, and a drain or a stop for
+/// each signal.
 const CAPACITY: usize = 16;

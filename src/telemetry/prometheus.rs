@@ -5,7 +5,8 @@
 //! exact). There are no quantile gauges: quantiles cannot be added up over machines, buckets can.
 //! Ready-made percentiles are in the status.
 
-use std::collections::BTreeSet;
+mod dates;
+
 use std::fmt::{Display, Write as _};
 
 use super::counters::{AcceptError, Refusal, Unterminated};
@@ -15,6 +16,8 @@ use super::snapshot::{Latency, ListenerView, ShardView, Snapshot, Span, Upstream
 use crate::conn::outcome::{Cause, Reason, Shown};
 use crate::tls::resumption::{Epoch, Rank, Refusals, TicketStats, UpstreamStats};
 use crate::upstream::Figures;
+
+pub use dates::write_traffic;
 
 /// Content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -64,26 +67,7 @@ fn write_process(text: &mut String, snapshot: &Snapshot) {
         }
     }
     write_config(text, snapshot);
-    write_family(text, &names::CERTIFICATE_NOT_AFTER);
-    // A listener may name the same certificate twice; a series may not be there twice.
-    let certificates: BTreeSet<_> = facts.certificates.iter().collect();
-    for certificate in certificates {
-        let labels = [
-            ("listener", &*certificate.listener),
-            ("subject", &certificate.subject),
-            ("serial", &certificate.serial),
-        ];
-        let name = names::CERTIFICATE_NOT_AFTER.name;
-        write_sample(text, name, &labels, certificate.not_after_unix);
-    }
-    write_family(text, &names::CRL_NEXT_UPDATE);
-    let crls: BTreeSet<_> = facts.crls.iter().collect();
-    for crl in crls {
-        let file = crl.file.display().to_string();
-        let number = crl.this_update.to_string();
-        let labels = [("file", &*file), ("issuer", &*crl.issuer), ("this_update", &*number)];
-        write_sample(text, names::CRL_NEXT_UPDATE.name, &labels, crl.next_update);
-    }
+    dates::write(text, facts);
 }
 
 fn write_config(text: &mut String, snapshot: &Snapshot) {

@@ -11,7 +11,7 @@ use super::identity::{Identities, SniResolver};
 use super::tls_conn::TlsConn;
 use super::trust::{ClientTrust, ClientVerification};
 use crate::buf::{Buf, Pool};
-use crate::config::model::{ClientCert, DownstreamTls, TlsVersion};
+use crate::config::model::{ClientCert, DownstreamTls, TlsVersion, Verify};
 
 /// Certificates, versions and resumption of one listener, compiled once and shared.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct ServerProfile {
 pub struct ClientProfile {
     /// By the position of the endpoint: the TLS, and the name that SNI says.
     endpoints: Arc<[(Arc<ClientConfig>, ServerName<'static>)]>,
-    authenticates: bool,
+    verify: Verify,
 }
 
 impl ServerProfile {
@@ -57,6 +57,11 @@ impl ServerProfile {
         // Without a clock rustls would not have let the peer in.
         let now = self.config.time_provider.current_time()?;
         Some(self.trust.judge(chain, now))
+    }
+
+    /// What peers are asked for.
+    pub fn client_cert(&self) -> ClientCert {
+        self.trust.mode()
     }
 
     /// Whether a peer that has shown a certificate is who that says.
@@ -91,19 +96,19 @@ impl ClientProfile {
     /// For each endpoint of the route, in its order, what it is dialled with and the name that SNI
     /// says. Which name has to be on the certificate is the verifier's matter.
     pub fn new(endpoints: Vec<(Arc<ClientConfig>, ServerName<'static>)>) -> Self {
-        Self { endpoints: endpoints.into(), authenticates: true }
+        Self { endpoints: endpoints.into(), verify: Verify::Full }
     }
 
-    /// The same for a verifier that takes any certificate: such connections are reported as
-    /// unauthenticated.
+    /// The same for verifiers that look at this much; connections of those that look at nothing are
+    /// reported as unauthenticated.
     #[must_use]
-    pub fn unauthenticated(self) -> Self {
-        Self { authenticates: false, ..self }
+    pub fn verifying(self, verify: Verify) -> Self {
+        Self { verify, ..self }
     }
 
-    /// Whether the verifier knows who answers.
-    pub fn authenticates(&self) -> bool {
-        self.authenticates
+    /// What the verifier looks at.
+    pub fn verify(&self) -> Verify {
+        self.verify
     }
 
     /// A session with this endpoint, whose ClientHello goes into `records`.

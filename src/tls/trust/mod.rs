@@ -36,7 +36,7 @@ pub use client::{ClientTrust, ClientVerdict, ClientVerification};
 pub use crls::{CrlFacts, CrlSet, MAX_CRLS, SharedCrls};
 pub use loader::Loader;
 pub use ocsp::{OcspFacts, OcspStatus};
-pub use peer::{MAX_NAME, MAX_NAMES, Peer, PeerIdentity};
+pub use peer::{MAX_NAME, MAX_NAMES, Peer, PeerIdentity, fingerprint, subject_and_serial};
 pub use pin::parse_pin;
 pub use problem::{CertificateProblem, Rejection};
 pub use server::{ServerTrust, ServerVerification};
