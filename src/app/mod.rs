@@ -6,6 +6,7 @@ mod compile;
 pub mod control;
 mod expiry;
 mod explain;
+mod groups;
 mod limits;
 mod listening;
 pub mod orders;

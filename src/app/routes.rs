@@ -3,23 +3,23 @@
 use std::sync::Arc;
 
 use super::compile::{Compiler, Problem};
+use super::groups::Components;
 use super::sides::Owner;
-use crate::config::model::{Config, ConnectWhen, Endpoint, Listener, Mode, Rule};
+use crate::config::model::{Config, ConnectWhen, Endpoint, Listener, Mode, Rule, Upstream};
 use crate::policy::rules::{Ambiguity, CompileError};
 use crate::policy::{Downstream, ListenerPolicy, Outcome, Route, Rules};
 use crate::tls::{ClientProfile, ServerProfile};
-use crate::upstream::{Checks, Group, Probe, Role};
 
 /// All endpoints of a configuration, each with the name of its group.
 pub(super) fn endpoints(config: &Config) -> Vec<(String, &Endpoint)> {
     let mut all = Vec::new();
     for listener in &config.listeners {
         let own = Owner::listener(listener);
-        let endpoints = listener.upstreams.iter().chain(&listener.backups);
-        all.extend(endpoints.map(|endpoint| (own.group(), endpoint)));
+        let upstreams = listener.upstreams.iter().chain(&listener.backups);
+        all.extend(upstreams.map(|upstream| (own.group(), &upstream.endpoint)));
         for rule in &listener.rules {
-            let endpoints = rule.upstreams.iter().flatten();
-            all.extend(endpoints.map(|endpoint| (own.rule(rule).group(), endpoint)));
+            let upstreams = rule.upstreams.iter().flatten();
+            all.extend(upstreams.map(|upstream| (own.rule(rule).group(), &upstream.endpoint)));
         }
     }
     all
@@ -31,9 +31,10 @@ impl Compiler<'_> {
         let index = self.indexes[&name];
         self.exceptions(listener);
         let owner = Owner::listener(listener);
-        let upstreams = self.own_group(owner, listener);
         let tls = self.some_server(owner, listener);
         let upstream_tls = self.some_client(owner, listener);
+        let shakes = upstream_tls.as_ref().and_then(Option::as_ref);
+        let upstreams = self.group(owner, &Components::of(listener), listener, shakes);
         let (Some(tls), Some(upstream_tls)) = (tls, upstream_tls) else { return };
         let own = Arc::new(Route {
             name: Arc::clone(&name),
@@ -51,6 +52,7 @@ impl Compiler<'_> {
             index,
             name,
             downstream: downstream(listener.mode),
+            proxy_in: listener.proxy_in.clone(),
             timeouts: listener.timeouts,
             keepalive: listener.keepalive,
             routes,
@@ -75,9 +77,8 @@ impl Compiler<'_> {
         owner: Owner<'_>,
         listener: &Listener,
     ) -> Option<Option<ClientProfile>> {
-        let all = [listener.upstreams.as_slice(), &listener.backups].concat();
         match &listener.upstream_tls {
-            Some(tls) => self.client_profile(owner, tls, &all).map(Some),
+            Some(tls) => self.client_profile(owner, tls, &own_upstreams(listener)).map(Some),
             None => Some(None),
         }
     }
@@ -116,7 +117,7 @@ impl Compiler<'_> {
             Some(tls) => Some(self.server_profile(owner, tls)?),
             None => own.tls.clone(),
         };
-        let all = [listener.upstreams.as_slice(), &listener.backups].concat();
+        let all = own_upstreams(listener);
         let endpoints = rule.upstreams.as_deref().unwrap_or(&all);
         let upstream_tls = match (&rule.upstream_tls, &rule.upstreams, &listener.upstream_tls) {
             (Some(tls), _, _) | (None, Some(_), Some(tls)) => {
@@ -124,10 +125,10 @@ impl Compiler<'_> {
             }
             _ => own.upstream_tls.clone(),
         };
-        let (group, upstreams) = match &rule.upstreams {
-            Some(endpoints) => {
-                let upstreams = self.group((owner, rule.upstream_line), endpoints, &[], listener);
-                (self.next_group(), upstreams)
+        let (group, upstreams) = match Components::of_rule(rule, listener) {
+            Some(components) => {
+                let shakes = upstream_tls.as_ref();
+                (self.next_group(), self.group(owner, &components, listener, shakes))
             }
             None => (own.group, Arc::clone(&own.upstreams)),
         };
@@ -139,44 +140,6 @@ impl Compiler<'_> {
     fn next_group(&mut self) -> usize {
         self.groups += 1;
         self.groups - 1
-    }
-
-    fn own_group(&mut self, owner: Owner<'_>, listener: &Listener) -> Arc<Group> {
-        let place = (owner, listener.upstream_line);
-        self.group(place, &listener.upstreams, &listener.backups, listener)
-    }
-
-    /// Endpoints of a listener, or of a rule of it, which are chosen as the listener says.
-    fn group(
-        &mut self,
-        (owner, line): (Owner<'_>, usize),
-        primaries: &[Endpoint],
-        backups: &[Endpoint],
-        listener: &Listener,
-    ) -> Arc<Group> {
-        let name = owner.group();
-        let mut endpoints = Vec::new();
-        let roles = primaries.iter().map(|one| (one, Role::Primary));
-        for (endpoint, role) in roles.chain(backups.iter().map(|one| (one, Role::Backup))) {
-            match self.upstreams.endpoint(&name, endpoint, &mut self.warnings) {
-                Ok(mut endpoint) => {
-                    endpoint.role = role;
-                    endpoints.push(endpoint);
-                }
-                Err(error) => {
-                    let hint = "Check the name and the resolver, or give an IP address.";
-                    let problem = Problem { message: "cannot be resolved", found: &error, hint };
-                    self.report((line, owner.path("upstream")), problem);
-                }
-            }
-        }
-        Arc::new(Group {
-            name: name.as_str().into(),
-            endpoints,
-            balance: listener.balance,
-            checks: listener.checks.map(|settings| Checks { settings, probe: Probe::Tcp }),
-            resolve_interval: listener.resolve_interval,
-        })
     }
 
     fn bad_rules(&mut self, listener: &Listener, error: &CompileError) {
@@ -205,6 +168,10 @@ impl Compiler<'_> {
             self.report((listener.listen_line, Owner::listener(listener).path("rule")), problem);
         }
     }
+}
+
+fn own_upstreams(listener: &Listener) -> Vec<Upstream> {
+    [listener.upstreams.as_slice(), &listener.backups].concat()
 }
 
 fn downstream(mode: Mode) -> Downstream {

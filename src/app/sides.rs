@@ -5,7 +5,7 @@ use rustls::pki_types::ServerName;
 
 use super::compile::{Compiler, Problem};
 use crate::audit::Whose;
-use crate::config::model::{DownstreamTls, Endpoint, Listener, Rule, Sni, UpstreamTls};
+use crate::config::model::{DownstreamTls, Endpoint, Listener, Rule, Sni, Upstream, UpstreamTls};
 use crate::tls::client_config::{ClientSettings, client_config};
 use crate::tls::identity::{self, Identity};
 use crate::tls::provider::provider_with;
@@ -89,12 +89,12 @@ impl Compiler<'_> {
         }
     }
 
-    /// TLS with the component at these endpoints; `None` where a problem was reported.
+    /// TLS with the component at these upstreams; `None` where a problem was reported.
     pub(super) fn client_profile(
         &mut self,
         owner: Owner<'_>,
         tls: &UpstreamTls,
-        endpoints: &[Endpoint],
+        upstreams: &[Upstream],
     ) -> Option<ClientProfile> {
         let provider = provider_with(&tls.ciphers);
         let trust = self.loader.server(&ServerTrustSettings::of(tls));
@@ -109,7 +109,7 @@ impl Compiler<'_> {
         };
         self.note_certificates(owner.listener, Whose::Upstream, shown.as_slice());
         let mut profiles = Vec::new();
-        for endpoint in endpoints {
+        for endpoint in upstreams.iter().map(|upstream| &upstream.endpoint) {
             let side = Component { owner, tls, trust: &trust, shown: shown.as_ref(), endpoint };
             let names =
                 side.checked_name().and_then(|checked| Ok((side.sent_name(&checked)?, checked)));

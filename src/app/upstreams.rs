@@ -4,8 +4,6 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
-
 use super::{Addresses, Standing};
 use crate::config::model::Endpoint;
 use crate::engine::Address;
@@ -74,7 +72,6 @@ impl<'a> Upstreams<'a> {
         presence.set_addresses(&addresses);
         self.standing.presences.add(group, &text, &presence);
         let mut compiled = upstream::Endpoint::new(&text, presence);
-        compiled.server_name = server_name(endpoint);
         compiled.look_up = name_of(endpoint);
         Ok(compiled)
     }
@@ -84,15 +81,6 @@ fn name_of(endpoint: &Endpoint) -> Option<Name> {
     match endpoint {
         Endpoint::Name(host, port) => Some(Name { host: host.as_str().into(), port: *port }),
         Endpoint::Tcp(_) | Endpoint::Unix(_) => None,
-    }
-}
-
-/// What its certificate must be for, where nothing else is said.
-fn server_name(endpoint: &Endpoint) -> Option<ServerName<'static>> {
-    match endpoint {
-        Endpoint::Tcp(address) => Some(ServerName::IpAddress(address.ip().into())),
-        Endpoint::Name(host, _) => ServerName::try_from(host.clone()).ok(),
-        Endpoint::Unix(_) => None,
     }
 }
 

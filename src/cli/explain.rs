@@ -33,7 +33,7 @@ pub(super) struct Options {
     /// Control socket of the gateway that has it, instead of the one that the file names
     #[arg(long, value_name = "PATH", requires = "connection")]
     socket: Option<PathBuf>,
-    /// Address that it comes from
+    /// Address that it comes from: with proxy_in, the one in the header
     #[arg(long, value_name = "IP")]
     from: Option<IpAddr>,
     /// Name that it asks for

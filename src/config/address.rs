@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::model::{AccessLog, Endpoint, ListenAddress};
+use super::model::{AccessLog, Endpoint, ListenAddress, MAX_WEIGHT, SourceWord, Upstream};
 
 /// Bytes of a socket path: `sun_path` less the closing NUL (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
@@ -41,8 +41,44 @@ pub(super) fn listen_address(text: &str, base: &Path) -> Result<ListenAddress, S
     socket_address(text).map(ListenAddress::Tcp)
 }
 
+/// An endpoint, and how often it comes up for each time that one of weight 1 does:
+/// `"192.0.2.1:5060 weight=3"`.
+pub(super) fn upstream(text: &str, base: &Path) -> Result<Upstream, String> {
+    let (text, weight) = match text.rsplit_once(" weight=") {
+        Some((text, weight)) => {
+            let weight = weight.parse().ok().filter(|weight| (1..=MAX_WEIGHT).contains(weight));
+            let hint =
+                || format!("A weight is a number from 1 to {MAX_WEIGHT}: \"{text} weight=3\".");
+            (text, weight.ok_or_else(hint)?)
+        }
+        None => (text, 1),
+    };
+    Ok(Upstream { endpoint: endpoint(text, base)?, weight })
+}
+
+/// A word, or an address of this machine.
+pub(super) fn upstream_source(text: &str) -> Result<SourceWord, String> {
+    match text {
+        "any" => return Ok(SourceWord::Any),
+        "client" => return Ok(SourceWord::Client),
+        "client_port" => return Ok(SourceWord::ClientPort),
+        _ => {}
+    }
+    match text.parse::<IpAddr>() {
+        Ok(ip) if ip.is_unspecified() => Err("Write \"any\" to let the kernel choose.".to_owned()),
+        Ok(ip) if ip.is_multicast() => {
+            Err("Nothing comes from a multicast address: write one of this machine.".to_owned())
+        }
+        Ok(ip) => Ok(SourceWord::Address(ip)),
+        Err(_) if text.parse::<SocketAddr>().is_ok() => {
+            Err("Write the address without a port: the kernel chooses one.".to_owned())
+        }
+        Err(_) => Err("Write one of the words, or an IP address of this machine.".to_owned()),
+    }
+}
+
 /// An address, `"host:port"` or `"unix:/path"`; never port 0.
-pub(super) fn endpoint(text: &str, base: &Path) -> Result<Endpoint, String> {
+fn endpoint(text: &str, base: &Path) -> Result<Endpoint, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return socket_path(path, base).map(Endpoint::Unix);
     }
@@ -188,6 +224,40 @@ mod tests {
         assert!(listen_address("127.0.0.1:0", base()).is_ok());
         assert_eq!(endpoint("127.0.0.1:0", base()), Err(PORT_ZERO.to_owned()));
         assert_eq!(endpoint("component:0", base()), Err(PORT_ZERO.to_owned()));
+    }
+
+    #[test]
+    fn weights_stand_behind_the_endpoint() {
+        for (text, name, weight) in [
+            ("127.0.0.1:80 weight=3", "127.0.0.1:80", 3),
+            ("a.example:80 weight=100", "a.example:80", 100),
+            ("unix:/a weight=7", "unix:/a", 7),
+            ("[::1]:80", "[::1]:80", 1),
+        ] {
+            let upstream = upstream(text, base()).expect(text);
+            assert_eq!((upstream.endpoint.to_string().as_str(), upstream.weight), (name, weight));
+        }
+        for text in
+            ["a:80 weight=0", "a:80 weight=101", "a:80 weight=", "a:80 weight=x", "a:80 w=1"]
+        {
+            assert!(upstream(text, base()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sources_are_words_or_addresses() {
+        for (text, word) in [
+            ("any", SourceWord::Any),
+            ("client", SourceWord::Client),
+            ("client_port", SourceWord::ClientPort),
+            ("192.0.2.1", SourceWord::Address(IpAddr::from([192, 0, 2, 1]))),
+            ("::1", SourceWord::Address(IpAddr::V6(Ipv6Addr::LOCALHOST))),
+        ] {
+            assert_eq!(upstream_source(text), Ok(word));
+        }
+        for text in ["", "Any", "0.0.0.0", "::", "224.0.0.1", "192.0.2.1:0", "eth0", "10.0.0.0/8"] {
+            assert!(upstream_source(text).is_err(), "{text}");
+        }
     }
 
     #[test]

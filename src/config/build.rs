@@ -9,8 +9,9 @@ use super::levels;
 use super::model::{
     Admin, Balance, BalanceSettings, CertificateFiles, ClientCert, Config, ConnectWhen, CrlDepth,
     CrlExpired, CrlPolicy, CrlRules, CrlUnknown, DownstreamTls, EngineChoice, Exception, Gateway,
-    HealthSettings, Keepalive, Listener, Log, LogFormat, LogLevel, Mode, NameMatch, Resumption,
-    ResumptionMode, Rule, Sni, Timeouts, TlsVersion, TrustFile, UpstreamTls, Verify,
+    HealthSettings, Keepalive, Listener, Log, LogFormat, LogLevel, Mode, NameMatch, ProxyIn,
+    ProxyVersions, Resumption, ResumptionMode, Rule, Sni, SourceSettings, Timeouts, TlsVersion,
+    TrustFile, UpstreamTls, Verify,
 };
 use super::read::Section;
 use super::value::{FromValue, Value};
@@ -111,15 +112,23 @@ fn listener(section: &Section) -> Option<Listener> {
         _ if (insists(tls.as_ref()) || asks_who) && !says_when => ConnectWhen::AfterHandshake,
         connect => connect,
     };
+    let source = SourceSettings::of(&section.get::<Vec<_>>("upstream_source")?);
     Some(Listener {
         name: section.get("name")?,
         mode,
         listen: section.get("listen")?,
         listen_line: line_of(section, "listen"),
         backlog: section.get("backlog")?,
+        proxy_in: proxy_in(section),
         upstreams: section.get("upstream")?,
         upstream_line: line_of(section, "upstream"),
         backups: section.get("backup").unwrap_or_default(),
+        source_line: if source == SourceSettings::Any {
+            0
+        } else {
+            line_of(section, "upstream_source")
+        },
+        source,
         balance: balance(section.child("balance")?)?,
         checks: checks(section.child("checks")?)?,
         resolve_interval: section.get("resolve_interval")?,
@@ -131,6 +140,12 @@ fn listener(section: &Section) -> Option<Listener> {
         timeouts: timeouts(section.child("timeouts")?)?,
         keepalive: keepalive(section.child("keepalive")?)?,
     })
+}
+
+/// The header that connections begin with.
+fn proxy_in(section: &Section) -> Option<ProxyIn> {
+    let trusted = section.get("proxy_trusted")?;
+    Some(ProxyIn { versions: section.get("proxy_in")?, trusted })
 }
 
 /// The section of a side that speaks TLS.
@@ -171,6 +186,8 @@ fn rule((position, section): (usize, &Section), says_when: bool) -> Option<Rule>
         waits: !says_when && insists(tls.as_ref()),
         upstreams: section.get("upstream"),
         upstream_line: line_of(section, "upstream"),
+        source: section.get::<Vec<_>>("upstream_source").map(|words| SourceSettings::of(&words)),
+        source_line: line_of(section, "upstream_source"),
         tls,
         upstream_tls,
     })
@@ -333,7 +350,8 @@ fn checks(section: &Section) -> Option<Option<HealthSettings>> {
     let interval: Option<Duration> = section.get("interval")?;
     let (timeout, rise, fall) =
         (section.get("timeout")?, section.get("rise")?, section.get("fall")?);
-    Some(interval.map(|interval| HealthSettings { interval, timeout, rise, fall }))
+    let tls = section.get::<&str>("probe")? == "tls";
+    Some(interval.map(|interval| HealthSettings { interval, timeout, rise, fall, tls }))
 }
 
 /// The model's variant for each word of an option.
@@ -377,6 +395,7 @@ words! {
         "report" => Report,
     }
     Verify { "full" => Full, "chain" => Chain, "pin" => Pin, "none" => None }
+    ProxyVersions { "v1" => One, "v2" => Two, "any" => Any }
     CrlUnknown { "deny" => Deny, "allow" => Allow }
     CrlExpired { "reject" => Reject, "accept" => Accept }
     CrlDepth { "chain" => Chain, "leaf" => Leaf }

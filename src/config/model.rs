@@ -1,12 +1,21 @@
 //! The configuration as the gateway uses it: every value present, valid by type.
 
-use std::fmt;
+mod proxy;
+mod timing;
+mod upstream;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::date::Date;
 use crate::policy::rules::RuleSpec;
+pub use proxy::{ProxyIn, ProxyVersions};
+pub use timing::{Keepalive, Timeouts};
+pub use upstream::{
+    Balance, BalanceSettings, Endpoint, HealthSettings, MAX_WEIGHT, SourceSettings, SourceWord,
+    Upstream,
+};
 
 /// Everything `tlsgate.toml` says, with defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,12 +125,17 @@ pub struct Listener {
     pub listen_line: usize,
     /// Accept queue length per worker (the kernel caps it at net.core.somaxconn).
     pub backlog: u32,
+    /// `None` is no header.
+    pub proxy_in: Option<ProxyIn>,
     /// Tried in turn; at least one.
-    pub upstreams: Vec<Endpoint>,
+    pub upstreams: Vec<Upstream>,
     /// 1-based line that names them.
     pub upstream_line: usize,
     /// For when all of `upstreams` are down.
-    pub backups: Vec<Endpoint>,
+    pub backups: Vec<Upstream>,
+    pub source: SourceSettings,
+    /// 1-based line that says so; 0 where it is any.
+    pub source_line: usize,
     pub balance: BalanceSettings,
     /// `None` is not to check.
     pub checks: Option<HealthSettings>,
@@ -148,9 +162,13 @@ pub struct Rule {
     /// Nothing is dialled before the handshake, which demands a certificate.
     pub waits: bool,
     /// Instead of the listener's.
-    pub upstreams: Option<Vec<Endpoint>>,
+    pub upstreams: Option<Vec<Upstream>>,
     /// 1-based line that names them; 0 without.
     pub upstream_line: usize,
+    /// Where its own upstreams are dialled from, if not from where the listener's are.
+    pub source: Option<SourceSettings>,
+    /// 1-based line that says so; 0 without.
+    pub source_line: usize,
     /// Instead of the listener's, where the rule says anything about this side.
     pub tls: Option<DownstreamTls>,
     pub upstream_tls: Option<UpstreamTls>,
@@ -188,27 +206,6 @@ pub enum ListenAddress {
     Inherited(i32),
     /// `"systemd:name"`: every listening socket that systemd passed under that name.
     Activated(String),
-}
-
-/// Where a component listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// `"127.0.0.1:5060"`, `"[::1]:5060"`.
-    Tcp(SocketAddr),
-    /// `"sip.example.com:5060"`: resolved when the configuration is loaded.
-    Name(String, u16),
-    /// `"unix:/run/component.sock"`.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(formatter),
-            Self::Name(host, port) => write!(formatter, "{host}:{port}"),
-            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
-        }
-    }
 }
 
 /// When the upstream is dialled.
@@ -317,31 +314,6 @@ pub enum ResumptionMode {
     Off,
 }
 
-/// Deadlines of one listener. `None` is off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// From accept to the end of the handshake.
-    pub handshake: Duration,
-    /// From dialling the upstream to its SYN-ACK and, where TLS is spoken to it, to the end of its
-    /// handshake.
-    pub connect: Duration,
-    /// Without a byte, from the end of one direction on.
-    pub half_close: Duration,
-    /// Without a byte either way.
-    pub idle: Option<Duration>,
-}
-
-/// TCP keepalive and TCP_USER_TIMEOUT, on both sides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keepalive {
-    /// Idle time before the first probe; `None` turns keepalive off.
-    pub idle: Option<Duration>,
-    pub interval: Duration,
-    pub probes: u32,
-    /// Longest time that sent bytes may stay unacknowledged; zero is the kernel's own.
-    pub user_timeout: Duration,
-}
-
 /// A file that the configuration names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TrustFile {
@@ -424,75 +396,4 @@ pub struct CrlPolicy {
     /// PEM, several lists in a file if need be, or DER; up to 64 MiB each and 1,024 lists together.
     pub files: Vec<TrustFile>,
     pub rules: CrlRules,
-}
-
-/// How connections are spread over the endpoints of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BalanceSettings {
-    pub policy: Balance,
-    /// Failures to connect in a row that eject an address; 1 to 100.
-    pub eject_after: u32,
-    /// How long the first ejection lasts; the next one lasts twice as long. 100 ms to 1 h.
-    pub eject_time: Duration,
-    /// The longest that an ejection lasts; `eject_time` to 24 h.
-    pub eject_max: Duration,
-}
-
-impl Default for BalanceSettings {
-    fn default() -> Self {
-        Self {
-            policy: Balance::RoundRobin,
-            eject_after: 1,
-            eject_time: Duration::from_secs(10),
-            eject_max: Duration::from_secs(60),
-        }
-    }
-}
-
-/// Who is next, of the endpoints that can be dialled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// In turn, as often as their weights say.
-    RoundRobin,
-    /// The one with the fewest connections for its weight.
-    LeastConnections,
-    /// Of two that are drawn, the one with fewer connections for its weight.
-    PowerOfTwo,
-    /// The one that the source address belongs to: nodes that have the same
-    /// endpoints agree.
-    SourceHash,
-}
-
-impl Balance {
-    pub const ALL: [Self; 4] =
-        [Self::RoundRobin, Self::LeastConnections, Self::PowerOfTwo, Self::SourceHash];
-
-    /// Word in the configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "round_robin",
-            Self::LeastConnections => "least_connections",
-            Self::PowerOfTwo => "power_of_two",
-            Self::SourceHash => "source_hash",
-        }
-    }
-}
-
-/// How often an endpoint is looked at without being asked for, and what that proves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HealthSettings {
-    /// Time from one check to the next; 100 ms to 1 h.
-    pub interval: Duration,
-    /// How long a check may take; 10 ms to 1 min.
-    pub timeout: Duration,
-    /// Checks in a row that must pass until an address is up again; 1 to 100.
-    pub rise: u32,
-    /// Checks in a row that must fail until an address is down; 1 to 100.
-    pub fall: u32,
-}
-
-impl Default for HealthSettings {
-    fn default() -> Self {
-        Self { interval: Duration::from_secs(5), timeout: Duration::from_secs(2), rise: 2, fall: 3 }
-    }
 }

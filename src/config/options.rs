@@ -106,7 +106,10 @@ pub enum Kind {
     Condition(Condition),
     SocketAddress,
     ListenAddress,
+    /// A component, with its weight.
     Endpoint,
+    /// Where connections to it come from.
+    UpstreamSource,
     AccessLog,
     /// A word besides the values of another kind.
     Or(&'static str, &'static Self),
@@ -208,7 +211,13 @@ impl Kind {
             Self::ListenAddress => {
                 "\"address:port\", \"unix:/path\", \"fd:number\" or \"systemd:name\"".to_owned()
             }
-            Self::Endpoint => "\"address:port\", \"host:port\" or \"unix:/path\"".to_owned(),
+            Self::Endpoint => {
+                "\"address:port\", \"host:port\" or \"unix:/path\", and perhaps \" weight=3\""
+                    .to_owned()
+            }
+            Self::UpstreamSource => {
+                "\"any\", \"client\", \"client_port\" or an IP address".to_owned()
+            }
             Self::AccessLog => "\"off\", \"stdout\", \"stderr\" or \"file:/path\"".to_owned(),
             Self::Or(word, kind) => format!("\"{word}\" or {}", kind.allowed()),
             Self::List { item, min, max, single } => {

@@ -181,7 +181,12 @@ fn kind(kind: &Kind) -> Value {
             let activated = "systemd:[ -9;-~]{1,255}";
             pattern(&format!("{IP}:[0-9]+|unix:{PATH}|{descriptor}|{activated}"))
         }
-        Kind::Endpoint => pattern(&format!("({IP}|[A-Za-z0-9_.-]+):0*[1-9][0-9]*|unix:{PATH}")),
+        Kind::Endpoint => {
+            pattern(&format!("(({IP}|[A-Za-z0-9_.-]+):0*[1-9][0-9]*|unix:{PATH})( weight=[0-9]+)?"))
+        }
+        Kind::UpstreamSource => {
+            pattern("any|client|client_port|[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+        }
         Kind::AccessLog => json!({ "anyOf": [
             { "enum": ["off", "stdout", "stderr"] },
             pattern(&format!("file:{PATH}")),

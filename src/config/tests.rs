@@ -148,14 +148,13 @@ fn every_option_reaches_the_model() {
         mode: Mode::Terminate,
         listen: ListenAddress::Tcp("[::]:5061".parse().expect("an address")),
         listen_line: 26,
+        proxy_in: None,
         backlog: 1,
-        upstreams: vec![
-            Endpoint::Tcp("127.0.0.1:5060".parse().expect("an address")),
-            Endpoint::Name("component.example".to_owned(), 5060),
-            Endpoint::Unix("/run/component.sock".into()),
-        ],
+        upstreams: everything_upstream(),
         upstream_line: 28,
         backups: Vec::new(),
+        source: SourceSettings::Any,
+        source_line: 0,
         balance: BalanceSettings::default(),
         checks: None,
         resolve_interval: Some(Duration::from_secs(30)),
@@ -180,10 +179,23 @@ fn every_option_reaches_the_model() {
     assert_eq!(config.listeners[0], listener);
     let second = &config.listeners[1];
     assert_eq!(second.listen, ListenAddress::Unix("conf/second.sock".into()));
-    assert_eq!(second.upstreams, [Endpoint::Unix("conf/component.sock".into())]);
-    let tls = second.tls.as_ref().expect("TLS with peers");
+    assert_eq!(second.upstreams[0].endpoint, Endpoint::Unix("conf/component.sock".into()));
+}
+
+#[test]
+fn without_resumption_there_are_no_tickets() {
+    let tls = valid(EVERYTHING).listeners[1].tls.clone().expect("TLS with peers");
     assert_eq!(tls.resumption, ResumptionMode::Off);
     assert_eq!(tls.tls13_tickets, 0, "nothing to resume, nothing to send");
+}
+
+fn everything_upstream() -> Vec<Upstream> {
+    let endpoints = [
+        Endpoint::Tcp("127.0.0.1:5060".parse().expect("an address")),
+        Endpoint::Name("component.example".to_owned(), 5060),
+        Endpoint::Unix("/run/component.sock".into()),
+    ];
+    endpoints.map(|endpoint| Upstream { endpoint, weight: 1 }).into()
 }
 
 fn everything_tls() -> DownstreamTls {
@@ -357,8 +369,8 @@ fn every_extreme_of_every_option_is_understood() {
             match parse("tlsgate.toml", &text) {
                 Ok(_) => drop(valid(&text)),
                 Err(found) => {
-                    let may = ["hello_memory_per_source", "eject_max"].contains(&option.key);
-                    assert!(may, "{line}{found}");
+                    let may = ["hello_memory_per_source", "eject_max", "probe", "upstream_source"];
+                    assert!(may.contains(&option.key), "{line}{found}");
                 }
             }
         }
@@ -388,7 +400,11 @@ fn every_extreme_of_the_listener_is_understood() {
             if matches!(option.key, "mode" | "protocol") {
                 continue;
             }
-            let line = format!("{} = {sample}\n[listener.tls]", option.key);
+            let needed = match option.key {
+                "proxy_in" if sample != "\"off\"" => "proxy_trusted = \"10.0.0.0/8\"\n",
+                _ => "",
+            };
+            let line = format!("{needed}{} = {sample}\n[listener.tls]", option.key);
             valid(&LISTENER.replace("[listener.tls]", &line));
         }
     }

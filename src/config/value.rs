@@ -10,7 +10,7 @@ use toml::de::{DeArray, DeInteger, DeValue};
 
 use super::address;
 use super::date::Date;
-use super::model::{AccessLog, Endpoint, ListenAddress, TlsVersion};
+use super::model::{AccessLog, Endpoint, ListenAddress, SourceWord, TlsVersion, Upstream};
 use super::options::{Condition, Kind};
 use super::suggest;
 use super::units::{format_duration, format_size, parse_duration, parse_size};
@@ -38,7 +38,8 @@ pub(super) enum Value {
     Path(PathBuf),
     Socket(std::net::SocketAddr),
     Listen(ListenAddress),
-    Endpoint(Endpoint),
+    Upstream(Upstream),
+    UpstreamSource(SourceWord),
     Access(AccessLog),
     Source(Cidr),
     Sni(SniPattern),
@@ -244,7 +245,10 @@ fn check_text(kind: &Kind, text: &str, base: &Path) -> Result<Value, Refusal> {
         Kind::ListenAddress => {
             address::listen_address(text, base).map(Value::Listen).map_err(bad_address)
         }
-        Kind::Endpoint => address::endpoint(text, base).map(Value::Endpoint).map_err(bad_address),
+        Kind::Endpoint => address::upstream(text, base).map(Value::Upstream).map_err(bad_address),
+        Kind::UpstreamSource => address::upstream_source(text)
+            .map(Value::UpstreamSource)
+            .map_err(|hint| Refusal::new("is no source", hint)),
         Kind::AccessLog => address::access_log(text, base)
             .map(Value::Access)
             .map_err(|hint| Refusal::new("is not a destination", hint)),
@@ -422,12 +426,19 @@ held! {
     PathBuf => Path,
     std::net::SocketAddr => Socket,
     ListenAddress => Listen,
-    Endpoint => Endpoint,
+    Upstream => Upstream,
+    SourceWord => UpstreamSource,
     AccessLog => Access,
     Cidr => Source,
     SniPattern => Sni,
     Version => Offer,
     ClientMatch => Client,
+}
+
+impl FromValue for Endpoint {
+    fn from_value(value: &Value) -> Option<Self> {
+        Upstream::from_value(value).map(|upstream| upstream.endpoint)
+    }
 }
 
 /// A narrower integer, as the range in the table guarantees.

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ending::LINGER;
 use super::outcome::{Cause, Reason};
 use super::side::Socket;
 use super::{Action, Connection, Context, Phase};
 use crate::config::model::ConnectWhen;
-use crate::engine::{CloseMode, Side};
+use crate::engine::{CloseMode, Side, Source};
 use crate::time::Time;
 use crate::tls::alert;
 use crate::tls::error::TlsError;
@@ -20,12 +21,22 @@ pub(super) struct Dial {
     wanted: bool,
     /// Present from the first failure until an endpoint is ready.
     retry: Option<Box<Retry>>,
-    /// What was dialled last.
-    current: Option<Dialled>,
+    target: Target,
     started_at: Option<Time>,
     connected_at: Option<Time>,
     deadline: Option<Time>,
     discard: Discard,
+}
+
+/// What was dialled last.
+#[derive(Debug, Default)]
+enum Target {
+    #[default]
+    None,
+    /// Not ready yet.
+    UnderWay(Box<Choice>),
+    /// Small, as it is kept for as long as the connection lasts.
+    Reached { endpoint: usize, occupied: Occupied },
 }
 
 /// What was tried in vain, and what is dialled once the failed socket is closed.
@@ -33,14 +44,6 @@ pub(super) struct Dial {
 struct Retry {
     tried: Attempts,
     next: Option<Choice>,
-}
-
-/// Counts as a connection to the endpoint.
-#[derive(Debug)]
-struct Dialled {
-    endpoint: usize,
-    to: Arc<Destination>,
-    _occupied: Occupied,
 }
 
 /// The failed socket must be closed before the next attempt.
@@ -70,17 +73,33 @@ impl Dial {
 
     /// The endpoint dialled last.
     pub(super) fn endpoint(&self) -> Option<usize> {
-        self.current.as_ref().map(|current| current.endpoint)
+        match &self.target {
+            Target::None => None,
+            Target::UnderWay(choice) => Some(choice.endpoint),
+            Target::Reached { endpoint, .. } => Some(*endpoint),
+        }
     }
 
     /// Its address.
     pub(super) fn destination(&self) -> Option<&Arc<Destination>> {
-        self.current.as_ref().map(|current| &current.to)
+        match &self.target {
+            Target::None => None,
+            Target::UnderWay(choice) => Some(&choice.destination),
+            Target::Reached { occupied, .. } => Some(occupied.destination()),
+        }
     }
 
     /// True once an endpoint is, or was, dialled.
     pub(super) fn has_begun(&self) -> bool {
-        self.wanted || self.current.is_some()
+        self.wanted || self.endpoint().is_some()
+    }
+
+    /// What is being dialled.
+    fn choice(&self) -> Option<&Choice> {
+        match &self.target {
+            Target::UnderWay(choice) => Some(choice),
+            _ => None,
+        }
     }
 
     /// True while a failed socket waits to be closed: what comes of it is nothing to us.
@@ -121,8 +140,9 @@ impl Connection {
         self.dial.wanted = self.route.connect == ConnectWhen::AfterHello;
     }
 
+    /// Unless that was done before.
     pub(super) fn dial_after_handshake(&mut self) {
-        self.dial.wanted |= self.route.connect == ConnectWhen::AfterHandshake;
+        self.dial.wanted |= !self.dial.has_begun();
     }
 
     /// Dials, if it is time to.
@@ -132,24 +152,37 @@ impl Connection {
         }
         let next = self.dial.retry.as_mut().and_then(|retry| retry.next.take());
         let next = next.or_else(|| self.choose_endpoint(cx));
-        let choice = next.expect("a first attempt always has an endpoint to try");
-        let Choice { endpoint, destination: to, timeout, occupied } = choice;
         self.dial.wanted = false;
+        let Some(choice) = next else {
+            // Only where connections come from the client's address, which is of another family.
+            let nowhere =
+                Failure { detail: Some(NO_SOURCE.into()), ..Failure::of(Reason::SourceExhausted) };
+            self.give_up_dialling(nowhere, cx);
+            return None;
+        };
+        let (endpoint, source) = (choice.endpoint, choice.source);
+        let to = Arc::clone(&choice.destination);
         self.dial.started_at.get_or_insert(cx.now);
-        self.dial.deadline = Some(cx.now + timeout);
-        self.dial.current = Some(Dialled { endpoint, to: Arc::clone(&to), _occupied: occupied });
+        self.dial.deadline = Some(cx.now + choice.timeout);
+        self.dial.target = Target::UnderWay(Box::new(choice));
         self.upstream.socket = Socket::Dialling;
-        Some(Action::Connect { endpoint, to })
+        Some(Action::Connect { endpoint, to, source })
     }
 
     fn choose_endpoint(&self, cx: &mut Context<'_>) -> Option<Choice> {
         let nothing = Attempts::default();
         let request = Request {
-            source: self.peer.map(|peer| peer.ip()),
+            client: self.source_address(),
             patience: self.policy.timeouts.connect,
             tried: self.dial.retry.as_ref().map_or(&nothing, |retry| &retry.tried),
         };
         cx.upstreams.choose(self.route.group, &request, cx.now)
+    }
+
+    /// An attempt under way did not connect.
+    pub(super) fn on_connect_failed(&mut self, error: &io::Error, cx: &mut Context<'_>) {
+        let source = self.dial.choice().map_or(Source::Any, |choice| choice.source);
+        self.on_attempt_failed(Failure::of_io(classify(error, source), error), cx);
     }
 
     pub(super) fn on_connected(&mut self, cx: &mut Context<'_>) {
@@ -177,6 +210,10 @@ impl Connection {
 
     fn upstream_is_ready(&mut self, cx: &mut Context<'_>) {
         self.report_endpoint(true, cx);
+        if let Target::UnderWay(choice) = std::mem::take(&mut self.dial.target) {
+            let Choice { endpoint, occupied, .. } = *choice;
+            self.dial.target = Target::Reached { endpoint, occupied };
+        }
         self.dial.retry = None;
         self.dial.deadline = None;
         if let (Phase::Relay, Some(time)) = (&self.phase, self.times.connect) {
@@ -209,9 +246,15 @@ impl Connection {
             return self.give_up_dialling(failure, cx);
         }
         self.report_failure(failure.reason, cx);
-        if let Some(failed) = &self.dial.current {
-            let retry = self.dial.retry.get_or_insert_default();
-            retry.tried.add(failed.endpoint, Arc::clone(&failed.to));
+        if let Target::UnderWay(failed) = &self.dial.target {
+            let tried = &mut self.dial.retry.get_or_insert_default().tried;
+            if is_of_source(failure.reason) {
+                let left = self.dial.deadline.map_or(Duration::ZERO, |until| until - cx.now);
+                cx.upstreams.report_used_up(self.route.group, failed, cx.now);
+                tried.add_source(failed, left);
+            } else {
+                tried.add(failed.endpoint, Arc::clone(&failed.destination));
+            }
         }
         let Some(next) = self.choose_endpoint(cx) else { return self.end_undialled(failure, cx) };
         self.dial.retry.get_or_insert_default().next = Some(next);
@@ -286,23 +329,37 @@ impl Connection {
     }
 
     fn report_endpoint(&self, up: bool, cx: &mut Context<'_>) {
-        if let Some(Dialled { endpoint, to, .. }) = &self.dial.current {
-            cx.upstreams.report(self.route.group, *endpoint, to, up, cx.now);
+        if let Some(Choice { endpoint, destination, .. }) = self.dial.choice() {
+            cx.upstreams.report(self.route.group, *endpoint, destination, up, cx.now);
         }
     }
 }
 
+/// Why nothing can be dialled.
+const NO_SOURCE: &str = "no upstream is of the family of the client's address";
+
 /// Whose fault a failed attempt is: what we lack says nothing about the endpoint.
 fn whose(reason: Reason) -> Cause {
     match reason {
-        Reason::UpstreamResources | Reason::SourceExhausted | Reason::Internal => Cause::Local,
+        Reason::UpstreamResources | Reason::Internal => Cause::Local,
+        reason if is_of_source(reason) => Cause::Local,
         _ => Cause::Upstream,
     }
 }
 
+/// Whether an attempt failed because of where it came from.
+fn is_of_source(reason: Reason) -> bool {
+    matches!(reason, Reason::SourceExhausted | Reason::SourceCollision)
+}
+
 /// Which word a connect error deserves.
-pub(super) fn classify(error: &io::Error) -> Reason {
+fn classify(error: &io::Error, source: Source) -> Reason {
     match error.raw_os_error() {
+        // Of a client's own port: another connection has it.
+        Some(libc::EADDRNOTAVAIL | libc::EADDRINUSE) if source.has_port() => {
+            Reason::SourceCollision
+        }
+        Some(libc::EADDRNOTAVAIL | libc::EADDRINUSE) => Reason::SourceExhausted,
         // EAGAIN and ENOENT: a unix socket whose queue is full, or that is not there.
         Some(libc::ECONNREFUSED | libc::ECONNRESET | libc::ENOENT | libc::EAGAIN) => {
             Reason::UpstreamRefused
@@ -311,8 +368,6 @@ pub(super) fn classify(error: &io::Error) -> Reason {
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
             Reason::UpstreamResources
         }
-        // Of a client's own port: another connection has it.
-        Some(libc::EADDRNOTAVAIL | libc::EADDRINUSE) => Reason::SourceExhausted,
         _ => Reason::UpstreamUnreachable,
     }
 }

@@ -183,6 +183,7 @@ impl Connection {
 
     pub(super) fn stage(&self) -> Stage {
         match self.phase {
+            Phase::Introduction(_) => Stage::Proxy,
             Phase::Accepted | Phase::Hello(_) => Stage::Hello,
             Phase::Handshake(_) => Stage::Handshake,
             Phase::Relay if !self.upstream.is_ready() => Stage::Connecting,
@@ -311,6 +312,7 @@ impl Connection {
         Some(Outcome {
             listener: self.policy.index,
             peer: self.peer.map(|peer| (peer.ip(), peer.port())),
+            source: self.proxied_source(),
             stage: ending.stage,
             reason: ending.reason,
             cause: ending.cause,

@@ -37,6 +37,7 @@ impl Connection {
             Phase::Hello(opening) if opening.awaits_first_byte(&self.policy) => {
                 Reason::DetectTimeout
             }
+            Phase::Introduction(_) => Reason::ProxyTimeout,
             _ => Reason::HandshakeTimeout,
         };
         self.end_now(reason, Cause::Downstream, CloseMode::Reset, cx);

@@ -48,7 +48,7 @@ impl Opening {
 
 impl Connection {
     /// The first look at the policy; a plaintext peer has no other.
-    pub(super) fn on_accepted(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn first_look(&mut self, cx: &mut Context<'_>) {
         let Decision::Follow(route) = self.policy.at_accept(self.source()) else {
             return self.deny(cx);
         };
@@ -101,6 +101,7 @@ impl Connection {
     /// Gives back what an unfinished hello held; called when the phase ends, however it ends.
     pub(super) fn release_hello(&mut self, cx: &mut Context<'_>) {
         let charged = match &mut self.phase {
+            Phase::Introduction(introduction) => std::mem::take(&mut introduction.charged),
             Phase::Hello(opening) => std::mem::take(&mut opening.charged),
             Phase::Handshake(Some(kept)) => std::mem::take(&mut kept.charged),
             _ => 0,
@@ -226,7 +227,7 @@ impl Connection {
     fn leave_unterminated(&mut self, what: Unterminated, cx: &mut Context<'_>) {
         self.release_hello(cx);
         self.phase = Phase::Relay;
-        self.downstream.secure = false;
+        self.downstream.set_secure(false);
         cx.telemetry.on_unterminated(self.policy.index, what);
         self.dial();
     }

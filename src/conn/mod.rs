@@ -5,7 +5,7 @@
 //! none, then read [`Connection::next_deadline`] and call `handle(Input::Deadline)` when it has
 //! passed. The last action is [`Action::Finish`].
 //!
-//! Phases: hello → handshake → relay, and from any of them → ending. One file each. Where the peer's
+//! Phases: (proxy_in →) hello → handshake → relay, and from any of them → ending. One file each. Where the peer's
 //! TLS does not end here, there is no handshake, and where it speaks none, no hello. Meanwhile the
 //! upstream is dialled and, where TLS is spoken to it, its handshake done (dial).
 
@@ -14,6 +14,7 @@ mod ending;
 mod handshake;
 mod hello;
 pub mod outcome;
+mod proxy_in;
 mod relay;
 pub mod security;
 mod side;
@@ -21,21 +22,23 @@ mod side;
 pub(crate) mod tests;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
-use crate::engine::{CloseMode, Operation, Side};
+use crate::engine::{CloseMode, Operation, Side, Source};
 use crate::policy::{Downstream, Heard, ListenerPolicy, Route};
+use crate::proxy::Header;
 use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
 
 use crate::upstream::{Destination, Upstreams};
-use dial::{Dial, Failure};
+use dial::Dial;
 use ending::Ending;
 use hello::{Kept, Opening};
 use outcome::{ByteCounts, Client, Outcome, PhaseTimes, Reason};
+use proxy_in::Introduction;
 use side::SideState;
 
 /// What happened to a connection.
@@ -74,10 +77,11 @@ impl Input {
 /// What is to be done for it.
 #[derive(Debug)]
 pub enum Action {
-    /// Dial this endpoint of the route's group, at this address.
+    /// Dial this endpoint of the route's group, at this address, from there.
     Connect {
         endpoint: usize,
         to: Arc<Destination>,
+        source: Source,
     },
     Receive(Side, BufClass),
     Send(Side, Buf),
@@ -101,6 +105,8 @@ pub struct Connection {
     policy: Arc<ListenerPolicy>,
     route: Arc<Route>,
     peer: Option<SocketAddr>,
+    /// What a trusted sender has said of it.
+    proxied: Option<Box<Header>>,
     accepted_at: Time,
     /// When the phase that is now running began.
     phase_since: Time,
@@ -128,6 +134,7 @@ pub struct Connection {
 enum Phase {
     /// Nobody has looked at it yet.
     Accepted,
+    Introduction(Box<Introduction>),
     Hello(Box<Opening>),
     /// With the ClientHello, if the policy is to be asked again when it is over.
     Handshake(Option<Box<Kept>>),
@@ -143,6 +150,7 @@ impl Connection {
             policy,
             route,
             peer,
+            proxied: None,
             accepted_at: now,
             phase_since: now,
             last_activity: now,
@@ -202,10 +210,7 @@ impl Connection {
             }
             Input::ReceiveClosed(side) => self.on_receive_closed(side, cx),
             Input::Connected => self.on_connected(cx),
-            Input::Failed(_, Operation::Connect, error) => {
-                let failure = Failure::of_io(dial::classify(&error), &error);
-                self.on_attempt_failed(failure, cx);
-            }
+            Input::Failed(_, Operation::Connect, error) => self.on_connect_failed(&error, cx),
             Input::Failed(side, _, error) => self.on_failed(side, &error, cx),
             Input::Closed(side) => self.on_closed(side),
             Input::Deadline => self.on_deadline(cx),
@@ -249,6 +254,7 @@ impl Connection {
     fn on_received(&mut self, side: Side, buf: Buf, cx: &mut Context<'_>) {
         match (side, &self.phase) {
             (Side::Upstream, _) => self.receive_from_upstream(buf, cx),
+            (Side::Downstream, Phase::Introduction(_)) => self.on_introduction_bytes(buf, cx),
             (Side::Downstream, Phase::Accepted | Phase::Hello(_)) => self.on_hello_bytes(buf, cx),
             (Side::Downstream, Phase::Handshake(_)) => self.on_handshake_bytes(buf, cx),
             (Side::Downstream, Phase::Relay) => self.relay_from(Side::Downstream, buf, cx),
@@ -257,6 +263,7 @@ impl Connection {
 
     fn on_receive_closed(&mut self, side: Side, cx: &mut Context<'_>) {
         match (side, &self.phase) {
+            (Side::Downstream, Phase::Introduction(_)) => self.introduction_eof(cx),
             (Side::Downstream, Phase::Accepted | Phase::Hello(_)) => self.hello_eof(cx),
             (Side::Downstream, Phase::Handshake(_)) => self.handshake_eof(cx),
             (Side::Downstream, Phase::Relay) => self.relay_eof(Side::Downstream),
@@ -313,14 +320,10 @@ impl Connection {
         None
     }
 
-    /// Sends the connection this way.
+    /// Sends the connection this way; nothing was dialled yet.
     fn follow(&mut self, route: Arc<Route>) {
-        self.upstream.secure = route.upstream_tls.is_some();
+        self.upstream.set_secure(route.upstream_tls.is_some());
         self.route = route;
-    }
-
-    fn source(&self) -> Option<IpAddr> {
-        self.peer.map(|peer| peer.ip())
     }
 
     fn ends(&mut self, from: Side) -> (&mut SideState, &mut SideState) {

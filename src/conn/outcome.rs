@@ -1,6 +1,6 @@
 //! How a connection ended: exactly one [`Outcome`] each, for the log, the metrics and the tests.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ pub struct Outcome {
     pub listener: usize,
     /// Peer address, `None` for unix sockets.
     pub peer: Option<(IpAddr, u16)>,
+    /// Where it really is from, if a trusted peer has said so (PROXY protocol).
+    pub source: Option<SocketAddr>,
     /// How far it had come.
     pub stage: Stage,
     pub reason: Reason,
@@ -143,6 +145,8 @@ pub enum Cause {
 /// How far a connection had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
+    /// Before the whole header of the PROXY protocol was there, where there has to be one.
+    Proxy,
     /// Before the whole ClientHello was there.
     Hello,
     /// In the handshake, which includes waiting for the upstream to connect.
@@ -166,6 +170,14 @@ pub enum Reason {
     Vanished,
     IdleTimeout,
     HalfCloseTimeout,
+    /// Not one of those that may say where connections are from.
+    ProxyUntrusted,
+    /// No header of the PROXY protocol, or none of a version that is read.
+    ProxyMissing,
+    ProxyMalformed,
+    /// The peer left before its header was complete.
+    ProxyEof,
+    ProxyTimeout,
     /// The peer left before its ClientHello was complete.
     HelloEof,
     /// Not TLS, or a ClientHello that breaks RFC 8446 §4.1.2.
@@ -204,6 +216,8 @@ pub enum Reason {
     UpstreamResources,
     /// No source address that has a port left towards the upstream, or none of this machine's.
     SourceExhausted,
+    /// The client's port, which is to be kept, is in use towards the upstream.
+    SourceCollision,
     /// The upstream left in the middle of its handshake.
     UpstreamHandshakeEof,
     /// Connected, and its handshake took longer than `timeouts.connect` leaves.
@@ -236,6 +250,11 @@ impl Reason {
             Self::Vanished => "vanished",
             Self::IdleTimeout => "idle_timeout",
             Self::HalfCloseTimeout => "half_close_timeout",
+            Self::ProxyUntrusted => "proxy_untrusted",
+            Self::ProxyMissing => "proxy_missing",
+            Self::ProxyMalformed => "proxy_malformed",
+            Self::ProxyEof => "proxy_eof",
+            Self::ProxyTimeout => "proxy_timeout",
             Self::HelloEof => "hello_eof",
             Self::HelloMalformed => "hello_malformed",
             Self::HelloTooLarge => "hello_too_large",
@@ -258,6 +277,7 @@ impl Reason {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamResources => "upstream_resources",
             Self::SourceExhausted => "source_exhausted",
+            Self::SourceCollision => "source_collision",
             Self::UpstreamHandshakeEof => "upstream_handshake_eof",
             Self::UpstreamHandshakeTimeout => "upstream_handshake_timeout",
             Self::UpstreamCertificateInvalid => "upstream_certificate_invalid",
@@ -272,13 +292,18 @@ impl Reason {
     }
 
     /// Every reason, for tables and for showing counters that are still zero.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 44] = [
         Self::Finished,
         Self::Truncated,
         Self::Reset,
         Self::Vanished,
         Self::IdleTimeout,
         Self::HalfCloseTimeout,
+        Self::ProxyUntrusted,
+        Self::ProxyMissing,
+        Self::ProxyMalformed,
+        Self::ProxyEof,
+        Self::ProxyTimeout,
         Self::HelloEof,
         Self::HelloMalformed,
         Self::HelloTooLarge,
@@ -301,6 +326,7 @@ impl Reason {
         Self::UpstreamTimeout,
         Self::UpstreamResources,
         Self::SourceExhausted,
+        Self::SourceCollision,
         Self::UpstreamHandshakeEof,
         Self::UpstreamHandshakeTimeout,
         Self::UpstreamCertificateInvalid,
@@ -378,6 +404,7 @@ impl Stage {
     /// Word in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Proxy => "proxy",
             Self::Hello => "hello",
             Self::Handshake => "handshake",
             Self::Connecting => "connecting",

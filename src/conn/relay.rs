@@ -151,7 +151,7 @@ impl Connection {
             (Side::Upstream, _) if !self.upstream.is_ready() => return true,
             (Side::Downstream, Phase::Relay) => {
                 // Nothing is asked of a plaintext peer before there is somebody to tell it to.
-                if !self.downstream.secure && !self.upstream.is_ready() {
+                if !self.downstream.is_secure() && !self.upstream.is_ready() {
                     return false;
                 }
             }

@@ -1,6 +1,5 @@
 //! What was agreed on with either side: told at the end, and to whoever asks meanwhile.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -36,11 +35,6 @@ impl Connection {
     /// How far it is.
     pub fn progress(&self) -> Stage {
         self.stage()
-    }
-
-    /// Where it comes from; `None` for unix sockets.
-    pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
     }
 
     pub fn accepted_at(&self) -> Time {

@@ -9,7 +9,7 @@ use crate::tls::tls_conn::TlsConn;
 pub(super) struct SideState {
     pub(super) socket: Socket,
     /// TLS of ours is spoken here, now or as soon as can be.
-    pub(super) secure: bool,
+    secure: bool,
     pub(super) tls: Option<Box<TlsConn>>,
     /// A receive is outstanding.
     pub(super) receiving: bool,
@@ -66,6 +66,20 @@ impl SideState {
     /// Connected; `secure` if TLS of ours is to be spoken.
     pub(super) fn open(secure: bool) -> Self {
         Self { socket: Socket::Open, secure, ..Self::absent() }
+    }
+
+    /// Decides anew whether TLS of ours is to be spoken, before anything was. What waits is plaintext
+    /// until then, and goes to where it belongs.
+    pub(super) fn set_secure(&mut self, secure: bool) {
+        debug_assert!(self.tls.is_none() && self.sending == 0, "it is spoken already");
+        if self.secure != secure {
+            self.secure = secure;
+            std::mem::swap(&mut self.queue, &mut self.plain);
+        }
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        self.secure
     }
 
     pub(super) fn is_open(&self) -> bool {

@@ -25,11 +25,16 @@ pub enum Source {
     /// One of this machine; the kernel chooses a port that is free towards the destination.
     From(IpAddr),
     /// The client's, which is not one of this machine (IP_TRANSPARENT); port 0 leaves the port to
-    /// the kernel. Needs CAP_NET_ADMIN, and routes that bring the answers back here.
+    /// the kernel. Needs CAP_NET_ADMIN or CAP_NET_RAW, and routes that bring the answers back here.
     Client(SocketAddr),
 }
 
 impl Source {
+    /// Whether the port is given, which another connection may have.
+    pub fn has_port(self) -> bool {
+        matches!(self, Self::Client(client) if client.port() != 0)
+    }
+
     /// Gives `socket`, which will dial `to`, its address.
     ///
     /// # Errors
@@ -71,7 +76,7 @@ pub fn can_be_from(ip: IpAddr) -> io::Result<()> {
 /// Whether connections can come from clients' addresses (IP_TRANSPARENT), of IPv4 and of IPv6.
 ///
 /// # Errors
-/// EPERM without CAP_NET_ADMIN. No IPv6 on this machine is no error.
+/// EPERM without CAP_NET_ADMIN and CAP_NET_RAW. No IPv6 on this machine is no error.
 pub fn can_be_transparent() -> io::Result<()> {
     for any in [SocketAddr::from(([0, 0, 0, 0], 0)), SocketAddr::from(([0; 16], 0))] {
         match Socket::new(Domain::for_address(any), Type::STREAM, Some(Protocol::TCP)) {

@@ -12,7 +12,7 @@ mod tests;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::config::model::{ConnectWhen, Keepalive, Timeouts};
+use crate::config::model::{ConnectWhen, Keepalive, ProxyIn, Timeouts};
 use crate::tls::hello::Hello;
 use crate::tls::{ClientProfile, ServerProfile};
 use crate::upstream::Group;
@@ -39,6 +39,8 @@ pub struct ListenerPolicy {
     pub index: usize,
     pub name: Arc<str>,
     pub downstream: Downstream,
+    /// The header that connections begin with, before all that `downstream` says.
+    pub proxy_in: Option<ProxyIn>,
     pub timeouts: Timeouts,
     /// For the upstream's socket; the downstream's has it from its listener.
     pub keepalive: Keepalive,
@@ -104,6 +106,18 @@ impl Policy {
         groups.dedup_by_key(|(position, _)| *position);
         debug_assert!((0..).zip(&groups).all(|(at, (position, _))| at == *position));
         groups.into_iter().map(|(_, group)| group).collect()
+    }
+}
+
+impl ListenerPolicy {
+    /// Whether a peer may say where its connections are from; `None` came by a unix socket.
+    pub fn believes(&self, peer: Option<IpAddr>) -> bool {
+        let trusted = self.proxy_in.iter().flat_map(|proxy| &proxy.trusted);
+        trusted.into_iter().any(|one| match (one, peer) {
+            (Some(range), Some(peer)) => range.contains(peer),
+            (None, None) => true,
+            _ => false,
+        })
     }
 }
 

@@ -23,7 +23,7 @@ mod v1;
 mod v2;
 
 pub use encode::TooLong;
-pub use reader::{Progress, Reader};
+pub use reader::{Progress, Reader, Versions};
 pub use tlv::{TlsInfo, Tlvs};
 
 use std::net::SocketAddr;

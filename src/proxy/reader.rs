@@ -5,8 +5,18 @@ use super::{Header, MAX_HEADER, ProxyError, v1, v2};
 /// Takes a header off the start of a stream.
 #[derive(Debug, Default)]
 pub struct Reader {
+    versions: Versions,
     /// What has come of it.
     held: Vec<u8>,
+}
+
+/// Which headers count as such.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Versions {
+    One,
+    Two,
+    #[default]
+    Any,
 }
 
 /// How far a [`Reader`] is.
@@ -16,8 +26,8 @@ pub enum Progress {
     NeedMore,
     /// Bytes of the input after `consumed` are not part of the header.
     Complete { consumed: usize, header: Box<Header> },
-    /// The stream does not begin with a header. It begins with [`Reader::held`], and goes on with
-    /// the input, of which nothing was taken.
+    /// The stream does not begin with a header of a version that is read. It begins with
+    /// [`Reader::held`], and goes on with the input, of which nothing was taken.
     Absent,
 }
 
@@ -25,6 +35,11 @@ impl Reader {
     /// A reader that has seen nothing and holds no memory.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, for these versions.
+    pub fn of(versions: Versions) -> Self {
+        Self { versions, held: Vec::new() }
     }
 
     /// Takes the next bytes of the stream. After anything but [`Progress::NeedMore`] the reader is
@@ -37,7 +52,7 @@ impl Reader {
         let room = MAX_HEADER.saturating_sub(before);
         // Kept until it is known how much of it belongs to the header.
         self.held.extend_from_slice(&input[..input.len().min(room)]);
-        let length = match length(&self.held) {
+        let length = match length(&self.held, self.versions) {
             Ok(length) => length,
             Err(NotThere) => {
                 self.held.truncate(before);
@@ -69,15 +84,18 @@ enum Version {
 struct NotThere;
 
 /// Version and length of the header that a stream begins with; `None` if more must come to tell.
-fn length(stream: &[u8]) -> Result<Result<Option<(Version, usize)>, ProxyError>, NotThere> {
+fn length(
+    stream: &[u8],
+    versions: Versions,
+) -> Result<Result<Option<(Version, usize)>, ProxyError>, NotThere> {
     let begins = |start: &[u8]| {
         let common = start.len().min(stream.len());
         stream[..common] == start[..common]
     };
-    if begins(v1::START) {
+    if versions != Versions::Two && begins(v1::START) {
         return Ok(v1::length(stream).map(|length| Some((Version::One, length?))));
     }
-    if begins(v2::SIGNATURE) {
+    if versions != Versions::One && begins(v2::SIGNATURE) {
         return Ok(v2::length(stream).map(|length| Some((Version::Two, length?))));
     }
     Err(NotThere)

@@ -41,6 +41,7 @@ pub struct Live {
     pub connection: u64,
     pub policy: Arc<ListenerPolicy>,
     pub route: Arc<Route>,
+    /// Where it is from: what a trusted sender says, else its peer.
     pub peer: Option<SocketAddr>,
     pub stage: Stage,
     pub age: Duration,
@@ -119,7 +120,7 @@ fn unsettled(connection: &Connection) -> Pair {
     Pair {
         listener: Arc::clone(&policy.name),
         route: Arc::clone(&route.name),
-        source: connection.peer().map(|peer| peer.ip()),
+        source: connection.source_address().map(|source| source.ip()),
         endpoint,
         address: match address {
             Some(Address::Tcp(address)) => Some(address),
@@ -157,7 +158,7 @@ fn live(shard: usize, entry: &Entry, census: &mut Census, now: Time) -> Live {
         connection: entry.id,
         policy: Arc::clone(connection.policy()),
         route: Arc::clone(connection.route()),
-        peer: connection.peer(),
+        peer: connection.source_address(),
         stage: connection.progress(),
         age: now - connection.accepted_at(),
         sni: connection.sni().cloned(),

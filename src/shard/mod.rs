@@ -25,7 +25,7 @@ use crate::admission::hello_budget::HelloBudget;
 use crate::audit::{Census, Kept};
 use crate::conn::outcome::{Outcome, Reason};
 use crate::conn::{Action, Connection, Context, Input};
-use crate::engine::{ConnectOptions, Engine, Event, SocketId, Source};
+use crate::engine::{ConnectOptions, Engine, Event, SocketId};
 use crate::policy::{ListenerPolicy, Policy, Route};
 use crate::telemetry::aggregator::AnswerSender;
 use crate::telemetry::{ShardSnapshot, ShardTelemetry};
@@ -244,10 +244,10 @@ impl<E: Engine> Shard<E> {
                 Action::Send(side, buf) => self.engine.send(socket(side), buf),
                 Action::ShutdownWrite(side) => self.engine.shutdown_write(socket(side)),
                 Action::Close(side, how) => self.engine.close(socket(side), how),
-                Action::Connect { to, .. } => {
+                Action::Connect { to, source, .. } => {
                     let socket = socket(crate::engine::Side::Upstream);
                     let keepalive = connection.policy().keepalive;
-                    let options = ConnectOptions { keepalive, source: Source::Any };
+                    let options = ConnectOptions { keepalive, source };
                     self.engine.connect(socket, &to.address, &options);
                 }
                 Action::Finish(outcome) => break Some(outcome),

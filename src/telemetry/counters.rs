@@ -12,7 +12,7 @@ use crate::conn::outcome::{Cause, Outcome, Reason, Shown, Stage};
 const REASONS: usize = Reason::ALL.len();
 const CAUSES: usize = Cause::ALL.len();
 /// Number of values of [`Stage`]; pinned by a test.
-const STAGES: usize = 4;
+const STAGES: usize = 5;
 
 /// Why an accepted socket was closed before it became a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +97,30 @@ impl Unterminated {
     }
 }
 
+/// What the header of the PROXY protocol says of where a connection is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// An address.
+    Source,
+    /// From the sender itself, such as its health checks.
+    Local,
+    /// Nothing that is an IP address.
+    Unknown,
+}
+
+impl ProxyHeader {
+    pub const ALL: [Self; 3] = [Self::Source, Self::Local, Self::Unknown];
+
+    /// Label value in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "address",
+            Self::Local => "local",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// What one shard counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardCounters {
@@ -132,6 +156,8 @@ pub struct EngineCounters {
 pub struct ListenerCounters {
     /// Sockets that became connections.
     pub accepted: u64,
+    /// Headers of the PROXY protocol that were read.
+    pub proxy_headers: [u64; ProxyHeader::ALL.len()],
     pub handshakes_full: u64,
     pub handshakes_resumed: u64,
     /// Connections without a handshake of ours with the peer.
@@ -153,6 +179,7 @@ impl Default for ListenerCounters {
     fn default() -> Self {
         Self {
             accepted: 0,
+            proxy_headers: [0; ProxyHeader::ALL.len()],
             handshakes_full: 0,
             handshakes_resumed: 0,
             unterminated: [0; Unterminated::ALL.len()],
@@ -169,15 +196,16 @@ impl Default for ListenerCounters {
 
 /// True where a connection that ended at `stage` ended without a finished handshake.
 pub const fn is_handshake_stage(stage: Stage) -> bool {
-    matches!(stage, Stage::Hello | Stage::Handshake)
+    matches!(stage, Stage::Proxy | Stage::Hello | Stage::Handshake)
 }
 
 const fn stage_index(stage: Stage) -> usize {
     match stage {
-        Stage::Hello => 0,
-        Stage::Handshake => 1,
-        Stage::Connecting => 2,
-        Stage::Relay => 3,
+        Stage::Proxy => 0,
+        Stage::Hello => 1,
+        Stage::Handshake => 2,
+        Stage::Connecting => 3,
+        Stage::Relay => 4,
     }
 }
 
@@ -219,7 +247,8 @@ impl ListenerCounters {
 
     /// Connections that ended for this reason before their handshake was done.
     pub fn handshake_failures(&self, reason: Reason) -> u64 {
-        self.ended_at(Stage::Hello, reason) + self.ended_at(Stage::Handshake, reason)
+        let stages = [Stage::Proxy, Stage::Hello, Stage::Handshake];
+        stages.into_iter().map(|stage| self.ended_at(stage, reason)).sum()
     }
 
     /// Connections that ended.
@@ -250,6 +279,9 @@ impl ShardCounters {
 impl AddAssign<&Self> for ListenerCounters {
     fn add_assign(&mut self, other: &Self) {
         self.accepted += other.accepted;
+        for (own, other) in self.proxy_headers.iter_mut().zip(&other.proxy_headers) {
+            *own += other;
+        }
         self.handshakes_full += other.handshakes_full;
         self.handshakes_resumed += other.handshakes_resumed;
         for (own, other) in self.unterminated.iter_mut().zip(&other.unterminated) {
@@ -291,7 +323,8 @@ mod tests {
         for (position, cause) in Cause::ALL.into_iter().enumerate() {
             assert_eq!(cause_index(cause), position);
         }
-        let stages = [Stage::Hello, Stage::Handshake, Stage::Connecting, Stage::Relay];
+        let stages =
+            [Stage::Proxy, Stage::Hello, Stage::Handshake, Stage::Connecting, Stage::Relay];
         assert_eq!(stages.len(), STAGES);
         for (position, stage) in stages.into_iter().enumerate() {
             assert_eq!(stage_index(stage), position);

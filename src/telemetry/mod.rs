@@ -19,7 +19,8 @@ pub mod snapshot;
 pub use access_log::{AccessLog, AccessRecord, AccessSender};
 pub use aggregator::{Aggregator, AggregatorHandle, AnswerSender, ReadError, ShardPort};
 pub use counters::{
-    AcceptError, EngineCounters, ListenerCounters, Refusal, ShardCounters, Unterminated,
+    AcceptError, EngineCounters, ListenerCounters, ProxyHeader, Refusal, ShardCounters,
+    Unterminated,
 };
 pub use histograms::{HistogramSet, Kind, Phase};
 pub use process::ProcessFigures;

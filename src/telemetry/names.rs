@@ -66,6 +66,7 @@ metrics! {
     OPEN = Gauge, "tlsgate_connections_open", "Connections that are open.";
     REFUSED = Counter, "tlsgate_connections_refused_total", "Sockets closed before they became connections, by cause.";
     ACCEPT_ERRORS = Counter, "tlsgate_accept_errors_total", "Failures of accept, by kind.";
+    PROXY_HEADERS = Counter, "tlsgate_proxy_headers_total", "Headers of the PROXY protocol that were read, by what they say of where the connection is from: an address, local (the sender itself), or nothing that is known.";
     CLOSED = Counter, "tlsgate_connections_closed_total", "Connections that ended, by reason and by who caused it; pairs that never happened are left out.";
     HANDSHAKES = Counter, "tlsgate_handshakes_total", "Finished handshakes, full or resumed.";
     HANDSHAKE_FAILURES = Counter, "tlsgate_handshake_failures_total", "Connections that ended before their handshake was done, by reason.";

@@ -9,7 +9,7 @@ mod dates;
 
 use std::fmt::{Display, Write as _};
 
-use super::counters::{AcceptError, Refusal, Unterminated};
+use super::counters::{AcceptError, ProxyHeader, Refusal, Unterminated};
 use super::histograms::Phase;
 use super::names::{self, Metric};
 use super::snapshot::{Latency, ListenerView, ShardView, Snapshot, Span, UpstreamFacts, bounds};
@@ -114,6 +114,14 @@ fn write_listeners(text: &mut String, snapshot: &Snapshot) {
             let labels = [("listener", &*view.name), ("reason", reason.as_str())];
             let value = view.counters.handshake_failures(reason);
             write_sample(text, names::HANDSHAKE_FAILURES.name, &labels, value);
+        }
+    }
+    write_family(text, &names::PROXY_HEADERS);
+    for view in listeners {
+        for said in ProxyHeader::ALL {
+            let labels = [("listener", &*view.name), ("source", said.as_str())];
+            let value = view.counters.proxy_headers[said as usize];
+            write_sample(text, names::PROXY_HEADERS.name, &labels, value);
         }
     }
     write_upstreams(text, listeners);

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::counters::{
-    AcceptError, EngineCounters, ListenerCounters, Refusal, ShardCounters, Unterminated,
-    is_handshake_stage,
+    AcceptError, EngineCounters, ListenerCounters, ProxyHeader, Refusal, ShardCounters,
+    Unterminated, is_handshake_stage,
 };
 use super::histograms::{HistogramSet, Kind, Phase};
 use crate::conn::outcome::{Outcome, PhaseTimes, Reason, Shown};
@@ -96,6 +96,13 @@ impl ShardTelemetry {
     /// accept(2) failed.
     pub fn on_accept_error(&mut self, error: AcceptError) {
         self.counters.accept_errors[error as usize] += 1;
+    }
+
+    /// A trusted sender has said where a connection is from.
+    pub fn on_proxy_header(&mut self, listener: usize, said: ProxyHeader) {
+        if let Some(counters) = self.listener(listener) {
+            counters.proxy_headers[said as usize] += 1;
+        }
     }
 
     /// The handshake is done. Records the phases `hello` and `handshake`.
@@ -268,6 +275,7 @@ pub(crate) mod tests {
         Outcome {
             listener,
             peer: None,
+            source: None,
             stage,
             reason,
             cause,

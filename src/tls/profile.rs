@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ServerConfig};
 
@@ -109,6 +110,15 @@ impl ClientProfile {
     /// What the verifier looks at.
     pub fn verify(&self) -> Verify {
         self.verify
+    }
+
+    /// What a check of this endpoint shakes hands with: each time in full, so that its certificate is
+    /// looked at. `None` when the route has more endpoints than the profile.
+    pub fn for_checks(&self, endpoint: usize) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+        let (config, name) = self.endpoints.get(endpoint)?;
+        let mut config = ClientConfig::clone(config);
+        config.resumption = Resumption::disabled();
+        Some((Arc::new(config), name.clone()))
     }
 
     /// A session with this endpoint, whose ClientHello goes into `records`.

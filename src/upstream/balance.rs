@@ -23,8 +23,8 @@ impl Set {
         self.0 == 0
     }
 
-    fn len(self) -> u32 {
-        self.0.count_ones()
+    fn without(self, position: usize) -> Self {
+        Self(self.0 & !(1 << position))
     }
 
     /// Positions, rising.
@@ -101,14 +101,28 @@ impl Balancer {
     }
 
     fn lighter_of_two(&mut self, endpoints: &[Endpoint], candidates: Set) -> usize {
-        let first = self.random.below(candidates.len());
-        let nth = |n: u32| candidates.iter().nth(n as usize).expect("drawn below their number");
-        if candidates.len() == 1 {
-            return nth(first);
+        let first = self.draw(endpoints, candidates);
+        let others = candidates.without(first);
+        if others.is_empty() {
+            return first;
         }
-        let second = self.random.below(candidates.len() - 1);
-        let second = if second < first { second } else { second + 1 };
-        lighter(endpoints, nth(first), nth(second))
+        let second = self.draw(endpoints, others);
+        lighter(endpoints, first, second)
+    }
+
+    /// One of `candidates`, as often as its weight says: else the light ones would get more than
+    /// their share of the draws.
+    fn draw(&mut self, endpoints: &[Endpoint], candidates: Set) -> usize {
+        let weight = |position: usize| u32::from(endpoints[position].weight);
+        let mut rest = self.random.below(candidates.iter().map(weight).sum());
+        let is_drawn = |position: &usize| match rest.checked_sub(weight(*position)) {
+            Some(less) => {
+                rest = less;
+                false
+            }
+            None => true,
+        };
+        candidates.iter().find(is_drawn).expect("drawn below the sum of their weights")
     }
 }
 

@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use super::hash;
 use super::presence::Presence;
 use super::resolver::Name;
-use super::settings::{BalanceSettings, HealthSettings, Role};
+use super::settings::{BalanceSettings, HealthSettings, Role, SourceSettings};
 use crate::engine::Address;
 
 /// Where the connections of a route may go.
@@ -19,8 +19,10 @@ pub struct Group {
     /// At least one, at most [`super::settings::MAX_ENDPOINTS`].
     pub endpoints: Vec<Endpoint>,
     pub balance: BalanceSettings,
+    /// Where its endpoints are dialled from.
+    pub source: SourceSettings,
     /// `None` is not to check.
-    pub checks: Option<Checks>,
+    pub checks: Option<HealthSettings>,
     /// Time between two look-ups of a name, 1 s to 1 d; `None` is to look up when a configuration
     /// is loaded only.
     pub resolve_interval: Option<Duration>,
@@ -31,8 +33,8 @@ pub struct Group {
 pub struct Endpoint {
     /// As configured: `"sip.example.com:5060"`. Unique in its group.
     pub name: Arc<str>,
-    /// What its certificate must be for, where it has one.
-    pub server_name: Option<ServerName<'static>>,
+    /// What a check of it is.
+    pub probe: Probe,
     pub role: Role,
     /// 1 to [`super::settings::MAX_WEIGHT`].
     pub weight: u8,
@@ -43,20 +45,14 @@ pub struct Endpoint {
     pub(super) key: u64,
 }
 
-/// How the endpoints of a group are checked.
-#[derive(Clone, Debug)]
-pub struct Checks {
-    pub settings: HealthSettings,
-    pub probe: Probe,
-}
-
 /// What an endpoint must do to pass.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub enum Probe {
     /// Accept a connection.
+    #[default]
     Tcp,
-    /// Finish a handshake, with a certificate that this verifies for the endpoint's name.
-    Tls(Arc<rustls::ClientConfig>),
+    /// Finish a handshake as this says, with this name for the server.
+    Tls(Arc<rustls::ClientConfig>, ServerName<'static>),
 }
 
 impl Group {
@@ -69,6 +65,7 @@ impl Group {
             name: name.into(),
             endpoints: addresses.iter().map(endpoint).collect(),
             balance: BalanceSettings::default(),
+            source: SourceSettings::Any,
             checks: None,
             resolve_interval: None,
         })
@@ -76,11 +73,11 @@ impl Group {
 }
 
 impl Endpoint {
-    /// A primary with the weight of one, and no name to check.
+    /// A primary with the weight of one, which is to accept when it is checked.
     pub fn new(name: &str, presence: Arc<Presence>) -> Self {
         Self {
             name: name.into(),
-            server_name: None,
+            probe: Probe::Tcp,
             role: Role::Primary,
             weight: 1,
             look_up: None,

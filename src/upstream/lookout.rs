@@ -10,17 +10,17 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
 use tokio::runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::group::{Checks, Group, Probe};
+use super::group::{Group, Probe};
 use super::health::Transition;
 use super::presence::{Destination, Presence};
 use super::probe::{self, Failure};
 use super::resolver::{LookUpError, Name, Resolver};
+use super::settings::HealthSettings;
 use crate::engine::Address;
 
 /// Owner of the thread, which ends with it.
@@ -137,21 +137,21 @@ struct CheckJob {
     group: Arc<str>,
     endpoint: Arc<str>,
     presence: Arc<Presence>,
-    server_name: Option<ServerName<'static>>,
-    checks: Checks,
+    probe: Probe,
+    settings: HealthSettings,
 }
 
 impl CheckJob {
     fn all(groups: &[Arc<Group>]) -> Vec<Self> {
         let mut jobs = Vec::new();
         for group in groups {
-            let Some(checks) = &group.checks else { continue };
+            let Some(settings) = group.checks else { continue };
             jobs.extend(group.endpoints.iter().map(|endpoint| Self {
                 group: Arc::clone(&group.name),
                 endpoint: Arc::clone(&endpoint.name),
                 presence: Arc::clone(&endpoint.presence),
-                server_name: endpoint.server_name.clone(),
-                checks: checks.clone(),
+                probe: endpoint.probe.clone(),
+                settings,
             }));
         }
         jobs
@@ -172,10 +172,8 @@ impl CheckJob {
             under_way.spawn(async move {
                 // Never closed, so this does not fail.
                 let _place = places.acquire().await;
-                let Checks { settings, probe } = &job.checks;
-                let name = job.server_name.as_ref();
-                let result =
-                    probe::check(&destination.address, probe, name, settings.timeout).await;
+                let patience = job.settings.timeout;
+                let result = probe::check(&destination.address, &job.probe, patience).await;
                 job.record(&destination, result);
             });
         }
@@ -188,7 +186,7 @@ impl CheckJob {
 
     fn record(&self, destination: &Destination, result: Result<(), Failure>) {
         self.presence.count_check(result.is_ok());
-        let transition = destination.health.record(result.is_ok(), &self.checks.settings);
+        let transition = destination.health.record(result.is_ok(), &self.settings);
         let Self { group, endpoint, .. } = self;
         let address = &destination.address;
         match (transition, result) {
@@ -211,19 +209,19 @@ impl Job for CheckJob {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        let is_same_probe = match (&self.checks.probe, &other.checks.probe) {
+        let is_same_probe = match (&self.probe, &other.probe) {
             (Probe::Tcp, Probe::Tcp) => true,
-            (Probe::Tls(one), Probe::Tls(other)) => Arc::ptr_eq(one, other),
+            (Probe::Tls(one, name), Probe::Tls(other, its_name)) => {
+                Arc::ptr_eq(one, other) && name == its_name
+            }
             _ => false,
         };
-        is_same_probe
-            && self.checks.settings == other.checks.settings
-            && self.server_name == other.server_name
+        is_same_probe && self.settings == other.settings
     }
 }
 
 async fn check_on(job: CheckJob, places: Arc<Semaphore>) {
-    let time = job.checks.settings.interval;
+    let time = job.settings.interval;
     sleep(share(time, &job.endpoint)).await;
     let mut ticks = interval(time);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig, ServerConnection};
 
 use super::super::group::Endpoint;
 use super::super::resolver::LookUp;
-use super::super::settings::{BalanceSettings, HealthSettings};
+use super::super::settings::{BalanceSettings, HealthSettings, SourceSettings};
 use super::*;
 use crate::tls::provider::provider;
 use crate::tls::testing::{Ca, NAME};
@@ -19,6 +20,7 @@ const FAST: HealthSettings = HealthSettings {
     timeout: Duration::from_secs(5),
     rise: 2,
     fall: 3,
+    tls: false,
 };
 
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
@@ -29,10 +31,11 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-fn group(endpoint: Endpoint, checks: Option<Checks>) -> Vec<Arc<Group>> {
+fn group(endpoint: Endpoint, checks: Option<HealthSettings>) -> Vec<Arc<Group>> {
     let balance = BalanceSettings::default();
     let (name, endpoints) = ("test".into(), vec![endpoint]);
-    vec![Arc::new(Group { name, endpoints, balance, checks, resolve_interval: None })]
+    let source = SourceSettings::Any;
+    vec![Arc::new(Group { name, endpoints, balance, source, checks, resolve_interval: None })]
 }
 
 /// An endpoint whose name is looked up so often.
@@ -46,10 +49,6 @@ fn named(mut endpoint: Endpoint, name: &Name, interval: Duration) -> Vec<Arc<Gro
 
 fn at(address: SocketAddr) -> Endpoint {
     Endpoint::new(&address.to_string(), Presence::new(&[Address::Tcp(address)]))
-}
-
-fn tcp() -> Checks {
-    Checks { settings: FAST, probe: Probe::Tcp }
 }
 
 fn is_down(presence: &Presence) -> bool {
@@ -76,7 +75,7 @@ fn an_address_goes_down_when_nobody_listens_and_comes_up_again() {
     let endpoint = at(address);
     let presence = Arc::clone(&endpoint.presence);
     let lookout = lookout();
-    lookout.watch(group(endpoint, Some(tcp())));
+    lookout.watch(group(endpoint, Some(FAST)));
     wait_until("checks pass", || presence.figures().checks_passed >= 5);
     assert!(!is_down(&presence));
     let proofs = presence.destinations()[0].health.proofs();
@@ -94,12 +93,12 @@ fn what_is_no_longer_checked_counts_as_up_and_what_stays_is_not_started_anew() {
     let endpoint = at(free);
     let presence = Arc::clone(&endpoint.presence);
     let lookout = lookout();
-    lookout.watch(group(endpoint.clone(), Some(tcp())));
+    lookout.watch(group(endpoint.clone(), Some(FAST)));
     wait_until("it is down", || is_down(&presence));
     let before = presence.figures().checks_failed;
     // Each of these would put a job that was started anew off by part of an interval.
     wait_until("checks go on", || {
-        lookout.watch(group(endpoint.clone(), Some(tcp())));
+        lookout.watch(group(endpoint.clone(), Some(FAST)));
         presence.figures().checks_failed > before + 3
     });
     lookout.watch(group(endpoint, None));
@@ -140,10 +139,10 @@ fn a_tls_check_wants_a_certificate_for_the_endpoints_own_name() {
     let lookout = lookout();
     for (name, passes) in [(NAME, true), ("web.example.com", false)] {
         let mut endpoint = at(address);
-        endpoint.server_name = Some(ServerName::try_from(name).expect("a DNS name"));
+        let server_name = ServerName::try_from(name).expect("a DNS name");
+        endpoint.probe = Probe::Tls(Arc::clone(&client), server_name);
         let presence = Arc::clone(&endpoint.presence);
-        let probe = Probe::Tls(Arc::clone(&client));
-        lookout.watch(group(endpoint, Some(Checks { settings: FAST, probe })));
+        lookout.watch(group(endpoint, Some(FAST)));
         wait_until("checks happen", || {
             let figures = presence.figures();
             figures.checks_passed + figures.checks_failed >= 3
@@ -163,12 +162,13 @@ fn a_check_that_gets_no_answer_fails_in_time() {
     // Accepts nothing: the kernel connects, and no handshake comes about.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let mut endpoint = at(silent.local_addr().expect("bound"));
-    endpoint.server_name = Some(ServerName::try_from("sip.example.com").expect("a DNS name"));
+    let server_name = ServerName::try_from("sip.example.com").expect("a DNS name");
+    let config = Arc::new(Ca::new().client((*provider()).clone()));
+    endpoint.probe = Probe::Tls(config, server_name);
     let presence = Arc::clone(&endpoint.presence);
-    let probe = Probe::Tls(Arc::new(Ca::new().client((*provider()).clone())));
     let settings = HealthSettings { timeout: Duration::from_millis(10), fall: 1, ..FAST };
     let lookout = lookout();
-    lookout.watch(group(endpoint, Some(Checks { settings, probe })));
+    lookout.watch(group(endpoint, Some(settings)));
     wait_until("it is down", || is_down(&presence));
 }
 

@@ -3,7 +3,8 @@
 //! Each shard keeps its own picture, learnt from its own connections ([`ejection`]); what checks
 //! found out ([`health`]) and how many connections an endpoint has ([`presence`]) is shared. An
 //! endpoint is up when neither says that all its addresses are down. Backups are for when no primary
-//! is up; when nothing is, everything is tried, and given less time to answer.
+//! is up; when nothing is, everything is tried, and given less time to answer. Where a connection to
+//! it comes from is chosen with it ([`sources`]).
 
 mod balance;
 mod ejection;
@@ -22,21 +23,23 @@ mod tests;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::engine::Source;
 use crate::time::Time;
 use balance::{Balancer, Set};
 use ejection::Ejection;
-pub use group::{Checks, Endpoint, Group, Probe};
+pub use group::{Endpoint, Group, Probe};
 pub use lookout::Lookout;
 pub use presence::{Destination, Destinations, Figures, Occupied, Presence, Presences};
 pub use resolver::{Name, Resolver};
 use settings::MAX_ENDPOINTS;
-pub use settings::{Balance, BalanceSettings, HealthSettings, Role};
+pub use settings::{Balance, BalanceSettings, HealthSettings, Role, SourceSettings};
+use sources::{Reach, Sources, Tried};
 
 /// The endpoints of every route of one policy, as this shard sees them.
 #[derive(Debug)]
@@ -51,6 +54,7 @@ struct GroupState {
     /// By position in the group.
     seen: Vec<Rc<RefCell<Seen>>>,
     balancer: Balancer,
+    sources: Sources,
 }
 
 /// What this shard knows about an endpoint; generations share it.
@@ -68,8 +72,8 @@ struct Seen {
 /// What a connection asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// Its peer's address; `None` for one that came by a unix socket.
-    pub source: Option<IpAddr>,
+    /// Whom it is for; `None` for one that came by a unix socket.
+    pub client: Option<SocketAddr>,
     /// How long an endpoint that is not known to be down may take to answer.
     pub patience: Duration,
     /// What it has tried already.
@@ -84,16 +88,33 @@ pub struct Choice {
     pub destination: Arc<Destination>,
     /// How long to wait until it is connected.
     pub timeout: Duration,
+    /// Where to dial from.
+    pub source: Source,
+    /// The sources that were tried for it, this one included.
+    sources: Tried,
     /// To be kept for as long as the connection to it lasts.
     pub occupied: Occupied,
 }
 
-/// Addresses that a connection has tried in vain.
+/// What a connection has tried in vain.
 #[derive(Debug, Default)]
 pub struct Attempts {
     failed: Vec<Arc<Destination>>,
     /// The endpoint that was tried last.
     endpoint: usize,
+    count: usize,
+    /// The last attempt, if only its source failed.
+    stranded: Option<Stranded>,
+}
+
+/// A destination that another source may lead to.
+#[derive(Debug)]
+struct Stranded {
+    endpoint: usize,
+    destination: Arc<Destination>,
+    sources: Tried,
+    /// What is left of its time.
+    patience: Duration,
 }
 
 impl Upstreams {
@@ -129,15 +150,22 @@ impl Upstreams {
             );
             let seen = group.endpoints.iter().map(seen).collect();
             let balancer = Balancer::new(count, seed.wrapping_add(index << 32));
-            GroupState { group, seen, balancer }
+            let sources = Sources::new(group.source.clone());
+            GroupState { group, seen, balancer, sources }
         };
         Self { groups: (0..).zip(groups).map(state).collect(), seed }
     }
 
-    /// Where a connection goes, in the group of this index. `None` when it has tried everything, or
-    /// [`MAX_ATTEMPTS`] addresses.
+    /// Where a connection goes, in the group of this index. `None` when there is no source for it,
+    /// when it has tried everything, or [`MAX_ATTEMPTS`] times.
     pub fn choose(&mut self, group: usize, request: &Request<'_>, now: Time) -> Option<Choice> {
         self.groups[group].choose(request, now)
+    }
+
+    /// The source of an attempt had no port left.
+    pub fn report_used_up(&mut self, group: usize, choice: &Choice, now: Time) {
+        let sources = &mut self.groups[group].sources;
+        sources.report_used_up(choice.source, &choice.destination.address, now);
     }
 
     /// Learns from an attempt.
@@ -173,6 +201,17 @@ impl Attempts {
     pub fn add(&mut self, endpoint: usize, destination: Arc<Destination>) {
         self.failed.push(destination);
         self.endpoint = endpoint;
+        self.count += 1;
+        self.stranded = None;
+    }
+
+    /// A source did not lead to an address, which another one may do within `patience`.
+    pub fn add_source(&mut self, failed: &Choice, patience: Duration) {
+        let Choice { endpoint, destination, sources, .. } = failed;
+        self.add(*endpoint, Arc::clone(destination));
+        let destination = Arc::clone(destination);
+        let (endpoint, sources) = (*endpoint, *sources);
+        self.stranded = Some(Stranded { endpoint, destination, sources, patience });
     }
 
     fn has(&self, destination: &Arc<Destination>) -> bool {
@@ -187,23 +226,28 @@ impl Attempts {
 
 impl GroupState {
     fn choose(&mut self, request: &Request<'_>, now: Time) -> Option<Choice> {
-        if request.tried.failed.len() >= MAX_ATTEMPTS {
+        if request.tried.count >= MAX_ATTEMPTS {
             return None;
         }
-        let (candidates, are_up) = self.candidates(request.tried, now)?;
+        if let Some(choice) = self.with_another_source(request, now) {
+            return Some(choice);
+        }
+        let reach = self.sources.reach(request.client);
+        let (candidates, are_up) = self.candidates(request.tried, reach, now)?;
+        let from = request.client.map(|client| client.ip());
         let endpoints = &self.group.endpoints;
         // The other addresses of an endpoint come before other endpoints.
         let position = match request.tried.last().filter(|last| candidates.has(*last)) {
             Some(last) => last,
             None => {
                 let policy = self.group.balance.policy;
-                self.balancer.pick(policy, endpoints, candidates, request.source)
+                self.balancer.pick(policy, endpoints, candidates, from)
             }
         };
         let is_hashed = self.group.balance.policy == Balance::SourceHash;
-        let source = request.source.filter(|_| is_hashed);
-        let seen = &mut *self.seen[position].borrow_mut();
-        let at = seen.pick(request.tried, are_up, source, now)?;
+        let from = from.filter(|_| is_hashed);
+        let mut seen = self.seen[position].borrow_mut();
+        let at = seen.pick(request.tried, reach, are_up, from, now)?;
         let destination = Arc::clone(&seen.destinations[at]);
         let is_known_down = seen.ejections[at].is_known_down(destination.health.proofs());
         let is_short = !are_up || is_known_down;
@@ -212,22 +256,45 @@ impl GroupState {
         if are_up && is_known_down {
             seen.ejections[at].try_once(timeout, now);
         }
-        let occupied = Occupied::new(&endpoints[position].presence);
-        Some(Choice { endpoint: position, destination, timeout, occupied })
+        drop(seen);
+        self.choice(position, destination, (Tried::default(), timeout), request, now)
+    }
+
+    /// The destination of the last attempt, if only its source failed and there are others.
+    fn with_another_source(&mut self, request: &Request<'_>, now: Time) -> Option<Choice> {
+        let Stranded { endpoint, destination, sources, patience } =
+            request.tried.stranded.as_ref()?;
+        let destination = Arc::clone(destination);
+        self.choice(*endpoint, destination, (*sources, *patience), request, now)
+    }
+
+    /// `None` when there is no source that was not tried.
+    fn choice(
+        &mut self,
+        endpoint: usize,
+        destination: Arc<Destination>,
+        (mut tried, timeout): (Tried, Duration),
+        request: &Request<'_>,
+        now: Time,
+    ) -> Option<Choice> {
+        let address = &destination.address;
+        let source = self.sources.choose(address, request.client, &mut tried, now)?;
+        let occupied = Occupied::new(&self.group.endpoints[endpoint].presence, &destination);
+        Some(Choice { endpoint, destination, timeout, source, sources: tried, occupied })
     }
 
     /// The endpoints to choose from, and whether they are up: primaries that are, else backups that
-    /// are, else primaries, else backups. `None` when all were tried.
-    fn candidates(&self, tried: &Attempts, now: Time) -> Option<(Set, bool)> {
+    /// are, else primaries, else backups. `None` when all that are within reach were tried.
+    fn candidates(&self, tried: &Attempts, reach: Reach, now: Time) -> Option<(Set, bool)> {
         let [mut up, mut untried] = [[Set::default(); 2]; 2];
         for (position, endpoint) in self.group.endpoints.iter().enumerate() {
             let seen = &mut *self.seen[position].borrow_mut();
             seen.refresh(&endpoint.presence);
             let role = usize::from(endpoint.role == Role::Backup);
-            if seen.has(tried, true, now) {
+            if seen.has(tried, reach, true, now) {
                 up[role].add(position);
             }
-            if seen.has(tried, false, now) {
+            if seen.has(tried, reach, false, now) {
                 untried[role].add(position);
             }
         }
@@ -260,28 +327,29 @@ impl Seen {
     }
 
     /// Whether a connection may go there, or only if it `must_be_up`.
-    fn may(&self, at: usize, tried: &Attempts, must_be_up: bool, now: Time) -> bool {
+    fn may(&self, at: usize, tried: &Attempts, reach: Reach, must_be_up: bool, now: Time) -> bool {
         let destination = &self.destinations[at];
         let health = &destination.health;
         let is_up = !health.is_down() && !self.ejections[at].stands(health.proofs(), now);
-        (is_up || !must_be_up) && !tried.has(destination)
+        (is_up || !must_be_up) && !tried.has(destination) && reach.has(&destination.address)
     }
 
-    fn has(&self, tried: &Attempts, must_be_up: bool, now: Time) -> bool {
-        (0..self.destinations.len()).any(|at| self.may(at, tried, must_be_up, now))
+    fn has(&self, tried: &Attempts, reach: Reach, must_be_up: bool, now: Time) -> bool {
+        (0..self.destinations.len()).any(|at| self.may(at, tried, reach, must_be_up, now))
     }
 
     /// The next address in turn, or the one that a source belongs to.
     fn pick(
         &mut self,
         tried: &Attempts,
+        reach: Reach,
         must_be_up: bool,
         source: Option<IpAddr>,
         now: Time,
     ) -> Option<usize> {
         let count = self.destinations.len();
         let in_turn = (0..count).map(|step| (self.next + step) % count);
-        let mut possible = in_turn.filter(|at| self.may(*at, tried, must_be_up, now));
+        let mut possible = in_turn.filter(|at| self.may(*at, tried, reach, must_be_up, now));
         let chosen = match source.map(hash::source) {
             Some(source) => {
                 possible.max_by_key(|at| hash::score(self.destinations[*at].key, 1, source))
@@ -293,7 +361,7 @@ impl Seen {
     }
 }
 
-/// Addresses that one connection tries.
+/// Attempts of one connection, at as many addresses or from other sources.
 pub const MAX_ATTEMPTS: usize = 64;
 /// Known to be down, an upstream must look down within a second.
 const TIMEOUT_WHEN_DOWN: Duration = Duration::from_millis(900);

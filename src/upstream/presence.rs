@@ -39,6 +39,8 @@ pub type Destinations = Arc<[Arc<Destination>]>;
 pub struct Destination {
     pub address: Address,
     pub health: Health,
+    /// Of the endpoint, open or being dialled.
+    connections: AtomicU32,
     /// F of its text: see [`super::hash`].
     pub(super) key: u64,
 }
@@ -152,24 +154,40 @@ impl Presence {
 impl Destination {
     fn new(address: &Address) -> Arc<Self> {
         let key = hash::fnv(address.to_string().as_bytes());
-        Arc::new(Self { address: address.clone(), health: Health::default(), key })
+        let (address, connections) = (address.clone(), AtomicU32::new(0));
+        Arc::new(Self { address, health: Health::default(), connections, key })
+    }
+
+    /// The endpoint's connections to it that are open or being dialled.
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
     }
 }
 
 /// A connection to an endpoint, counted for as long as this lives.
 #[derive(Debug)]
-pub struct Occupied(Arc<Presence>);
+pub struct Occupied {
+    presence: Arc<Presence>,
+    destination: Arc<Destination>,
+}
 
 impl Occupied {
-    pub(super) fn new(presence: &Arc<Presence>) -> Self {
+    /// Where the connection goes.
+    pub fn destination(&self) -> &Arc<Destination> {
+        &self.destination
+    }
+
+    pub(super) fn new(presence: &Arc<Presence>, destination: &Arc<Destination>) -> Self {
         presence.connections.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(presence))
+        destination.connections.fetch_add(1, Ordering::Relaxed);
+        Self { presence: Arc::clone(presence), destination: Arc::clone(destination) }
     }
 }
 
 impl Drop for Occupied {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.presence.connections.fetch_sub(1, Ordering::Relaxed);
+        self.destination.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -244,14 +262,19 @@ mod tests {
 
     #[test]
     fn connections_are_counted_while_they_last() {
-        let presence = Presence::new(&[address(1)]);
-        let first = Occupied::new(&presence);
-        let second = Occupied::new(&presence);
-        assert_eq!(presence.connections(), 2);
+        let presence = Presence::new(&[address(1), address(2)]);
+        let destinations = presence.destinations();
+        let counts = || {
+            let [one, two] = [0, 1].map(|at: usize| destinations[at].connections());
+            [presence.connections(), one, two]
+        };
+        let first = Occupied::new(&presence, &destinations[0]);
+        let second = Occupied::new(&presence, &destinations[1]);
+        assert_eq!(counts(), [2, 1, 1]);
         drop(first);
-        assert_eq!(presence.connections(), 1);
+        assert_eq!(counts(), [1, 0, 1]);
         drop(second);
-        assert_eq!(presence.connections(), 0);
+        assert_eq!(counts(), [0, 0, 0]);
     }
 
     #[test]

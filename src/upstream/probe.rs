@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConnection;
-use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
@@ -19,8 +18,6 @@ pub(super) enum Failure {
     Connect(io::Error),
     #[error("in the handshake: {0}")]
     Handshake(io::Error),
-    #[error("it has no name that its certificate could be for")]
-    NoName,
     #[error("no answer within {0:?}")]
     TooSlow(Duration),
 }
@@ -33,14 +30,12 @@ pub(super) enum Failure {
 pub(super) async fn check(
     address: &Address,
     probe: &Probe,
-    name: Option<&ServerName<'static>>,
     patience: Duration,
 ) -> Result<(), Failure> {
     let attempt = async {
         let stream = Stream::connect(address).await.map_err(Failure::Connect)?;
-        let Probe::Tls(config) = probe else { return Ok(()) };
-        let name = name.ok_or(Failure::NoName)?.clone();
-        let tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other);
+        let Probe::Tls(config, name) = probe else { return Ok(()) };
+        let tls = ClientConnection::new(Arc::clone(config), name.clone()).map_err(io::Error::other);
         let result = match tls {
             Ok(tls) => shake_hands(&stream, tls).await,
             Err(error) => Err(error),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-pub use crate::config::model::{Balance, BalanceSettings, HealthSettings};
+pub use crate::config::model::{
+    Balance, BalanceSettings, HealthSettings, MAX_WEIGHT, SourceSettings,
+};
 
 /// When an endpoint gets connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,12 +26,12 @@ impl Role {
     }
 }
 
+/// Sources of one group: what a set of 64 bits holds.
+pub const MAX_SOURCES: usize = 64;
 /// Endpoints of one group: what a set of 64 bits holds.
 pub const MAX_ENDPOINTS: usize = 64;
 /// Addresses of one name; those beyond are left out, and their number exported.
 pub const MAX_ADDRESSES: usize = 16;
-/// How often one may come up for each time that the lightest does.
-pub const MAX_WEIGHT: u8 = 100;
 /// Time between two look-ups of a name, where nothing else is said. The resolver of the C library
 /// does not say how long its answers are good for.
 pub const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);

@@ -5,32 +5,16 @@
 //! destination is left in peace there for a while: the kernel looks at all of them before it says so.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::settings::{MAX_SOURCES, SourceSettings};
 use crate::engine::{Address, Source};
 use crate::time::Time;
-
-/// Where the connections of a route come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum SourceSettings {
-    /// From where the kernel's routes say.
-    #[default]
-    Any,
-    /// From these in turn: 1 to [`MAX_SOURCES`], each of this machine. Those of another family than
-    /// the destination's are passed over.
-    From(Vec<IpAddr>),
-    /// From the client's own address, and from its port if that is kept.
-    Client { keep_port: bool },
-}
-
-/// Sources of one route.
-pub const MAX_SOURCES: usize = 64;
 
 /// The sources of one route, as a shard sees them.
 #[derive(Debug)]
 pub struct Sources {
-    settings: Arc<SourceSettings>,
+    settings: SourceSettings,
     next: usize,
     used_up: Vec<UsedUp>,
 }
@@ -38,6 +22,13 @@ pub struct Sources {
 /// Sources that a connection has tried in vain, towards the destination that it dials.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tried(u64);
+
+/// The families of destinations that there is a source for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    v4: bool,
+    v6: bool,
+}
 
 /// A source that had no port left.
 #[derive(Debug)]
@@ -48,7 +39,7 @@ struct UsedUp {
 }
 
 impl Sources {
-    pub fn new(settings: Arc<SourceSettings>) -> Self {
+    pub fn new(settings: SourceSettings) -> Self {
         Self { settings, next: 0, used_up: Vec::new() }
     }
 
@@ -61,8 +52,7 @@ impl Sources {
         tried: &mut Tried,
         now: Time,
     ) -> Option<Source> {
-        let settings = Arc::clone(&self.settings);
-        match (to, &*settings) {
+        match (to, &self.settings) {
             (Address::Unix(_), _) | (_, SourceSettings::Any) => {
                 tried.once(0).then_some(Source::Any)
             }
@@ -74,16 +64,30 @@ impl Sources {
             (Address::Tcp(to), SourceSettings::From(list)) => {
                 let source = self.in_turn(list, *to, *tried, now)?;
                 tried.once(source);
+                let chosen = Source::From(list[source]);
                 self.next = (source + 1) % list.len();
-                Some(Source::From(list[source]))
+                Some(chosen)
             }
         }
+    }
+
+    /// Which destinations can be dialled for `client`.
+    pub fn reach(&self, client: Option<SocketAddr>) -> Reach {
+        let has = |is_v4: bool| match &self.settings {
+            SourceSettings::Any => true,
+            SourceSettings::From(list) => list.iter().any(|ip| ip.is_ipv4() == is_v4),
+            SourceSettings::Client { .. } => {
+                // A listener of both families shows IPv4 clients as IPv6 (RFC 4291 §2.5.5.2).
+                client.is_some_and(|client| client.ip().to_canonical().is_ipv4() == is_v4)
+            }
+        };
+        Reach { v4: has(true), v6: has(false) }
     }
 
     /// EADDRNOTAVAIL: `source` has no port left towards `to`.
     pub fn report_used_up(&mut self, source: Source, to: &Address, now: Time) {
         let (Source::From(ip), Address::Tcp(to), SourceSettings::From(list)) =
-            (source, to, &*self.settings)
+            (source, to, &self.settings)
         else {
             return;
         };
@@ -109,6 +113,19 @@ impl Sources {
         fresh.or_else(|| {
             turns.min_by_key(|&source| rests_until(source)).filter(|_| tried.is_empty())
         })
+    }
+}
+
+impl Reach {
+    #[cfg(test)]
+    pub const ALL: Self = Self { v4: true, v6: true };
+
+    pub fn has(self, to: &Address) -> bool {
+        match to {
+            Address::Tcp(SocketAddr::V4(_)) => self.v4,
+            Address::Tcp(SocketAddr::V6(_)) => self.v6,
+            Address::Unix(_) => true,
+        }
     }
 }
 
@@ -156,7 +173,7 @@ mod tests {
 
     fn from(lasts: &[u8]) -> Sources {
         let list = lasts.iter().map(|&last| ip(last)).collect();
-        Sources::new(Arc::new(SourceSettings::From(list)))
+        Sources::new(SourceSettings::From(list))
     }
 
     /// All that a connection may try.
@@ -207,18 +224,39 @@ mod tests {
     #[test]
     fn only_sources_of_the_destinations_family() {
         let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
-        let settings = Arc::new(SourceSettings::From(vec![v6, ip(1)]));
-        let mut sources = Sources::new(settings);
+        let mut sources = Sources::new(SourceSettings::From(vec![v6, ip(1)]));
         assert_eq!(all(&mut sources, &to(1), NOW), [Source::From(ip(1))]);
         assert_eq!(all(&mut from(&[1]), &Address::Tcp((v6, 1).into()), NOW), []);
+    }
+
+    #[test]
+    fn what_can_be_reached_is_what_there_is_a_source_for() {
+        let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
+        let [old, new] = [to(1), Address::Tcp((v6, 1).into())];
+        let unix = Address::Unix("/socket".into());
+        let v4_client = Some(SocketAddr::from(([203, 0, 113, 7], 4711)));
+        let mapped = "[::ffff:203.0.113.7]:4711".parse().ok();
+        let client = SourceSettings::Client { keep_port: true };
+        for (settings, client, expected) in [
+            (SourceSettings::Any, None, [true, true]),
+            (SourceSettings::From(vec![ip(1)]), None, [true, false]),
+            (SourceSettings::From(vec![ip(1), v6]), None, [true, true]),
+            (client.clone(), None, [false, false]),
+            (client.clone(), v4_client, [true, false]),
+            (client.clone(), mapped, [true, false]),
+            (client, Some((v6, 1).into()), [false, true]),
+        ] {
+            let reach = Sources::new(settings.clone()).reach(client);
+            assert_eq!([reach.has(&old), reach.has(&new)], expected, "{settings:?} {client:?}");
+            assert!(reach.has(&unix));
+        }
     }
 
     #[test]
     fn the_clients_address_with_or_without_its_port() {
         let client: SocketAddr = ([203, 0, 113, 7], 4711).into();
         for (keep_port, port) in [(true, 4711), (false, 0)] {
-            let settings = Arc::new(SourceSettings::Client { keep_port });
-            let mut sources = Sources::new(settings);
+            let mut sources = Sources::new(SourceSettings::Client { keep_port });
             let mut tried = Tried::default();
             let source = sources.choose(&to(1), Some(client), &mut tried, NOW);
             assert_eq!(source, Some(Source::Client((client.ip(), port).into())));
@@ -227,7 +265,7 @@ mod tests {
             let unix = Address::Unix("/socket".into());
             assert_eq!(all(&mut sources, &unix, NOW), [Source::Any]);
         }
-        let mut any = Sources::new(Arc::default());
+        let mut any = Sources::new(SourceSettings::Any);
         assert_eq!(all(&mut any, &to(1), NOW), [Source::Any]);
     }
 }

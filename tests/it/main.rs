@@ -12,6 +12,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests watch real processes on the real clock")]
 
 mod audit;
+mod battery;
 mod bulk;
 mod clients;
 mod command_line;
@@ -24,10 +25,12 @@ mod endings_network;
 mod endings_resources;
 mod engine_fallback;
 mod hello;
+mod interop;
 mod listeners;
 mod malformed;
 mod modes;
 mod policy;
+mod proxy_in;
 mod reload;
 mod restart;
 mod scale;

@@ -1,90 +1,43 @@
-//! Checks of upstreams, in a gateway that runs within this process.
+//! Checks of upstreams: what is down is passed over before anybody had to try it.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use tlsgate::app::{self, Gateway, Loaded};
-use tlsgate::policy::{ListenerPolicy, Policy, Route};
-use tlsgate::upstream::{Checks, Group, HealthSettings, Probe, Role};
 
 use crate::support::client::{Version, assert_echo, close, config, connect};
 use crate::support::component::Component;
-use crate::support::gateway::{Setup, Written};
-use crate::support::metrics::Metrics;
-use crate::support::{Engine, SOON, engines, http, wait_until};
+use crate::support::gateway::{Gateway, Setup};
+use crate::support::{Engine, SOON, engines, wait_until};
 use crate::upstream::{Clients, one};
 
-const CHECKS: HealthSettings = HealthSettings {
-    interval: Duration::from_millis(500),
-    timeout: Duration::from_secs(1),
-    rise: 2,
-    fall: 3,
-};
+/// As in [`CHECKS`].
+const INTERVAL: Duration = Duration::from_millis(500);
+const RISE: u32 = 2;
+const FALL: u32 = 3;
+const CHECKS: &str = "checks = { interval = \"500ms\", timeout = \"1s\", rise = 2, fall = 3 }";
 /// How long connections alone would pass it over.
 const EJECTION: Duration = Duration::from_secs(10);
 /// What a busy machine may add.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Lets the only listener check its upstreams, of which the last is a backup.
-fn with_checks(mut loaded: Loaded) -> Loaded {
-    let group = |group: &Group| {
-        let mut group = group.clone();
-        group.checks = Some(Checks { settings: CHECKS, probe: Probe::Tcp });
-        group.endpoints.last_mut().expect("a list that is not empty").role = Role::Backup;
-        Arc::new(group)
-    };
-    let route = |route: &Arc<Route>| {
-        Arc::new(Route { upstreams: group(&route.upstreams), ..(**route).clone() })
-    };
-    let listener = |listener: &Arc<ListenerPolicy>| {
-        let routes = listener.routes.iter().map(route).collect();
-        Arc::new(ListenerPolicy { routes, ..(**listener).clone() })
-    };
-    let policy = &loaded.compiled.policy;
-    let listeners = policy.listeners.iter().map(listener).collect();
-    loaded.compiled.policy = Arc::new(Policy { generation: policy.generation, listeners });
-    loaded
-}
-
-/// Its access log would be this process's output.
-fn quieten(file: &Path) {
-    let text = fs::read_to_string(file).expect("just written");
-    let text = text.replace("access = \"stdout\"", "access = \"off\"");
-    fs::write(file, text).expect("a writable directory");
-}
-
 /// A gateway with checks, in front of a primary and a backup.
 struct Rig {
     gateway: Gateway,
-    address: SocketAddr,
-    admin: SocketAddr,
     primary: Component,
     names: [String; 2],
     _backup: Component,
-    _setup: Setup,
 }
 
 impl Rig {
     fn start(engine: Engine) -> Self {
         let (primary, backup) = (Component::start(), Component::start());
         let names = [primary.name(), backup.name()];
-        let setup = Setup::new(engine, primary.address());
-        let mut setup = setup.upstreams(&names.each_ref().map(String::as_str));
-        let Written { file, address, admin, .. } = setup.write();
-        quieten(&file);
-        let loaded = app::load(&file).unwrap_or_else(|error| panic!("{error}"));
-        let gateway = Gateway::start(with_checks(loaded));
-        let gateway = gateway.unwrap_or_else(|error| panic!("{error}"));
-        Self { gateway, address, admin, primary, names, _backup: backup, _setup: setup }
+        let setup = Setup::new(engine, primary.address()).listener(CHECKS);
+        let gateway = setup.listener(&format!("backup = {:?}", names[1])).start();
+        Self { gateway, primary, names, _backup: backup }
     }
 
     /// A figure of each upstream.
     fn figures(&self, metric: &str) -> [u64; 2] {
-        let answer = http::get(self.admin, "/metrics").expect("the admin port answers");
-        let metrics = Metrics::parse(&answer.body).unwrap_or_else(|error| panic!("{error}"));
+        let metrics = self.gateway.metrics();
         let name = format!("tlsgate_upstream_{metric}");
         self.names.each_ref().map(|upstream| metrics.count(&name, &[("upstream", upstream)]))
     }
@@ -105,7 +58,7 @@ impl Rig {
     fn reached(&self) -> [u64; 2] {
         let nobody_is_left = || self.figures("connections") == [0, 0];
         wait_until("everybody has left", SOON, nobody_is_left);
-        let mut stream = connect(self.address, &config(Version::V13));
+        let mut stream = connect(self.gateway.address(), &config(Version::V13));
         assert_echo(&mut stream, b"whom?");
         let reached = self.figures("connections");
         close(stream);
@@ -128,8 +81,6 @@ fn upstream_health() {
         assert_eq!(rig.reached(), PRIMARY, "the backup waits");
         without_clients(&mut rig);
         with_clients(&mut rig);
-        rig.gateway.stop();
-        rig.gateway.join();
     }
 }
 
@@ -138,22 +89,22 @@ fn without_clients(rig: &mut Rig) {
     rig.primary.kill();
     let took = rig.wait_until_primary_is(false);
     println!("down after {took:?}");
-    assert!(took < CHECKS.interval * CHECKS.fall + SLACK, "{took:?}");
+    assert!(took < INTERVAL * FALL + SLACK, "{took:?}");
     for _ in 0..20 {
-        one(rig.address).expect("the backup serves");
+        one(rig.gateway.address()).expect("the backup serves");
     }
     assert_eq!(rig.of_primary("connect_failures_total"), 0, "nobody had to try");
     assert_eq!(rig.reached(), BACKUP);
     rig.primary.start_again();
     let took = rig.wait_until_primary_is(true);
     println!("up after {took:?}");
-    assert!(took < CHECKS.interval * CHECKS.rise + SLACK, "{took:?}");
+    assert!(took < INTERVAL * RISE + SLACK, "{took:?}");
     assert_eq!(rig.reached(), PRIMARY, "at once");
 }
 
 /// Connections find out first, and checks that it is back.
 fn with_clients(rig: &mut Rig) {
-    let clients = Clients::start(rig.address);
+    let clients = Clients::start(rig.gateway.address());
     rig.primary.kill();
     wait_until("it is taken out", SOON, || rig.of_primary("ejections_total") > 0);
     rig.wait_until_primary_is(false);

@@ -140,6 +140,7 @@ const EVERYTHING: &[&str] = &[
     "refused",
     "reload",
     "reset",
+    "source_collision",
     "source_exhausted",
     "starvation",
     "stopped",
@@ -173,8 +174,9 @@ const EVERYTHING: &[&str] = &[
     "accept 23",
     "accept 24",
     "accept 103",
-    // EMFILE, ECONNREFUSED; ECONNRESET, ETIMEDOUT, EHOSTUNREACH.
+    // EMFILE, EADDRNOTAVAIL, ECONNREFUSED; ECONNRESET, ETIMEDOUT, EHOSTUNREACH.
     "Connect 24",
+    "Connect 99",
     "Connect 111",
     "Receive 104",
     "Receive 110",

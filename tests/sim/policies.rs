@@ -7,7 +7,9 @@ use tlsgate::config::model::Keepalive;
 use tlsgate::engine::Address;
 use tlsgate::policy::{Downstream, ListenerPolicy, Policy, Route};
 use tlsgate::telemetry::ListenerNames;
-use tlsgate::upstream::{Balance, BalanceSettings, Endpoint, Group, Presence, Presences, Role};
+use tlsgate::upstream::{
+    Balance, BalanceSettings, Endpoint, Group, Presence, Presences, Role, SourceSettings,
+};
 
 use crate::plan::{Configuration, ListenerPlan, Mode};
 use crate::tls::Maker;
@@ -61,6 +63,7 @@ impl Policies {
                 Mode::Passthrough => Downstream::Passthrough,
                 Mode::Detect | Mode::DetectBridge => Downstream::Detect,
             },
+            proxy_in: None,
             timeouts: plan.timeouts,
             keepalive: Keepalive {
                 idle: None,
@@ -105,9 +108,19 @@ impl Policies {
             name: name.into(),
             endpoints,
             balance: BalanceSettings { policy, ..BalanceSettings::default() },
+            source: source(number),
             checks: None,
             resolve_interval: None,
         })
+    }
+}
+
+/// Each way to choose where dials come from, in turn with the ways to choose where they go.
+fn source(number: usize) -> SourceSettings {
+    match number % 3 {
+        0 => SourceSettings::From([1, 2, 3].map(|last| [198, 51, 100, last].into()).into()),
+        1 => SourceSettings::Any,
+        _ => SourceSettings::Client { keep_port: number.is_multiple_of(2) },
     }
 }
 

@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(config.admin.listen, Some(setup.admin));
         let [listener] = config.listeners.as_slice() else { panic!("one listener") };
         assert_eq!(listener.listen, ListenAddress::Tcp(setup.listen));
-        assert_eq!(listener.upstreams, [Endpoint::Tcp(upstream)]);
+        assert_eq!(listener.upstreams[0].endpoint, Endpoint::Tcp(upstream));
         let tls = listener.tls.as_ref().expect("TLS with peers");
         let [files] = tls.certificates.as_slice() else { panic!("one certificate") };
         assert_eq!(files.certificate, setup.directory.join(certificates::CERTIFICATE));

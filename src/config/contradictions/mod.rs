@@ -7,7 +7,9 @@ use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 
 mod modes;
+mod proxy;
 mod rules;
+mod sources;
 mod upstream_tls;
 mod upstreams;
 
@@ -28,6 +30,8 @@ pub(super) fn check(root: &Section, reader: &mut Reader<'_>) {
     for listener in listeners {
         modes::check(listener, reader);
         upstreams::check(listener, reader);
+        proxy::check(listener, reader);
+        sources::check(listener, reader);
         sides(listener, listener, reader);
         rules::check(listener, reader);
         for rule in listener.children("rule") {

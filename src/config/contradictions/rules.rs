@@ -88,7 +88,7 @@ fn consequences(rule: &Section, reader: &mut Reader<'_>) {
     if rule.get::<&str>("action") != Some("deny") {
         return;
     }
-    for key in ["upstream", "tls", "upstream_tls"] {
+    for key in ["upstream", "upstream_source", "tls", "upstream_tls"] {
         if rule.sets(key) {
             let place = rule.place_of(key).or(rule.child(key).map(|table| table.place));
             let finding = Finding {

@@ -153,7 +153,8 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         presence: Presence::Required { example: "\"127.0.0.1:5060\"" },
         reload: true,
         doc: "The component that gets the plaintext. Several are tried in turn. A host name is \
-              resolved when the file is loaded.",
+              resolved when the file is loaded. \"10.0.0.1:5060 weight=3\" gets three times the share \
+              of one without a weight; 100 is the most.",
     },
     OptionDoc {
         table: "listener",
@@ -162,6 +163,19 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         presence: Presence::Optional { example: "\"127.0.0.2:5060\"" },
         reload: true,
         doc: "Upstreams that get connections while all others are down.",
+    },
+    OptionDoc {
+        table: "listener",
+        key: "upstream_source",
+        kind: Kind::List { item: &Kind::UpstreamSource, min: 1, max: 64, single: true },
+        presence: Presence::Default("\"any\""),
+        reload: true,
+        doc: "Where connections to the upstreams come from. \"any\": the kernel chooses. Addresses \
+              of this machine: each in turn, and the next when one has no port left towards an \
+              upstream, of which an address has some 28,000 (net.ipv4.ip_local_port_range). \
+              \"client\": the client's address, \"client_port\": its port, too. These two need \
+              CAP_NET_ADMIN or CAP_NET_RAW, and routes that bring answers to clients back here \
+              (IP_TRANSPARENT in ip(7)).",
     },
     OptionDoc {
         table: "listener",
@@ -215,6 +229,15 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         reload: true,
         doc: "For how long at most. At least eject_time; where that is more than the default, it \
               is eject_time.",
+    },
+    OptionDoc {
+        table: "listener.checks",
+        key: "probe",
+        kind: Kind::Word(&["tcp", "tls"]),
+        presence: Presence::Default("\"tcp\""),
+        reload: true,
+        doc: "What passes: that the upstream accepts, or that it shakes hands, too, with a \
+              certificate that [listener.upstream_tls] takes of it.",
     },
     OptionDoc {
         table: "listener.checks",

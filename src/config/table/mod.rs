@@ -5,6 +5,7 @@
 
 mod listener;
 mod process;
+mod proxy;
 mod rule;
 mod tls;
 mod upstream_tls;
@@ -13,8 +14,14 @@ use super::options::{Kind, OptionDoc, Repeat, TableDoc};
 
 /// Every option. The order is that of the reference.
 pub fn options() -> impl Iterator<Item = &'static OptionDoc> {
-    let groups =
-        [process::OPTIONS, listener::OPTIONS, rule::OPTIONS, tls::OPTIONS, upstream_tls::OPTIONS];
+    let groups = [
+        process::OPTIONS,
+        listener::OPTIONS,
+        proxy::OPTIONS,
+        rule::OPTIONS,
+        tls::OPTIONS,
+        upstream_tls::OPTIONS,
+    ];
     groups.into_iter().flatten()
 }
 

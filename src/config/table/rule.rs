@@ -78,6 +78,14 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         reload: true,
         doc: "The component for these connections. Without it, it is the listener's.",
     },
+    OptionDoc {
+        table: "listener.rule",
+        key: "upstream_source",
+        kind: Kind::List { item: &Kind::UpstreamSource, min: 1, max: 64, single: true },
+        presence: Presence::Optional { example: "[\"10.0.0.2\", \"10.0.0.3\"]" },
+        reload: true,
+        doc: "As upstream_source of the listener, for the upstream of the rule.",
+    },
 ];
 
 const fn list(item: &'static Kind) -> Kind {

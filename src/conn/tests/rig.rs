@@ -16,7 +16,7 @@ use crate::buf::{Buf, BufClass, Pool};
 use crate::config::model::{ClientCert, ConnectWhen, DownstreamTls, Keepalive, Timeouts};
 use crate::conn::outcome::Outcome;
 use crate::conn::{Action, Connection, Context, Input};
-use crate::engine::{Address, CloseMode, Operation, Side};
+use crate::engine::{Address, CloseMode, Operation, Side, Source};
 use crate::policy::{Downstream, ListenerPolicy, Route};
 use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
@@ -69,6 +69,7 @@ pub(crate) fn policy() -> ListenerPolicy {
         index: 0,
         name: "test".into(),
         downstream: Downstream::Tls,
+        proxy_in: None,
         timeouts: Timeouts {
             handshake: HANDSHAKE,
             connect: CONNECT,
@@ -123,7 +124,7 @@ pub(super) fn two_endpoints() -> Route {
     Route { upstreams: endpoints(&[1, 2]), ..route() }
 }
 
-fn endpoints(last_octets: &[u8]) -> Arc<Group> {
+pub(super) fn endpoints(last_octets: &[u8]) -> Arc<Group> {
     let address = |last: &u8| Address::Tcp(([192, 0, 2, *last], 5060).into());
     Group::plain("test", &last_octets.iter().map(address).collect::<Vec<_>>())
 }
@@ -161,9 +162,11 @@ pub(super) struct Rig {
     pub(super) up: Socket,
     /// Endpoints dialled.
     pub(super) dialled: Vec<usize>,
+    /// And from where.
+    pub(super) sources: Vec<Source>,
     pub(super) finished: Option<Box<Outcome>>,
     upstreams: Upstreams,
-    telemetry: ShardTelemetry,
+    pub(super) telemetry: ShardTelemetry,
 }
 
 impl Rig {
@@ -179,6 +182,7 @@ impl Rig {
             down: Socket { open: true, ..Socket::default() },
             up: Socket::default(),
             dialled: Vec::new(),
+            sources: Vec::new(),
             finished: None,
             upstreams: Upstreams::new(vec![Arc::clone(&policy.route().upstreams)], 0),
             telemetry: ShardTelemetry::new(0, Arc::from([Arc::clone(&policy.name)])),
@@ -222,10 +226,11 @@ impl Rig {
     fn act(&mut self, action: Action) {
         assert!(self.finished.is_none(), "{action:?} after Finish");
         match action {
-            Action::Connect { endpoint, .. } => {
+            Action::Connect { endpoint, source, .. } => {
                 assert!(!self.up.open && !self.up.closing && !self.up.dialling, "dials twice");
                 self.up = Socket { dialling: true, ..Socket::default() };
                 self.dialled.push(endpoint);
+                self.sources.push(source);
             }
             Action::Receive(side, class) => {
                 let socket = self.socket(side);

@@ -17,7 +17,7 @@ pub struct Hostility {
     pub accept_failure: u32,
     /// The address of a peer is not known: it has gone already, or is local.
     pub nameless: u32,
-    /// An accepted socket cannot be watched, or there is no descriptor to dial with.
+    /// An accepted socket cannot be watched, or there is no descriptor or port to dial with.
     pub exhaustion: u32,
     /// A turn hands out only some of the completions that are there.
     pub pressure: u32,

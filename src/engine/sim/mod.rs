@@ -316,8 +316,8 @@ impl<O: Outside> Engine for SimEngine<O> {
         self.open_accepted(socket, stream)
     }
 
-    fn connect(&mut self, socket: SocketId, to: &Address, _options: &ConnectOptions) {
-        self.dial(socket, to);
+    fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions) {
+        self.dial(socket, to, options.source);
     }
 
     fn receive(&mut self, socket: SocketId, class: BufClass) {

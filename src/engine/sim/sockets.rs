@@ -8,7 +8,7 @@ use super::network::{Wire, WireId};
 use super::trace::{Standing, What};
 use super::{Dial, Event, Outside, SimEngine, Stream};
 use crate::buf::{Buf, BufClass};
-use crate::engine::{Address, CloseMode, Operation, Side, SocketId};
+use crate::engine::{Address, CloseMode, Operation, Side, SocketId, Source};
 
 /// One entry of the engine's table.
 #[derive(Default)]
@@ -87,16 +87,18 @@ impl<O: Outside> SimEngine<O> {
         Ok(())
     }
 
-    pub(super) fn dial(&mut self, id: SocketId, to: &Address) {
+    pub(super) fn dial(&mut self, id: SocketId, to: &Address, source: Source) {
         let from = self.sockets[id.index() ^ 1].wire;
         let fails = from.is_none() || self.network.rng.chance(self.network.hostility.exhaustion);
+        let has_no_port = source != Source::Any && self.network.rng.chance(PORTLESS);
+        let errno = if has_no_port { libc::EADDRNOTAVAIL } else { libc::EMFILE };
         let wire = (!fails).then_some(WireId(self.network.wires.len()));
         self.did(What::DoConnect { socket: id, wire });
         self.open(id, wire);
         let index = id.index();
         let (Some(wire), Some(from)) = (wire, from) else {
-            self.sockets[index].dial = Some(Dialling { result: Err(libc::EMFILE), ended: true });
-            self.fail(id, Operation::Connect, libc::EMFILE);
+            self.sockets[index].dial = Some(Dialling { result: Err(errno), ended: true });
+            self.fail(id, Operation::Connect, errno);
             return;
         };
         self.network.wires.push(Wire::dialled(index));
@@ -405,3 +407,6 @@ fn got(event: &Event<Stream>) -> What {
         Event::Woken => What::GotWoken,
     }
 }
+
+/// Of the dials that fail for want of something, those of a chosen source to which a port is missing.
+const PORTLESS: u32 = 60;

@@ -55,6 +55,9 @@ impl<'a> Fields<'a> {
         if let Some((address, port)) = outcome.peer {
             fields.owned("peer", SocketAddr::new(address, port).to_string());
         }
+        if let Some(source) = outcome.source {
+            fields.owned("source", source.to_string());
+        }
         fields.optional("upstream", record.upstream.as_deref());
         fields.text("stage", outcome.stage.as_str());
         fields.text("reason", outcome.reason.as_str());

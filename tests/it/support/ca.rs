@@ -46,7 +46,8 @@ pub(crate) fn ca() -> &'static Ca {
 }
 
 impl Ca {
-    fn new() -> Self {
+    /// Another one than [`ca`], which nobody trusts unless told to.
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.distinguished_name.push(DnType::CommonName, "tlsgate checks");

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
+use super::gateway::Gateway;
+
 /// One line: how one connection ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Line(Value);
@@ -49,5 +51,15 @@ impl Line {
     pub(crate) fn assert_ended(&self, reason: &str, cause: &str, stage: &str) {
         let ending = (self.text("reason"), self.text("cause"), self.text("stage"));
         assert_eq!(ending, (reason, cause, stage), "{}", self.0);
+    }
+}
+
+impl Gateway {
+    /// What the access log has behind the first `known` lines of the gateway's output, and how many
+    /// lines there are now.
+    pub(crate) fn lines_behind(&self, known: usize) -> (Vec<Line>, usize) {
+        let output = self.process().stdout();
+        let new = output.get(known..).unwrap_or_default();
+        (new.iter().filter_map(|line| Line::parse(line)).collect(), output.len())
     }
 }

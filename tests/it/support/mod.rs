@@ -11,6 +11,7 @@ pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod network;
 pub(crate) mod offers;
+pub(crate) mod peers;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod succession;

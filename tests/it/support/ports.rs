@@ -18,3 +18,15 @@ pub(crate) fn free_port() -> u16 {
         }
     }
 }
+
+/// Whether somebody listens on this port of the loopback address or of all. Asks without connecting
+/// or binding, which the one who is about to listen could notice.
+pub(crate) fn is_listened_on(port: u16) -> bool {
+    // proc(5): local address in hexadecimal, state 0A is TCP_LISTEN.
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+    table.lines().skip(1).any(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().take(4).collect();
+        let is_port = |address: &str| address.ends_with(&format!(":{port:04X}"));
+        fields.len() == 4 && fields[3] == "0A" && is_port(fields[1])
+    })
+}

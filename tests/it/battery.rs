@@ -1,0 +1,89 @@
+//! The battery: every row of the catalogue carries its traffic, and holds what holds for all.
+//!
+//! Mode, first speaker, framing, mutual TLS, the level of the options and what has to fail follow
+//! from the row (`case`), its route from what the catalogue writes (`estate`). What would repeat the
+//! same path is run once for each combination of them; the table says which.
+
+mod case;
+mod common;
+mod component;
+mod estate;
+mod pki;
+mod report;
+mod rows;
+mod script;
+mod stream;
+mod wrapping;
+
+use crate::support::{engines, skip_impossible};
+
+/// Every row's traffic through one gateway, and what the log and `explain` say about it.
+#[test]
+#[ignore = "run by tests/run"]
+fn battery_rows() {
+    let mut report = report::Part::new("rows");
+    for engine in engines() {
+        rows::run(engine, &mut report);
+    }
+    report.write();
+}
+
+/// Whom the ends believe: C2 to C5.
+#[test]
+#[ignore = "run by tests/run"]
+fn battery_common_trust() {
+    let mut report = report::Part::new("common_trust");
+    for engine in engines() {
+        common::trust::chains(engine, &mut report);
+        common::trust::clients(engine, &mut report);
+        common::trust::encryption_only(engine, &mut report);
+    }
+    report.write();
+}
+
+/// What is carried, and what is told when there is nobody to carry it to: C1, C9.
+#[test]
+#[ignore = "run by tests/run"]
+fn battery_common_traffic() {
+    let mut report = report::Part::new("common_traffic");
+    for engine in engines() {
+        common::traffic::bytes(engine, &mut report);
+        common::traffic::down(engine, &mut report);
+    }
+    report.write();
+}
+
+/// All rows at once, silent: C10.
+#[test]
+#[ignore = "run by tests/run"]
+fn battery_common_silence() {
+    let mut report = report::Part::new("common_silence");
+    for engine in engines() {
+        common::traffic::silence(engine, &mut report);
+    }
+    report.write();
+}
+
+/// All of it in one table: no row without its traffic and the common items.
+#[test]
+#[ignore = "run by tests/run"]
+fn battery_table() {
+    let report = report::Report::read();
+    let wanted = ["rows", "common_trust", "common_traffic", "common_silence"];
+    if let Some(missing) = wanted.iter().find(|part| !report.parts.contains(**part)) {
+        skip_impossible(&format!("battery_{missing} has not run with this program"));
+        return;
+    }
+    println!("{}", report.table());
+    for case in case::Case::all() {
+        let [on_row, through] = report.items(&case);
+        assert!(on_row.contains("traffic"), "{case}");
+        let missing: Vec<&str> = common::items(&case.combination)
+            .into_iter()
+            .filter(|item| !on_row.contains(*item) && !through.contains(*item))
+            .collect();
+        assert!(missing.is_empty(), "{case}: {missing:?}");
+    }
+    println!("servers: {:?}\nclients: {:?}", report.programs(true), report.programs(false));
+    println!("{}", report.write().display());
+}
