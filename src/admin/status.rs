@@ -146,6 +146,8 @@ struct Upstream<'a> {
     role: &'static str,
     #[serde(flatten)]
     figures: Figures,
+    /// By address: connections that there are still local ports for, as estimated.
+    ports_left: BTreeMap<String, u64>,
 }
 
 #[derive(Serialize)]
@@ -304,6 +306,7 @@ impl<'a> Upstream<'a> {
             endpoint: &facts.endpoint,
             role: facts.role.as_str(),
             figures: facts.figures,
+            ports_left: facts.ports_left.iter().map(|(to, left)| (to.to_string(), *left)).collect(),
         }
     }
 }

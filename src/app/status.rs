@@ -20,6 +20,7 @@ use crate::telemetry::{
 use crate::tls::resumption::Resumption;
 use crate::tls::trust::CrlFacts;
 use crate::upstream::Group;
+use crate::upstream::local_ports::LocalPorts;
 
 /// What a [`Status`] is made of.
 pub(super) struct StatusParts {
@@ -203,6 +204,8 @@ impl StatusSource for Status {
 }
 
 fn upstream_facts(groups: &[Arc<Group>]) -> Vec<UpstreamFacts> {
+    let ports = local_ports();
+    let remaining = ports.map(|ports| ports.remaining(groups));
     let mut seen = HashSet::new();
     let endpoints = groups.iter().flat_map(|group| group.endpoints.iter().map(move |e| (group, e)));
     // A configuration may name an endpoint twice, so that it gets twice its share.
@@ -213,8 +216,19 @@ fn upstream_facts(groups: &[Arc<Group>]) -> Vec<UpstreamFacts> {
         endpoint: Arc::clone(&endpoint.name),
         role: endpoint.role,
         figures: endpoint.presence.figures(),
+        ports_left: remaining
+            .as_ref()
+            .map(|remaining| remaining.towards(group, endpoint))
+            .unwrap_or_default(),
     });
     facts.collect()
+}
+
+/// What the kernel gives to sockets that dial; `None` where it does not say.
+fn local_ports() -> Option<LocalPorts> {
+    let [range, reserved] = ["ip_local_port_range", "ip_local_reserved_ports"]
+        .map(|name| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok());
+    LocalPorts::parse(&range?, &reserved?)
 }
 
 #[expect(clippy::disallowed_methods, reason = "an edge: when things of the process happened")]

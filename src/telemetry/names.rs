@@ -112,6 +112,7 @@ metrics! {
     UPSTREAM_SESSIONS_REJECTED = Counter, "tlsgate_upstream_sessions_rejected_total", "Sessions with components that were kept and not offered, by cause.";
     UPSTREAM_UP = Gauge, "tlsgate_upstream_up", "1 while an upstream has an address that checks have not found down, else 0.";
     UPSTREAM_CONNECTIONS = Gauge, "tlsgate_upstream_connections", "Connections to an upstream that are open or being dialled.";
+    UPSTREAM_PORTS_LEFT = Gauge, "tlsgate_upstream_ports_left", "Connections that there are still local ports for towards an address of an upstream, over all sources: an estimate that knows nothing of other programs.";
     UPSTREAM_ADDRESSES = Gauge, "tlsgate_upstream_addresses", "Addresses of an upstream, by what checks have found; left_out are those of a name beyond the limit.";
     UPSTREAM_CONNECT_FAILURES = Counter, "tlsgate_upstream_connect_failures_total", "Attempts to connect to an upstream that failed.";
     UPSTREAM_EJECTIONS = Counter, "tlsgate_upstream_ejections_total", "Times that a shard took an address of an upstream out because connecting failed.";

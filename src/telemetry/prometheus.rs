@@ -214,6 +214,14 @@ fn write_endpoints(text: &mut String, upstreams: &[UpstreamFacts]) {
     let failed: Figure = |figures| figures.checks_failed;
     let results = [("passed", passed), ("failed", failed)];
     write_by(text, &names::UPSTREAM_CHECKS, upstreams, "result", &results);
+    write_family(text, &names::UPSTREAM_PORTS_LEFT);
+    for upstream in upstreams {
+        let [route, endpoint] = upstream_labels(upstream);
+        for (address, left) in &upstream.ports_left {
+            let labels = [route, endpoint, ("address", &address.to_string())];
+            write_sample(text, names::UPSTREAM_PORTS_LEFT.name, &labels, *left);
+        }
+    }
 }
 
 type Figure = fn(&Figures) -> u64;

@@ -194,7 +194,8 @@ fn upstream() -> UpstreamFacts {
         look_up_failures: 6,
     };
     let (route, endpoint) = (Arc::from("sip"), Arc::from("sip.example.com:5060"));
-    UpstreamFacts { route, endpoint, role: Role::Backup, figures }
+    let ports_left = vec![(([192, 0, 2, 1], 5060).into(), 28_000)];
+    UpstreamFacts { route, endpoint, role: Role::Backup, figures, ports_left }
 }
 
 fn find(families: &Families, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
@@ -288,6 +289,7 @@ fn each_upstream_has_its_figures() {
         ("addresses", Some(("state", "left_out")), 2.0),
         ("checks_total", Some(("result", "passed")), 11.0),
         ("checks_total", Some(("result", "failed")), 13.0),
+        ("ports_left", Some(("address", "192.0.2.1:5060")), 28_000.0),
     ] {
         assert_eq!(of_upstream(name, label), Some(expected), "{name} {label:?}");
     }

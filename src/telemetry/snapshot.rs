@@ -3,6 +3,7 @@
 //! Histograms appear as digests (counts, sums, quantiles, buckets): a snapshot stays small however
 //! many listeners there are.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,6 +118,8 @@ pub struct UpstreamFacts {
     pub endpoint: Arc<str>,
     pub role: Role,
     pub figures: Figures,
+    /// An estimate of how many more connections there can be to each of its addresses.
+    pub ports_left: Vec<(SocketAddr, u64)>,
 }
 
 /// One immutable picture of the process.

@@ -116,6 +116,18 @@ impl Sources {
     }
 }
 
+/// How many sources there are towards a destination; `None` where they are those of clients.
+pub fn count(settings: &SourceSettings, to: SocketAddr) -> Option<u32> {
+    match settings {
+        SourceSettings::Any => Some(1),
+        SourceSettings::From(list) => {
+            let count = list.iter().filter(|ip| ip.is_ipv4() == to.is_ipv4()).count();
+            Some(u32::try_from(count).expect("a few"))
+        }
+        SourceSettings::Client { .. } => None,
+    }
+}
+
 impl Reach {
     #[cfg(test)]
     pub const ALL: Self = Self { v4: true, v6: true };

@@ -53,6 +53,31 @@ fn battery_common_traffic() {
     report.write();
 }
 
+/// What is offered, and who decides: C6, C7, C11.
+#[test]
+#[ignore = "run by tests/run"]
+fn battery_common_offers() {
+    let mut report = report::Part::new("common_offers");
+    for engine in engines() {
+        common::offers::versions(engine, &mut report);
+        common::offers::names(engine, &mut report);
+        common::levels::precedence(engine, &mut report);
+    }
+    report.write();
+}
+
+/// What changes while connections are up: C8.
+#[test]
+#[ignore = "run by tests/run"]
+fn battery_common_rotation() {
+    let mut report = report::Part::new("common_rotation");
+    for engine in engines() {
+        common::rotation::rotation(engine, &mut report);
+        common::rotation::expired_lists(engine, &mut report);
+    }
+    report.write();
+}
+
 /// All rows at once, silent: C10.
 #[test]
 #[ignore = "run by tests/run"]
@@ -69,7 +94,14 @@ fn battery_common_silence() {
 #[ignore = "run by tests/run"]
 fn battery_table() {
     let report = report::Report::read();
-    let wanted = ["rows", "common_trust", "common_traffic", "common_silence"];
+    let wanted = [
+        "rows",
+        "common_trust",
+        "common_traffic",
+        "common_silence",
+        "common_offers",
+        "common_rotation",
+    ];
     if let Some(missing) = wanted.iter().find(|part| !report.parts.contains(**part)) {
         skip_impossible(&format!("battery_{missing} has not run with this program"));
         return;

@@ -1,6 +1,9 @@
 //! What holds for every connection (C1 to C12), on the first row of each combination: rows of one
 //! combination take the same paths.
 
+pub(super) mod levels;
+pub(super) mod offers;
+pub(super) mod rotation;
 pub(super) mod traffic;
 pub(super) mod trust;
 
@@ -78,12 +81,12 @@ impl Tried {
 /// Items that rows of a combination have to pass; the others are about what it does not have, such as
 /// TLS with the component.
 pub(super) fn items(combination: &Combination) -> Vec<&'static str> {
-    let mut items = vec!["C1", "C2", "C9", "C10", "C12"];
+    let mut items = vec!["C1", "C2", "C6", "C7", "C9", "C10", "C12"];
     if combination.mode != Mode::Autodetect {
         items.push("C3");
     }
     if combination.has_downstream_tls() {
-        items.push("C4");
+        items.extend(["C4", "C8", "C8 expired list", "C11"]);
     }
     if combination.has_upstream_tls() {
         items.extend(["C5", "C9 names"]);
