@@ -249,6 +249,8 @@ mod tests {
     use super::*;
     use crate::app::Reloaded;
     use crate::app::orders::queue;
+    use crate::audit::Section;
+    use crate::audit::report::{Surroundings, put_together};
 
     #[test]
     fn what_is_asked_becomes_an_order_and_its_answer_comes_back() {
@@ -280,6 +282,34 @@ mod tests {
         assert_eq!(error, "the gateway is going down");
         drop(control);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn questions_are_answered_too_and_within_limits() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("control");
+        let (orders, inbox) = queue();
+        let _control = Control::start(&path, orders).expect("a free path");
+        let gateway = std::thread::spawn(move || {
+            let Ok(Order::Audit(query, asker)) = inbox.recv() else { panic!("another order") };
+            let around = Surroundings { now: 9, generation: 4, workers: 0, autodetect: Vec::new() };
+            asker.send(put_together(&query, &[], &around)).expect("it waits");
+            let Ok(Order::Explain(id, asker)) = inbox.recv() else { panic!("another order") };
+            asker.send(Err(format!("no {id}"))).expect("it waits");
+            query.limit
+        });
+        let query = Box::new(Query { limit: usize::MAX, ..Query::of(Section::Pairs) });
+        let Response::Audited { report } =
+            ask(&path, &Request::Audit { query }).expect("an answer")
+        else {
+            panic!("it was asked for a report")
+        };
+        assert_eq!((report.generation, report.taken_unix), (4, 9));
+        assert!(report.pairs.expect("asked for").is_empty());
+        let request = Request::Explain { connection: "0/7".to_owned() };
+        let refused = Response::Refused { error: "no 0/7".to_owned() };
+        assert_eq!(ask(&path, &request).expect("an answer"), refused);
+        assert_eq!(gateway.join().expect("all was asked"), MAX_ROWS);
     }
 
     #[test]

@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Gateway;
 use super::audit::connection_row;
-use super::texts::Text;
 use crate::audit::report::ConnectionRow;
-use crate::config;
 use crate::config::origins::Origin;
 use crate::conn::outcome::Security;
 use crate::policy::explain::{Asked, Explanation};
@@ -66,7 +64,7 @@ impl Gateway {
             ));
         }
         let text = self.texts.of(generation);
-        let options = text.and_then(|text| options(text, &live.policy.name, rule.as_deref()));
+        let options = text.and_then(|text| text.options(&live.policy.name, rule.as_deref()));
         if options.is_none() {
             notes.push(format!(
                 "what generation {generation} said is not kept any more: no options are shown"
@@ -107,13 +105,6 @@ fn decide(live: &Live) -> Result<Explanation, String> {
 fn rule(live: &Live) -> Option<String> {
     let is_own = Arc::ptr_eq(&live.route, live.policy.route());
     (!is_own).then(|| live.route.name.to_string())
-}
-
-fn options(text: &Text, listener: &str, rule: Option<&str>) -> Option<Vec<Origin>> {
-    // It was read without a mistake when it was loaded.
-    let origins = config::origins(&text.name, &text.text).ok()?;
-    let origins = origins.into_iter().find(|one| one.listener == listener)?;
-    Some(origins.under(rule).into_iter().cloned().collect())
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
+use crate::config;
+use crate::config::origins::Origin;
 use crate::policy::Policy;
 
 /// A configuration file's name, as messages have it, and what it said.
@@ -11,6 +13,17 @@ use crate::policy::Policy;
 pub struct Text {
     pub name: String,
     pub text: Arc<str>,
+}
+
+impl Text {
+    /// What holds for a listener, where this rule of it is followed, and who says so; `None` if it
+    /// says nothing of the listener.
+    pub fn options(&self, listener: &str, rule: Option<&str>) -> Option<Vec<Origin>> {
+        // It was read without a mistake before.
+        let origins = config::origins(&self.name, &self.text).ok()?;
+        let origins = origins.into_iter().find(|one| one.listener == listener)?;
+        Some(origins.under(rule).into_iter().cloned().collect())
+    }
 }
 
 /// See the module.

@@ -89,14 +89,14 @@ pub(super) fn judge(facts: &Facts<'_>) -> (Verdict, String) {
     let sources = watch.plaintext_sources.len();
     if watch.plaintext_open > 0 {
         let open = watch.plaintext_open;
-        let why = format!("not safe: {open} connections of plaintext are open");
+        let why = format!("not safe: open connections of plaintext: {open}");
         return (Verdict::NotSafe, why);
     }
     let since = watch.plaintext_last.unwrap_or(watch.watched_since);
     let quiet_for = now - since;
     if watch.plaintext_last.is_some() && quiet_for < *quiet {
         let ago = in_words(quiet_for);
-        return (Verdict::NotSafe, format!("not safe: plaintext {ago} ago, {sources} sources"));
+        return (Verdict::NotSafe, format!("not safe: plaintext {ago} ago, sources: {sources}"));
     }
     if *missing > 0 {
         return (Verdict::Unknown, format!("not known: {missing} workers did not answer"));
@@ -184,7 +184,7 @@ mod tests {
         let (verdict, why) = judged(&lately, 0);
         assert_eq!(
             (verdict, why.as_str()),
-            (Verdict::NotSafe, "not safe: plaintext 2 d ago, 2 sources")
+            (Verdict::NotSafe, "not safe: plaintext 2 d ago, sources: 2")
         );
     }
 

@@ -11,10 +11,9 @@ use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 
 use super::whom::{self, ANOTHER_ANSWER};
-use super::{Exit, audit_tables};
+use super::{Exit, audit_tables, print};
 use crate::app::control::{Request, Response};
 use crate::app::{self, Explained, Loaded};
-use crate::config;
 use crate::config::origins::{Origin, Shadowed};
 use crate::policy::ListenerPolicy;
 use crate::policy::explain::{Asked, Explanation};
@@ -72,13 +71,9 @@ fn explain_live(options: &Options, connection: &str) -> Exit {
     let answer = whom::ask(options.socket.as_deref(), options.config.as_deref(), &request);
     let (error, exit) = match answer {
         Ok(Response::Explained { explained }) if options.json => {
-            println!("{:#}", json!(explained));
-            return Exit::Success;
+            return print(&format!("{:#}\n", json!(explained)));
         }
-        Ok(Response::Explained { explained }) => {
-            print_live(&explained);
-            return Exit::Success;
-        }
+        Ok(Response::Explained { explained }) => return print(&live_text(&explained)),
         Ok(Response::Refused { error }) => (error, Exit::Failure),
         Ok(_) => (ANOTHER_ANSWER.to_owned(), Exit::Failure),
         Err(failed) => failed,
@@ -87,13 +82,11 @@ fn explain_live(options: &Options, connection: &str) -> Exit {
     exit
 }
 
-fn print_live(explained: &Explained) {
+fn live_text(explained: &Explained) -> String {
     let Explained { connection, decision, options, file, notes } = explained;
-    println!("{}", audit_tables::one_connection(connection));
-    for note in notes {
-        println!("note: {note}");
-    }
-    print(file, decision, options.as_deref());
+    let connection = audit_tables::one_connection(connection);
+    let notes: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
+    format!("{connection}\n{notes}{}", text_of(file, decision, options.as_deref()))
 }
 
 fn explain_facts(options: &Options, config: &Path, route: &str) -> Exit {
@@ -112,18 +105,13 @@ fn explain_facts(options: &Options, config: &Path, route: &str) -> Exit {
     };
     match answer(options, listener) {
         Ok(explanation) => {
-            // It was read without a mistake a moment ago.
-            let origins = config::origins(&text.name, &text.text).unwrap_or_default();
-            let origins = origins.into_iter().find(|one| one.listener == *route);
-            let rule = explanation.rule.as_deref();
-            let origins: Option<Vec<Origin>> =
-                origins.map(|origins| origins.under(rule).into_iter().cloned().collect());
-            if options.json {
-                println!("{:#}", json!({ "decision": explanation, "options": origins }));
-            } else {
-                print(&text.name, &explanation, origins.as_deref());
-            }
-            Exit::Success
+            let origins = text.options(route, explanation.rule.as_deref());
+            print(&match options.json {
+                true => {
+                    format!("{:#}\n", json!({ "decision": explanation, "options": origins }))
+                }
+                false => text_of(&text.name, &explanation, origins.as_deref()),
+            })
         }
         Err(problem) => {
             eprintln!("{problem}");
@@ -153,20 +141,20 @@ fn client_certificate(options: &Options) -> Result<Option<CertificateDer<'static
 }
 
 /// What holds, rule by rule and option by option.
-fn print(file: &str, explanation: &Explanation, origins: Option<&[Origin]>) {
+fn text_of(file: &str, explanation: &Explanation, origins: Option<&[Origin]>) -> String {
     let Explanation { verdict, rule, route, dials, rules } = explanation;
     let why = match rule {
         Some(rule) => format!("by rule {rule}"),
         None => "no rule matches".to_owned(),
     };
-    println!("{verdict}, {why}");
+    let mut text = format!("{verdict}, {why}\n");
     if let (Some(route), Some(dials)) = (route, dials) {
-        println!("route: {route}, dialled {dials}");
+        text.push_str(&format!("route: {route}, dialled {dials}\n"));
     }
     for rule in rules {
-        println!("rule {} ({file}:{}): {}", rule.name, rule.line, rule.fate);
+        text.push_str(&format!("rule {} ({file}:{}): {}\n", rule.name, rule.line, rule.fate));
     }
-    let Some(origins) = origins else { return };
+    let Some(origins) = origins else { return text };
     let mut table = Table::new();
     table.set_header(["option", "value", "said by", "instead of"]);
     for origin in origins {
@@ -177,7 +165,8 @@ fn print(file: &str, explanation: &Explanation, origins: Option<&[Origin]>) {
             shadowed(file, origin),
         ]);
     }
-    println!("\n{table}");
+    text.push_str(&format!("\n{table}\n"));
+    text
 }
 
 fn said_by(file: &str, origin: &Origin) -> String {
