@@ -120,7 +120,9 @@ async fn read(shared: &Shared) -> Result<Arc<Snapshot>, ReadError> {
 async fn read_with(shared: &Shared, part: Part) -> Result<(Arc<Snapshot>, Traffic), ReadError> {
     let source = Arc::clone(&shared.source);
     let read = tokio::task::spawn_blocking(move || {
-        source.snapshot().map(|snapshot| (snapshot, source.traffic(part)))
+        // The snapshot last: it is what readers wait for changes in.
+        let traffic = source.traffic(part);
+        source.snapshot().map(|snapshot| (snapshot, traffic))
     });
     read.await.unwrap_or(Err(ReadError::NoAnswer))
 }

@@ -102,9 +102,10 @@ impl Gateway {
         warnings.extend(needs_restart(&self.config, &config));
         warnings.extend(self.swap(&compiled.policy, &compiled.names, &mut assignment));
         self.lookout.watch(compiled.policy.groups());
-        self.texts.add(text, &compiled.policy);
         self.standing.follow(&compiled);
+        let policy = Arc::clone(&compiled.policy);
         self.status.set_running(compiled, assignment.facts);
+        self.texts.add(text, &policy);
         self.config = self.config.with_reloadable(config);
         self.stamps = stamps;
         Ok(Reloaded { generation: self.standing.generation(), warnings })
