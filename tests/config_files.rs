@@ -97,6 +97,7 @@ fn every_example_is_valid() {
         "single-certificate.toml",
         "sni-and-dual-keys.toml",
         "unix-sockets.toml",
+        "vendor-names.toml",
     ];
     assert_eq!(names, expected);
 }

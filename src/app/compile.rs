@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::audit::{crl_item, staple_item};
 use super::routes;
 use super::standing::{MAX_NAMES, Standing};
+use super::status::crl_facts;
 use super::upstreams::Upstreams;
 use crate::audit::Whose;
 use crate::config::date::Date;
@@ -17,7 +18,7 @@ use crate::tls::file::FileProblem;
 use crate::tls::identity::{self, Identity};
 use crate::tls::provider::provider;
 use crate::tls::resumption::Secrets;
-use crate::tls::trust::{CrlFacts, Loader};
+use crate::tls::trust::{Loader, SharedCrls};
 
 /// A configuration that can be run.
 pub struct Compiled {
@@ -28,7 +29,8 @@ pub struct Compiled {
     /// effect.
     pub secrets: Option<Secrets>,
     pub certificates: Vec<CertificateFacts>,
-    pub crls: Vec<CrlFacts>,
+    /// Lists of revoked certificates; each set of files once.
+    pub crls: Vec<Arc<SharedCrls>>,
     /// Listeners with `mode = "autodetect"`, and their last day.
     pub autodetect: Vec<(Arc<str>, Option<Date>)>,
     /// Worth telling, and no reason not to start.
@@ -72,16 +74,16 @@ pub fn compile(
         groups: 0,
         listeners: Vec::new(),
         certificates: Vec::new(),
-        warnings: Vec::new(),
+        warnings: config.notes.clone(),
         diagnostics: Diagnostics::default(),
     };
     for (position, listener) in config.listeners.iter().enumerate() {
         compiled.listener(position, listener);
     }
-    let crls: Vec<CrlFacts> =
-        compiled.loader.crls().flat_map(|crls| crls.current().facts().to_vec()).collect();
+    let crls: Vec<Arc<SharedCrls>> = compiled.loader.crls().cloned().collect();
+    let facts = crl_facts(&crls);
     let staples = compiled.certificates.iter().filter_map(staple_item);
-    let ending = staples.chain(crls.iter().map(crl_item));
+    let ending = staples.chain(facts.iter().map(crl_item));
     compiled.warnings.extend(ending.filter_map(|item| item.warning(now)));
     let secrets = secrets(file_name, &config.resumption, &mut compiled.diagnostics);
     if !compiled.diagnostics.is_empty() {

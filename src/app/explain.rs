@@ -89,13 +89,11 @@ fn parse(id: &str) -> Result<(Option<usize>, u64), String> {
 fn decide(live: &Live) -> Result<Explanation, String> {
     let is_plaintext =
         |(spoken, _): &(crate::audit::Spoken, bool)| spoken.security == Security::Plaintext;
-    let version = live.downstream.as_ref().and_then(|(spoken, _)| spoken.version());
-    let heard = live.heard.as_ref();
     live.policy.explain(&Asked {
         source: live.peer.map(|peer| peer.ip()),
-        server_name: live.sni.as_deref(),
-        alpn: heard.map_or(&[], |heard| heard.alpn.as_slice()),
-        tls13: heard.map_or(version != Some("TLSv1.2"), |heard| heard.tls13),
+        server_name: live.heard.server_name.as_deref(),
+        alpn: &live.heard.alpn,
+        tls13: live.heard.tls13,
         plaintext: live.downstream.as_ref().is_some_and(is_plaintext),
         certificate: live.certificate.as_ref(),
     })

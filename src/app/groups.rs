@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::compile::{Compiler, Problem};
 use super::sides::Owner;
-use crate::config::model::{Listener, Rule, SourceSettings, Upstream};
+use crate::config::model::{Listener, ProxyOut, Rule, SourceSettings, Upstream};
 use crate::engine::source;
+use crate::proxy::{Addresses, Header};
 use crate::tls::ClientProfile;
 use crate::upstream::{Group, Probe, Role};
 
@@ -16,6 +17,7 @@ pub(super) struct Components<'a> {
     backups: &'a [Upstream],
     /// 1-based line that names them.
     line: usize,
+    proxy_out: Option<ProxyOut>,
     source: &'a SourceSettings,
     /// 1-based line that says so; 0 where that is said, and looked at, elsewhere.
     source_line: usize,
@@ -27,6 +29,7 @@ impl<'a> Components<'a> {
             primaries: &listener.upstreams,
             backups: &listener.backups,
             line: listener.upstream_line,
+            proxy_out: listener.proxy_out,
             source: &listener.source,
             source_line: listener.source_line,
         }
@@ -38,6 +41,7 @@ impl<'a> Components<'a> {
             primaries: rule.upstreams.as_deref()?,
             backups: &[],
             line: rule.upstream_line,
+            proxy_out: rule.proxy_out.unwrap_or(listener.proxy_out),
             source: rule.source.as_ref().unwrap_or(&listener.source),
             source_line: rule.source_line,
         })
@@ -56,6 +60,7 @@ impl Compiler<'_> {
     ) -> Arc<Group> {
         let name = owner.group();
         let mut endpoints = Vec::new();
+        let greeting: Arc<[u8]> = greeting(components.proxy_out).into();
         let primaries = components.primaries.iter().map(|one| (one, Role::Primary));
         let backups = components.backups.iter().map(|one| (one, Role::Backup));
         for (position, (upstream, role)) in primaries.chain(backups).enumerate() {
@@ -63,6 +68,7 @@ impl Compiler<'_> {
                 Ok(mut endpoint) => {
                     endpoint.role = role;
                     endpoint.weight = upstream.weight;
+                    endpoint.greeting = Arc::clone(&greeting);
                     let shakes = listener.checks.is_some_and(|checks| checks.tls);
                     let tls = tls.filter(|_| shakes).and_then(|tls| tls.for_checks(position));
                     if let Some((config, server_name)) = tls {
@@ -100,8 +106,8 @@ impl Compiler<'_> {
                 let problem = Problem {
                     message: "needs a capability that this process does not have",
                     found: &format!("IP_TRANSPARENT: {error}"),
-                    hint: "Give it CAP_NET_RAW: AmbientCapabilities=CAP_NET_RAW in its systemd \
-                           unit, or `setcap cap_net_raw+ep` on the program.",
+                    hint: "Give it CAP_NET_RAW: in AmbientCapabilities= and CapabilityBoundingSet= \
+                           of its systemd unit, or by `setcap cap_net_raw+ep` on the program.",
                 };
                 self.report((line, key), problem);
             }
@@ -117,4 +123,16 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// What a health check says first: that it is no client's connection.
+fn greeting(proxy_out: Option<ProxyOut>) -> Vec<u8> {
+    let header = Header { addresses: Addresses::Local, ..Header::default() };
+    let mut greeting = Vec::new();
+    match proxy_out {
+        None => {}
+        Some(ProxyOut::One) => header.encode_v1(&mut greeting),
+        Some(ProxyOut::Two { .. }) => header.encode_v2(&mut greeting).expect("it is short"),
+    }
+    greeting
 }

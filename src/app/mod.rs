@@ -4,6 +4,7 @@ mod audit;
 mod bind;
 mod compile;
 pub mod control;
+mod crls;
 mod expiry;
 mod explain;
 mod groups;
@@ -40,6 +41,7 @@ use crate::upstream::Lookout;
 pub use bind::BindError;
 pub use compile::{Addresses, Compiled, compile};
 use control::Control;
+use crls::Crls;
 use expiry::ExpiryWatch;
 pub use explain::Explained;
 use listening::Listening;
@@ -50,7 +52,7 @@ pub use start::Prepared;
 use status::Status;
 pub use texts::Text;
 use texts::Texts;
-use watch::Stamps;
+use watch::Watched;
 pub use workers::default_count;
 
 /// A configuration that was read and compiled, with the file it came from.
@@ -60,8 +62,8 @@ pub struct Loaded {
     pub compiled: Compiled,
     pub standing: Standing,
     pub text: Text,
-    /// Of the files that it names, before they were read.
-    stamps: Stamps,
+    /// The files that it names, as they were before they were read.
+    watched: Watched,
 }
 
 /// A running gateway.
@@ -70,7 +72,8 @@ pub struct Gateway {
     /// What runs.
     config: Config,
     texts: Texts,
-    stamps: Stamps,
+    watched: Watched,
+    crls: Crls,
     standing: Standing,
     listening: Listening,
     workers: Vec<workers::Address>,
@@ -132,10 +135,10 @@ pub enum StartError {
 pub fn load(file: &Path) -> Result<Loaded, StartError> {
     let (text, config) = read(file)?;
     let standing = Standing::new(&config)?;
-    let stamps = Stamps::of(&config);
+    let watched = Watched::of(&config);
     let compiled = compile(&text.name, &config, &standing, Addresses::Fresh, unix_now())
         .map_err(StartError::Config)?;
-    Ok(Loaded { file: file.to_owned(), config, compiled, standing, text, stamps })
+    Ok(Loaded { file: file.to_owned(), config, compiled, standing, text, watched })
 }
 
 /// Reads a configuration file, and gives its text besides.
@@ -223,8 +226,24 @@ impl Gateway {
         self.config.log.level
     }
 
-    /// How often to call [`Gateway::look_at_certificates`]; `None` is never.
-    pub fn certificate_watch(&self) -> Option<Duration> {
+    /// How long to wait before [`Gateway::look_at_files`]; `None` is for ever.
+    pub fn watch_pause(&self) -> Option<Duration> {
+        // Connections that are up can be revoked to their end.
+        let crls = self.config.gateway.crl_watch.filter(|_| !self.crls.is_empty());
+        [crls, self.certificate_watch()].into_iter().flatten().min()
+    }
+
+    /// Looks at files for which it is time, after a pause that was as long as it said.
+    pub fn look_at_files(&mut self, pause: Duration) {
+        self.look_at_crls();
+        if let Some(interval) = self.certificate_watch()
+            && self.watched.is_time(interval, pause)
+        {
+            self.look_at_certificates();
+        }
+    }
+
+    fn certificate_watch(&self) -> Option<Duration> {
         let is_idle = !self.draining && self.hand_over.is_none();
         self.config.gateway.certificate_watch.filter(|_| is_idle)
     }

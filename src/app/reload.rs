@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
+use super::crls::Crls;
 use super::listening::Assignment;
-use super::watch::Stamps;
+use super::watch::Watched;
 use super::{Addresses, BindError, Gateway, StartError, Text, compile, read, unix_now};
 use crate::config::{Config, Diagnostic, needs_restart};
 use crate::policy::Policy;
@@ -51,11 +52,11 @@ impl Gateway {
     /// When a file of certificates, keys, CAs or secrets has changed, reads all of them again; the
     /// rest of the configuration stays. What cannot be used is told, and tried again after the next
     /// change.
-    pub fn look_at_certificates(&mut self) {
-        let Some(changed) = self.stamps.changed() else { return };
+    pub(super) fn look_at_certificates(&mut self) {
+        let Some(changed) = self.watched.certificates.changed() else { return };
         let file = changed.display();
         tracing::info!(%file, "a file has changed: reading certificates and secrets again");
-        self.stamps = Stamps::of(&self.config);
+        self.watched.certificates = Watched::of(&self.config).certificates;
         let text = self.texts.current().clone();
         let result = self.take(text, self.config.clone(), Addresses::Kept);
         self.tell(&result);
@@ -82,7 +83,7 @@ impl Gateway {
             return Err(ReloadError::Unfollowed);
         }
         let name = text.name.as_str();
-        let stamps = Stamps::of(&config);
+        let watched = Watched::of(&config);
         let compiled = compile(name, &config, &self.standing, addresses, unix_now());
         let mut compiled = compiled.map_err(StartError::Config)?;
         let listeners = &config.listeners;
@@ -104,10 +105,11 @@ impl Gateway {
         self.lookout.watch(compiled.policy.groups());
         self.standing.follow(&compiled);
         let policy = Arc::clone(&compiled.policy);
+        self.crls = Crls::new(compiled.crls.clone());
         self.status.set_running(compiled, assignment.facts);
         self.texts.add(text, &policy);
         self.config = self.config.with_reloadable(config);
-        self.stamps = stamps;
+        self.watched = watched;
         Ok(Reloaded { generation: self.standing.generation(), warnings })
     }
 

@@ -42,6 +42,7 @@ impl Compiler<'_> {
             tls,
             upstream_tls,
             connect: listener.connect,
+            proxy_out: listener.proxy_out,
             upstreams,
         });
         let mut routes = vec![Arc::clone(&own)];
@@ -53,6 +54,7 @@ impl Compiler<'_> {
             name,
             downstream: downstream(listener.mode),
             proxy_in: listener.proxy_in.clone(),
+            introduces: routes.iter().any(|route| route.proxy_out.is_some()),
             timeouts: listener.timeouts,
             keepalive: listener.keepalive,
             routes,
@@ -125,6 +127,7 @@ impl Compiler<'_> {
             }
             _ => own.upstream_tls.clone(),
         };
+        let proxy_out = rule.proxy_out.unwrap_or(own.proxy_out);
         let (group, upstreams) = match Components::of_rule(rule, listener) {
             Some(components) => {
                 let shakes = upstream_tls.as_ref();
@@ -134,7 +137,7 @@ impl Compiler<'_> {
         };
         let name = rule.spec.name.as_str().into();
         let connect = if rule.waits { ConnectWhen::AfterHandshake } else { own.connect };
-        Some(Route { name, group, tls, upstream_tls, connect, upstreams })
+        Some(Route { name, group, tls, upstream_tls, connect, proxy_out, upstreams })
     }
 
     fn next_group(&mut self) -> usize {

@@ -108,7 +108,7 @@ impl Compiler<'_> {
             }
         };
         self.note_certificates(owner.listener, Whose::Upstream, shown.as_slice());
-        let mut profiles = Vec::new();
+        let (mut profiles, mut judged) = (Vec::new(), Vec::new());
         for endpoint in upstreams.iter().map(|upstream| &upstream.endpoint) {
             let side = Component { owner, tls, trust: &trust, shown: shown.as_ref(), endpoint };
             let names =
@@ -116,8 +116,11 @@ impl Compiler<'_> {
             match names {
                 Ok(((sent, sends), checked)) => {
                     let settings = self.client_settings(&side, &checked, sends);
-                    match client_config(settings, trust.verifier(checked), &provider) {
-                        Ok(config) => profiles.push((config, sent)),
+                    match client_config(settings, trust.verifier(checked.clone()), &provider) {
+                        Ok(config) => {
+                            profiles.push((config, sent));
+                            judged.push(checked);
+                        }
                         Err(error) => {
                             self.unusable(owner, "upstream_tls", &error);
                         }
@@ -126,7 +129,7 @@ impl Compiler<'_> {
                 Err(problem) => self.bad_name(&side, problem),
             }
         }
-        Some(ClientProfile::new(profiles).verifying(trust.verify()))
+        Some(ClientProfile::new(profiles).judged_by(trust, judged, tls))
     }
 
     fn client_settings(

@@ -1,6 +1,7 @@
 //! From a configuration to a running gateway, in two steps: first all that can fail and changes
 //! nothing for anybody, then the listening sockets.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use super::audit::Auditor;
 use super::control::Control;
+use super::crls::Crls;
 use super::expiry::ExpiryWatch;
 use super::limits::{self, Limits};
 use super::listening::{Assignment, Listening};
@@ -47,7 +49,7 @@ impl Prepared {
     /// # Errors
     /// Nothing keeps running.
     pub fn new(loaded: Loaded, inheritance: Option<Inheritance>) -> Result<Self, StartError> {
-        let Loaded { file, config, compiled, mut standing, text, stamps } = loaded;
+        let Loaded { file, config, compiled, mut standing, text, watched } = loaded;
         let is_successor = inheritance.is_some();
         let chosen = probe::choose(config.gateway.engine).map_err(StartError::Engine)?;
         let count = config.gateway.workers.map_or_else(default_count, usize::from);
@@ -76,8 +78,10 @@ impl Prepared {
             names: Arc::clone(&names),
             answers,
             access: access.sender(),
+            process: RandomState::new().build_hasher().finish(),
         };
         standing.follow(&compiled);
+        let crls = Crls::new(compiled.crls.clone());
         let status = Arc::new(Status::new(StatusParts {
             engine: chosen.clone(),
             listeners: assignment.facts.clone(),
@@ -87,21 +91,19 @@ impl Prepared {
         }));
         let lookout = Lookout::start(standing.resolver.clone())?;
         lookout.watch(policy.groups());
-        let workers = workers::start(&plan, count)?;
-        let (workers, threads): (Vec<_>, Vec<_>) =
-            workers.into_iter().map(|worker| (worker.address, worker.thread)).unzip();
-        status.set_auditor(Auditor::new(&workers));
+        let (workers, threads) = start_workers(&plan, count)?;
         let aggregator = aggregate(&status, &workers, inbox, shared)?;
         let admin = admin.map(|listener| start_admin(listener, &status)).transpose()?;
         let gateway = Gateway {
             file,
             config,
             texts: Texts::new(text, &policy),
-            stamps,
+            watched,
+            crls,
             standing,
             listening,
             workers,
-            threads: Threads(threads),
+            threads,
             status: Arc::clone(&status),
             chosen,
             draining: false,
@@ -224,6 +226,12 @@ impl Gateway {
     }
 }
 
+fn start_workers(plan: &Plan, count: usize) -> io::Result<(Vec<workers::Address>, Threads)> {
+    let workers = workers::start(plan, count)?.into_iter();
+    let (addresses, threads) = workers.map(|worker| (worker.address, worker.thread)).unzip();
+    Ok((addresses, Threads(threads)))
+}
+
 /// Starts to gather what the workers measure, for the readers of `status`.
 fn aggregate(
     status: &Arc<Status>,
@@ -239,6 +247,7 @@ fn aggregate(
     };
     let aggregator = Aggregator::start(inbox, ports, facts, shared)?;
     status.set_aggregator(aggregator.handle());
+    status.set_auditor(Auditor::new(workers));
     Ok(aggregator)
 }
 

@@ -14,11 +14,11 @@ use crate::config::date::Date;
 use crate::engine::probe::Chosen;
 use crate::sys::heap;
 use crate::telemetry::{
-    AggregatorHandle, CertificateFacts, ConfigFacts, Facts, ListenerFacts, ProcessFigures,
-    ReadError, SharedCounters, Snapshot, UpstreamFacts,
+    AggregatorHandle, CertificateFacts, ConfigFacts, CrlSwaps, Facts, ListenerFacts,
+    ProcessFigures, ReadError, SharedCounters, Snapshot, UpstreamFacts,
 };
 use crate::tls::resumption::Resumption;
-use crate::tls::trust::CrlFacts;
+use crate::tls::trust::{CrlFacts, SharedCrls};
 use crate::upstream::Group;
 use crate::upstream::local_ports::LocalPorts;
 
@@ -51,7 +51,8 @@ struct Running {
     config: ConfigFacts,
     listeners: Vec<ListenerFacts>,
     certificates: Vec<CertificateFacts>,
-    crls: Vec<CrlFacts>,
+    crls: Vec<Arc<SharedCrls>>,
+    crl_swaps: CrlSwaps,
     autodetect: Vec<(Arc<str>, Option<Date>)>,
     upstreams: Vec<Arc<Group>>,
 }
@@ -72,6 +73,7 @@ impl Status {
             certificates: compiled.certificates,
             crls: compiled.crls,
             autodetect: compiled.autodetect,
+            crl_swaps: CrlSwaps::default(),
         };
         Self {
             started_unix_ms,
@@ -105,6 +107,13 @@ impl Status {
         let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
         running.config.reload_failures += 1;
         running.config.last_failure = Some(why.into());
+    }
+
+    /// Lists of revoked certificates that changed were taken, or refused.
+    pub(super) fn count_crls(&self, taken: bool) {
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        let swaps = &mut running.crl_swaps;
+        *(if taken { &mut swaps.taken } else { &mut swaps.refused }) += 1;
     }
 
     /// Every listener with the address it really got.
@@ -144,7 +153,8 @@ impl Status {
     /// Its certificates and CRLs; each once, whoever names it.
     pub(super) fn material(&self) -> (BTreeSet<CertificateFacts>, BTreeSet<CrlFacts>) {
         let running = self.running();
-        (running.certificates.iter().cloned().collect(), running.crls.iter().cloned().collect())
+        let crls = crl_facts(&running.crls);
+        (running.certificates.iter().cloned().collect(), crls.into_iter().collect())
     }
 
     /// Its autodetect listeners, with their last day, and the days up to it.
@@ -168,7 +178,8 @@ impl Status {
             config: running.config.clone(),
             listeners: running.listeners.clone(),
             certificates: running.certificates.clone(),
-            crls: running.crls.clone(),
+            crls: crl_facts(&running.crls),
+            crl_swaps: running.crl_swaps,
             upstreams: upstream_facts(&running.upstreams),
             tickets: self.resumption.keys.stats(),
             upstream_sessions: self.resumption.upstream.stats(),
@@ -201,6 +212,11 @@ impl StatusSource for Status {
             [Lifecycle::Starting, Lifecycle::Accepting, Lifecycle::Draining];
         ALL[usize::from(self.lifecycle.load(Ordering::Acquire))]
     }
+}
+
+/// Of the lists that count now.
+pub(super) fn crl_facts(crls: &[Arc<SharedCrls>]) -> Vec<CrlFacts> {
+    crls.iter().flat_map(|list| list.current().facts().to_vec()).collect()
 }
 
 fn upstream_facts(groups: &[Arc<Group>]) -> Vec<UpstreamFacts> {

@@ -1,13 +1,26 @@
 //! Whether the files that a configuration names have changed since they were read.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::config::Config;
-use crate::config::model::{CertificateFiles, CrlPolicy, TrustFile};
+use crate::config::model::{CertificateFiles, TrustFile};
 
-/// The files that a configuration names, as they were at one moment.
+/// The files that a configuration names.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watched {
+    /// When one changes, all are read again.
+    pub(super) certificates: Stamps,
+    /// Lists of revoked certificates that are swapped one by one, with `crl_watch`.
+    pub(super) crls: Stamps,
+    /// Until the next look at the certificates.
+    left: Duration,
+}
+
+/// Files as they were at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stamps(Vec<(PathBuf, Option<Stamp>)>);
 
@@ -22,23 +35,64 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-impl Stamps {
+impl Watched {
     /// The files as they are now. Taken before the files are read, so that no change is missed.
     pub(super) fn of(config: &Config) -> Self {
         let mut files: Vec<&PathBuf> = config.resumption.ticket_secret.iter().collect();
+        let mut crls: Vec<&PathBuf> = Vec::new();
         let own = config.listeners.iter().map(|one| (&one.tls, &one.upstream_tls));
         let rules = config.listeners.iter().flat_map(|listener| &listener.rules);
         for (tls, upstream_tls) in own.chain(rules.map(|one| (&one.tls, &one.upstream_tls))) {
             if let Some(tls) = tls {
-                add(&tls.certificates, &tls.trusted_ca, &tls.crls, &mut files);
+                add(&tls.certificates, &tls.trusted_ca, &mut files);
+                crls.extend(tls.crls.files.iter().map(|file| &file.path));
             }
             if let Some(tls) = upstream_tls {
-                add(tls.certificate.as_slice(), &tls.trusted_ca, &tls.crls, &mut files);
+                add(tls.certificate.as_slice(), &tls.trusted_ca, &mut files);
+                crls.extend(tls.crls.files.iter().map(|file| &file.path));
             }
         }
+        let gateway = &config.gateway;
+        if gateway.crl_watch.is_none() {
+            files.append(&mut crls);
+        }
+        Self {
+            certificates: Stamps::of(files),
+            crls: Stamps::of(crls),
+            left: gateway.certificate_watch.unwrap_or_default(),
+        }
+    }
+
+    /// Whether it is time to look at the certificates, which is every `interval`, now that `pause`
+    /// has passed.
+    pub(super) fn is_time(&mut self, interval: Duration, pause: Duration) -> bool {
+        self.left = self.left.saturating_sub(pause);
+        let is_time = self.left.is_zero();
+        if is_time {
+            self.left = interval;
+        }
+        is_time
+    }
+}
+
+impl Stamps {
+    fn of(mut files: Vec<&PathBuf>) -> Self {
         files.sort_unstable();
         files.dedup();
         Self(files.into_iter().map(|file| (file.clone(), Stamp::of(file))).collect())
+    }
+
+    /// The files that are not as they were. From now on, they are to be as they are now.
+    pub(super) fn renew(&mut self) -> HashSet<PathBuf> {
+        let mut changed = HashSet::new();
+        for (file, stamp) in &mut self.0 {
+            let now = Stamp::of(file);
+            if *stamp != now {
+                *stamp = now;
+                changed.insert(file.clone());
+            }
+        }
+        changed
     }
 
     /// The first file that is not as it was.
@@ -52,14 +106,13 @@ impl Stamps {
 fn add<'a>(
     certificates: &'a [CertificateFiles],
     trusted_ca: &'a [TrustFile],
-    crls: &'a CrlPolicy,
     files: &mut Vec<&'a PathBuf>,
 ) {
     for certificate in certificates {
         files.extend([&certificate.certificate, &certificate.certificate_key]);
         files.extend(&certificate.ocsp_file);
     }
-    files.extend(trusted_ca.iter().chain(&crls.files).map(|file| &file.path));
+    files.extend(trusted_ca.iter().map(|file| &file.path));
 }
 
 impl Stamp {
@@ -112,7 +165,7 @@ mod tests {
             ("key", &|| fs::remove_file(path("key")).expect("removed")),
         ];
         for (file, change) in changes {
-            let before = Stamps::of(&config);
+            let before = Watched::of(&config).certificates;
             assert_eq!(before.changed(), None);
             change();
             assert_eq!(before.changed(), Some(path(file).as_path()));

@@ -33,6 +33,8 @@ pub(super) struct Plan {
     pub names: ListenerNames,
     pub answers: AnswerSender,
     pub access: AccessSender,
+    /// Drawn: tells this process's connections from those of others.
+    pub process: u64,
 }
 
 /// A worker's mailbox.
@@ -134,6 +136,7 @@ impl Task {
         let waker = engine.waker();
         let mut shard = Shard::new(Parts {
             id,
+            process: plan.process,
             engine,
             policy: plan.policy,
             // The kernel spreads connections by hash, not evenly: each worker has room for all.

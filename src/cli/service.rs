@@ -61,11 +61,11 @@ impl Service {
         self.notifier.tell(&[State::Ready, State::Status("serving")]);
         self.start_watchdog();
         let ended = loop {
-            let order = match self.gateway.certificate_watch() {
+            let order = match self.gateway.watch_pause() {
                 Some(pause) => match self.inbox.recv_timeout(pause) {
                     Ok(order) => order,
                     Err(_nothing_to_do) => {
-                        self.gateway.look_at_certificates();
+                        self.gateway.look_at_files(pause);
                         continue;
                     }
                 },

@@ -10,16 +10,17 @@ use super::model::{
     Admin, Balance, BalanceSettings, CertificateFiles, ClientCert, Config, ConnectWhen, CrlDepth,
     CrlExpired, CrlPolicy, CrlRules, CrlUnknown, DownstreamTls, EngineChoice, Exception, Gateway,
     HealthSettings, Keepalive, Listener, Log, LogFormat, LogLevel, Mode, NameMatch, ProxyIn,
-    ProxyVersions, Resumption, ResumptionMode, Rule, Sni, SourceSettings, Timeouts, TlsVersion,
-    TrustFile, UpstreamTls, Verify,
+    ProxyOut, ProxyVersions, Resumption, ResumptionMode, Revalidate, Rule, Sni, SourceSettings,
+    Timeouts, TlsVersion, TrustFile, UpstreamTls, Verify,
 };
 use super::read::Section;
 use super::value::{FromValue, Value};
 use crate::policy::rules::RuleSpec;
 
-/// The whole file.
-pub(super) fn config(root: &Section) -> Option<Config> {
+/// The whole file, with what there is to tell about it.
+pub(super) fn config(root: &Section, notes: Vec<String>) -> Option<Config> {
     Some(Config {
+        notes,
         gateway: gateway(root.child("gateway")?)?,
         admin: admin(root.child("admin")?)?,
         log: log(root.child("log")?)?,
@@ -53,6 +54,7 @@ fn gateway(section: &Section) -> Option<Gateway> {
         max_connections: section.get("max_connections")?,
         drain_timeout: section.get("drain_timeout")?,
         certificate_watch: section.get("certificate_watch")?,
+        crl_watch: section.get("crl_watch")?,
         restart_timeout: section.get("restart_timeout")?,
         buffer_memory: section.get("buffer_memory")?,
         hello_memory,
@@ -104,7 +106,7 @@ fn listener(section: &Section) -> Option<Listener> {
         .children("rule")
         .iter()
         .enumerate()
-        .map(|one| rule(one, says_when))
+        .map(|one| rule(one, section, says_when))
         .collect::<Option<_>>()?;
     let asks_who = rules.iter().any(|rule| !rule.spec.client.is_empty());
     let connect = match section.get("connect")? {
@@ -133,6 +135,7 @@ fn listener(section: &Section) -> Option<Listener> {
         checks: checks(section.child("checks")?)?,
         resolve_interval: section.get("resolve_interval")?,
         connect,
+        proxy_out: proxy_out(section.get("proxy_out"), section)?,
         tls,
         upstream_tls,
         exceptions: exceptions(section),
@@ -148,6 +151,18 @@ fn proxy_in(section: &Section) -> Option<ProxyIn> {
     Some(ProxyIn { versions: section.get("proxy_in")?, trusted })
 }
 
+/// The header that components are sent: the word says which one, the listener what is in it. The inner
+/// `None` is no header.
+fn proxy_out(word: Option<&str>, listener: &Section) -> Option<Option<ProxyOut>> {
+    let client_cert = listener.get("proxy_out_client_cert")?;
+    let checksum = listener.get("proxy_out_checksum")?;
+    Some(match word? {
+        "v1" => Some(ProxyOut::One),
+        "v2" => Some(ProxyOut::Two { client_cert, checksum }),
+        _ => None,
+    })
+}
+
 /// The section of a side that speaks TLS.
 fn side<'a>(listener: &'a Section, key: &str) -> Option<&'a Section> {
     let speaks = levels::sides(listener).into_iter().any(|side| side == key);
@@ -160,7 +175,11 @@ fn insists(tls: Option<&DownstreamTls>) -> bool {
 }
 
 /// The rule at a position of its listener, which `says_when` it dials or leaves that to us.
-fn rule((position, section): (usize, &Section), says_when: bool) -> Option<Rule> {
+fn rule(
+    (position, section): (usize, &Section),
+    listener: &Section,
+    says_when: bool,
+) -> Option<Rule> {
     let own = |key| section.child(key).filter(|side: &&Section| side.is_written);
     let tls = match own("tls") {
         Some(side) => Some(tls(side)?),
@@ -186,6 +205,7 @@ fn rule((position, section): (usize, &Section), says_when: bool) -> Option<Rule>
         waits: !says_when && insists(tls.as_ref()),
         upstreams: section.get("upstream"),
         upstream_line: line_of(section, "upstream"),
+        proxy_out: proxy_out(section.get("proxy_out"), listener),
         source: section.get::<Vec<_>>("upstream_source").map(|words| SourceSettings::of(&words)),
         source_line: line_of(section, "upstream_source"),
         tls,
@@ -254,6 +274,7 @@ fn upstream_tls(section: &Section) -> Option<UpstreamTls> {
         min_version: section.get("min_version")?,
         max_version: section.get("max_version")?,
         ciphers: section.get("ciphers")?,
+        revalidate: section.get("revalidate")?,
         resumption: section.get("resumption")?,
     })
 }
@@ -275,6 +296,7 @@ fn tls(section: &Section) -> Option<DownstreamTls> {
         client_cert: section.get("client_cert")?,
         trusted_ca: files(section, "trusted_ca", section.get("trusted_ca")),
         crls: crls(section)?,
+        revalidate: section.get("revalidate")?,
         resumption,
         tls13_tickets: if resumption == ResumptionMode::Off { 0 } else { tickets },
     })
@@ -399,6 +421,7 @@ words! {
     CrlUnknown { "deny" => Deny, "allow" => Allow }
     CrlExpired { "reject" => Reject, "accept" => Accept }
     CrlDepth { "chain" => Chain, "leaf" => Leaf }
+    Revalidate { "keep" => Keep, "drain" => Drain, "close" => Close }
     NameMatch { "san" => San, "san_or_cn" => SanOrCn }
     ResumptionMode { "tickets" => Tickets, "store" => Store, "off" => Off }
 }

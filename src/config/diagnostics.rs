@@ -58,10 +58,16 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Adds one; the last of the file gives way when there are too many.
+    /// Adds one, once, whatever the number of listeners that have it from a higher level; the last
+    /// of the file gives way when there are too many.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         let place = |other: &Diagnostic| (other.line, other.column);
         let index = self.list.partition_point(|other| place(other) <= place(&diagnostic));
+        let same_place = self.list[..index].iter().rev();
+        let mut same_place = same_place.take_while(|other| place(other) == place(&diagnostic));
+        if same_place.any(|other| *other == diagnostic) {
+            return;
+        }
         self.list.insert(index, diagnostic);
         if self.list.len() > MAX_DIAGNOSTICS {
             self.list.pop();

@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use super::options;
 use super::read::{Field, Finding, Place, Reader, Section, Shadowed, join};
 use super::suggest;
+use super::vendor;
 
 /// The two sides, by the key of their tables.
 const SIDES: [&str; 2] = ["tls", "upstream_tls"];
-const BUNDLE: [&str; 8] = [
+const BUNDLE: [&str; 9] = [
     "certificate",
     "certificate_key",
     "ocsp_file",
@@ -22,6 +23,7 @@ const BUNDLE: [&str; 8] = [
     "min_version",
     "max_version",
     "ciphers",
+    vendor::PROTOCOL,
 ];
 
 /// Puts the levels of every listener together, in its own sections.
@@ -30,6 +32,7 @@ pub(super) fn resolve(root: &mut Section, reader: &mut Reader<'_>) {
     let applications = by_name(root.children("application"), "application", reader);
     let mut listeners = root.children.remove("listener").unwrap_or_default();
     for listener in &mut listeners {
+        vendor::transport(listener, reader);
         let levels = levels(root, listener, (&hosts, &applications), reader);
         for side in sides(listener) {
             let doc = options::table(&format!("listener.{side}")).expect("both sides have a table");
@@ -47,6 +50,7 @@ pub(super) fn resolve(root: &mut Section, reader: &mut Reader<'_>) {
                 // A rule that says nothing about this side has no section of its own.
                 let Some(own) = rule.child(side).filter(|own| own.is_written) else { continue };
                 if let Some(mut lowest) = together(&[&whole, own], rule, side, reader) {
+                    vendor::versions(&mut lowest, doc, reader);
                     reader.absent_options(doc, &mut lowest);
                     rule.children.insert(doc.key(), vec![lowest]);
                 } else {
@@ -56,6 +60,7 @@ pub(super) fn resolve(root: &mut Section, reader: &mut Reader<'_>) {
             if !rules.is_empty() {
                 listener.children.insert("rule", rules);
             }
+            vendor::versions(&mut whole, doc, reader);
             reader.absent_options(doc, &mut whole);
             listener.children.insert(doc.key(), vec![whole]);
         }
@@ -226,17 +231,18 @@ fn split(lowest: &Section, above: &Section, side: &str, reader: &mut Reader<'_>)
     };
     let (key, place) = first_of_bundle(partial);
     let (other_key, other_place) = first_of_bundle(other);
-    let other = format!("{} on line {}", join(&other.path, other_key), other_place.line);
+    let other = format!("{} on line {}", other.path_of(other_key), other_place.line);
     let needed = if side == SIDES[0] { "certificate and certificate_key" } else { "trusted_ca" };
     let finding = Finding {
         message: "splits a bundle over two levels",
-        found: &format!("{key} here, {other}"),
+        found: &format!("{} here, {other}", partial.written(key)),
         allowed: "certificates, trusted_ca, versions and ciphers on one level",
         hint: &format!(
-            "Move {key} to the other level, or write all of it here, {needed} included."
+            "Move {} to the other level, or write all of it here, {needed} included.",
+            partial.written(key)
         ),
     };
-    reader.report(place, &join(&partial.path, key), finding);
+    reader.report(place, &partial.path_of(key), finding);
     true
 }
 

@@ -20,9 +20,12 @@ mod suggest;
 mod table;
 pub mod units;
 mod value;
+mod vendor;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vendor_tests;
 
 use toml::de::DeTable;
 
@@ -66,12 +69,13 @@ pub fn parse(file_name: &str, text: &str) -> Result<Config, Diagnostics> {
 ///
 /// `file_name` stands in diagnostics, and its directory is where relative paths start.
 pub fn read(file_name: &str, text: &str) -> Reading {
-    let (root, diagnostics) = sections(file_name, text);
+    let (root, notes, diagnostics) = sections(file_name, text);
     let Some(root) = root else {
         return Reading { config: None, tls: Vec::new(), resumption: None, diagnostics };
     };
     let config = diagnostics.is_empty().then(|| {
-        build::config(&root).expect("a file without a diagnostic has every value: tested")
+        let config = build::config(&root, notes);
+        config.expect("a file without a diagnostic has every value: tested")
     });
     let (tls, resumption) = (build::tls_sections(&root), build::resumption_section(&root));
     Reading { config, tls, resumption, diagnostics }
@@ -84,13 +88,13 @@ pub fn read(file_name: &str, text: &str) -> Reading {
 /// As [`parse`].
 pub fn origins(file_name: &str, text: &str) -> Result<Vec<Origins>, Diagnostics> {
     match sections(file_name, text) {
-        (Some(root), diagnostics) if diagnostics.is_empty() => Ok(origins::of(&root)),
-        (_, diagnostics) => Err(diagnostics),
+        (Some(root), _, diagnostics) if diagnostics.is_empty() => Ok(origins::of(&root)),
+        (.., diagnostics) => Err(diagnostics),
     }
 }
 
-/// The tables of the file, checked; none where it is not TOML.
-fn sections(file_name: &str, text: &str) -> (Option<Section>, Diagnostics) {
+/// The tables of the file, checked, none where it is not TOML; and what is told besides mistakes.
+fn sections(file_name: &str, text: &str) -> (Option<Section>, Vec<String>, Diagnostics) {
     let mut reader = Reader::new(file_name, text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
@@ -100,12 +104,12 @@ fn sections(file_name: &str, text: &str) -> (Option<Section>, Diagnostics) {
         reader.report(place, "", Finding { message: &message, hint, ..Finding::EMPTY });
     }
     if !reader.diagnostics.is_empty() {
-        return (None, reader.diagnostics);
+        return (None, Vec::new(), reader.diagnostics);
     }
     let file = options::table("").expect("the table of tables begins with the file itself");
     let place = reader.place(0);
     let mut root = reader.section(file, String::new(), place, document.get_ref());
     levels::resolve(&mut root, &mut reader);
     contradictions::check(&root, &mut reader);
-    (Some(root), reader.diagnostics)
+    (Some(root), reader.notes, reader.diagnostics)
 }

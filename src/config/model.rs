@@ -2,6 +2,7 @@
 
 mod proxy;
 mod timing;
+mod trust;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -10,8 +11,9 @@ use std::time::Duration;
 
 use super::date::Date;
 use crate::policy::rules::RuleSpec;
-pub use proxy::{ProxyIn, ProxyVersions};
+pub use proxy::{ProxyIn, ProxyOut, ProxyVersions};
 pub use timing::{Keepalive, Timeouts};
+pub use trust::{CrlDepth, CrlExpired, CrlPolicy, CrlRules, CrlUnknown, Revalidate};
 pub use upstream::{
     Balance, BalanceSettings, Endpoint, HealthSettings, MAX_WEIGHT, SourceSettings, SourceWord,
     Upstream,
@@ -25,6 +27,8 @@ pub struct Config {
     pub log: Log,
     pub resumption: Resumption,
     pub listeners: Vec<Listener>,
+    /// What is to be known about it, with places: nothing that it does.
+    pub notes: Vec<String>,
 }
 
 /// `[gateway]`: what holds for the whole process.
@@ -39,6 +43,8 @@ pub struct Gateway {
     pub drain_timeout: Duration,
     /// How often certificates' files are looked at; `None` is never.
     pub certificate_watch: Option<Duration>,
+    /// How often CRL files are looked at; `None` is as often as those of certificates.
+    pub crl_watch: Option<Duration>,
     /// How long a new process may take to be ready.
     pub restart_timeout: Duration,
     /// Bytes of receive and send buffers in use per worker; receiving pauses above it.
@@ -142,6 +148,8 @@ pub struct Listener {
     /// Time between two look-ups of a name; `None` is at load only.
     pub resolve_interval: Option<Duration>,
     pub connect: ConnectWhen,
+    /// `None` is no header.
+    pub proxy_out: Option<ProxyOut>,
     /// Present where TLS with peers may end here.
     pub tls: Option<DownstreamTls>,
     /// Present where the component is spoken to in TLS.
@@ -165,6 +173,8 @@ pub struct Rule {
     pub upstreams: Option<Vec<Upstream>>,
     /// 1-based line that names them; 0 without.
     pub upstream_line: usize,
+    /// What its own upstreams are told, if not what the listener's are; the inner `None` is nothing.
+    pub proxy_out: Option<Option<ProxyOut>>,
     /// Where its own upstreams are dialled from, if not from where the listener's are.
     pub source: Option<SourceSettings>,
     /// 1-based line that says so; 0 without.
@@ -238,6 +248,7 @@ pub struct DownstreamTls {
     /// CAs that client certificates must chain to; at least one unless `client_cert` is `None`.
     pub trusted_ca: Vec<TrustFile>,
     pub crls: CrlPolicy,
+    pub revalidate: Revalidate,
     pub resumption: ResumptionMode,
     /// Tickets sent after a TLS 1.3 handshake, 0 to 4.
     pub tls13_tickets: u8,
@@ -272,6 +283,7 @@ pub struct UpstreamTls {
     pub max_version: TlsVersion,
     /// IANA names, most preferred first; empty is all suites.
     pub ciphers: Vec<&'static str>,
+    pub revalidate: Revalidate,
     pub resumption: bool,
 }
 
@@ -354,46 +366,4 @@ pub enum NameMatch {
     San,
     /// Or, in a certificate without DNS names there, in the common name (RFC 6125 §6.4.4).
     SanOrCn,
-}
-
-/// `crl_unknown`: certificates that no CRL covers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CrlUnknown {
-    #[default]
-    Deny,
-    Allow,
-}
-
-/// `crl_expired`: CRLs at and after their nextUpdate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CrlExpired {
-    #[default]
-    Reject,
-    Accept,
-}
-
-/// `crl_depth`: which certificates of a chain are looked up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CrlDepth {
-    /// All but the trusted CA itself.
-    #[default]
-    Chain,
-    /// The peer's own.
-    Leaf,
-}
-
-/// How CRLs are applied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct CrlRules {
-    pub unknown: CrlUnknown,
-    pub expired: CrlExpired,
-    pub depth: CrlDepth,
-}
-
-/// Which CRLs there are, and how they are applied. Without files nothing is ever revoked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct CrlPolicy {
-    /// PEM, several lists in a file if need be, or DER; up to 64 MiB each and 1,024 lists together.
-    pub files: Vec<TrustFile>,
-    pub rules: CrlRules,
 }

@@ -102,6 +102,9 @@ pub enum Kind {
     /// A name for logs and metrics: 1 to 64 of `A-Z a-z 0-9 _ . -`.
     Name,
     Path,
+    /// What the vendor's reader takes: one of these words, or text where there are none. A number
+    /// or a switch may stand without quotes.
+    Vendor(&'static [&'static str]),
     /// What a rule is about.
     Condition(Condition),
     SocketAddress,
@@ -206,6 +209,8 @@ impl Kind {
             Self::Text { max } => format!("text of 1 to {max} bytes"),
             Self::Name => "1 to 64 characters out of A-Z a-z 0-9 _ . -".to_owned(),
             Self::Path => "a path, absolute or relative to the directory of this file".to_owned(),
+            Self::Vendor([]) => "text, as the vendor's reader takes it".to_owned(),
+            Self::Vendor(words) => one_of(words),
             Self::Condition(condition) => condition.allowed().to_owned(),
             Self::SocketAddress => "\"address:port\"".to_owned(),
             Self::ListenAddress => {

@@ -14,6 +14,7 @@ use super::diagnostics::{Diagnostic, Diagnostics};
 use super::options::{OptionDoc, Presence, Repeat, TableDoc};
 use super::suggest;
 use super::value::{self, FromValue, Problem, Value};
+use super::vendor;
 
 /// Where something stands, both 1-based.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +48,8 @@ pub(super) struct Field {
     pub(super) text: String,
     /// The section of the level that set it, where that is not the one it is in.
     pub(super) origin: Option<String>,
+    /// The vendor's name for it, where the file has that.
+    pub(super) spelling: Option<&'static str>,
     /// What other levels say, the highest first.
     pub(super) shadowed: Vec<Shadowed>,
 }
@@ -88,7 +91,12 @@ impl Section {
     /// `listener[sip].tls.min_version`: of the level that set it.
     pub(super) fn path_of(&self, key: &str) -> String {
         let origin = self.fields.get(key).and_then(|field| field.origin.as_ref());
-        join(origin.unwrap_or(&self.path), key)
+        join(origin.unwrap_or(&self.path), self.written(key))
+    }
+
+    /// The key as the file spells it.
+    pub(super) fn written<'a>(&self, key: &'a str) -> &'a str {
+        self.fields.get(key).and_then(|field| field.spelling).unwrap_or(key)
     }
 
     /// Whether the file sets the key in this very section, not at a higher level.
@@ -116,6 +124,8 @@ pub(super) struct Reader<'a> {
     /// Directory that relative paths start at.
     base: PathBuf,
     pub(super) diagnostics: Diagnostics,
+    /// What is to be known about values that are right, with its place.
+    pub(super) notes: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
@@ -123,7 +133,12 @@ impl<'a> Reader<'a> {
         let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let lines = std::iter::once(0).chain(starts.map(|(offset, _)| offset + 1)).collect();
         let base = Path::new(file).parent().map(Path::to_path_buf).unwrap_or_default();
-        Self { file, text, lines, base, diagnostics: Diagnostics::default() }
+        Self { file, text, lines, base, diagnostics: Diagnostics::default(), notes: Vec::new() }
+    }
+
+    /// Where relative paths start.
+    pub(super) fn base(&self) -> &Path {
+        &self.base
     }
 
     /// Line and column of a byte of the file.
@@ -149,6 +164,14 @@ impl<'a> Reader<'a> {
         });
     }
 
+    /// Tells what is no mistake; once, whatever the number of listeners.
+    pub(super) fn note(&mut self, place: Place, key: &str, note: &str) {
+        let note = format!("{}:{}:{}: {key}: {note}", self.file, place.line, place.column);
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
     /// Reads a table and everything below it. `path` is empty for the file itself.
     pub(super) fn section(
         &mut self,
@@ -158,17 +181,25 @@ impl<'a> Reader<'a> {
         table: &DeTable<'_>,
     ) -> Section {
         let mut section = Section::new(path, place, true);
+        let mut vendors = Vec::new();
         for (key, value) in table {
             let name: &str = key.get_ref();
             if let Some(option) = doc.options().find(|option| option.key == name) {
                 let field = self.field(&section, option, value);
-                section.fields.insert(option.key, field);
+                if option.is_vendors() {
+                    vendors.push((option, field));
+                } else {
+                    section.fields.insert(option.key, field);
+                }
             } else if let Some(child) = doc.children().find(|child| child.key() == name) {
                 let children = self.children(&section, child, value);
                 section.children.insert(child.key(), children);
             } else {
                 self.unknown(doc, &section.path, name, key.span());
             }
+        }
+        for (option, field) in vendors {
+            vendor::take(&mut section, doc, option, field, self);
         }
         if !doc.is_level() {
             self.absent_options(doc, &mut section);
@@ -187,7 +218,8 @@ impl<'a> Reader<'a> {
         let text = value::shorten(&self.text[value.span()]);
         let checked = value::check(&option.kind, value, &self.base);
         let value = checked.map_err(|problems| self.problems(section, option, problems)).ok();
-        Field { value, place: Some(place), text, origin: None, shadowed: Vec::new() }
+        let (origin, spelling, shadowed) = (None, None, Vec::new());
+        Field { value, place: Some(place), text, origin, spelling, shadowed }
     }
 
     fn problems(&mut self, section: &Section, option: &OptionDoc, problems: Vec<Problem>) {
@@ -279,6 +311,11 @@ impl<'a> Reader<'a> {
         } else {
             format!("\"{}\"", shown.escape_debug())
         };
+        if let Some(refusal) = vendor::stray(doc, key) {
+            let (message, hint) = (&refusal.message, &refusal.hint);
+            let finding = Finding { message, hint, ..Finding::EMPTY };
+            return self.report(place, &join(path, &shown), finding);
+        }
         let allowed = suggest::keys(doc).collect::<Vec<_>>().join(", ");
         let hint = suggest::for_unknown_key(doc, key);
         let finding =
@@ -323,6 +360,7 @@ impl<'a> Reader<'a> {
                         place: None,
                         text: text.to_owned(),
                         origin: None,
+                        spelling: None,
                         shadowed: section.lost.remove(option.key).unwrap_or_default(),
                     };
                     section.fields.insert(option.key, field);

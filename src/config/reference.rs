@@ -60,6 +60,9 @@ pub fn block(table: &TableDoc, option: &OptionDoc) -> String {
 /// Default and reload; then the allowed values with their unit.
 pub(super) fn facts(option: &OptionDoc) -> [String; 2] {
     let default = match option.presence {
+        _ if !option.stands_for().is_empty() => {
+            format!("Stands for {}.", option.stands_for().join(" and "))
+        }
         Presence::Default(text) => format!("Default: {text}."),
         Presence::Optional { .. } => "Default: none.".to_owned(),
         Presence::Required { .. } => "Required.".to_owned(),

@@ -52,6 +52,7 @@ impl Config {
             gateway: Gateway {
                 drain_timeout: wanted.gateway.drain_timeout,
                 certificate_watch: wanted.gateway.certificate_watch,
+                crl_watch: wanted.gateway.crl_watch,
                 restart_timeout: wanted.gateway.restart_timeout,
                 ..self.gateway.clone()
             },
@@ -63,6 +64,7 @@ impl Config {
                 ..wanted.resumption
             },
             listeners: wanted.listeners,
+            notes: wanted.notes,
         }
     }
 }

@@ -169,6 +169,12 @@ fn kind(kind: &Kind) -> Value {
         }
         Kind::Name => pattern("[A-Za-z0-9_.-]{1,64}"),
         Kind::Path => pattern(PATH),
+        Kind::Vendor([]) => json!({ "type": ["string", "integer", "boolean"] }),
+        // A number or a switch is the same without quotes.
+        Kind::Vendor(words) => {
+            let bare = words.iter().filter_map(|word| serde_json::from_str::<Value>(word).ok());
+            json!({ "enum": words.iter().map(|word| json!(word)).chain(bare).collect::<Vec<_>>() })
+        }
         Kind::Condition(condition) => pattern(match condition {
             Condition::Source => "[0-9A-Fa-f:.]+(/[0-9]+)?",
             Condition::Sni => r"(\*\.)?[A-Za-z0-9_.-]+",

@@ -1,6 +1,6 @@
 //! "Did you mean": the likeliest key or word for a mistyped one.
 
-use super::options::{TABLES, TableDoc, options};
+use super::options::{OptionDoc, TABLES, TableDoc, options};
 
 /// Fewest letters that make a beginning telling.
 const LEAST_BEGINNING: usize = 3;
@@ -29,7 +29,8 @@ pub(super) fn closest<'a>(
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let word = word.to_ascii_lowercase().replace('-', "_");
-    let near = candidates.filter_map(|candidate| {
+    let near = candidates.filter_map(|written| {
+        let candidate = &*written.replace('-', "_");
         let (shorter, longer) = (word.len().min(candidate.len()), word.len().max(candidate.len()));
         let most = (longer / 3).max(1);
         // Also bounds the work: a distance is at least the difference in length.
@@ -40,8 +41,8 @@ pub(super) fn closest<'a>(
         };
         let begins = word.starts_with(candidate) || candidate.starts_with(&word);
         match distance {
-            _ if distance <= most => Some((distance, candidate)),
-            _ if begins && shorter >= LEAST_BEGINNING => Some((most + 1, candidate)),
+            _ if distance <= most => Some((distance, written)),
+            _ if begins && shorter >= LEAST_BEGINNING => Some((most + 1, written)),
             _ => None,
         }
     });
@@ -50,8 +51,11 @@ pub(super) fn closest<'a>(
 
 /// Headers of the tables that do have `key`, or that are called so.
 fn homes(key: &str) -> Vec<String> {
+    // Whoever writes [tls] does not mean the vendor's option of that name.
+    let is_table = TABLES.iter().any(|table| table.key() == key);
+    let is_meant = |option: &OptionDoc| option.key == key && !(is_table && option.is_vendors());
     let has_option =
-        |table: &TableDoc| options().any(|option| option.table == table.name && option.key == key);
+        |table: &TableDoc| options().any(|option| option.table == table.name && is_meant(option));
     let homes = TABLES.iter().filter(|table| has_option(table)).map(TableDoc::header);
     let tables = TABLES.iter().filter(|table| !table.name.is_empty() && table.key() == key);
     let parents = tables.map(|table| match table.name.rsplit_once('.') {

@@ -1,5 +1,7 @@
 //! Whole files: what they mean. What the gateway says about mistakes is in `tests/mistakes`.
 
+mod everything;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -8,8 +10,9 @@ use toml::de::DeValue;
 use super::model::*;
 use super::options::{Kind, TABLES, options};
 use super::*;
+use everything::{everything_gateway, everything_tls, everything_upstream};
 
-mod hostile;
+pub(super) mod hostile;
 
 const LISTENER: &str = "\
 [[listener]]
@@ -22,13 +25,13 @@ certificate_key = \"sip.key\"
 ";
 
 /// Every option set, none to its default.
-const EVERYTHING: &str = r#"
-[gateway]
+const EVERYTHING: &str = r#"[gateway]
 workers = 4
 engine = "epoll"
 max_connections = 50_000
 drain_timeout = "0s"
 certificate_watch = "1m"
+crl_watch = "off"
 restart_timeout = "10s"
 buffer_memory = 0x1000_0000
 hello_memory = "128KiB"
@@ -118,18 +121,7 @@ fn dates_as_text(value: &mut serde_json::Value) {
 #[test]
 fn every_option_reaches_the_model() {
     let config = valid(EVERYTHING);
-    let gateway = Gateway {
-        workers: Some(4),
-        engine: EngineChoice::Epoll,
-        max_connections: Some(50_000),
-        drain_timeout: Duration::ZERO,
-        certificate_watch: Some(Duration::from_secs(60)),
-        restart_timeout: Duration::from_secs(10),
-        buffer_memory: 256 << 20,
-        hello_memory: 128 << 10,
-        hello_memory_per_source: 64 << 10,
-    };
-    assert_eq!(config.gateway, gateway);
+    assert_eq!(config.gateway, everything_gateway());
     assert_eq!(config.admin, Admin { listen: None, control: Some("conf/control.sock".into()) });
     let access = AccessLog::File("conf/log/access.log".into());
     assert_eq!(
@@ -160,6 +152,7 @@ fn every_option_reaches_the_model() {
         checks: None,
         resolve_interval: Some(Duration::from_secs(30)),
         connect: ConnectWhen::AfterHello,
+        proxy_out: None,
         tls: Some(everything_tls()),
         upstream_tls: None,
         exceptions: Vec::new(),
@@ -190,44 +183,6 @@ fn without_resumption_there_are_no_tickets() {
     assert_eq!(tls.tls13_tickets, 0, "nothing to resume, nothing to send");
 }
 
-fn everything_upstream() -> Vec<Upstream> {
-    let endpoints = [
-        Endpoint::Tcp("127.0.0.1:5060".parse().expect("an address")),
-        Endpoint::Name("component.example".to_owned(), 5060),
-        Endpoint::Unix("/run/component.sock".into()),
-    ];
-    endpoints.map(|endpoint| Upstream { endpoint, weight: 1 }).into()
-}
-
-fn everything_tls() -> DownstreamTls {
-    let certificate = |certificate: &str, key: &str, line| CertificateFiles {
-        certificate: certificate.into(),
-        certificate_key: key.into(),
-        certificate_line: line,
-        certificate_key_line: line,
-        ocsp_file: None,
-        ocsp_file_line: 0,
-    };
-    DownstreamTls {
-        certificates: vec![
-            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 33),
-            certificate("conf/rsa.pem", "conf/../rsa.key", 34),
-        ],
-        key_group: Some("tls-keys".to_owned()),
-        key_group_line: 36,
-        strict_sni: true,
-        alpn: vec!["sip/2".to_owned(), "h2".to_owned()],
-        min_version: TlsVersion::V1_3,
-        max_version: TlsVersion::V1_3,
-        ciphers: Vec::new(),
-        client_cert: ClientCert::Required,
-        trusted_ca: vec![TrustFile { path: "conf/ca.pem".into(), line: 42 }],
-        crls: CrlPolicy::default(),
-        resumption: ResumptionMode::Store,
-        tls13_tickets: 4,
-    }
-}
-
 #[test]
 fn absent_options_have_their_defaults() {
     let config = valid(LISTENER);
@@ -237,6 +192,7 @@ fn absent_options_have_their_defaults() {
         max_connections: None,
         drain_timeout: Duration::from_secs(30),
         certificate_watch: None,
+        crl_watch: Some(Duration::from_millis(250)),
         restart_timeout: Duration::from_secs(60),
         buffer_memory: 256 << 20,
         hello_memory: 16 << 20,
@@ -362,7 +318,9 @@ fn every_extreme_of_every_option_is_understood() {
                     format!("{LISTENER}{}\n{line}", table.header())
                 }
                 "listener.rule" => {
-                    format!("{LISTENER}[[listener.rule]]\nname = \"a\"\nsni = \"a\"\n{line}")
+                    let own =
+                        if option.key == "proxy_out" { "upstream = \"unix:/a\"\n" } else { "" };
+                    format!("{LISTENER}[[listener.rule]]\nname = \"a\"\nsni = \"a\"\n{own}{line}")
                 }
                 _ => format!("{}\n{line}{LISTENER}", table.header()),
             };
@@ -390,6 +348,7 @@ fn every_extreme_of_the_listener_is_understood() {
                     format!("{LISTENER}trusted_ca = \"a\"\nclient_cert_until = 2027-12-31\n")
                 }
                 "min_version" | "max_version" if sample.contains("1.2") => continue,
+                "sec_protocol_semantics" => format!("{LISTENER}sec-protocol = \"TLSv12\"\n"),
                 _ => LISTENER.to_owned(),
             };
             valid(&format!("{text}{} = {sample}\n", option.key));
@@ -397,15 +356,11 @@ fn every_extreme_of_the_listener_is_understood() {
     }
     for option in options().filter(|option| option.table == "listener") {
         for sample in extremes(&option.kind) {
-            // Modes and protocols need more: `modes.rs` tells of each what.
-            if matches!(option.key, "mode" | "protocol") {
+            // They need more, and `contradictions` tells of each what.
+            if matches!(option.key, "mode" | "protocol") || option.key.starts_with("proxy_") {
                 continue;
             }
-            let needed = match option.key {
-                "proxy_in" if sample != "\"off\"" => "proxy_trusted = \"10.0.0.0/8\"\n",
-                _ => "",
-            };
-            let line = format!("{needed}{} = {sample}\n[listener.tls]", option.key);
+            let line = format!("{} = {sample}\n[listener.tls]", option.key);
             valid(&LISTENER.replace("[listener.tls]", &line));
         }
     }

@@ -186,6 +186,12 @@ fn check_one(kind: &Kind, value: &DeValue<'_>, base: &Path) -> Result<Value, Ref
             })
         }
         (Kind::Switch, DeValue::Boolean(switch)) => Ok(Value::Switch(*switch)),
+        (Kind::Vendor(_), DeValue::String(text)) => Ok(Value::Text(text.to_string())),
+        (Kind::Vendor(_), DeValue::Boolean(switch)) => Ok(Value::Text(switch.to_string())),
+        // As text has it: "1" and not 0x1.
+        (Kind::Vendor(_), DeValue::Integer(integer)) if integer.radix() == 10 => {
+            Ok(Value::Text(integer.as_str().to_owned()))
+        }
         (Kind::Integer { min, max, .. }, DeValue::Integer(integer)) => {
             in_range(integer, *min, *max, |bound| bound.to_string()).map(Value::Integer)
         }
@@ -252,9 +258,11 @@ fn check_text(kind: &Kind, text: &str, base: &Path) -> Result<Value, Refusal> {
         Kind::AccessLog => address::access_log(text, base)
             .map(Value::Access)
             .map_err(|hint| Refusal::new("is not a destination", hint)),
-        Kind::Switch | Kind::Integer { .. } | Kind::Or(..) | Kind::List { .. } => {
-            Err(wrong_type(kind, &DeValue::String(text.into())))
-        }
+        Kind::Switch
+        | Kind::Integer { .. }
+        | Kind::Vendor(_)
+        | Kind::Or(..)
+        | Kind::List { .. } => Err(wrong_type(kind, &DeValue::String(text.into()))),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::engine::{CloseMode, Side, Source};
 use crate::time::Time;
 use crate::tls::alert;
 use crate::tls::error::TlsError;
+use crate::tls::trust::Peer;
 use crate::upstream::{Attempts, Choice, Destination, Occupied, Request};
 
 /// How far dialling is.
@@ -25,6 +26,9 @@ pub(super) struct Dial {
     started_at: Option<Time>,
     connected_at: Option<Time>,
     deadline: Option<Time>,
+    /// Connected, and it cannot be said yet who the peer is: its handshake is not done. The deadline
+    /// waits, too.
+    waits: bool,
     discard: Discard,
 }
 
@@ -68,7 +72,12 @@ pub(super) struct Failure {
 impl Dial {
     /// When the attempt under way is given up.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.deadline
+        self.deadline.filter(|_| !self.waits)
+    }
+
+    /// True while the upstream has to be told first what is not known yet.
+    pub(super) fn waits(&self) -> bool {
+        self.waits
     }
 
     /// The endpoint dialled last.
@@ -190,9 +199,33 @@ impl Connection {
         self.last_activity = cx.now;
         self.times.connect = self.dial.started_at.map(|started_at| cx.now - started_at);
         self.dial.connected_at = Some(cx.now);
+        if self.lacks_facts() {
+            self.dial.waits = true;
+        } else {
+            self.introduce(cx);
+            self.begin_upstream_tls(cx);
+        }
+        if self.route.upstream_tls.is_none() {
+            self.upstream_is_ready(cx);
+        }
+    }
+
+    /// The peer's handshake is done: what waited for it goes on.
+    pub(super) fn upstream_may_begin(&mut self, cx: &mut Context<'_>) {
+        if !std::mem::take(&mut self.dial.waits) {
+            return;
+        }
+        let waited = self.dial.connected_at.map_or(Duration::ZERO, |at| cx.now - at);
+        self.dial.connected_at = Some(cx.now);
+        self.dial.deadline = self.dial.deadline.map(|deadline| deadline + waited);
+        self.introduce(cx);
+        self.begin_upstream_tls(cx);
+    }
+
+    fn begin_upstream_tls(&mut self, cx: &mut Context<'_>) {
         let (Some(profile), Some(endpoint)) = (&self.route.upstream_tls, self.dial.endpoint())
         else {
-            return self.upstream_is_ready(cx);
+            return;
         };
         match profile.connect(endpoint, cx.pool, &mut self.upstream.queue) {
             Ok(tls) => self.upstream.tls = Some(Box::new(tls)),
@@ -202,13 +235,36 @@ impl Connection {
 
     /// The handshake with the upstream is done.
     pub(super) fn upstream_is_secured(&mut self, cx: &mut Context<'_>) {
+        if let Err(failure) = self.meet_component() {
+            return self.on_attempt_failed(failure, cx);
+        }
         let Some(tls) = &self.upstream.tls else { return };
         cx.telemetry.on_upstream_handshake(self.policy.index, tls.is_resumed());
+        self.forget_said();
         self.times.upstream_handshake = self.dial.connected_at.map(|at| cx.now - at);
         self.upstream_is_ready(cx);
     }
 
+    /// Judges the component: in a handshake that was resumed, rustls has asked nobody.
+    fn meet_component(&mut self) -> Result<(), Failure> {
+        let (Some(tls), Some(profile), Some(endpoint)) =
+            (&self.upstream.tls, &self.route.upstream_tls, self.dial.endpoint())
+        else {
+            return Ok(());
+        };
+        let judged = profile.judge(endpoint, tls.peer_certificates()).map_err(|why| {
+            let reason = Reason::UpstreamCertificateInvalid;
+            Failure { detail: Some(why.text), ..Failure::of(reason) }
+        })?;
+        let peer = judged.and_then(|known| known.peer);
+        if let Some(path) = peer.as_deref().and_then(Peer::path) {
+            self.grounds().component = Some(Arc::clone(path));
+        }
+        Ok(())
+    }
+
     fn upstream_is_ready(&mut self, cx: &mut Context<'_>) {
+        self.news = true;
         self.report_endpoint(true, cx);
         if let Target::UnderWay(choice) = std::mem::take(&mut self.dial.target) {
             let Choice { endpoint, occupied, .. } = *choice;
@@ -318,6 +374,7 @@ impl Connection {
     pub(super) fn redial(&mut self) {
         self.upstream = self.upstream.redialled();
         self.dial.discard = Discard::No;
+        self.dial.waits = false;
         self.dial.wanted = true;
     }
 

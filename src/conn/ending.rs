@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::dial::Failure;
 use super::outcome::{Cause, Outcome, Reason, Stage};
+use super::security::Agreed;
 use super::side::Socket;
 use super::{Action, Connection, Context, Input, Phase};
 use crate::buf::BufClass;
@@ -25,6 +26,8 @@ pub(super) struct Ending {
     upstream_alert_received: Option<u8>,
     downstream: Leave,
     upstream: Leave,
+    /// What was agreed on, where a session has ended before its connection.
+    agreed: Option<Box<Agreed>>,
     /// The outcome was handed out.
     finished: bool,
 }
@@ -45,8 +48,8 @@ enum Then {
     /// FIN, then read and drop until the peer's FIN, because closing with bytes unread would send
     /// RST, which can destroy what the peer has not read yet (RFC 9293 §3.10.4), such as an alert.
     Linger,
-    /// At once. RST where it came from the other side; for the upstream, FIN: it is alone in having
-    /// to read what it is told.
+    /// At once. RST where it came from the other side; for the upstream, mostly FIN: it is alone in
+    /// having to read what it is told.
     Close(CloseMode),
 }
 
@@ -78,6 +81,16 @@ impl Ending {
         self
     }
 
+    pub(super) fn upstream_alert_sent(&mut self, description: u8) -> &mut Self {
+        self.upstream_alert_sent = Some(description);
+        self
+    }
+
+    pub(super) fn agreed(&mut self, agreed: Agreed) -> &mut Self {
+        self.agreed = Some(Box::new(agreed));
+        self
+    }
+
     pub(super) fn reset_upstream(&mut self) -> &mut Self {
         self.upstream = Leave::Now(CloseMode::Reset);
         self
@@ -87,6 +100,11 @@ impl Ending {
         let then = Then::Close(CloseMode::Fin);
         self.upstream = Leave::Flushed { deadline: now + LINGER, then };
         self
+    }
+
+    /// As [`Self::flush_upstream`], and reads what still comes, as from the peer.
+    pub(super) fn linger_upstream(&mut self, now: Time) {
+        self.upstream = Leave::Flushed { deadline: now + LINGER, then: Then::Linger };
     }
 
     pub(super) fn close_downstream(&mut self, mode: CloseMode) {
@@ -148,6 +166,7 @@ impl Connection {
             upstream_alert_received: None,
             downstream: Leave::Now(CloseMode::Fin),
             upstream: Leave::Now(CloseMode::Fin),
+            agreed: None,
             finished: false,
         }))
     }
@@ -211,7 +230,7 @@ impl Connection {
                     self.leave_when_due(side, cx.now);
                 }
             }
-            Input::Accepted | Input::Connected | Input::Received(..) => {}
+            Input::Accepted | Input::Connected | Input::Received(..) | Input::Expelled(_) => {}
         }
     }
 
@@ -309,19 +328,22 @@ impl Connection {
 
     fn outcome(&self) -> Option<Outcome> {
         let ending = self.ending.as_ref()?;
+        let agreed = ending.agreed.as_deref().cloned().unwrap_or_else(|| self.agreed());
         Some(Outcome {
             listener: self.policy.index,
             peer: self.peer.map(|peer| (peer.ip(), peer.port())),
             source: self.proxied_source(),
+            unique_id: self.unique_id(),
             stage: ending.stage,
             reason: ending.reason,
             cause: ending.cause,
             detail: ending.detail.clone(),
-            tls: self.tls_facts(),
-            client: self.client.clone(),
-            downstream_security: self.downstream_security(),
-            upstream_tls: self.upstream_tls(),
-            upstream_security: self.upstream_security(),
+            stale: self.stale().map(|stale| stale.cause),
+            tls: agreed.tls,
+            client: self.client().cloned().map(Box::new),
+            downstream_security: agreed.downstream,
+            upstream_tls: agreed.upstream_tls,
+            upstream_security: agreed.upstream,
             sni: self.sni.clone(),
             alert_sent: ending.alert_sent,
             alert_received: ending.alert_received,

@@ -49,6 +49,7 @@ impl Connection {
         matches!(self.phase, Phase::Handshake(_))
             && self.route.connect == ConnectWhen::AfterHello
             && !self.upstream.is_ready()
+            && !self.dial.waits()
     }
 
     /// Ends the connection after a failure of a TLS session, with the alert that is queued.
@@ -84,6 +85,7 @@ impl Connection {
 
     fn established(&mut self, cx: &mut Context<'_>) {
         let Some(tls) = &self.downstream.tls else { return };
+        self.news = true;
         self.resumed = tls.is_resumed();
         self.times.handshake = Some(cx.now - self.phase_since);
         self.phase_since = cx.now;
@@ -109,6 +111,7 @@ impl Connection {
         {
             return self.deny(cx);
         }
+        self.upstream_may_begin(cx);
         self.dial_after_handshake();
     }
 
@@ -132,8 +135,11 @@ impl Connection {
         let identity = verification.shown();
         let subject = identity.map(|identity| identity.subject.as_str().into());
         let serial = identity.map(|identity| identity.serial.as_str().into());
-        self.client = Some(Box::new(Client { shown, subject, serial }));
+        self.grounds().shown = Some(Box::new(Client { shown, subject, serial }));
         cx.telemetry.on_client(self.policy.index, shown);
+        if let Some(path) = verification.peer.as_deref().and_then(Peer::path) {
+            self.grounds().client = Some(Arc::clone(path));
+        }
         match verification.refusal() {
             Some(rejection) => Err(Arc::clone(&rejection.text)),
             None if verification.authorized().is_some() => Ok(verification.peer),

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use super::outcome::{Cause, Reason};
+use super::revalidate::{Grounds, Said};
 use super::side::push;
 use super::{Connection, Context, Phase};
 use crate::buf::{Buf, BufClass};
 use crate::engine::{CloseMode, Side};
-use crate::policy::{self, Decision, Downstream, Heard, ListenerPolicy, Route, Verdict};
+use crate::policy::{self, Decision, Downstream, ListenerPolicy, Route, Verdict};
 use crate::telemetry::Unterminated;
 use crate::tls::alert;
 use crate::tls::hello::{Hello, HelloError, HelloReader, MAX_MESSAGE, Progress};
@@ -177,8 +178,12 @@ impl Connection {
         let Phase::Hello(opening) = &self.phase else { return Ok(Next::Deny) };
         let hello = Hello::parse(opening.reader.message())?;
         self.sni = hello.sni.map(|sni| sni.bytes.escape_ascii().to_string().into());
-        self.heard = self.policy.rules.ask_offers().then(|| Box::new(Heard::of(&hello)));
-        Ok(match self.policy.after_hello(&policy::facts(self.source(), &hello)) {
+        let facts = policy::facts(self.source(), &hello);
+        self.said = Said::of(&facts);
+        if let Some(alpn) = Grounds::alpn_of(&facts) {
+            self.grounds.get_or_insert_default().alpn = alpn;
+        }
+        Ok(match self.policy.after_hello(&facts) {
             Decision::Deny => Next::Deny,
             Decision::Follow(route) => Next::Follow(Arc::clone(route), route.admit(&hello)),
         })

@@ -15,9 +15,12 @@ mod handshake;
 mod hello;
 pub mod outcome;
 mod proxy_in;
+mod proxy_out;
 mod relay;
+mod revalidate;
 pub mod security;
 mod side;
+pub mod stale;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -27,9 +30,9 @@ use std::sync::Arc;
 
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
+use crate::config::model::Revalidate;
 use crate::engine::{CloseMode, Operation, Side, Source};
-use crate::policy::{Downstream, Heard, ListenerPolicy, Route};
-use crate::proxy::Header;
+use crate::policy::{Downstream, ListenerPolicy, Route};
 use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
 
@@ -37,8 +40,9 @@ use crate::upstream::{Destination, Upstreams};
 use dial::Dial;
 use ending::Ending;
 use hello::{Kept, Opening};
-use outcome::{ByteCounts, Client, Outcome, PhaseTimes, Reason};
-use proxy_in::Introduction;
+use outcome::{ByteCounts, Outcome, PhaseTimes, Reason};
+use proxy_in::{Introduction, Proxy};
+use revalidate::{Grounds, Said};
 use side::SideState;
 
 /// What happened to a connection.
@@ -58,6 +62,8 @@ pub enum Input {
     Deadline,
     /// The gateway goes down now, for this reason.
     Stop(Reason),
+    /// It is stale, and ends now: in order, or at once.
+    Expelled(Revalidate),
 }
 
 impl Input {
@@ -105,8 +111,8 @@ pub struct Connection {
     policy: Arc<ListenerPolicy>,
     route: Arc<Route>,
     peer: Option<SocketAddr>,
-    /// What a trusted sender has said of it.
-    proxied: Option<Box<Header>>,
+    /// Where the PROXY protocol is spoken, on either side.
+    proxy: Option<Box<Proxy>>,
     accepted_at: Time,
     /// When the phase that is now running began.
     phase_since: Time,
@@ -122,11 +128,12 @@ pub struct Connection {
     /// Whose TCP stream ended without close_notify.
     truncated: Option<Side>,
     sni: Option<Arc<str>>,
-    /// What else of the ClientHello rules have asked for.
-    heard: Option<Box<Heard>>,
-    client: Option<Box<Client>>,
     /// The handshake with the peer was an abbreviated one.
     resumed: bool,
+    said: Said,
+    grounds: Option<Box<Grounds>>,
+    /// See [`Connection::take_news`].
+    news: bool,
     bytes: ByteCounts,
     times: PhaseTimes,
 }
@@ -150,7 +157,7 @@ impl Connection {
             policy,
             route,
             peer,
-            proxied: None,
+            proxy: None,
             accepted_at: now,
             phase_since: now,
             last_activity: now,
@@ -162,9 +169,10 @@ impl Connection {
             first_ended: None,
             truncated: None,
             sni: None,
-            heard: None,
-            client: None,
             resumed: false,
+            said: Said::default(),
+            grounds: None,
+            news: false,
             bytes: ByteCounts::default(),
             times: PhaseTimes::default(),
         }
@@ -215,6 +223,7 @@ impl Connection {
             Input::Closed(side) => self.on_closed(side),
             Input::Deadline => self.on_deadline(cx),
             Input::Stop(reason) => self.stop(reason, cx),
+            Input::Expelled(how) => self.expel(how, cx),
             Input::Sent(_) => {}
         }
     }

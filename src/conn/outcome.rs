@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::stale::StaleCause;
 use crate::tls::trust::CertificateProblem;
 
 /// Everything worth saying about a connection that has ended.
@@ -15,11 +16,15 @@ pub struct Outcome {
     pub peer: Option<(IpAddr, u16)>,
     /// Where it really is from, if a trusted peer has said so (PROXY protocol).
     pub source: Option<SocketAddr>,
+    /// By which its component knows it (PROXY protocol 2), or a trusted peer does.
+    pub unique_id: Option<Arc<str>>,
     /// How far it had come.
     pub stage: Stage,
     pub reason: Reason,
     /// Who caused the end.
     pub cause: Cause,
+    /// Why it would not have been admitted any more, where that was found.
+    pub stale: Option<StaleCause>,
     /// More about `reason`: an errno, an alert, what rustls said.
     pub detail: Option<Arc<str>>,
     /// Present once the handshake is done, where TLS ends here.
@@ -230,6 +235,10 @@ pub enum Reason {
     UpstreamAlert,
     /// The upstream broke the protocol, or a record of it did not authenticate.
     UpstreamProtocol,
+    /// It would not be admitted any more (`revalidate`).
+    NoLongerAdmitted,
+    /// Its component would not be accepted any more (`revalidate`).
+    UpstreamNoLongerTrusted,
     /// `max_connections` was reached.
     ConnectionLimit,
     /// The drain deadline passed.
@@ -284,6 +293,8 @@ impl Reason {
             Self::UpstreamIncompatible => "upstream_incompatible",
             Self::UpstreamAlert => "upstream_alert",
             Self::UpstreamProtocol => "upstream_protocol",
+            Self::NoLongerAdmitted => "no_longer_admitted",
+            Self::UpstreamNoLongerTrusted => "upstream_no_longer_trusted",
             Self::ConnectionLimit => "connection_limit",
             Self::Drained => "drained",
             Self::Stopped => "stopped",
@@ -292,7 +303,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and for showing counters that are still zero.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::Finished,
         Self::Truncated,
         Self::Reset,
@@ -333,6 +344,8 @@ impl Reason {
         Self::UpstreamIncompatible,
         Self::UpstreamAlert,
         Self::UpstreamProtocol,
+        Self::NoLongerAdmitted,
+        Self::UpstreamNoLongerTrusted,
         Self::ConnectionLimit,
         Self::Drained,
         Self::Stopped,

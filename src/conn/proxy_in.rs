@@ -2,6 +2,7 @@
 //! trusted sender says where the connection is from.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use super::outcome::{Cause, Reason};
 use super::{Connection, Context, Phase};
@@ -10,6 +11,17 @@ use crate::config::model::ProxyVersions;
 use crate::engine::{CloseMode, Side};
 use crate::proxy::{Addresses, Header, Progress, Reader, Versions};
 use crate::telemetry::ProxyHeader;
+
+/// What is known of a connection beyond its own sockets.
+#[derive(Debug, Default)]
+pub(super) struct Proxy {
+    /// What a trusted sender has said of it.
+    pub(super) said: Option<Box<Header>>,
+    /// Where its peer has connected to.
+    pub(super) at: Option<SocketAddr>,
+    /// By which its component is going to know it.
+    pub(super) unique_id: Option<Arc<str>>,
+}
 
 /// What has come of a header.
 #[derive(Debug)]
@@ -44,7 +56,12 @@ impl Connection {
 
     /// Where a trusted sender says that it is from.
     pub(super) fn proxied_source(&self) -> Option<SocketAddr> {
-        self.proxied.as_ref()?.addresses.source()
+        self.introduced_as()?.addresses.source()
+    }
+
+    /// What a trusted sender has said of it.
+    pub(super) fn introduced_as(&self) -> Option<&Header> {
+        self.proxy.as_ref()?.said.as_deref()
     }
 
     pub(super) fn on_accepted(&mut self, cx: &mut Context<'_>) {
@@ -105,7 +122,10 @@ impl Connection {
             Addresses::Unknown | Addresses::Unix { .. } => ProxyHeader::Unknown,
         };
         cx.telemetry.on_proxy_header(self.policy.index, said);
-        self.proxied = Some(header);
+        self.proxy.get_or_insert_default().said = Some(header);
+        if !self.policy.introduces {
+            self.forget_said();
+        }
         self.first_look(cx);
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::dial::Failure;
+use super::ending::Ending;
 use super::outcome::{Cause, Reason};
 use super::side::push;
 use super::{Connection, Context, Phase};
@@ -130,25 +131,32 @@ impl Connection {
             ending.reset_upstream().close_downstream(CloseMode::Reset);
             return;
         }
-        // Nobody was in the middle of anything, so this may look orderly. Failing to say so leaves
-        // a plain FIN.
+        // Nobody was in the middle of anything, so this may look orderly.
+        self.end_in_order(Reason::IdleTimeout, cx);
+    }
+
+    /// Ends both sides behind what waits for them: close_notify where TLS is spoken, and FIN.
+    pub(super) fn end_in_order(&mut self, reason: Reason, cx: &mut Context<'_>) -> &mut Ending {
         for side in [Side::Downstream, Side::Upstream] {
             let state = self.side_mut(side);
             state.output.end_when_empty();
+            // Failing to say so leaves a plain FIN.
             let _unsaid = state.seal(true, cx.pool);
         }
-        let told = self.upstream.has_keys();
-        let ending = self.end(Reason::IdleTimeout, Cause::Policy, cx);
+        let told = self.upstream.is_ready() && self.upstream.backlog() > 0;
+        let ending = self.end(reason, Cause::Policy, cx);
         if told {
             ending.flush_upstream(cx.now);
         }
         ending.flush_downstream(cx.now);
+        ending
     }
 
     /// Backpressure: a side is read only while the other keeps up.
     pub(super) fn may_receive(&mut self, side: Side, cx: &Context<'_>) -> bool {
         match (side, &self.phase) {
-            (Side::Upstream, _) if !self.upstream.is_ready() => return true,
+            // What it says before it is told who comes is not looked at: nobody has proved anything.
+            (Side::Upstream, _) if !self.upstream.is_ready() => return !self.dial.waits(),
             (Side::Downstream, Phase::Relay) => {
                 // Nothing is asked of a plaintext peer before there is somebody to tell it to.
                 if !self.downstream.is_secure() && !self.upstream.is_ready() {

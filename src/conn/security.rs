@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
-use super::outcome::{Client, Security, Shown, Stage, TlsFacts, UpstreamTls};
+use super::outcome::{Security, Shown, Stage, TlsFacts, UpstreamTls};
 use super::{Connection, Phase};
 use crate::engine::Side;
-use crate::policy::{Downstream, Heard};
+use crate::policy::Downstream;
 use crate::time::Time;
 use crate::tls::trust::{Verify, subject_and_serial};
 use crate::upstream::Destination;
@@ -26,7 +26,25 @@ pub struct SideFacts<'a> {
     pub certificate: Option<&'a CertificateDer<'static>>,
 }
 
+/// What was agreed on with either side.
+#[derive(Clone, Debug)]
+pub(super) struct Agreed {
+    pub(super) tls: Option<TlsFacts>,
+    pub(super) downstream: Option<Security>,
+    pub(super) upstream_tls: Option<UpstreamTls>,
+    pub(super) upstream: Option<Security>,
+}
+
 impl Connection {
+    pub(super) fn agreed(&self) -> Agreed {
+        Agreed {
+            tls: self.tls_facts(),
+            downstream: self.downstream_security(),
+            upstream_tls: self.upstream_tls(),
+            upstream: self.upstream_security(),
+        }
+    }
+
     /// True while it relays: both sides have agreed on all that they will.
     pub fn is_settled(&self) -> bool {
         self.ending.is_none() && self.upstream.is_ready() && matches!(self.phase, Phase::Relay)
@@ -46,11 +64,6 @@ impl Connection {
         self.sni.as_ref()
     }
 
-    /// What else the peer offered, where rules ask for it.
-    pub fn heard(&self) -> Option<&Heard> {
-        self.heard.as_deref()
-    }
-
     /// Position of the endpoint in the route's list, and its address, once one was dialled.
     pub fn dialled(&self) -> Option<(usize, &Arc<Destination>)> {
         self.dial.endpoint().zip(self.dial.destination())
@@ -68,7 +81,7 @@ impl Connection {
                 (self.upstream_security()?, self.upstream_tls_facts(), verify)
             }
         };
-        let shown = self.client.as_deref().map(|client| client.shown);
+        let shown = self.client().map(|client| client.shown);
         let known = self.side(side).tls.as_ref().filter(|_| tls.is_some());
         Some(SideFacts {
             security,
@@ -81,18 +94,17 @@ impl Connection {
 
     /// The peer's certificate, if it is who that says.
     pub fn proved_certificate(&self) -> Option<&CertificateDer<'static>> {
-        let is_proved = |client: &Client| client.shown == Shown::Verified;
-        self.client.as_deref().filter(|client| is_proved(client))?;
+        self.client().filter(|client| client.shown == Shown::Verified)?;
         self.downstream.tls.as_ref()?.peer_certificates().first()
     }
 
-    pub(super) fn tls_facts(&self) -> Option<TlsFacts> {
+    fn tls_facts(&self) -> Option<TlsFacts> {
         let relays = matches!(self.phase, Phase::Relay);
         let tls = self.downstream.tls.as_ref().filter(|_| relays)?;
         Some(tls.facts())
     }
 
-    pub(super) fn upstream_tls(&self) -> Option<UpstreamTls> {
+    fn upstream_tls(&self) -> Option<UpstreamTls> {
         let facts = self.upstream_tls_facts()?;
         let certificate = self.upstream.tls.as_ref()?.peer_certificates().first();
         let named = certificate.and_then(subject_and_serial);
@@ -109,7 +121,7 @@ impl Connection {
         Some(tls.facts())
     }
 
-    pub(super) fn downstream_security(&self) -> Option<Security> {
+    fn downstream_security(&self) -> Option<Security> {
         if !matches!(self.phase, Phase::Relay) {
             return None;
         }
@@ -119,7 +131,7 @@ impl Connection {
         Some(if mutual { Security::Mutual } else { Security::ServerAuthenticated })
     }
 
-    pub(super) fn upstream_security(&self) -> Option<Security> {
+    fn upstream_security(&self) -> Option<Security> {
         let Some(profile) = &self.route.upstream_tls else {
             // It was connected, or there is nothing to tell of.
             self.times.connect?;

@@ -131,6 +131,17 @@ impl SideState {
         Ok(())
     }
 
+    /// Queues a fatal alert as the last of its TLS; says whether it could.
+    pub(super) fn tell(&mut self, description: u8, pool: &Pool) -> bool {
+        let record = self.tls.take().and_then(|tls| tls.last_alert(description));
+        let Some(record) = record else { return false };
+        let mut buf = pool.take(BufClass::Message);
+        buf.tail_mut()[..record.len()].copy_from_slice(&record);
+        buf.extend(record.len());
+        self.queue.push_back(buf);
+        true
+    }
+
     /// Forgets all that waits.
     pub(super) fn clear(&mut self) {
         self.queue.clear();

@@ -70,6 +70,9 @@ pub trait Engine {
     /// When the kernel refuses to watch the socket; the connection is closed.
     fn adopt(&mut self, socket: SocketId, stream: Self::Stream) -> io::Result<()>;
 
+    /// Where the peer of an adopted connection has connected to; `None` for unix sockets.
+    fn local_address(&self, socket: SocketId) -> Option<SocketAddr>;
+
     /// Dials; ends with [`Event::Connected`] or [`Event::Failed`]. EADDRNOTAVAIL says that the source
     /// has no port left towards `to`, or is not of this machine.
     fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions);
@@ -176,6 +179,16 @@ pub enum Side {
 }
 
 impl Side {
+    pub const ALL: [Self; 2] = [Self::Downstream, Self::Upstream];
+
+    /// Label value in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Downstream => "downstream",
+            Self::Upstream => "upstream",
+        }
+    }
+
     /// The side that is not this one.
     pub const fn other(self) -> Self {
         match self {

@@ -53,6 +53,11 @@ pub(crate) fn peer_of(stream: &OwnedFd) -> Option<SocketAddr> {
     SockRef::from(stream).peer_addr().ok()?.as_socket()
 }
 
+/// Our own IP address and port; `None` for unix sockets.
+pub(crate) fn local_of(stream: &OwnedFd) -> Option<SocketAddr> {
+    SockRef::from(stream).local_addr().ok()?.as_socket()
+}
+
 /// Makes the coming close send RST instead of FIN.
 pub(crate) fn reset_on_close(socket: &OwnedFd) {
     // Fails only on a socket that has no connection left to reset.

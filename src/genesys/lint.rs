@@ -135,22 +135,6 @@ fn shown(sets: &[&Set]) -> String {
 
 // --- a configuration of ours ----------------------------------------------------------------------
 
-/// Keys of ours with the vendor's option for the same thing.
-const KEYS: &[(&str, &str)] = &[
-    ("certificate", "certificate"),
-    ("certificates", "certificate"),
-    ("certificate_key", "certificate-key"),
-    ("trusted_ca", "trusted-ca"),
-    ("min_version", "sec-protocol"),
-    ("max_version", "sec-protocol"),
-    ("ciphers", "cipher-list"),
-    ("client_cert", "tls-mutual"),
-    ("verify", "client-auth"),
-    ("name_match", "tls-target-name-check"),
-    ("server_name", "tls-target-name"),
-    ("crl_files", "tls-crl"),
-];
-
 struct Config<'a> {
     file: &'a str,
     text: &'a str,
@@ -196,9 +180,7 @@ impl Config<'_> {
         let mut sets: Vec<Set> = Vec::new();
         for (key, value) in table {
             let written = key.get_ref().as_ref();
-            let vendor = options::NAMES.iter().find(|name| **name == written).copied();
-            let ours = KEYS.iter().find(|(key, _)| *key == written).map(|(_, name)| *name);
-            let Some(name) = vendor.or(ours) else { continue };
+            let Some(name) = vendors_name(written) else { continue };
             let raw = self.text.get(value.span()).unwrap_or_default();
             let text = match value.get_ref() {
                 DeValue::String(text) => text.to_string(),
@@ -247,6 +229,17 @@ impl Config<'_> {
             sets.push(Set { level, name: one.name, value: one.value, place });
         }
     }
+}
+
+/// The vendor's option that a key is, or that says the same.
+fn vendors_name(key: &str) -> Option<&'static str> {
+    // Theirs is one.
+    let key = if key == "certificates" { "certificate" } else { key };
+    let says = |name: &str, side| options::keys(name, side).contains(&key);
+    options::NAMES
+        .iter()
+        .copied()
+        .find(|name| *name == key || says(name, Side::Downstream) || says(name, Side::Upstream))
 }
 
 /// The tables of an array.

@@ -117,6 +117,24 @@ pub fn map(
     }
 }
 
+/// The keys of ours that an option becomes on a side: none where it says nothing about that side, or
+/// asks for what holds anyway.
+pub fn keys(name: &str, side: Side) -> &'static [&'static str] {
+    match (name, side) {
+        ("tls-mutual", Side::Downstream) => &["client_cert"],
+        ("client-auth", Side::Upstream) => &["verify"],
+        ("sec-protocol", _) => &["min_version", "max_version"],
+        ("tls-target-name-check", Side::Upstream) => &["name_match"],
+        ("tls-target-name", Side::Upstream) => &["server_name", "sni"],
+        ("tls-crl", _) => &["crl_files"],
+        ("certificate", _) => &["certificate"],
+        ("certificate-key", _) => &["certificate_key"],
+        ("trusted-ca", _) => &["trusted_ca"],
+        ("cipher-list", _) => &["ciphers"],
+        _ => &[],
+    }
+}
+
 /// The option that a name is likely meant to be: names are case-sensitive, and have hyphens.
 pub fn likely(name: &str) -> Option<&'static str> {
     let name = name.to_lowercase().replace('_', "-");
@@ -166,7 +184,7 @@ fn sec_protocol(value: &str, semantics: Option<Semantics>) -> Result<Mapped, Ref
         let hint = "Say which: floor (the Security Deployment Guide's introduction: \"the lowest \
                     compatible protocol\", so TLSv1.1 allows 1.2) or exact (its section on strict \
                     mode: this version and no other, so TLSv1.1 refuses 1.2). In our configuration \
-                    sec-protocol-semantics, on the command line --sec-protocol-semantics.";
+                    sec_protocol_semantics, on the command line --sec-protocol-semantics.";
         return refuse(format!("{value:?} has two documented meanings"), hint);
     };
     let is_exact = semantics == Semantics::Exact;

@@ -132,3 +132,31 @@ fn the_rest() {
         assert!(!message.contains("is not an option"), "{name} has no translation");
     }
 }
+
+#[test]
+fn keys_are_those_that_options_become() {
+    for (name, value) in [
+        ("tls", "1"),
+        ("tls-mutual", "1"),
+        ("client-auth", "0"),
+        ("sec-protocol", "TLSv12"),
+        ("tls-target-name-check", "host"),
+        ("tls-target-name", "a.b"),
+        ("tls-crl", "a.crl"),
+        ("certificate", "a.pem"),
+        ("certificate-key", "a.key"),
+        ("trusted-ca", "ca.pem"),
+        ("provider", "PEM"),
+        ("cipher-list", "TLS_AES_128_GCM_SHA256"),
+        ("fips140-enabled", "0"),
+        ("address", "10.0.0.1"),
+        ("port", "2020"),
+        ("backup-port", "2021"),
+    ] {
+        for side in [Downstream, Upstream] {
+            let mapped = map(name, value, side, Some(Semantics::Floor)).expect("a good value");
+            let keys_of: Vec<_> = mapped.settings.iter().map(|one| one.key).collect();
+            assert_eq!(keys_of, super::keys(name, side), "{name} {side:?}");
+        }
+    }
+}

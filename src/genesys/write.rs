@@ -74,7 +74,8 @@ fn line(text: &mut String, line: &str) {
     writeln!(text, "{line}").expect("a string takes everything");
 }
 
-fn toml(value: &Value) -> String {
+/// A value as TOML.
+pub(crate) fn toml(value: &Value) -> String {
     match value {
         Value::Text(text) => quoted(text),
         Value::List(list) => {

@@ -15,7 +15,6 @@ pub struct Rules {
     pub(super) specs: Vec<RuleSpec>,
     outcomes: Vec<Outcome>,
     asks_hello: bool,
-    asks_offers: bool,
     asks_client: bool,
 }
 
@@ -36,16 +35,9 @@ impl Rules {
         let asks = |spec: &RuleSpec| {
             !(spec.sni.is_empty() && spec.alpn.is_empty() && spec.versions.is_empty())
         };
-        let asks_offers =
-            specs.iter().any(|spec| !(spec.alpn.is_empty() && spec.versions.is_empty()));
         let asks_client = specs.iter().any(|spec| !spec.client.is_empty());
         let asks_hello = asks_client || specs.iter().any(asks);
-        Ok(Self { table, specs, outcomes, asks_hello, asks_offers, asks_client })
-    }
-
-    /// Whether a rule asks what a peer offers: protocols or versions.
-    pub fn ask_offers(&self) -> bool {
-        self.asks_offers
+        Ok(Self { table, specs, outcomes, asks_hello, asks_client })
     }
 
     /// The rule that wins, and what it leads to.

@@ -10,7 +10,7 @@ use super::decide::{self, Outcome};
 use super::rules::{Facts, Version, naive};
 use super::{Decision, Downstream, ListenerPolicy, Route};
 use crate::config::model::ConnectWhen;
-use crate::tls::hello::{AlpnProtocols, Hello};
+use crate::tls::hello::AlpnProtocols;
 use crate::tls::trust::PeerIdentity;
 
 /// A connection that may be.
@@ -29,16 +29,14 @@ pub struct Asked<'a> {
     pub certificate: Option<&'a CertificateDer<'a>>,
 }
 
-/// What a peer offered that rules ask for: kept with its connection, to explain it later.
+/// What a peer said in its ClientHello, as far as it is kept: for [`Asked`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
-    /// Most preferred first; no more than [`MAX_HEARD`].
+    pub server_name: Option<String>,
+    /// Most preferred first.
     pub alpn: Vec<String>,
     pub tls13: bool,
 }
-
-/// Most protocols of ALPN that are kept for each connection; peers offer two or three.
-const MAX_HEARD: usize = 8;
 
 /// What would become of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,11 +151,14 @@ impl ListenerPolicy {
 }
 
 impl Heard {
-    /// What `hello` says.
-    pub fn of(hello: &Hello<'_>) -> Self {
-        let protocols = hello.alpn.iter().take(MAX_HEARD);
-        let alpn = protocols.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
-        Self { alpn, tls13: hello.offers_tls13() }
+    /// What these facts say of it.
+    pub fn of(facts: &Facts<'_>) -> Self {
+        let text = |name| String::from_utf8_lossy(name).into_owned();
+        Self {
+            server_name: facts.sni.map(str::to_owned),
+            alpn: facts.alpn.iter().map(text).collect(),
+            tls13: facts.version == Some(Version::Tls13),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ mod tests;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::config::model::{ConnectWhen, Keepalive, ProxyIn, Timeouts};
+use crate::config::model::{ConnectWhen, Keepalive, ProxyIn, ProxyOut, Timeouts};
 use crate::tls::hello::Hello;
 use crate::tls::{ClientProfile, ServerProfile};
 use crate::upstream::Group;
@@ -41,6 +41,8 @@ pub struct ListenerPolicy {
     pub downstream: Downstream,
     /// The header that connections begin with, before all that `downstream` says.
     pub proxy_in: Option<ProxyIn>,
+    /// Whether any route has a `proxy_out`.
+    pub introduces: bool,
     pub timeouts: Timeouts,
     /// For the upstream's socket; the downstream's has it from its listener.
     pub keepalive: Keepalive,
@@ -74,6 +76,8 @@ pub struct Route {
     /// Present where the component is spoken to in TLS of ours.
     pub upstream_tls: Option<ClientProfile>,
     pub connect: ConnectWhen,
+    /// What the component is sent before anything else.
+    pub proxy_out: Option<ProxyOut>,
     pub upstreams: Arc<Group>,
 }
 
@@ -141,10 +145,13 @@ impl Route {
         if !tls.speaks(hello.offers_tls12(), hello.offers_tls13()) {
             return Verdict::VersionMismatch;
         }
-        match hello.sni.and_then(|sni| sni.dns_name()) {
-            Some(name) if tls.strict_sni() && !tls.covers(name) => Verdict::UnrecognizedName,
-            None if tls.strict_sni() => Verdict::UnrecognizedName,
-            _ => Verdict::Admit,
-        }
+        let is_known = self.recognizes(hello.sni.and_then(|sni| sni.dns_name()));
+        if is_known { Verdict::Admit } else { Verdict::UnrecognizedName }
+    }
+
+    /// Whether a peer may ask for this name, or for none.
+    pub fn recognizes(&self, name: Option<&str>) -> bool {
+        let Some(tls) = self.tls.as_ref().filter(|tls| tls.strict_sni()) else { return true };
+        name.is_some_and(|name| tls.covers(name))
     }
 }

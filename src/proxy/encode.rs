@@ -141,7 +141,7 @@ fn tls_value(tls: &TlsInfo) -> Result<Vec<u8>, TooLong> {
     let flags = [
         (tls.is_tls, tlv::CLIENT_TLS),
         (tls.cert_on_connection, tlv::CLIENT_CERT_CONN),
-        (tls.cert_in_session, tlv::CLIENT_CERT_SESS),
+        (tls.cert_at_origin, tlv::CLIENT_CERT_SESS),
     ];
     let client = flags.iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, flag)| all | flag);
     let mut value = vec![client];

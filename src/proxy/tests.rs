@@ -94,7 +94,7 @@ fn full() -> Header {
     let tls = TlsInfo {
         is_tls: true,
         cert_on_connection: true,
-        cert_in_session: true,
+        cert_at_origin: true,
         verify: 0,
         version: Some("TLSv1.3".into()),
         common_name: Some("Jörg".into()),
@@ -155,7 +155,7 @@ fn what_haproxy_sends() {
     let tls = TlsInfo {
         is_tls: true,
         cert_on_connection: true,
-        cert_in_session: true,
+        cert_at_origin: true,
         version: text("TLSv1.3"),
         common_name: text("client one"),
         cipher: text("TLS_AES_256_GCM_SHA384"),
@@ -167,7 +167,7 @@ fn what_haproxy_sends() {
     assert!(tls.is_verified());
     let without = header(&bytes(HAPROXY_WITHOUT)).tlvs.tls;
     let nobody =
-        TlsInfo { cert_on_connection: false, cert_in_session: false, common_name: None, ..tls };
+        TlsInfo { cert_on_connection: false, cert_at_origin: false, common_name: None, ..tls };
     assert!(!nobody.is_verified());
     assert_eq!(without, Some(nobody));
 }
@@ -342,9 +342,9 @@ prop_compose! {
             in std::array::from_fn::<_, 7, _>(|_| some_text()),
         client_cert in some_bytes(),
     ) -> TlsInfo {
-        let [is_tls, cert_on_connection, cert_in_session] = flags;
+        let [is_tls, cert_on_connection, cert_at_origin] = flags;
         TlsInfo {
-            is_tls, cert_on_connection, cert_in_session, verify, version, common_name, cipher,
+            is_tls, cert_on_connection, cert_at_origin, verify, version, common_name, cipher,
             sig_alg, key_alg, group, sig_scheme, client_cert,
         }
     }

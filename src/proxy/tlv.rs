@@ -57,7 +57,7 @@ pub struct TlsInfo {
     pub is_tls: bool,
     /// It gave a certificate on this connection, or on the first one of its session.
     pub cert_on_connection: bool,
-    pub cert_in_session: bool,
+    pub cert_at_origin: bool,
     /// 0 if its certificate was verified; HAProxy (2.6) says 0 also of one that was not given:
     /// [`Self::is_verified`] asks for both.
     pub verify: u32,
@@ -110,7 +110,7 @@ impl Tlvs {
 impl TlsInfo {
     /// Whether the client gave a certificate and the sender verified it.
     pub fn is_verified(&self) -> bool {
-        self.verify == 0 && (self.cert_on_connection || self.cert_in_session)
+        self.verify == 0 && (self.cert_on_connection || self.cert_at_origin)
     }
 
     /// What the client's flags and result of verification are in bytes is §2.2.6.
@@ -121,7 +121,7 @@ impl TlsInfo {
         let mut info = Self {
             is_tls: client & CLIENT_TLS != 0,
             cert_on_connection: client & CLIENT_CERT_CONN != 0,
-            cert_in_session: client & CLIENT_CERT_SESS != 0,
+            cert_at_origin: client & CLIENT_CERT_SESS != 0,
             verify: u32::from_be_bytes(verify),
             ..Self::default()
         };

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::generations::Generation;
 use super::mailbox::BoundId;
-use super::slots::Slots;
+use super::slots::{SlotId, Slots};
 use super::{Entry, Shard};
 use crate::conn::{Connection, Input};
 use crate::engine::{Engine, ListenerId, Operation, Side, SocketId};
@@ -210,11 +210,15 @@ impl<E: Engine> Shard<E> {
         generation.connections.update(|connections| connections + 1);
         let connection = Connection::new(Arc::clone(policy), peer, self.now);
         let id = self.connections_seen;
-        let entry = Entry { connection, generation, id, scheduled: None, audited: None };
+        let entry =
+            Entry { connection, generation, id, scheduled: None, leaving: false, audited: None };
         let slot = self.slots.insert(entry).expect("checked above that there is room");
         let socket = SocketId { slot: slot.index, side: Side::Downstream };
         let first = match self.engine.adopt(socket, stream) {
-            Ok(()) => Input::Accepted,
+            Ok(()) => {
+                self.note_arrival(slot, socket);
+                Input::Accepted
+            }
             Err(error) => Input::Failed(Side::Downstream, Operation::Receive, error),
         };
         self.drive(slot, first);
@@ -224,6 +228,15 @@ impl<E: Engine> Shard<E> {
         }
         if self.slots.is_full() || self.accepting.is_full() {
             self.accepting.pause(self.now, &mut self.engine);
+        }
+    }
+
+    /// Tells a connection what its component will want to know.
+    fn note_arrival(&mut self, slot: SlotId, socket: SocketId) {
+        let Some(Entry { connection, id, .. }) = self.slots.get_mut(slot) else { return };
+        if connection.policy().introduces {
+            let unique_id = format!("{:016x}-{}-{id}", self.process, self.id);
+            connection.arrived(self.engine.local_address(socket), unique_id);
         }
     }
 

@@ -46,7 +46,8 @@ pub struct Live {
     pub stage: Stage,
     pub age: Duration,
     pub sni: Option<Arc<str>>,
-    pub heard: Option<Heard>,
+    /// What it said in its ClientHello, as far as that is kept.
+    pub heard: Heard,
     pub endpoint: Option<Arc<str>>,
     pub address: Option<Address>,
     /// What was agreed on with each side, if that is settled, and whether by resumption.
@@ -162,7 +163,7 @@ fn live(shard: usize, entry: &Entry, census: &mut Census, now: Time) -> Live {
         stage: connection.progress(),
         age: now - connection.accepted_at(),
         sni: connection.sni().cloned(),
-        heard: connection.heard().cloned(),
+        heard: Heard::of(&connection.facts()),
         endpoint,
         address,
         downstream: side(Side::Downstream),

@@ -17,6 +17,8 @@ pub enum Command<L> {
     Collect(Box<ShardSnapshot>),
     /// Serve new connections under another policy.
     Reload(Box<Reload<L>>),
+    /// Judge all connections again: what trust rests on has changed.
+    Revalidate,
     /// Accept what has come, nothing more, and end when all connections have, or after `patience`.
     /// The sockets that are `left` have another process to accept what comes from now on.
     Drain { patience: Duration, left: Arc<[BoundId]> },
@@ -106,6 +108,6 @@ impl<L: Send> ShardPort for Address<L> {
     }
 }
 
-/// Commands that may wait: one collection, one reload, a few questions, and a drain or a stop for
-/// each signal.
+/// Commands that may wait: one collection, one reload, a drain or a stop for each signal, a few
+/// questions, and what trust that changes again and again asks for.
 const CAPACITY: usize = 16;

@@ -9,6 +9,7 @@ pub mod census;
 mod generations;
 mod inspect;
 pub mod mailbox;
+mod revalidate;
 pub mod slots;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "these tests watch a thread on the real clock")]
@@ -33,12 +34,15 @@ use crate::time::Time;
 use accept::Accepting;
 use generations::{Generation, Generations};
 use mailbox::{BoundId, Command, Mailbox, Reload};
+use revalidate::Revalidation;
 use slots::{SlotId, Slots};
 use wheel::Wheel;
 
 /// What a shard is made of.
 pub struct Parts<E: Engine> {
     pub id: usize,
+    /// Tells the process's connections from those of others, in their unique ids.
+    pub process: u64,
     pub engine: E,
     pub policy: Arc<Policy>,
     /// Most connections of this shard.
@@ -69,6 +73,7 @@ pub struct Finished {
 /// See the module.
 pub struct Shard<E: Engine> {
     id: usize,
+    process: u64,
     engine: E,
     generations: Generations,
     slots: Slots<Entry>,
@@ -80,6 +85,7 @@ pub struct Shard<E: Engine> {
     on_finish: OnFinish,
     accepting: Accepting,
     census: Census,
+    revalidation: Revalidation,
     connections_seen: u64,
     /// When the drain ends, once it has begun.
     drain_until: Option<Time>,
@@ -98,6 +104,8 @@ struct Entry {
     scheduled: Option<Time>,
     /// Present once the census knows it.
     audited: Option<Kept>,
+    /// It waits for its turn to end in order.
+    leaving: bool,
 }
 
 impl<E: Engine> Shard<E> {
@@ -112,7 +120,9 @@ impl<E: Engine> Shard<E> {
         }
         Self {
             id: parts.id,
+            process: parts.process,
             engine: parts.engine,
+            revalidation: Revalidation::new(&parts.policy, now),
             generations: Generations::new(parts.policy, parts.id as u64),
             accepting: Accepting::new(parts.admitted, parts.max_connections),
             slots: Slots::new(parts.capacity),
@@ -174,6 +184,7 @@ impl<E: Engine> Shard<E> {
                 self.drive(slot, Input::Deadline);
             }
         }
+        self.revalidate_some();
         self.accepting.resume_when_due(self.now, !self.slots.is_full(), &mut self.engine);
         if self.drain_until.is_some_and(|until| until <= self.now) {
             self.drain_until = None;
@@ -193,7 +204,8 @@ impl<E: Engine> Shard<E> {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        [self.wheel.next_deadline(), self.accepting.next_deadline(), self.drain_until]
+        let own = self.revalidation.next_deadline(self.now);
+        [self.wheel.next_deadline(), self.accepting.next_deadline(), self.drain_until, own]
             .into_iter()
             .flatten()
             .min()
@@ -266,6 +278,9 @@ impl<E: Engine> Shard<E> {
             entry.scheduled = Some(deadline);
             self.wheel.set(slot.index, deadline);
         }
+        if connection.take_news() {
+            self.settle(slot);
+        }
     }
 
     fn finish(&mut self, slot: SlotId, outcome: Box<Outcome>) {
@@ -297,6 +312,7 @@ impl<E: Engine> Shard<E> {
                     self.answers.send(report);
                 }
                 Command::Reload(reload) => self.reload(*reload),
+                Command::Revalidate => self.revalidate_all(),
                 Command::Drain { patience, left } => {
                     self.accepting.close_all(&left, &mut self.engine);
                     self.drain_until = Some(self.now + patience);
@@ -315,7 +331,9 @@ impl<E: Engine> Shard<E> {
         let Reload { policy, names, open, serves, done } = reload;
         self.telemetry.set_listeners(names);
         census::follow(&mut self.census, &policy, self.now);
+        self.revalidation.follow(&policy);
         self.generations.advance(policy);
+        self.revalidate_all();
         let generation = self.generations.current();
         self.accepting.reassign(&serves, generation, &mut self.engine);
         let positions: HashMap<BoundId, usize> = serves.iter().copied().collect();

@@ -110,6 +110,11 @@ impl<T> Slots<T> {
         Some(value)
     }
 
+    /// Slots that have been used at least once: indexes are below that.
+    pub fn used(&self) -> u32 {
+        u32::try_from(self.slots.len()).expect("the capacity is a u32")
+    }
+
     /// Values in the table.
     pub fn len(&self) -> usize {
         self.len as usize

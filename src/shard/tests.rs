@@ -91,6 +91,7 @@ fn shard<E: Kernel>(
     let (answers, _inbox) = answer_channel(1);
     Shard::new(Parts {
         id: 0,
+        process: 0,
         engine,
         policy: Arc::new(Policy { generation: 1, listeners: vec![Arc::new(policy)] }),
         capacity: max,

@@ -7,7 +7,10 @@ use std::ops::AddAssign;
 
 use serde::Serialize;
 
+use crate::config::model::Revalidate;
 use crate::conn::outcome::{Cause, Outcome, Reason, Shown, Stage};
+use crate::conn::stale::StaleCause;
+use crate::engine::Side;
 
 const REASONS: usize = Reason::ALL.len();
 const CAUSES: usize = Cause::ALL.len();
@@ -158,12 +161,19 @@ pub struct ListenerCounters {
     pub accepted: u64,
     /// Headers of the PROXY protocol that were read.
     pub proxy_headers: [u64; ProxyHeader::ALL.len()],
+    /// Headers for components that were too long for all there was to say.
+    pub proxy_headers_cut: u64,
     pub handshakes_full: u64,
     pub handshakes_resumed: u64,
     /// Connections without a handshake of ours with the peer.
     pub unterminated: [u64; Unterminated::ALL.len()],
     /// Peers that were asked for a certificate, by [`Shown::index`].
     pub clients: [u64; Shown::COUNT],
+    /// Open connections that would not be admitted any more.
+    pub stale_open: u64,
+    /// Such connections as they were found, by side, [`StaleCause::index`] and what was to become
+    /// of them.
+    pub stale: [[[u64; Revalidate::ALL.len()]; StaleCause::COUNT]; Side::ALL.len()],
     pub upstream_handshakes_full: u64,
     pub upstream_handshakes_resumed: u64,
     /// Plaintext bytes from downstream to upstream.
@@ -180,10 +190,13 @@ impl Default for ListenerCounters {
         Self {
             accepted: 0,
             proxy_headers: [0; ProxyHeader::ALL.len()],
+            proxy_headers_cut: 0,
             handshakes_full: 0,
             handshakes_resumed: 0,
             unterminated: [0; Unterminated::ALL.len()],
             clients: [0; Shown::COUNT],
+            stale_open: 0,
+            stale: [[[0; Revalidate::ALL.len()]; StaleCause::COUNT]; Side::ALL.len()],
             upstream_handshakes_full: 0,
             upstream_handshakes_resumed: 0,
             bytes_received: 0,
@@ -282,12 +295,18 @@ impl AddAssign<&Self> for ListenerCounters {
         for (own, other) in self.proxy_headers.iter_mut().zip(&other.proxy_headers) {
             *own += other;
         }
+        self.proxy_headers_cut += other.proxy_headers_cut;
         self.handshakes_full += other.handshakes_full;
         self.handshakes_resumed += other.handshakes_resumed;
         for (own, other) in self.unterminated.iter_mut().zip(&other.unterminated) {
             *own += other;
         }
         for (own, other) in self.clients.iter_mut().zip(&other.clients) {
+            *own += other;
+        }
+        self.stale_open += other.stale_open;
+        let stale = self.stale.iter_mut().flatten().flatten();
+        for (own, other) in stale.zip(other.stale.iter().flatten().flatten()) {
             *own += other;
         }
         self.upstream_handshakes_full += other.upstream_handshakes_full;

@@ -26,4 +26,6 @@ pub use histograms::{HistogramSet, Kind, Phase};
 pub use process::ProcessFigures;
 pub use shard::{ListenerNames, ShardGauges, ShardSnapshot, ShardTelemetry};
 pub use shared::SharedCounters;
-pub use snapshot::{CertificateFacts, ConfigFacts, Facts, ListenerFacts, Snapshot, UpstreamFacts};
+pub use snapshot::{
+    CertificateFacts, ConfigFacts, CrlSwaps, Facts, ListenerFacts, Snapshot, UpstreamFacts,
+};

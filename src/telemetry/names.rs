@@ -67,11 +67,14 @@ metrics! {
     REFUSED = Counter, "tlsgate_connections_refused_total", "Sockets closed before they became connections, by cause.";
     ACCEPT_ERRORS = Counter, "tlsgate_accept_errors_total", "Failures of accept, by kind.";
     PROXY_HEADERS = Counter, "tlsgate_proxy_headers_total", "Headers of the PROXY protocol that were read, by what they say of where the connection is from: an address, local (the sender itself), or nothing that is known.";
+    PROXY_HEADERS_CUT = Counter, "tlsgate_proxy_headers_cut_total", "Headers of the PROXY protocol for components that were too long with everything, and left something out: the client's certificate first.";
     CLOSED = Counter, "tlsgate_connections_closed_total", "Connections that ended, by reason and by who caused it; pairs that never happened are left out.";
     HANDSHAKES = Counter, "tlsgate_handshakes_total", "Finished handshakes, full or resumed.";
     HANDSHAKE_FAILURES = Counter, "tlsgate_handshake_failures_total", "Connections that ended before their handshake was done, by reason.";
     UNTERMINATED = Counter, "tlsgate_connections_unterminated_total", "Connections without a handshake between the peer and the gateway: peers that speak plaintext, and TLS that is passed through.";
     CLIENT_CERTIFICATES = Counter, "tlsgate_client_certificates_total", "Peers that were asked for a certificate, by what they have shown: none, verified, or what is wrong with it.";
+    STALE = Gauge, "tlsgate_connections_stale", "Open connections that would not be admitted any more.";
+    STALE_FOUND = Counter, "tlsgate_connections_stale_total", "Connections found that would not be admitted any more, by side, cause, and what revalidate says is to become of them; those that never happened are left out.";
     UPSTREAM_HANDSHAKES = Counter, "tlsgate_upstream_handshakes_total", "Finished handshakes with upstreams, full or resumed.";
     UPSTREAM_FAILURES = Counter, "tlsgate_upstream_failures_total", "Attempts at an upstream that failed, by reason, whether or not another endpoint took the connection; reasons that never happened are left out.";
     RECEIVED_BYTES = Counter, "tlsgate_received_bytes_total", "Bytes relayed from downstream to upstream, in plaintext but for what is passed through.";
@@ -119,6 +122,7 @@ metrics! {
     UPSTREAM_CHECKS = Counter, "tlsgate_upstream_checks_total", "Checks of the addresses of an upstream, by result.";
     UPSTREAM_LOOK_UP_FAILURES = Counter, "tlsgate_upstream_look_up_failures_total", "Look-ups of an upstream's name that failed; its last addresses stay.";
     CRL_NEXT_UPDATE = Gauge, "tlsgate_crl_next_update_seconds", "When a list of revoked certificates expires (nextUpdate), in seconds since 1970.";
+    CRL_SWAPS = Counter, "tlsgate_crl_swaps_total", "Lists of revoked certificates read again because their files changed, by result; of a refused file, the list from before counts on.";
     CERTIFICATE_NOT_AFTER = Gauge, "tlsgate_certificate_not_after_seconds", "End of validity of a certificate, in seconds since 1970.";
     PEER_CERTIFICATE_NOT_AFTER = Gauge, "tlsgate_peer_certificate_not_after_seconds", "End of validity of the certificate that expires first among those that peers (downstream) and components (upstream) have shown in open connections or within a day, in seconds since 1970.";
     OCSP_THIS_UPDATE = Gauge, "tlsgate_ocsp_this_update_seconds", "When the OCSP response that is sent with a certificate was made (thisUpdate), in seconds since 1970.";

@@ -13,7 +13,10 @@ use super::counters::{AcceptError, ProxyHeader, Refusal, Unterminated};
 use super::histograms::Phase;
 use super::names::{self, Metric};
 use super::snapshot::{Latency, ListenerView, ShardView, Snapshot, Span, UpstreamFacts, bounds};
+use crate::config::model::Revalidate;
 use crate::conn::outcome::{Cause, Reason, Shown};
+use crate::conn::stale::StaleCause;
+use crate::engine::Side;
 use crate::tls::resumption::{Epoch, Rank, Refusals, TicketStats, UpstreamStats};
 use crate::upstream::Figures;
 
@@ -94,6 +97,7 @@ fn write_listeners(text: &mut String, snapshot: &Snapshot) {
         }
     };
     per_listener(&names::ACCEPTED, &|i| listeners[i].counters.accepted);
+    per_listener(&names::PROXY_HEADERS_CUT, &|i| listeners[i].counters.proxy_headers_cut);
     per_listener(&names::OPEN, &|i| listeners[i].counters.open());
     per_listener(&names::RECEIVED_BYTES, &|i| listeners[i].counters.bytes_received);
     per_listener(&names::SENT_BYTES, &|i| listeners[i].counters.bytes_sent);
@@ -162,6 +166,7 @@ fn write_upstreams(text: &mut String, listeners: &[ListenerView]) {
             }
         }
     }
+    write_stale(text, listeners);
     write_family(text, &names::UPSTREAM_HANDSHAKES);
     for view in listeners {
         let counters = &view.counters;
@@ -179,6 +184,32 @@ fn write_upstreams(text: &mut String, listeners: &[ListenerView]) {
             if value > 0 {
                 let labels = [("listener", &*view.name), ("reason", reason.as_str())];
                 write_sample(text, names::UPSTREAM_FAILURES.name, &labels, value);
+            }
+        }
+    }
+}
+
+fn write_stale(text: &mut String, listeners: &[ListenerView]) {
+    write_family(text, &names::STALE);
+    for view in listeners {
+        let labels = [("listener", &*view.name)];
+        write_sample(text, names::STALE.name, &labels, view.counters.stale_open);
+    }
+    write_family(text, &names::STALE_FOUND);
+    for view in listeners {
+        for (side, counts) in Side::ALL.into_iter().zip(&view.counters.stale) {
+            for (cause, counts) in StaleCause::all().zip(counts) {
+                for (fate, value) in Revalidate::ALL.into_iter().zip(counts) {
+                    let labels = [
+                        ("listener", &*view.name),
+                        ("side", side.as_str()),
+                        ("cause", cause.as_str()),
+                        ("revalidate", fate.as_str()),
+                    ];
+                    if *value > 0 {
+                        write_sample(text, names::STALE_FOUND.name, &labels, value);
+                    }
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::telemetry::process::ProcessFigures;
 use crate::telemetry::shard::tests::{names, outcome};
 use crate::telemetry::shard::{ShardSnapshot, ShardTelemetry};
 use crate::telemetry::shared::SharedValues;
-use crate::telemetry::snapshot::{CertificateFacts, Facts, UpstreamFacts};
+use crate::telemetry::snapshot::{CertificateFacts, CrlSwaps, Facts, UpstreamFacts};
 use crate::time::Time;
 use crate::tls::resumption::{Refusal, Refusals, TicketStats, UpstreamStats};
 use crate::tls::trust::{CrlFacts, OcspFacts, OcspStatus};
@@ -152,6 +152,7 @@ fn example() -> Snapshot {
         certificates: vec![certificate.clone(), certificate],
         // Two listeners may name the same file.
         crls: vec![crl(), crl()],
+        crl_swaps: CrlSwaps { taken: 3, refused: 1 },
         upstreams: vec![upstream()],
         tickets: TicketStats {
             issued: 9,
@@ -268,6 +269,8 @@ fn text_is_valid_and_says_what_the_snapshot_says() {
     assert_eq!(value("tlsgate_crl_next_update_seconds", &crl), Some(1_800_000_000.0));
     assert_eq!(value("tlsgate_ocsp_this_update_seconds", &certificate), Some(1_700_000_000.0));
     assert_eq!(value("tlsgate_ocsp_next_update_seconds", &certificate), Some(1_800_000_000.0));
+    assert_eq!(value("tlsgate_crl_swaps_total", &[("result", "taken")]), Some(3.0));
+    assert_eq!(value("tlsgate_crl_swaps_total", &[("result", "refused")]), Some(1.0));
 }
 
 #[test]

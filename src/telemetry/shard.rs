@@ -15,6 +15,7 @@ use super::counters::{
 };
 use super::histograms::{HistogramSet, Kind, Phase};
 use crate::conn::outcome::{Outcome, PhaseTimes, Reason, Shown};
+use crate::conn::stale::Stale;
 
 /// Names of the listeners, by listener index.
 ///
@@ -105,6 +106,13 @@ impl ShardTelemetry {
         }
     }
 
+    /// A component was told less than was to be said, for lack of room in the header.
+    pub fn on_proxy_header_cut(&mut self, listener: usize) {
+        if let Some(counters) = self.listener(listener) {
+            counters.proxy_headers_cut += 1;
+        }
+    }
+
     /// The handshake is done. Records the phases `hello` and `handshake`.
     pub fn on_handshake(&mut self, listener: usize, resumed: bool, times: &PhaseTimes) {
         let Some(counters) = self.listener(listener) else { return };
@@ -133,6 +141,16 @@ impl ShardTelemetry {
         if let Some(counters) = self.listener(listener) {
             counters.clients[shown.index()] += 1;
         }
+    }
+
+    /// A connection was judged again: `found` is wrong with it, and was not `before`.
+    pub fn on_stale(&mut self, listener: usize, before: Option<&Stale>, found: Option<&Stale>) {
+        let Some(counters) = self.listener(listener) else { return };
+        if let Some(Stale { side, cause, fate, .. }) = found {
+            counters.stale[*side as usize][cause.index()][*fate as usize] += 1;
+        }
+        counters.stale_open += u64::from(found.is_some());
+        counters.stale_open -= u64::from(before.is_some());
     }
 
     /// The handshake with an upstream is done.
@@ -187,6 +205,7 @@ impl ShardTelemetry {
     pub fn on_close(&mut self, outcome: &Outcome) {
         let Some(counters) = self.listener(outcome.listener) else { return };
         counters.count_end(outcome);
+        counters.stale_open -= u64::from(outcome.stale.is_some());
         if outcome.reason == Reason::HelloMemory {
             self.counters.hello_memory_refusals += 1;
         }
@@ -276,9 +295,11 @@ pub(crate) mod tests {
             listener,
             peer: None,
             source: None,
+            unique_id: None,
             stage,
             reason,
             cause,
+            stale: None,
             detail: None,
             tls: (!is_handshake_stage(stage)).then_some(tls),
             client: None,

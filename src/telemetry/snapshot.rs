@@ -65,6 +65,7 @@ pub struct Facts {
     pub certificates: Vec<CertificateFacts>,
     /// Lists of revoked certificates, each file's once.
     pub crls: Vec<CrlFacts>,
+    pub crl_swaps: CrlSwaps,
     pub upstreams: Vec<UpstreamFacts>,
     pub tickets: TicketStats,
     /// By the session store.
@@ -86,6 +87,15 @@ pub struct ConfigFacts {
     pub reload_failures: u64,
     /// Why the last one was refused; none once one was taken again.
     pub last_failure: Option<String>,
+}
+
+/// What became of lists of revoked certificates whose files changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CrlSwaps {
+    /// Sets of lists that took the place of another.
+    pub taken: u64,
+    /// Files that could not be used; what they had said before counts on.
+    pub refused: u64,
 }
 
 /// A listener and the address it really got.

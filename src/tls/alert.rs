@@ -6,19 +6,31 @@ pub const UNEXPECTED_MESSAGE: u8 = 10;
 pub const RECORD_OVERFLOW: u8 = 22;
 /// `handshake_failure`: nothing that both sides can do.
 pub const HANDSHAKE_FAILURE: u8 = 40;
+/// `certificate_revoked`
+pub const CERTIFICATE_REVOKED: u8 = 44;
+/// `certificate_expired`: or not valid yet.
+pub const CERTIFICATE_EXPIRED: u8 = 45;
+/// `certificate_unknown`: something else is wrong with the certificate.
+pub const CERTIFICATE_UNKNOWN: u8 = 46;
 /// `illegal_parameter`: a field that is well-formed and wrong.
 pub const ILLEGAL_PARAMETER: u8 = 47;
+/// `unknown_ca`: the certificate's issuer is not trusted.
+pub const UNKNOWN_CA: u8 = 48;
 /// `access_denied`: a rule turns the peer away.
 pub const ACCESS_DENIED: u8 = 49;
 /// `decode_error`: a message that cannot be decoded.
 pub const DECODE_ERROR: u8 = 50;
 /// `protocol_version`: a version that we do not speak.
 pub const PROTOCOL_VERSION: u8 = 70;
+/// `insufficient_security`: what was agreed on is not enough any more.
+pub const INSUFFICIENT_SECURITY: u8 = 71;
 
 /// `internal_error`: the component behind us cannot be reached.
 pub const INTERNAL_ERROR: u8 = 80;
 /// `unrecognized_name`: none of our certificates is for this name (RFC 6066 §3).
 pub const UNRECOGNIZED_NAME: u8 = 112;
+/// `certificate_required`: none was shown.
+pub const CERTIFICATE_REQUIRED: u8 = 116;
 
 /// A record with one fatal alert, for before there are keys.
 ///

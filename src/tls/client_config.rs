@@ -51,6 +51,8 @@ pub fn client_config(
     config.alpn_protocols = settings.alpn.into_iter().map(String::into_bytes).collect();
     config.enable_sni = settings.send_sni;
     config.enable_early_data = false;
+    // For one alert: see `TlsConn::last_alert`.
+    config.enable_secret_extraction = true;
     config.resumption = settings.resumption;
     Ok(Arc::new(config))
 }

@@ -1,18 +1,24 @@
 //! TLS of the two sides of a route, ready to accept and to dial with.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ServerConfig};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CipherSuite, ClientConfig, ServerConfig};
 
 use super::error::TlsError;
 use super::identity::{Identities, SniResolver};
 use super::tls_conn::TlsConn;
-use super::trust::{ClientTrust, ClientVerification};
+use super::trust::{
+    ClientTrust, ClientVerification, Rejection, ServerTrust, ServerVerification, TrustPath,
+};
 use crate::buf::{Buf, Pool};
-use crate::config::model::{ClientCert, DownstreamTls, TlsVersion, Verify};
+use crate::config::model::{
+    ClientCert, DownstreamTls, Revalidate, TlsVersion, UpstreamTls, Verify,
+};
 
 /// Certificates, versions and resumption of one listener, compiled once and shared.
 #[derive(Clone, Debug)]
@@ -24,6 +30,7 @@ pub struct ServerProfile {
     tls13: bool,
     verifies_peers: bool,
     trust: ClientTrust,
+    revalidate: Revalidate,
 }
 
 /// TLS of a route's upstream side, compiled once and shared.
@@ -32,6 +39,18 @@ pub struct ClientProfile {
     /// By the position of the endpoint: the TLS, and the name that SNI says.
     endpoints: Arc<[(Arc<ClientConfig>, ServerName<'static>)]>,
     verify: Verify,
+    /// What components are judged by after their handshake; without it, they are not.
+    judge: Option<Arc<Judge>>,
+    versions: RangeInclusive<TlsVersion>,
+    revalidate: Revalidate,
+}
+
+/// Who components must be.
+#[derive(Debug)]
+struct Judge {
+    trust: ServerTrust,
+    /// The name that must be on the certificate, by the position of the endpoint.
+    names: Vec<ServerName<'static>>,
 }
 
 impl ServerProfile {
@@ -45,6 +64,7 @@ impl ServerProfile {
             strict_sni: tls.strict_sni,
             tls12: versions.contains(&TlsVersion::V1_2),
             tls13: versions.contains(&TlsVersion::V1_3),
+            revalidate: tls.revalidate,
             verifies_peers: matches!(tls.client_cert, ClientCert::Optional | ClientCert::Required),
         }
     }
@@ -56,13 +76,40 @@ impl ServerProfile {
             return None;
         }
         // Without a clock rustls would not have let the peer in.
-        let now = self.config.time_provider.current_time()?;
+        let now = self.now()?;
         Some(self.trust.judge(chain, now))
     }
 
     /// What peers are asked for.
     pub fn client_cert(&self) -> ClientCert {
         self.trust.mode()
+    }
+
+    /// Whether a peer that is connected would be accepted now; as [`ClientTrust::recheck`].
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn recheck(
+        &self,
+        chain: &[CertificateDer<'_>],
+        path: &mut Option<Arc<TrustPath>>,
+    ) -> Result<(), Rejection> {
+        self.now().map_or(Ok(()), |now| self.trust.recheck(chain, path, now))
+    }
+
+    /// What becomes of connections that would not be admitted any more.
+    pub fn revalidate(&self) -> Revalidate {
+        self.revalidate
+    }
+
+    /// Whether this suite may be used.
+    pub fn allows_suite(&self, suite: CipherSuite) -> bool {
+        allows(self.config.crypto_provider(), suite)
+    }
+
+    /// The time by which certificates are judged.
+    pub fn now(&self) -> Option<UnixTime> {
+        self.config.time_provider.current_time()
     }
 
     /// Whether a peer that has shown a certificate is who that says.
@@ -73,6 +120,11 @@ impl ServerProfile {
     /// Whether a peer that offers these versions can be spoken to.
     pub fn speaks(&self, tls12: bool, tls13: bool) -> bool {
         self.tls12 && tls12 || self.tls13 && tls13
+    }
+
+    /// Whether this version may be spoken.
+    pub fn allows_version(&self, version: TlsVersion) -> bool {
+        self.speaks(version == TlsVersion::V1_2, version == TlsVersion::V1_3)
     }
 
     /// A session for a new connection.
@@ -97,7 +149,83 @@ impl ClientProfile {
     /// For each endpoint of the route, in its order, what it is dialled with and the name that SNI
     /// says. Which name has to be on the certificate is the verifier's matter.
     pub fn new(endpoints: Vec<(Arc<ClientConfig>, ServerName<'static>)>) -> Self {
-        Self { endpoints: endpoints.into(), verify: Verify::Full }
+        Self {
+            endpoints: endpoints.into(),
+            verify: Verify::Full,
+            judge: None,
+            versions: TlsVersion::V1_2..=TlsVersion::V1_3,
+            revalidate: Revalidate::default(),
+        }
+    }
+
+    /// The same with components that are judged by `trust` as well after their handshake, each under
+    /// its name of `names`, and what `tls` says of those that are up.
+    #[must_use]
+    pub fn judged_by(
+        self,
+        trust: ServerTrust,
+        names: Vec<ServerName<'static>>,
+        tls: &UpstreamTls,
+    ) -> Self {
+        let verify = trust.verify();
+        let judge = Some(Arc::new(Judge { trust, names }));
+        let versions = tls.min_version..=tls.max_version;
+        Self { verify, judge, versions, revalidate: tls.revalidate, ..self }
+    }
+
+    /// What is known of the component behind `endpoint` after a handshake, also a resumed one, in
+    /// which rustls asks nobody. `None` where nothing is asked.
+    ///
+    /// # Errors
+    /// When it has come back with a session whose certificate is not good any more.
+    pub fn judge(
+        &self,
+        endpoint: usize,
+        chain: &[CertificateDer<'_>],
+    ) -> Result<Option<ServerVerification>, Rejection> {
+        let Some((judge, name, now)) = self.judge_of(endpoint) else { return Ok(None) };
+        judge.trust.judge(chain, name, now).map(Some)
+    }
+
+    /// Whether a component that is connected, behind `endpoint`, would be accepted now.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn recheck(
+        &self,
+        endpoint: usize,
+        chain: &[CertificateDer<'_>],
+        path: &mut Option<Arc<TrustPath>>,
+    ) -> Result<(), Rejection> {
+        let Some((judge, name, now)) = self.judge_of(endpoint) else { return Ok(()) };
+        judge.trust.recheck(chain, path, name, now)
+    }
+
+    fn judge_of(&self, endpoint: usize) -> Option<(&Judge, &ServerName<'static>, UnixTime)> {
+        let judge = self.judge.as_deref()?;
+        // Without a clock rustls would not have let the component pass.
+        Some((judge, judge.names.get(endpoint)?, self.now()?))
+    }
+
+    /// What becomes of connections whose component would not be accepted any more.
+    pub fn revalidate(&self) -> Revalidate {
+        self.revalidate
+    }
+
+    /// Whether this version may be spoken.
+    pub fn allows_version(&self, version: TlsVersion) -> bool {
+        self.versions.contains(&version)
+    }
+
+    /// Whether this suite may be used.
+    pub fn allows_suite(&self, suite: CipherSuite) -> bool {
+        let of_all = self.endpoints.first();
+        of_all.is_some_and(|(config, _)| allows(config.crypto_provider(), suite))
+    }
+
+    /// The time by which certificates are judged.
+    pub fn now(&self) -> Option<UnixTime> {
+        self.endpoints.first()?.0.time_provider.current_time()
     }
 
     /// The same for verifiers that look at this much; connections of those that look at nothing are
@@ -136,5 +264,41 @@ impl ClientProfile {
     ) -> Result<TlsConn, TlsError> {
         let (config, name) = &self.endpoints[endpoint];
         TlsConn::connect(Arc::clone(config), name.clone(), pool, records)
+    }
+}
+
+fn allows(provider: &CryptoProvider, suite: CipherSuite) -> bool {
+    provider.cipher_suites.iter().any(|allowed| allowed.suite() == suite)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::PKCS_ECDSA_P256_SHA256;
+    use rustls::HandshakeKind;
+
+    use super::*;
+    use crate::tls::provider::provider;
+    use crate::tls::testing::{Ca, NAME, client, handshake, server};
+
+    #[test]
+    fn checks_shake_hands_in_full_where_connections_resume() {
+        let ca = Ca::new();
+        let component = Arc::new(ca.issue(&PKCS_ECDSA_P256_SHA256).server(provider()));
+        let mut config = ca.client((*provider()).clone());
+        config.resumption = Resumption::in_memory_sessions(4);
+        let config = Arc::new(config);
+        let name = ServerName::try_from(NAME).expect("a DNS name");
+        let profile = ClientProfile::new(vec![(Arc::clone(&config), name.clone())]);
+        let (of_checks, checked) = profile.for_checks(0).expect("an endpoint");
+        assert_eq!(checked, name);
+        assert!(profile.for_checks(1).is_none());
+        for (config, second) in [(config, HandshakeKind::Resumed), (of_checks, HandshakeKind::Full)]
+        {
+            for expected in [HandshakeKind::Full, second] {
+                let (mut client, mut server) = (client(&config), server(&component));
+                handshake(&mut client, &mut server).expect("they trust each other");
+                assert_eq!(client.handshake_kind(), Some(expected));
+            }
+        }
     }
 }

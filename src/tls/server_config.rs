@@ -30,6 +30,8 @@ pub fn server_config(
         .with_cert_resolver(resolver);
     config.alpn_protocols = tls.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     config.max_early_data_size = 0;
+    // For one alert: see `TlsConn::last_alert`.
+    config.enable_secret_extraction = true;
     // A list of suites is one of preferences.
     config.ignore_client_order = !tls.ciphers.is_empty();
     domain.apply(&mut config, tls.tls13_tickets);

@@ -17,7 +17,8 @@ use tempfile::TempDir;
 
 use super::resumption::Attempt;
 use crate::config::model::{
-    CertificateFiles, ClientCert, CrlPolicy, DownstreamTls, ResumptionMode, TlsVersion, TrustFile,
+    CertificateFiles, ClientCert, CrlPolicy, DownstreamTls, ResumptionMode, Revalidate, TlsVersion,
+    TrustFile,
 };
 
 /// The name on the certificates of [`Ca::issue`] and that clients ask for.
@@ -168,6 +169,7 @@ pub(crate) fn tls(certificates: Vec<CertificateFiles>) -> DownstreamTls {
         client_cert: ClientCert::None,
         trusted_ca: Vec::new(),
         crls: CrlPolicy::default(),
+        revalidate: Revalidate::default(),
         resumption: ResumptionMode::Off,
         tls13_tickets: 0,
     }

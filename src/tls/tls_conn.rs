@@ -4,6 +4,7 @@
 //! rustls' unbuffered API decrypts in the receive buffer and keeps no buffers of its own. What is
 //! left of an incomplete record waits in `carry`, memory that exists only while it is needed.
 
+mod last_alert;
 mod session;
 
 use std::collections::VecDeque;
@@ -16,6 +17,7 @@ use super::client_config;
 use super::error::TlsError;
 use super::resumption::Refusal;
 use crate::buf::{Buf, BufClass, Pool};
+use crate::config::model::TlsVersion;
 use crate::conn::outcome::TlsFacts;
 use session::{Session, Write};
 
@@ -139,6 +141,26 @@ impl TlsConn {
     ) -> Result<(), TlsError> {
         self.closed = true;
         self.write(Write::CloseNotify, pool, records)
+    }
+
+    /// Ends the session with a fatal alert, in a record behind all that was sealed; `None` if it
+    /// cannot be told. rustls has no such alerts of its own.
+    pub fn last_alert(self, description: u8) -> Option<Vec<u8>> {
+        if self.closed { None } else { self.session.last_alert(description) }
+    }
+
+    /// The version that was agreed on, once it is known.
+    pub fn version(&self) -> Option<TlsVersion> {
+        match self.session.state().protocol_version()? {
+            ProtocolVersion::TLSv1_3 => Some(TlsVersion::V1_3),
+            ProtocolVersion::TLSv1_2 => Some(TlsVersion::V1_2),
+            _ => None,
+        }
+    }
+
+    /// The cipher suite that was agreed on, once it is known.
+    pub fn suite(&self) -> Option<CipherSuite> {
+        self.session.state().negotiated_cipher_suite().map(|suite| suite.suite())
     }
 
     /// True until both sides have verified the other's Finished.

@@ -35,6 +35,8 @@ pub struct Endpoint {
     pub name: Arc<str>,
     /// What a check of it is.
     pub probe: Probe,
+    /// What a check says before anything else: that it is no client's connection.
+    pub greeting: Arc<[u8]>,
     pub role: Role,
     /// 1 to [`super::settings::MAX_WEIGHT`].
     pub weight: u8,
@@ -78,6 +80,7 @@ impl Endpoint {
         Self {
             name: name.into(),
             probe: Probe::Tcp,
+            greeting: Arc::default(),
             role: Role::Primary,
             weight: 1,
             look_up: None,

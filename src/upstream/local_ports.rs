@@ -55,8 +55,9 @@ impl LocalPorts {
     }
 
     /// How many connections there is still room for towards a destination to which `open` lead from
-    /// `sources` addresses of ours. Too many by those of other programs, and by those in TIME_WAIT
-    /// that the kernel does not reuse.
+    /// `sources` addresses of ours. Too many by those of other programs, by the ports in the range
+    /// that sockets were bound to (as those that keep a client's port are), and by connections in
+    /// TIME_WAIT that the kernel does not reuse.
     pub fn left(self, sources: u32, open: u64) -> u64 {
         (u64::from(self.count) * u64::from(sources)).saturating_sub(open)
     }

@@ -138,6 +138,7 @@ struct CheckJob {
     endpoint: Arc<str>,
     presence: Arc<Presence>,
     probe: Probe,
+    greeting: Arc<[u8]>,
     settings: HealthSettings,
 }
 
@@ -151,6 +152,7 @@ impl CheckJob {
                 endpoint: Arc::clone(&endpoint.name),
                 presence: Arc::clone(&endpoint.presence),
                 probe: endpoint.probe.clone(),
+                greeting: Arc::clone(&endpoint.greeting),
                 settings,
             }));
         }
@@ -172,8 +174,8 @@ impl CheckJob {
             under_way.spawn(async move {
                 // Never closed, so this does not fail.
                 let _place = places.acquire().await;
-                let patience = job.settings.timeout;
-                let result = probe::check(&destination.address, &job.probe, patience).await;
+                let (probe, patience) = ((&job.probe, &*job.greeting), job.settings.timeout);
+                let result = probe::check(&destination.address, probe, patience).await;
                 job.record(&destination, result);
             });
         }
@@ -216,7 +218,7 @@ impl Job for CheckJob {
             }
             _ => false,
         };
-        is_same_probe && self.settings == other.settings
+        is_same_probe && self.settings == other.settings && self.greeting == other.greeting
     }
 }
 

@@ -22,18 +22,19 @@ pub(super) enum Failure {
     TooSlow(Duration),
 }
 
-/// Passes when the address does what the probe demands within `patience`. Under TLS 1.3 a server may
+/// Passes when the address does what the probe demands within `patience`, and takes the greeting. Under TLS 1.3 a server may
 /// refuse a client's certificate later than that: such a refusal is not seen here.
 ///
 /// # Errors
 /// Why it did not pass.
 pub(super) async fn check(
     address: &Address,
-    probe: &Probe,
+    (probe, greeting): (&Probe, &[u8]),
     patience: Duration,
 ) -> Result<(), Failure> {
     let attempt = async {
         let stream = Stream::connect(address).await.map_err(Failure::Connect)?;
+        greet(&stream, greeting).await.map_err(Failure::Connect)?;
         let Probe::Tls(config, name) = probe else { return Ok(()) };
         let tls = ClientConnection::new(Arc::clone(config), name.clone()).map_err(io::Error::other);
         let result = match tls {
@@ -70,6 +71,19 @@ async fn shake_hands(stream: &Stream, mut tls: ClientConnection) -> io::Result<(
     // It has passed. Closing with something unread, such as tickets, would reset the server's
     // connection, and it would log that.
     let _said_goodbye = timeout(LINGER, drain(stream)).await;
+    Ok(())
+}
+
+async fn greet(stream: &Stream, mut greeting: &[u8]) -> io::Result<()> {
+    let mut stream = stream;
+    while !greeting.is_empty() {
+        stream.writable().await?;
+        match stream.write(greeting) {
+            Ok(written) => greeting = &greeting[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
     Ok(())
 }
 

@@ -7,6 +7,8 @@ mod accepting;
 mod closing;
 mod limits;
 mod moving;
+#[path = "../it/support/own_network.rs"]
+mod own_network;
 mod rig;
 mod source;
 

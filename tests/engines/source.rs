@@ -1,15 +1,13 @@
 //! Our own address on dialled sockets.
 
-use std::io::{ErrorKind, Read, Write};
+use std::fs;
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::{fs, thread};
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tlsgate::buf::BufClass;
 use tlsgate::engine::{Address, CloseMode, ConnectOptions, Event, Operation, Source};
 
+use crate::own_network::{in_a_network_of_its_own, ip};
 use crate::rig::{Kernel, OPTIONS, Rig, up};
 
 const fn loopback(last: u8) -> IpAddr {
@@ -130,44 +128,4 @@ pub(crate) fn dials_from_the_clients_address<E: Kernel>() {
             }
         }
     });
-}
-
-/// Runs `test` where its routes and limits are its own. Needs root; says so where it is not.
-fn in_a_network_of_its_own(test: impl FnOnce() + Send) {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = format!("tlsgate-{}-{number}", std::process::id());
-    let made = Command::new("ip").args(["netns", "add", &name]).output();
-    match made {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            let why = String::from_utf8_lossy(&output.stderr).into_owned();
-            return println!("SKIPPED, not possible here: a network namespace: {}", why.trim());
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return println!("SKIPPED: the program ip is not installed");
-        }
-        Err(error) => panic!("{error}"),
-    }
-    let result = thread::scope(|scope| {
-        let inside = scope.spawn(|| {
-            let namespace = fs::File::open(format!("/run/netns/{name}")).unwrap();
-            let network = Some(LinkNameSpaceType::Network);
-            move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), network).unwrap();
-            ip("link set lo up");
-            test();
-        });
-        inside.join()
-    });
-    let removed = Command::new("ip").args(["netns", "del", &name]).status().unwrap();
-    assert!(removed.success());
-    if let Err(panic) = result {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-/// Runs `ip` in the namespace of this thread.
-fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
-    assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }

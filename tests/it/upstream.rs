@@ -15,7 +15,8 @@ use tempfile::TempDir;
 use crate::support::backend::{Backend, dead_address};
 use crate::support::ca::NAME;
 use crate::support::client::{
-    TlsStream, Version, assert_echo, close, config, connect, try_connect,
+    TlsStream, Version, assert_echo, close, config, connect, connection, dial, handshake,
+    try_connect,
 };
 use crate::support::component::Component;
 use crate::support::gateway::{Gateway, Setup};
@@ -123,6 +124,44 @@ fn upstream_failover() {
         wait_until("it serves again", SOON, || one(gateway.address()).is_ok());
         for _ in 0..10 {
             one(gateway.address()).expect("the one that is up");
+        }
+    }
+}
+
+#[test]
+#[ignore = "run by tests/run"]
+fn upstream_weights() {
+    for engine in engines() {
+        let components = [(); 2].map(|()| Component::start());
+        let names = components.each_ref().map(Component::name);
+        let heavy = format!("{} weight=3", names[0]);
+        let setup = Setup::new(engine, dead_address()).upstreams(&[&heavy, &names[1]]);
+        let gateway = setup.listener("balance = { policy = \"round_robin\" }").start();
+        let connections = |name: &String| {
+            gateway.metrics().count("tlsgate_upstream_connections", &[("upstream", name)])
+        };
+        for policy in ["round_robin", "least_connections", "power_of_two", "source_hash"] {
+            gateway.rewrite(|text| {
+                let (before, rest) = text.split_once("policy = \"").expect("written above");
+                let (_, after) = rest.split_once('"').expect("as before");
+                format!("{before}policy = \"{policy}\"{after}")
+            });
+            assert!(gateway.reload());
+            let client = |last: u8| {
+                let from = ([127, 0, 2, last], 0).into();
+                let stream = dial(from, gateway.address()).expect("it accepts");
+                handshake(stream, connection(&config(Version::V13), NAME)).expect("served")
+            };
+            // Who owns a source is as good as chance: so many that shares show.
+            let (count, slack) = if policy == "source_hash" { (200, 30) } else { (40, 0) };
+            let held: Vec<TlsStream> = (1..=count).map(client).collect();
+            let counts = names.each_ref().map(connections);
+            println!("{engine:?} {policy}: {counts:?}");
+            let expected = u64::from(count) * 3 / 4;
+            assert!(counts[0].abs_diff(expected) <= slack, "{engine:?} {policy}: {counts:?}");
+            assert_eq!(counts.iter().sum::<u64>(), u64::from(count));
+            held.into_iter().for_each(close);
+            gateway.wait_until_idle();
         }
     }
 }

@@ -5,6 +5,7 @@
 //! the same thing there.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tlsgate::buf::{Buf, BufClass, Pool};
@@ -97,6 +98,10 @@ impl<O: Outside> Engine for Buggy<O> {
 
     fn adopt(&mut self, socket: SocketId, stream: Stream) -> io::Result<()> {
         self.sim.adopt(socket, stream)
+    }
+
+    fn local_address(&self, socket: SocketId) -> Option<SocketAddr> {
+        self.sim.local_address(socket)
     }
 
     fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions) {

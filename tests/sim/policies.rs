@@ -64,6 +64,7 @@ impl Policies {
                 Mode::Detect | Mode::DetectBridge => Downstream::Detect,
             },
             proxy_in: None,
+            introduces: false,
             timeouts: plan.timeouts,
             keepalive: Keepalive {
                 idle: None,
@@ -78,6 +79,7 @@ impl Policies {
                 name: name.into(),
                 group: position,
                 connect: plan.connect,
+                proxy_out: None,
             })],
         })
     }

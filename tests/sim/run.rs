@@ -131,6 +131,7 @@ impl Stage {
         let (answers, _inbox) = answer_channel(1);
         let shard = Shard::new(Parts {
             id: 0,
+            process: 0,
             engine: Buggy::new(engine, bug, rng.fork()),
             policy,
             capacity: plan.capacity,

@@ -26,8 +26,8 @@ use rustls::{
 };
 use tempfile::TempDir;
 use tlsgate::config::model::{
-    self, CertificateFiles, ClientCert, CrlPolicy, DownstreamTls, ResumptionMode, TlsVersion,
-    TrustFile,
+    self, CertificateFiles, ClientCert, CrlPolicy, DownstreamTls, ResumptionMode, Revalidate,
+    TlsVersion, TrustFile,
 };
 use tlsgate::engine::sim::network::SimClock;
 use tlsgate::engine::sim::rng::Rng;
@@ -391,6 +391,7 @@ fn section(wanted: &ServerTls) -> DownstreamTls {
         client_cert: wanted.client_cert,
         trusted_ca: Vec::new(),
         crls: CrlPolicy::default(),
+        revalidate: Revalidate::default(),
         resumption: wanted.resumption,
         tls13_tickets: 2,
     }

@@ -13,9 +13,10 @@ const SCHEMA: &str = "config/tlsgate.schema.json";
 const TABLE: &str = "src/config/table/";
 const BUILD: &str = "src/config/build.rs";
 /// Where keys are read that the model does not need.
-const READERS: [&str; 3] = [BUILD, "src/config/levels.rs", "src/config/contradictions/modes.rs"];
+const READERS: [&str; 4] =
+    [BUILD, "src/config/levels.rs", "src/config/vendor.rs", "src/config/contradictions/modes.rs"];
 /// Keys that one function reads for several tables.
-const READ_TOGETHER: [&str; 8] = [
+const READ_TOGETHER: [&str; 9] = [
     "certificate",
     "certificate_key",
     "crl_depth",
@@ -24,6 +25,7 @@ const READ_TOGETHER: [&str; 8] = [
     "crl_unknown",
     "host",
     "ocsp_file",
+    "sec_protocol_semantics",
 ];
 const MODEL: &str = "src/config/model.rs";
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
@@ -79,6 +81,10 @@ pub(crate) fn keys_read<'a>(
 ) -> Vec<Finding> {
     let mut wanted: BTreeMap<&str, usize> = BTreeMap::new();
     for option in options {
+        // Those become keys of ours: tested where they are read.
+        if option.is_vendors() {
+            continue;
+        }
         // One that another table stands for is read by one function for both.
         let is_alternative = matches!(option.presence, Presence::RequiredUnless { .. });
         let reads = wanted.entry(option.key).or_default();

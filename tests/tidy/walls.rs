@@ -41,9 +41,9 @@ struct Below {
 const BELOW: &[Below] = &[
     Below {
         folder: "src/config",
-        names: &["policy::rules"],
+        names: &["genesys", "policy::rules"],
         why: "the configuration is text and values: everything stands on it, it on nothing but \
-              the form that rules have",
+              the form that rules have and what the vendor's options mean",
     },
     Below {
         folder: "src/audit",
@@ -140,6 +140,12 @@ const RESERVED: &[Reserved] = &[
         to: &["src/tls/tls_conn/session.rs", "src/upstream/probe.rs"],
         why: "tls_conn hides how rustls moves bytes, so that one file changes when that does",
         instead: "use tls::tls_conn::TlsConn",
+    },
+    Reserved {
+        names: &["dangerous_into_kernel_connection", "dangerous_extract_secrets"],
+        to: &["src/tls/tls_conn/session.rs"],
+        why: "the keys of a session are taken out of it for its last alert, and for nothing else",
+        instead: "use TlsConn::last_alert",
     },
     Reserved {
         names: &["crate::engine::uring", "crate::engine::epoll", "crate::engine::sim"],

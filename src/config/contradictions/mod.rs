@@ -12,6 +12,7 @@ mod rules;
 mod sources;
 mod upstream_tls;
 mod upstreams;
+mod vendor;
 
 use super::levels;
 use super::model::{ListenAddress, TlsVersion};
@@ -48,6 +49,10 @@ fn sides(section: &Section, listener: &Section, reader: &mut Reader<'_>) {
         let side = section.child(key).filter(|side| side.is_written || is_listener);
         side.filter(|_| speaks.contains(&key))
     };
+    let mode = listener.get::<&str>("mode");
+    for tls in [side("tls"), side("upstream_tls")].into_iter().flatten() {
+        vendor::check(tls, mode, reader);
+    }
     if let Some(tls) = side("tls") {
         certificates(tls, reader);
         versions(tls, reader);
@@ -172,7 +177,7 @@ fn certificates(tls: &Section, reader: &mut Reader<'_>) {
             allowed: "certificate and certificate_key, or certificates",
             hint: "Move this certificate into certificates: the first is the default.",
         };
-        reader.report(place, &join(&tls.path, key), finding);
+        reader.report(place, &tls.path_of(key), finding);
     }
 }
 

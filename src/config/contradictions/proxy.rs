@@ -1,11 +1,70 @@
-//! The PROXY protocol: whom to believe.
+//! The PROXY protocol: whom to believe, and what components can be told.
 
+use super::super::levels;
 use super::super::model::ListenAddress;
 use super::super::read::{Finding, Reader, Section};
 use crate::policy::rules::Cidr;
 
 /// Reports everything about one listener.
 pub(super) fn check(listener: &Section, reader: &mut Reader<'_>) {
+    incoming(listener, reader);
+    let rules = listener.children("rule");
+    let words: Vec<&str> =
+        std::iter::once(listener).chain(rules).filter_map(|one| one.get("proxy_out")).collect();
+    for key in ["proxy_out_client_cert", "proxy_out_checksum"] {
+        // Nothing is known of a wrong word.
+        let Some(place) = listener.place_of(key).filter(|_| !words.is_empty()) else { continue };
+        if listener.get(key) == Some(true) && !words.contains(&"v2") {
+            let finding = Finding {
+                message: "is about a header that is not sent",
+                found: &format!("proxy_out = \"{}\"", words[0]),
+                allowed: "only with proxy_out = \"v2\"",
+                hint: &format!("Add proxy_out = \"v2\", or remove {key}."),
+            };
+            reader.report(place, &listener.path_of(key), finding);
+        }
+    }
+    client_certificate(listener, reader);
+    for rule in rules.iter().filter(|rule| !rule.sets("upstream")) {
+        let Some(place) = rule.place_of("proxy_out") else { continue };
+        let finding = Finding {
+            message: "is about upstreams that are not the rule's",
+            found: "proxy_out, without upstream",
+            allowed: "only in rules with upstream",
+            hint: "A component always gets the same header, its health checks too: write proxy_out \
+                   in the listener, or add upstream.",
+        };
+        reader.report(place, &rule.path_of("proxy_out"), finding);
+    }
+}
+
+/// A certificate that nobody is asked for cannot be told.
+fn client_certificate(listener: &Section, reader: &mut Reader<'_>) {
+    let key = "proxy_out_client_cert";
+    let Some(place) = listener.place_of(key).filter(|_| listener.get(key) == Some(true)) else {
+        return;
+    };
+    let asks = |section: &Section| {
+        let mode = section.child("tls").and_then(|tls| tls.get::<&str>("client_cert"));
+        mode.is_some_and(|mode| mode != "none")
+    };
+    let ends_here = levels::sides(listener).contains(&"tls");
+    let is_asked = ends_here && (asks(listener) || listener.children("rule").iter().any(asks));
+    // A trusted sender may have asked for one.
+    let is_told = !ends_here && listener.get::<&str>("proxy_in") != Some("off");
+    if is_asked || is_told {
+        return;
+    }
+    let finding = Finding {
+        message: "is about a certificate that nobody is asked for",
+        found: "true, in a listener that asks for no certificate",
+        allowed: "only with client_cert = \"optional\", \"required\" or \"report\" in [listener.tls]",
+        hint: "Add client_cert and trusted_ca to [listener.tls], or remove proxy_out_client_cert.",
+    };
+    reader.report(place, &listener.path_of(key), finding);
+}
+
+fn incoming(listener: &Section, reader: &mut Reader<'_>) {
     let Some(version) = listener.get::<&str>("proxy_in") else { return };
     let mut report = |key: &str, finding: Finding<'_>| {
         let place = listener.place_of(key).unwrap_or(listener.place);

@@ -17,3 +17,16 @@ pub enum ProxyVersions {
     Two,
     Any,
 }
+
+/// `proxy_out` and what goes with it: the header that components are sent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyOut {
+    /// Addresses.
+    One,
+    /// Addresses, and what is known of the connection.
+    Two {
+        /// The peer's certificate, too.
+        client_cert: bool,
+        checksum: bool,
+    },
+}

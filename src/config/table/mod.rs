@@ -9,6 +9,7 @@ mod proxy;
 mod rule;
 mod tls;
 mod upstream_tls;
+mod vendor;
 
 use super::options::{Kind, OptionDoc, Repeat, TableDoc};
 
@@ -21,6 +22,7 @@ pub fn options() -> impl Iterator<Item = &'static OptionDoc> {
         rule::OPTIONS,
         tls::OPTIONS,
         upstream_tls::OPTIONS,
+        vendor::OPTIONS,
     ];
     groups.into_iter().flatten()
 }
@@ -40,7 +42,8 @@ pub static TABLES: &[TableDoc] = &[
         "TLS for all listeners. It may be said at five levels: here, for a host, for an \
          application, for a listener and for a rule of it. For each option the lowest level that \
          sets it counts. Certificates, trusted_ca, versions and ciphers are one bundle: they come \
-         together from the lowest level that sets any of them.",
+         together from the lowest level that sets any of them. The vendor's names of options may \
+         stand beside ours: each option in one spelling at a level.",
     ),
     like("defaults.tls", "listener.tls", None),
     like("defaults.tls.certificates", "listener.tls.certificates", SEVERAL),

@@ -59,6 +59,20 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
     },
     OptionDoc {
         table: "gateway",
+        key: "crl_watch",
+        kind: Kind::Or(
+            "off",
+            &Kind::Duration { min: Duration::from_millis(50), max: HOUR, step: MILLISECOND },
+        ),
+        presence: Presence::Default("\"250ms\""),
+        reload: true,
+        doc: "How often the files of revoked certificates (crl_files) are looked at. One that has \
+              changed counts from then on, without a reload, also for connections that are up \
+              (revalidate). One that cannot be used, or is older than the list in use, is told \
+              and not taken. With \"off\", they are looked at together with certificates.",
+    },
+    OptionDoc {
+        table: "gateway",
         key: "restart_timeout",
         kind: Kind::Duration { min: SECOND, max: HOUR, step: MILLISECOND },
         presence: Presence::Default("\"60s\""),

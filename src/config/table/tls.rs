@@ -122,7 +122,7 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         presence: Presence::Optional { example: "[\"certificates/ca.crl\"]" },
         reload: true,
         doc: "Lists of revoked certificates (RFC 5280), PEM or DER. Without any, nothing is \
-              revoked. A changed file takes effect with certificate_watch, too.",
+              revoked. Changed files count without a reload: see crl_watch.",
     },
     OptionDoc {
         table: "listener.tls",
@@ -148,6 +148,17 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         presence: Presence::Default("\"chain\""),
         reload: true,
         doc: "Which certificates are looked up: those of the whole chain, or the peer's own.",
+    },
+    OptionDoc {
+        table: "listener.tls",
+        key: "revalidate",
+        kind: Kind::Word(&["keep", "drain", "close"]),
+        presence: Presence::Default("\"keep\""),
+        reload: true,
+        doc: "What happens to a connection that is up and, after a change of CAs, lists of revoked \
+              certificates, rules or versions, or because a certificate has expired, would not be \
+              admitted any more. \"keep\" lets it go on and counts it as stale, \"drain\" ends it in \
+              order, each worker 100 a second, \"close\" at once, with an alert where it can be told.",
     },
     OptionDoc {
         table: "listener.tls",

@@ -20,7 +20,7 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         presence: Presence::Optional { example: "[\"certificates/ca.crl\"]" },
         reload: true,
         doc: "Lists of revoked certificates (RFC 5280), PEM or DER. Without any, nothing is \
-              revoked. A changed file takes effect with certificate_watch, too.",
+              revoked. Changed files count without a reload: see crl_watch.",
     },
     OptionDoc {
         table: "listener.upstream_tls",
@@ -163,6 +163,16 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         reload: true,
         doc: "Cipher suites, most preferred first, by their IANA names. Empty is all of \
               them.",
+    },
+    OptionDoc {
+        table: "listener.upstream_tls",
+        key: "revalidate",
+        kind: Kind::Word(&["keep", "drain", "close"]),
+        presence: Presence::Default("\"keep\""),
+        reload: true,
+        doc: "What happens to a connection whose component would not be accepted any more, after a \
+              change of CAs, lists of revoked certificates, names, pins or versions, or because its \
+              certificate has expired: as in [listener.tls].",
     },
     OptionDoc {
         table: "listener.upstream_tls",

@@ -7,6 +7,7 @@ mod handshake;
 mod hello;
 mod originate;
 mod proxy_in;
+mod proxy_out;
 mod random;
 mod relay;
 pub(crate) mod rig;

@@ -70,6 +70,7 @@ pub(crate) fn policy() -> ListenerPolicy {
         name: "test".into(),
         downstream: Downstream::Tls,
         proxy_in: None,
+        introduces: false,
         timeouts: Timeouts {
             handshake: HANDSHAKE,
             connect: CONNECT,
@@ -94,6 +95,7 @@ pub(crate) fn route() -> Route {
         tls: Some(WORLD.plain.clone()),
         upstream_tls: None,
         connect: ConnectWhen::AfterHello,
+        proxy_out: None,
         upstreams: endpoints(&[1]),
     }
 }
@@ -171,10 +173,17 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn new(policy: ListenerPolicy) -> Self {
+        let mut rig = Self::unseen(policy);
+        rig.input(Input::Accepted);
+        rig
+    }
+
+    /// Before the first input.
+    pub(super) fn unseen(policy: ListenerPolicy) -> Self {
         let policy = Arc::new(policy);
         let now = Time::from_nanos(1_000_000_000);
         let peer = Some(([198, 51, 100, 7], 40_000).into());
-        let mut rig = Self {
+        Self {
             connection: Connection::new(Arc::clone(&policy), peer, now),
             now,
             pool: Pool::new(64 << 20, 8),
@@ -186,9 +195,7 @@ impl Rig {
             finished: None,
             upstreams: Upstreams::new(vec![Arc::clone(&policy.route().upstreams)], 0),
             telemetry: ShardTelemetry::new(0, Arc::from([Arc::clone(&policy.name)])),
-        };
-        rig.input(Input::Accepted);
-        rig
+        }
     }
 
     pub(super) fn socket(&mut self, side: Side) -> &mut Socket {

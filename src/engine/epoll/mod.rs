@@ -9,6 +9,7 @@ mod waker;
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -315,6 +316,10 @@ impl Engine for EpollEngine {
         entry.fd = Some(fd);
         // Bytes may have come with the handshake's last ACK; registering reports them, too.
         Ok(())
+    }
+
+    fn local_address(&self, socket: SocketId) -> Option<SocketAddr> {
+        socket::local_of(self.sockets.get(socket.index())?.fd.as_ref()?)
     }
 
     fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions) {

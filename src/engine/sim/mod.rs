@@ -21,6 +21,7 @@ pub mod trace;
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -316,6 +317,10 @@ impl<O: Outside> Engine for SimEngine<O> {
         self.open_accepted(socket, stream)
     }
 
+    fn local_address(&self, _socket: SocketId) -> Option<SocketAddr> {
+        Some(OURS)
+    }
+
     fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions) {
         self.dial(socket, to, options.source);
     }
@@ -388,6 +393,8 @@ impl Drop for Stream {
     }
 }
 
+/// Where everybody connects to.
+pub const OURS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 100)), 5061);
 /// What TCP says when a peer does not answer any more (tcp(7), "Error handling").
 const VANISHED: [i32; 3] = [libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ENETUNREACH];
 /// How late a thread may wake up.

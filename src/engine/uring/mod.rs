@@ -18,6 +18,7 @@ mod waker;
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -356,6 +357,10 @@ impl Engine for UringEngine {
         debug_assert!(entry.fd.is_none() && entry.in_flight == 0, "socket id in use");
         entry.fd = Some(stream.into_socket());
         Ok(())
+    }
+
+    fn local_address(&self, socket: SocketId) -> Option<SocketAddr> {
+        socket::local_of(self.sockets.get(socket.index())?.fd.as_ref()?)
     }
 
     fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions) {

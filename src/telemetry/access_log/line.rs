@@ -15,6 +15,7 @@ use super::super::counters::is_handshake_stage;
 use super::{AccessRecord, rfc3339};
 use crate::config::model::LogFormat;
 use crate::conn::outcome::{Outcome, Security, UpstreamTls};
+use crate::conn::stale::StaleCause;
 use crate::tls::alert::alert_name;
 
 /// Longest text of one key, in bytes before escaping: twice what a host name can have.
@@ -58,10 +59,12 @@ impl<'a> Fields<'a> {
         if let Some(source) = outcome.source {
             fields.owned("source", source.to_string());
         }
+        fields.optional("unique_id", outcome.unique_id.as_deref());
         fields.optional("upstream", record.upstream.as_deref());
         fields.text("stage", outcome.stage.as_str());
         fields.text("reason", outcome.reason.as_str());
         fields.text("cause", outcome.cause.as_str());
+        fields.optional("stale", outcome.stale.map(StaleCause::as_str));
         fields.optional("detail", outcome.detail.as_deref());
         fields.alert("alert_sent", "alert_sent_number", outcome.alert_sent);
         fields.alert("alert_received", "alert_received_number", outcome.alert_received);

@@ -32,6 +32,11 @@ pub(super) fn write(text: &mut String, facts: &Facts) {
         let labels = [("file", &*file), ("issuer", &*crl.issuer), ("this_update", &*number)];
         write_sample(text, names::CRL_NEXT_UPDATE.name, &labels, crl.next_update);
     }
+    write_family(text, &names::CRL_SWAPS);
+    for (result, count) in [("taken", facts.crl_swaps.taken), ("refused", facts.crl_swaps.refused)]
+    {
+        write_sample(text, names::CRL_SWAPS.name, &[("result", result)], count);
+    }
 }
 
 /// What live traffic has shown.

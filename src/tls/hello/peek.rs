@@ -278,6 +278,15 @@ impl<'a> AlpnProtocols<'a> {
         self.0.is_empty()
     }
 
+    /// The first names, as they are in the extension: as many as fit into `most` bytes.
+    pub fn first_within(&self, most: usize) -> &'a [u8] {
+        let fitting = self.iter().scan(0, |end, name| {
+            *end += 1 + name.len();
+            Some(*end)
+        });
+        &self.0[..fitting.take_while(|end| *end <= most).last().unwrap_or(0)]
+    }
+
     /// The list of names as it is in the extension, without its own length.
     ///
     /// # Errors

@@ -32,6 +32,8 @@ pub(super) struct State {
     found: Option<Origin>,
     /// That of this handshake, if it turns out to be a full one.
     fresh: Option<Origin>,
+    /// The last second in which the component's certificates are valid, once that is known.
+    good_until: Option<u64>,
     refused: Option<Refusal>,
 }
 
@@ -49,6 +51,17 @@ impl Attempt {
         let result = call();
         drop(entered);
         result
+    }
+
+    /// The component that this thread shakes hands with, if it does, has shown certificates that are
+    /// valid up to this second, Unix time: its sessions are not resumed after it.
+    pub fn note_end(not_after: i64) {
+        // Verifiers are asked by others, too.
+        CURRENT.with_borrow_mut(|state| {
+            if let Some(state) = state {
+                state.good_until = Some(u64::try_from(not_after).unwrap_or_default());
+            }
+        });
     }
 
     /// Why the last session that the peer offered was not resumed.
@@ -100,6 +113,16 @@ impl State {
     /// A session was found and is good. rustls may still prefer a full handshake.
     pub(super) fn found(&mut self, origin: Origin) {
         self.found = Some(origin);
+    }
+
+    /// As [`Attempt::note_end`], of the session that was found.
+    pub(super) fn is_good_until(&mut self, second: Option<u64>) {
+        self.good_until = second;
+    }
+
+    /// When the session ends that is made now, if its component's certificates end.
+    pub(super) fn good_until(&self) -> Option<u64> {
+        self.good_until
     }
 
     pub(super) fn refuse(&mut self, cause: Refusal) {

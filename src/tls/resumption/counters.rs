@@ -31,6 +31,8 @@ pub enum Refusal {
     OtherDomain,
     /// Certificates were checked by other CRLs than those of now.
     CrlEpoch,
+    /// A certificate of the component has expired since its full handshake.
+    CertificateExpired,
     /// It has a client where none may have one, or none where each must.
     Identity,
     /// Made with a key that is not, or no longer, ours: of another secret, time or configuration.
@@ -113,11 +115,12 @@ impl RefusalCounters {
 }
 
 impl Refusal {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Expired,
         Self::AbsoluteLifetime,
         Self::OtherDomain,
         Self::CrlEpoch,
+        Self::CertificateExpired,
         Self::Identity,
         Self::UnknownKey,
         Self::OtherFormat,
@@ -130,6 +133,7 @@ impl Refusal {
             Self::AbsoluteLifetime => "absolute_lifetime",
             Self::OtherDomain => "other_domain",
             Self::CrlEpoch => "crl_epoch",
+            Self::CertificateExpired => "certificate_expired",
             Self::Identity => "identity",
             Self::UnknownKey => "unknown_key",
             Self::OtherFormat => "other_format",

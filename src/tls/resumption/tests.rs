@@ -233,7 +233,6 @@ fn versions_tickets_and_safety_are_as_configured() {
         let domain = scene.domain(ResumptionMode::Store, 1);
         let server = scene.server(&domain, TlsVersion::V1_3, tickets);
         assert_eq!(server.max_early_data_size, 0);
-        assert!(!server.enable_secret_extraction);
         let before = scene.store_stats().stored;
         let client_config = scene.client(Tls12Resumption::SessionIdOrTickets);
         let (mut client, mut connection) =

@@ -3,7 +3,8 @@
 //! When a session is resumed, rustls looks at no certificate again: not at its time, its name, its
 //! CA, nor at CRLs. It only makes sure that verifier and identity are the very same objects. So the
 //! cache is cut into domains that differ in whatever the check depended on ([`UpstreamParts`]), and
-//! a session dies with its CRL epoch and with its lifetime, which starts with the full handshake.
+//! a session dies with its CRL epoch, with its component's certificates, and with its lifetime, which
+//! starts with the full handshake. It is then not offered, and the handshake is a full one.
 //!
 //! [`UpstreamParts`]: super::UpstreamParts
 
@@ -20,7 +21,7 @@ use rustls::client::{
 };
 use rustls::pki_types::ServerName;
 
-use super::attempt::current;
+use super::attempt::{State, current};
 use super::binding::Origin;
 use super::counters::{Refusal, RefusalCounters, Refusals};
 use super::{Clock, CrlEpoch, DomainId};
@@ -92,6 +93,8 @@ struct Server {
 struct Held<T> {
     value: T,
     origin: Origin,
+    /// The last second in which the component's certificates are valid.
+    good_until: Option<u64>,
 }
 
 impl UpstreamSessions {
@@ -158,14 +161,18 @@ impl UpstreamDomain {
         Key { domain: self.id, name: name.to_owned() }
     }
 
-    /// Whether `origin` may still be resumed; if so, the connection is told of it.
-    fn admit(&self, origin: &Origin) -> bool {
-        let age = self.sessions.clock.now().saturating_sub(origin.authenticated);
+    /// Whether a session may still be resumed; if so, the connection is told of it.
+    fn admit<T>(&self, held: &Held<T>) -> bool {
+        let Held { origin, good_until, .. } = held;
+        let now = self.sessions.clock.now();
+        let age = now.saturating_sub(origin.authenticated);
         let refusal = if age >= self.sessions.lifetime.load(Ordering::Relaxed) {
             Refusal::AbsoluteLifetime
         } else if origin.crl_epoch != self.crl_epoch.get() {
             Refusal::CrlEpoch
-        } else if current(|connection| connection.found(*origin)).is_some() {
+        } else if good_until.is_some_and(|last| now > last) {
+            Refusal::CertificateExpired
+        } else if self.is_found(held) {
             self.sessions.counters.offered.fetch_add(1, Ordering::Relaxed);
             return true;
         } else {
@@ -177,12 +184,24 @@ impl UpstreamDomain {
         false
     }
 
+    /// Tells the connection which session it has; says whether there is a connection.
+    fn is_found<T>(&self, held: &Held<T>) -> bool {
+        let told = current(|connection| {
+            connection.found(held.origin);
+            connection.is_good_until(held.good_until);
+        });
+        told.is_some()
+    }
+
     /// Puts a session away, with where it comes from.
     fn keep<T>(&self, name: &ServerName<'_>, value: T, put: impl FnOnce(&mut Server, Held<T>)) {
         let (now, crl_epoch) = (self.sessions.clock.now(), self.crl_epoch.get());
-        let Some(origin) = current(|connection| connection.origin(now, crl_epoch)) else { return };
+        let known =
+            |connection: &mut State| (connection.origin(now, crl_epoch), connection.good_until());
+        let Some((origin, good_until)) = current(known) else { return };
         self.sessions.counters.stored.fetch_add(1, Ordering::Relaxed);
-        self.sessions.update(self.key(name), |server| put(server, Held { value, origin }));
+        let held = Held { value, origin, good_until };
+        self.sessions.update(self.key(name), |server| put(server, held));
     }
 }
 
@@ -202,7 +221,7 @@ impl ClientSessionStore for UpstreamDomain {
     fn tls12_session(&self, name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
         let mut servers = self.sessions.lock();
         let session = &mut servers.get_mut(&self.key(name))?.tls12;
-        session.take_if(|held| !self.admit(&held.origin));
+        session.take_if(|held| !self.admit(held));
         session.as_ref().map(|held| held.value.clone())
     }
 
@@ -231,9 +250,9 @@ impl ClientSessionStore for UpstreamDomain {
         current(|connection| connection.establish(origin))?;
         let mut servers = self.sessions.lock();
         let tickets = &mut servers.get_mut(&self.key(name))?.tls13;
-        while let Some(Held { value, origin }) = tickets.pop_back() {
-            if self.admit(&origin) {
-                return Some(value);
+        while let Some(held) = tickets.pop_back() {
+            if self.admit(&held) {
+                return Some(held.value);
             }
         }
         None

@@ -12,7 +12,7 @@ use rustls::unbuffered::{
 };
 use rustls::{ClientConfig, CommonState, ContentType, ServerConfig};
 
-use super::Output;
+use super::{Output, last_alert};
 use crate::buf::{Buf, BufClass, Pool};
 use crate::tls::error::TlsError;
 use crate::tls::resumption::{Attempt, Refusal};
@@ -66,6 +66,18 @@ impl Session {
             Self::Server(session) => &session.connection,
             Self::Client(session) => &session.connection,
         }
+    }
+
+    /// A record with a fatal alert: the last of the session. `None` if it cannot be had.
+    pub(super) fn last_alert(self, description: u8) -> Option<Vec<u8>> {
+        let version = self.state().protocol_version()?;
+        // Fails while the handshake runs, or something waits to be encoded.
+        let secrets = match self {
+            Self::Server(session) => session.connection.dangerous_into_kernel_connection().ok()?.0,
+            Self::Client(session) => session.connection.dangerous_into_kernel_connection().ok()?.0,
+        };
+        let (sequence, keys) = &secrets.tx;
+        last_alert::seal(version, (*sequence, keys), description)
     }
 
     /// Why a session was not resumed, though there was one.

@@ -97,11 +97,11 @@ impl Authority {
         let length = leaf.len() + others.iter().map(|other| other.len()).sum::<usize>();
         let id = (length <= MAX_REMEMBERED).then(|| chain_id(leaf, others));
         if let Some(peer) = id.and_then(|id| self.recall(&id))
-            && self.still_trusts(&peer, now)
+            && peer.path.as_ref().is_some_and(|path| self.still_trusts(path, now))
         {
             return Ok(peer);
         }
-        let path = self.find_path(leaf, others, now)?;
+        let path = Arc::new(self.find_path(leaf, others, now)?);
         let mut chain = vec![leaf.clone()];
         chain.extend_from_slice(others);
         let peer = Peer::new(&chain, Some(path)).ok_or_else(diagnosis::unreadable)?;
@@ -112,28 +112,30 @@ impl Authority {
         Ok(peer)
     }
 
-    /// As [`verify`](Self::verify), of a peer that was verified before, maybe by other CAs.
-    /// Comes to the same verdict, for a fraction of the cost if that is good.
-    pub(super) fn recheck(&self, peer: &Peer, now: UnixTime) -> Result<(), Rejection> {
-        if self.still_trusts(peer, now) {
+    /// As [`verify`](Self::verify), of a chain that was verified before, maybe by other CAs, and
+    /// found to have this `path`. Comes to the same verdict, for a fraction of the cost if that is
+    /// good. Where it is another path now, that one is left in `path`.
+    pub(super) fn recheck(
+        &self,
+        chain: &[CertificateDer<'_>],
+        path: &mut Option<Arc<Path>>,
+        now: UnixTime,
+    ) -> Result<(), Rejection> {
+        if path.as_ref().is_some_and(|path| self.still_trusts(path, now)) {
             return Ok(());
         }
-        let Some((leaf, others)) = peer.chain.split_first() else {
-            return Err(diagnosis::unreadable());
-        };
-        // There may be another path.
-        self.find_path(leaf, others, now).map(drop)
+        let (leaf, others) = chain.split_first().ok_or_else(diagnosis::unreadable)?;
+        *path = Some(Arc::new(self.find_path(leaf, others, now)?));
+        Ok(())
     }
 
     /// Whether the path that was found once is good now. No signature is verified but those of
     /// CRLs whose signer is new.
-    fn still_trusts(&self, peer: &Peer, now: UnixTime) -> bool {
-        peer.path.as_ref().is_some_and(|path| {
-            path.usage == self.usage
-                && self.roots.contain(&path.anchor)
-                && (path.not_before..=path.not_after).contains(&seconds(now))
-                && self.check_crls(path, now).is_ok()
-        })
+    fn still_trusts(&self, path: &Path, now: UnixTime) -> bool {
+        path.usage == self.usage
+            && self.roots.contain(&path.anchor)
+            && path.is_valid_at(seconds(now))
+            && self.check_crls(path, now).is_ok()
     }
 
     fn check_crls(&self, path: &Path, now: UnixTime) -> Result<(), webpki::Error> {

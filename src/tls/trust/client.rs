@@ -12,6 +12,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, Sig
 
 use super::authority::Authority;
 use super::crls::SharedCrls;
+use super::path::Path;
 use super::peer::{Peer, PeerIdentity};
 use super::problem::Rejection;
 use super::{ClientCert, diagnosis, handshake};
@@ -32,8 +33,7 @@ pub struct ClientTrust {
 /// What a connection knows of its peer after the handshake.
 #[derive(Clone, Debug)]
 pub struct ClientVerification {
-    /// What the peer has shown, for logs and for [`ClientTrust::recheck`]; `None` if that was
-    /// nothing that can be read.
+    /// What the peer has shown, for logs; `None` if that was nothing that can be read.
     pub peer: Option<Arc<Peer>>,
     pub verdict: ClientVerdict,
     authorizes: bool,
@@ -156,19 +156,25 @@ impl ClientTrust {
     }
 
     /// Whether a peer that is connected would be accepted now: with these CAs and CRLs, whichever
-    /// it came in with. `peer` is that of its [`ClientVerification`].
+    /// it came in with. `chain` is what it has shown, and `path` what is known of that; where another
+    /// one is found, it is left there.
     ///
-    /// Look-ups only as long as the answer is yes, a few microseconds.
+    /// Look-ups only as long as the answer is yes and the path the same, a few microseconds.
     ///
     /// # Errors
     /// Why a new handshake of the peer would fail.
-    pub fn recheck(&self, peer: Option<&Peer>, now: UnixTime) -> Result<(), Rejection> {
+    pub fn recheck(
+        &self,
+        chain: &[CertificateDer<'_>],
+        path: &mut Option<Arc<Path>>,
+        now: UnixTime,
+    ) -> Result<(), Rejection> {
         let Some(authority) = &self.authority else { return Ok(()) };
-        match (self.mode, peer) {
-            (ClientCert::None | ClientCert::Report, _) | (ClientCert::Optional, None) => Ok(()),
-            (ClientCert::Required, None) => Err(diagnosis::missing()),
-            (ClientCert::Required | ClientCert::Optional, Some(peer)) => {
-                authority.recheck(peer, now)
+        match (self.mode, chain.is_empty()) {
+            (ClientCert::None | ClientCert::Report, _) | (ClientCert::Optional, true) => Ok(()),
+            (ClientCert::Required, true) => Err(diagnosis::missing()),
+            (ClientCert::Required | ClientCert::Optional, false) => {
+                authority.recheck(chain, path, now)
             }
         }
     }

@@ -59,7 +59,7 @@ struct Serial {
 }
 
 /// What the issuing distribution point (RFC 5280 §5.2.5) limits the list to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Scope {
     leaves_only: bool,
     cas_only: bool,
@@ -162,6 +162,11 @@ impl Crl {
     pub(super) fn covers(&self, link: &Link) -> bool {
         let in_scope = self.scope.as_ref().is_none_or(|scope| scope.includes(link));
         in_scope && self.issuer() == &*link.issuer
+    }
+
+    /// Whether both are lists of the same certificates, one after the other.
+    pub(super) fn is_of_series(&self, other: &Self) -> bool {
+        self.issuer() == other.issuer() && self.scope == other.scope
     }
 
     /// Whether the list names this serial number.

@@ -41,7 +41,9 @@ pub struct CrlFacts {
 /// CRLs as read at one time; does not change.
 #[derive(Debug)]
 pub struct CrlSet {
-    crls: Vec<Crl>,
+    crls: Vec<Arc<Crl>>,
+    /// How many of them come from each file.
+    per_file: Vec<usize>,
     /// Positions in `crls`, by DER of the issuer's name.
     by_issuer: HashMap<Box<[u8]>, Vec<usize>>,
     facts: Vec<CrlFacts>,
@@ -52,33 +54,40 @@ impl CrlSet {
     /// # Errors
     /// Every problem found.
     fn load(files: &[TrustFile]) -> Result<Self, Vec<FileProblem>> {
-        let (mut crls, mut facts) = (Vec::new(), Vec::new());
-        let mut problems = Vec::new();
+        let (mut lists, mut problems) = (Vec::new(), Vec::new());
         for file in files {
             match read(&named(file, "crl_files")) {
-                Ok(found) => {
-                    facts.extend(found.iter().map(|crl| tell(&file.path, crl)));
-                    crls.extend(found);
-                }
+                Ok(found) => lists.push(found),
                 Err(problem) => problems.push(problem),
             }
         }
-        if crls.len() > MAX_CRLS
-            && let Some(file) = files.last()
-        {
-            let found = format!("{} CRLs up to here", crls.len());
-            let hint = "Keep those of CAs that peers have certificates of.";
-            problems.push(named(file, "crl_files").problem(found, "1,024 CRLs at most", hint));
-        }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        problems.extend(too_many(&lists, files));
+        if problems.is_empty() { Ok(Self::of(files, lists)) } else { Err(problems) }
+    }
+
+    /// Of what was read from each of the files.
+    fn of(files: &[TrustFile], lists: Vec<Vec<Arc<Crl>>>) -> Self {
+        let per_file = lists.iter().map(Vec::len).collect();
+        let told = files.iter().zip(&lists);
+        let facts = told.flat_map(|(file, found)| found.iter().map(|crl| tell(&file.path, crl)));
+        let facts = facts.collect();
+        let crls: Vec<Arc<Crl>> = lists.into_iter().flatten().collect();
         let mut by_issuer: HashMap<Box<[u8]>, Vec<usize>> = HashMap::new();
         for (position, crl) in crls.iter().enumerate() {
             by_issuer.entry(crl.issuer().into()).or_default().push(position);
         }
         let epoch = CrlDigest::of_digests(crls.iter().map(|crl| *crl.digest()));
-        Ok(Self { crls, by_issuer, facts, epoch })
+        Self { crls, per_file, by_issuer, facts, epoch }
+    }
+
+    /// The lists of each file.
+    fn by_file(&self) -> impl Iterator<Item = &[Arc<Crl>]> {
+        let mut rest = &self.crls[..];
+        self.per_file.iter().map(move |count| {
+            let (lists, after) = rest.split_at(*count);
+            rest = after;
+            lists
+        })
     }
 
     /// As [`SharedCrls::epoch`].
@@ -153,35 +162,16 @@ impl CrlSet {
         }
     }
 
-    /// CRLs in the name of a trusted CA must be signed by it. Those of other issuers are for
-    /// intermediates, whose keys arrive with peers' certificates; they are checked then.
+    /// As [`check_signer`], of every list.
     fn check_signers(
         &self,
         roots: &Roots,
         files: &[TrustFile],
         algorithms: &WebPkiSupportedAlgorithms,
     ) -> Vec<FileProblem> {
-        let judge = |(crl, facts): (&Crl, &CrlFacts)| {
-            let mut named = roots.named(crl.issuer()).peekable();
-            named.peek()?;
-            let signers: Vec<_> =
-                named.filter(|ca| crl.is_signed_by(&ca.key, algorithms.all)).collect();
-            let found = if signers.is_empty() {
-                format!(
-                    "a CRL of {} that this CA did not sign, or with an algorithm that is too weak",
-                    crl.issuer_text()
-                )
-            } else if signers.iter().all(|ca| !ca.key.may_sign_crls) {
-                format!("a CRL of {}, whose certificate does not allow it", crl.issuer_text())
-            } else {
-                return None;
-            };
-            let line = files.iter().find(|file| file.path == facts.file)?.line;
-            let named = NamedFile { file: &facts.file, line, key: "crl_files" };
-            let hint = "Fetch it again from the CA: `openssl crl -noout -text` shows what it is.";
-            Some(named.problem(found, "CRLs signed by a CA of `trusted_ca`", hint))
-        };
-        self.crls.iter().zip(&self.facts).filter_map(judge).collect()
+        let of_files = files.iter().zip(self.by_file());
+        let all = of_files.flat_map(|(file, lists)| lists.iter().map(move |crl| (file, crl)));
+        all.filter_map(|(file, crl)| check_signer(crl, roots, file, algorithms)).collect()
     }
 }
 
@@ -255,39 +245,116 @@ impl SharedCrls {
         drop(all);
         let set = self.current();
         let is_foreign =
-            |crl: &Crl| roots.iter().all(|roots| roots.named(crl.issuer()).next().is_none());
+            |crl: &Arc<Crl>| roots.iter().all(|roots| roots.named(crl.issuer()).next().is_none());
         let foreign = set.crls.iter().zip(&set.facts).filter(|(crl, _)| is_foreign(crl));
         foreign.map(|(_, facts)| facts.clone()).collect()
     }
 
-    /// Reads the files again and swaps the lists in at once, for all verifiers. Says whether
-    /// anything is different: connections that are up should then be looked at again.
+    /// Reads the files again and swaps the lists in at once, for all verifiers. Of a file that
+    /// cannot be used, or has an older list than before, the lists from before stay; those of the
+    /// others are taken all the same, because a revocation must not wait for them.
     ///
     /// Reads files and checks signatures: not for a shard's thread.
-    ///
-    /// # Errors
-    /// Every problem found; the lists from before stay.
-    pub fn reload(&self) -> Result<bool, Vec<FileProblem>> {
-        let set = CrlSet::load(&self.files)?;
-        let all = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
-        let problems: Vec<FileProblem> = all
-            .iter()
-            .filter_map(Weak::upgrade)
-            .flat_map(|roots| set.check_signers(&roots, &self.files, &self.algorithms))
-            .collect();
-        drop(all);
-        if !problems.is_empty() {
-            return Err(problems);
+    pub fn reload(&self) -> CrlReload {
+        let before = self.current();
+        let roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        let roots: Vec<Arc<Roots>> = roots.iter().filter_map(Weak::upgrade).collect();
+        let (mut lists, mut problems) = (Vec::new(), Vec::new());
+        for (file, known) in self.files.iter().zip(before.by_file()) {
+            lists.push(self.again(file, known, &roots).unwrap_or_else(|problem| {
+                problems.push(problem);
+                known.to_vec()
+            }));
         }
-        let epoch = set.epoch;
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let changed = current.epoch != epoch;
-        if changed {
-            *current = Arc::new(set);
+        let too_many = too_many(&lists, &self.files);
+        let changed = too_many.is_none() && {
+            let set = CrlSet::of(&self.files, lists);
+            let changed = set.epoch != before.epoch;
+            // In this order: see `CrlEpoch`.
+            let epoch = set.epoch;
+            *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
             self.epoch.set(epoch);
-        }
-        Ok(changed)
+            changed
+        };
+        problems.extend(too_many);
+        CrlReload { changed, problems }
     }
+
+    /// The lists of one file, which were `known` before.
+    fn again(
+        &self,
+        file: &TrustFile,
+        known: &[Arc<Crl>],
+        roots: &[Arc<Roots>],
+    ) -> Result<Vec<Arc<Crl>>, FileProblem> {
+        let mut lists = read(&named(file, "crl_files"))?;
+        for list in &mut lists {
+            if let Some(same) = known.iter().find(|one| one.digest() == list.digest()) {
+                // Whose signatures were checked is not forgotten.
+                *list = Arc::clone(same);
+            }
+        }
+        let bad_signer = |crl: &Arc<Crl>| {
+            roots.iter().find_map(|roots| check_signer(crl, roots, file, &self.algorithms))
+        };
+        if let Some(problem) = lists.iter().find_map(bad_signer) {
+            return Err(problem);
+        }
+        for old in known {
+            let series = || lists.iter().filter(|list| list.is_of_series(old));
+            if series().next().is_some()
+                && series().all(|list| list.this_update() < old.this_update())
+            {
+                let found = format!("a CRL of {} from before the one in use", old.issuer_text());
+                let hint = "Fetch the newest from the CA. If this one is meant, reload.";
+                return Err(named(file, "crl_files").problem(found, "CRLs as new or newer", hint));
+            }
+        }
+        Ok(lists)
+    }
+}
+
+/// What came of reading CRLs again.
+#[derive(Debug)]
+pub struct CrlReload {
+    /// Anything is different: connections that are up should be looked at again.
+    pub changed: bool,
+    /// Files whose lists from before stay.
+    pub problems: Vec<FileProblem>,
+}
+
+/// CRLs in the name of a trusted CA must be signed by it. Those of other issuers are for
+/// intermediates, whose keys arrive with peers' certificates; they are checked then.
+fn check_signer(
+    crl: &Crl,
+    roots: &Roots,
+    file: &TrustFile,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Option<FileProblem> {
+    let mut signers = roots.named(crl.issuer()).peekable();
+    signers.peek()?;
+    let signers: Vec<_> = signers.filter(|ca| crl.is_signed_by(&ca.key, algorithms.all)).collect();
+    let found = if signers.is_empty() {
+        format!(
+            "a CRL of {} that this CA did not sign, or with an algorithm that is too weak",
+            crl.issuer_text()
+        )
+    } else if signers.iter().all(|ca| !ca.key.may_sign_crls) {
+        format!("a CRL of {}, whose certificate does not allow it", crl.issuer_text())
+    } else {
+        return None;
+    };
+    let hint = "Fetch it again from the CA: `openssl crl -noout -text` shows what it is.";
+    let allowed = "CRLs signed by a CA of `trusted_ca`";
+    Some(named(file, "crl_files").problem(found, allowed, hint))
+}
+
+fn too_many(lists: &[Vec<Arc<Crl>>], files: &[TrustFile]) -> Option<FileProblem> {
+    let count: usize = lists.iter().map(Vec::len).sum();
+    let file = files.last().filter(|_| count > MAX_CRLS)?;
+    let found = format!("{count} CRLs up to here");
+    let hint = "Keep those of CAs that peers have certificates of.";
+    Some(named(file, "crl_files").problem(found, "1,024 CRLs at most", hint))
 }
 
 pub(super) fn seconds(time: UnixTime) -> i64 {
@@ -295,20 +362,20 @@ pub(super) fn seconds(time: UnixTime) -> i64 {
 }
 
 /// The CRLs of a file: PEM, several if need be, or DER.
-fn read(named: &NamedFile<'_>) -> Result<Vec<Crl>, FileProblem> {
+fn read(named: &NamedFile<'_>) -> Result<Vec<Arc<Crl>>, FileProblem> {
     let bytes = named.read_up_to(MAX_FILE)?;
     let hint = "`openssl crl -noout -text` shows what a CRL says.";
     let unusable = |why: &str| named.problem(why, ALLOWED, hint);
     // DER begins with the tag of a SEQUENCE, and no PEM file with the digit 0.
     if bytes.first() == Some(&0x30) {
-        return Ok(vec![Crl::read(&bytes).map_err(unusable)?]);
+        return Ok(vec![Arc::new(Crl::read(&bytes).map_err(unusable)?)]);
     }
     let found = CertificateRevocationListDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
     let found = found.map_err(|error| unusable(&format!("damaged PEM: {error}")))?;
     if found.is_empty() {
         return Err(named.problem("no CRL", ALLOWED, "PEM starts with -----BEGIN X509 CRL-----."));
     }
-    found.iter().map(|der| Crl::read(der).map_err(unusable)).collect()
+    found.iter().map(|der| Crl::read(der).map(Arc::new).map_err(unusable)).collect()
 }
 
 fn tell(file: &Path, crl: &Crl) -> CrlFacts {

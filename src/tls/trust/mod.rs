@@ -33,9 +33,10 @@ use super::file::NamedFile;
 use crate::config::model::{DownstreamTls, UpstreamTls};
 
 pub use client::{ClientTrust, ClientVerdict, ClientVerification};
-pub use crls::{CrlFacts, CrlSet, MAX_CRLS, SharedCrls};
+pub use crls::{CrlFacts, CrlReload, CrlSet, MAX_CRLS, SharedCrls};
 pub use loader::Loader;
 pub use ocsp::{OcspFacts, OcspStatus};
+pub use path::Path as TrustPath;
 pub use peer::{MAX_NAME, MAX_NAMES, Peer, PeerIdentity, fingerprint, subject_and_serial};
 pub use pin::parse_pin;
 pub use problem::{CertificateProblem, Rejection};

@@ -47,7 +47,7 @@ impl IssuerKey {
 
 /// A path from a peer's certificate to a trusted CA, all of whose signatures are good.
 #[derive(Debug)]
-pub(super) struct Path {
+pub struct Path {
     /// The peer's own certificate first.
     pub(super) links: Vec<Link>,
     /// As [`anchor_id`].
@@ -55,11 +55,21 @@ pub(super) struct Path {
     /// What the certificates were found to be good for.
     pub(super) usage: Usage,
     /// First and last second in which all certificates are valid, Unix time.
-    pub(super) not_before: i64,
-    pub(super) not_after: i64,
+    not_before: i64,
+    not_after: i64,
 }
 
 impl Path {
+    /// The last second in which all certificates are valid, Unix time.
+    pub fn not_after(&self) -> i64 {
+        self.not_after
+    }
+
+    /// Whether all certificates are valid at this second, Unix time.
+    pub(super) fn is_valid_at(&self, second: i64) -> bool {
+        (self.not_before..=self.not_after).contains(&second)
+    }
+
     /// `None` if a certificate cannot be read; webpki has read all of them.
     pub(super) fn of(verified: &VerifiedPath<'_>, usage: Usage) -> Option<Self> {
         let leaf: &Cert<'_> = verified.end_entity();

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
@@ -99,22 +100,26 @@ impl PeerIdentity {
     }
 }
 
-/// What is kept of a peer that showed a certificate, for as long as it is connected; shared by
-/// the connections of one peer.
+/// A peer that showed a certificate; shared by the handshakes of one peer.
 #[derive(Debug)]
 pub struct Peer {
     pub identity: PeerIdentity,
     /// What it sent, the peer's own certificate first.
     pub(super) chain: Vec<CertificateDer<'static>>,
     /// How it was found to be trusted, if it was.
-    pub(super) path: Option<Path>,
+    pub(super) path: Option<Arc<Path>>,
 }
 
 impl Peer {
-    pub(super) fn new(chain: &[CertificateDer<'_>], path: Option<Path>) -> Option<Self> {
+    pub(super) fn new(chain: &[CertificateDer<'_>], path: Option<Arc<Path>>) -> Option<Self> {
         let identity = PeerIdentity::of(chain.first()?)?;
         let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
         Some(Self { identity, chain, path })
+    }
+
+    /// How it was found to be trusted: what a connection keeps, to be asked again.
+    pub fn path(&self) -> Option<&Arc<Path>> {
+        self.path.as_ref()
     }
 
     /// The peer's own certificate, then what else it sent.

@@ -17,10 +17,11 @@ use webpki::EndEntityCert;
 use super::authority::Authority;
 use super::crls::SharedCrls;
 use super::names::common_name_covers;
+use super::path::Path;
 use super::peer::{Peer, PeerIdentity};
 use super::problem::Rejection;
 use super::{NameMatch, Verify, diagnosis, handshake};
-use crate::tls::resumption::{CrlEpoch, DomainId, PolicyId, UpstreamParts};
+use crate::tls::resumption::{Attempt, CrlEpoch, DomainId, PolicyId, UpstreamParts};
 
 /// Who components must be; shared by the connections of a policy.
 #[derive(Clone, Debug)]
@@ -162,23 +163,24 @@ impl ServerTrust {
         Ok(ServerVerification { peer, verified: self.verify })
     }
 
-    /// Whether a component that we are connected to would be accepted now, under `name`.
+    /// Whether a component that we are connected to would be accepted now, under `name`. `chain` and
+    /// `path` are as in [`ClientTrust::recheck`](super::ClientTrust::recheck).
     ///
     /// # Errors
     /// Why a new handshake with it would fail.
     pub fn recheck(
         &self,
-        peer: Option<&Peer>,
+        chain: &[CertificateDer<'_>],
+        path: &mut Option<Arc<Path>>,
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), Rejection> {
         if self.verify == Verify::None {
             return Ok(());
         }
-        let peer = peer.ok_or_else(diagnosis::unreadable)?;
-        let leaf = peer.chain.first().ok_or_else(diagnosis::unreadable)?;
+        let leaf = chain.first().ok_or_else(diagnosis::unreadable)?;
         if let Some(authority) = &self.authority {
-            authority.recheck(peer, now)?;
+            authority.recheck(chain, path, now)?;
         }
         self.check_leaf(leaf, name)
     }
@@ -245,8 +247,10 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let _for_judge =
-            self.trust.check(leaf, others, &self.name, now).map_err(Rejection::noted)?;
+        let known = self.trust.check(leaf, others, &self.name, now).map_err(Rejection::noted)?;
+        if let Some(path) = known.as_ref().and_then(|peer| peer.path.as_ref()) {
+            Attempt::note_end(path.not_after());
+        }
         Ok(ServerCertVerified::assertion())
     }
 

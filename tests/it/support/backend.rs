@@ -81,7 +81,11 @@ impl Drop for Backend {
     }
 }
 
-fn echo(mut stream: TcpStream) -> io::Result<()> {
+/// Sends everything back; FIN follows the peer's.
+///
+/// # Errors
+/// Those of the peer.
+pub(crate) fn echo(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 64 * 1024];
     loop {

@@ -5,14 +5,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
     RevokedCertParams, SerialNumber,
 };
 use rustls::RootCertStore;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The name that clients ask for unless a check is about names.
@@ -32,6 +34,12 @@ pub(crate) struct Files {
     pub(crate) der: Vec<u8>,
 }
 
+/// A client's certificate; all of them have one key.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) der: Vec<u8>,
+}
+
 /// Kind of a private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyKind {
@@ -48,9 +56,14 @@ pub(crate) fn ca() -> &'static Ca {
 impl Ca {
     /// Another one than [`ca`], which nobody trusts unless told to.
     pub(crate) fn new() -> Self {
+        Self::named("tlsgate checks")
+    }
+
+    /// Another one, of this name.
+    pub(crate) fn named(name: &str) -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.distinguished_name.push(DnType::CommonName, "tlsgate checks");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).expect("signed");
@@ -64,18 +77,24 @@ impl Ca {
 
     /// A list that revokes these certificates, as PEM.
     pub(crate) fn crl(&self, revoked: &[&Files]) -> String {
+        let revoked: Vec<&[u8]> = revoked.iter().map(|files| files.der.as_slice()).collect();
+        self.crl_of(&revoked)
+    }
+
+    /// The same, of certificates in DER.
+    pub(crate) fn crl_of(&self, revoked: &[&[u8]]) -> String {
         self.crl_for(revoked, None)
     }
 
-    /// As [`Ca::crl`], which expires in so many days.
-    pub(crate) fn crl_for(&self, revoked: &[&Files], days: Option<u64>) -> String {
-        let serial = |files: &&Files| {
-            let (_, parsed) = X509Certificate::from_der(&files.der).expect("a certificate of ours");
+    /// The same, which expires in so many days.
+    pub(crate) fn crl_for(&self, revoked: &[&[u8]], days: Option<u64>) -> String {
+        let serial = |der: &[u8]| {
+            let (_, parsed) = X509Certificate::from_der(der).expect("a certificate of ours");
             SerialNumber::from_slice(&parsed.serial.to_bytes_be())
         };
         let day = |year| rcgen::date_time_ymd(year, 1, 1);
-        let revoked = revoked.iter().map(|files| RevokedCertParams {
-            serial_number: serial(files),
+        let revoked = revoked.iter().map(|der| RevokedCertParams {
+            serial_number: serial(der),
             revocation_time: day(2020),
             reason_code: None,
             invalidity_date: None,
@@ -95,6 +114,30 @@ impl Ca {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.der().clone()).expect("a valid root");
         roots
+    }
+
+    /// A client's certificate.
+    pub(crate) fn client(&self, name: &str) -> Client {
+        self.client_with(name, |_| {})
+    }
+
+    /// One that is valid for so long from now on, give or take a second.
+    pub(crate) fn client_for(&self, time: Duration) -> Client {
+        self.client_with("short-lived", |params| {
+            params.not_after = (SystemTime::now() + time).into();
+        })
+    }
+
+    fn client_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Client {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        // By default it follows from the key, which all have.
+        params.serial_number = Some(NEXT.fetch_add(1, Ordering::Relaxed).into());
+        change(&mut params);
+        let certificate = params.signed_by(client_key(), &self.issuer).expect("signed");
+        Client { der: certificate.der().to_vec() }
     }
 
     /// Writes a certificate for `names` (DNS names or IP addresses) and its key into `directory`.
@@ -141,6 +184,20 @@ impl Ca {
         write_private(&files.key, &key.serialize_pem());
         files
     }
+}
+
+impl Client {
+    pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(client_key().serialize_der()).into()
+    }
+}
+
+/// Serial number of the next client's certificate.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+fn client_key() -> &'static KeyPair {
+    static KEY: OnceLock<KeyPair> = OnceLock::new();
+    KEY.get_or_init(|| KeyPair::generate().expect("a key"))
 }
 
 impl Files {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use socket2::{Domain, Socket, Type};
+use tlsgate::sys::socket::bind_address_no_port;
 
-use super::ca::{NAME, ca};
+use super::ca::{Client, NAME, ca};
 
 /// TLS over TCP.
 pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
@@ -60,6 +63,18 @@ pub(crate) fn config(version: Version) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
+/// As [`config`], for a client that shows a certificate.
+pub(crate) fn showing(version: Version, who: &Client) -> Arc<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[version.rustls()])
+        .expect("versions of the provider");
+    let builder = builder.with_root_certificates(ca().roots());
+    let chain = vec![CertificateDer::from(who.der.clone())];
+    let mut config = builder.with_client_auth_cert(chain, who.key()).expect("a pair");
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
 /// As [`config`], with sessions that are resumed.
 pub(crate) fn resuming_config(version: Version) -> Arc<ClientConfig> {
     let mut resuming = (*config(version)).clone();
@@ -82,6 +97,23 @@ pub(crate) fn connect_plain(address: SocketAddr) -> TcpStream {
     stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
     stream.set_nodelay(true).expect("an open socket");
     stream
+}
+
+/// Connects from there. A port that is given may be in use towards other places; one that is not is
+/// chosen when it is known where to, as the gateway does it: the kernel gives no port that a socket
+/// was bound to before to any other.
+///
+/// # Errors
+/// Those of bind and connect.
+pub(crate) fn dial(from: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(from), Type::STREAM, None)?;
+    match from.port() {
+        0 => bind_address_no_port(socket.as_fd())?,
+        _ => socket.set_reuse_address(true)?,
+    }
+    socket.bind(&from.into())?;
+    socket.connect_timeout(&to.into(), PATIENCE)?;
+    Ok(socket.into())
 }
 
 /// Connects and completes the handshake.

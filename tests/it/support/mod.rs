@@ -11,10 +11,12 @@ pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod network;
 pub(crate) mod offers;
+pub(crate) mod own_network;
 pub(crate) mod peers;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod succession;
+pub(crate) mod tls_component;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -235,27 +235,59 @@ fn new_lists_take_effect_at_once_and_bad_ones_do_not() {
         })
         .collect();
     let turned_away = || -> Vec<usize> {
-        let bad = |(_, peer): &&(_, Arc<Peer>)| trust.recheck(Some(peer), now()).is_err();
+        let bad = |(_, peer): &&(_, Arc<Peer>)| recheck(&trust, Some(peer), now()).is_err();
         peers.iter().enumerate().filter(|(_, known)| bad(known)).map(|(at, _)| at).collect()
     };
     let write = |content: &str| std::fs::write(&file.path, content).expect("written");
-    assert_eq!(shared.reload(), Ok(false), "nothing has changed");
+    assert!(!reloaded(shared), "nothing has changed");
     let epoch = shared.epoch().get();
     assert!(turned_away().is_empty());
 
     write(&pem(&root.crl(&[17])));
     assert!(turned_away().is_empty(), "not before the reload");
-    assert_eq!(shared.reload(), Ok(true));
+    assert!(reloaded(shared));
     assert_eq!(turned_away(), [16]);
     assert_eq!(verdict(&trust, &peers[16].0), Some(CertificateProblem::Revoked));
     assert_ne!(shared.epoch().get(), epoch);
     let epoch = shared.epoch().get();
 
     write(&pem(&Ca::root("Root").crl(&[])));
-    assert_eq!(shared.reload().expect_err("not signed")[0].key, "crl_files");
+    let refused = || shared.reload().problems.remove(0);
+    assert_eq!(
+        (refused().key, refused().allowed),
+        ("crl_files", "CRLs signed by a CA of `trusted_ca`")
+    );
     write("");
-    assert_eq!(shared.reload().expect_err("empty")[0].found, "no CRL");
+    assert_eq!(refused().found, "no CRL");
+    let mut older = crl_params(NOW + DAY, []);
+    older.this_update = rcgen::date_time_ymd(2029, 12, 1);
+    write(&pem(&older.signed_by(&root.issuer).expect("signed")));
+    assert_eq!(refused().allowed, "CRLs as new or newer");
     assert_eq!((shared.epoch().get(), turned_away()), (epoch, vec![16]));
+}
+
+#[test]
+fn a_revocation_does_not_wait_for_a_file_that_is_broken() {
+    let store = Store::new();
+    let (root, other) = (Ca::root("Root"), Ca::root("Other"));
+    let files = [&root, &other].map(|ca| store.put(&pem(&ca.crl(&[]))));
+    let trust = require(&store, &[&root, &other], crls(files.to_vec()));
+    let shared = trust.crls().expect("configured");
+    let [one, two] = [&root, &other].map(|ca| identity(&ca.leaf(serial(7)), &[]));
+    std::fs::write(&files[0].path, "half a").expect("written");
+    std::fs::write(&files[1].path, pem(&other.crl(&[7]))).expect("written");
+    let CrlReload { changed, problems } = shared.reload();
+    assert!(changed && problems.len() == 1, "{problems:?}");
+    assert_eq!(problems[0].file, files[0].path);
+    assert_eq!(verdict(&trust, &one), None, "the list from before counts");
+    assert_eq!(verdict(&trust, &two), Some(CertificateProblem::Revoked));
+}
+
+/// Whether new lists were taken, with nothing wrong.
+fn reloaded(shared: &SharedCrls) -> bool {
+    let CrlReload { changed, problems } = shared.reload();
+    assert!(problems.is_empty(), "{problems:?}");
+    changed
 }
 
 #[test]

@@ -263,6 +263,12 @@ fn connect(
     two
 }
 
+/// What a connection with `peer` does to be sure of it.
+fn recheck(trust: &ClientTrust, peer: Option<&Peer>, time: UnixTime) -> Result<(), Rejection> {
+    let chain = peer.map_or(&[][..], Peer::chain);
+    trust.recheck(chain, &mut peer.and_then(Peer::path).cloned(), time)
+}
+
 /// The cause for which a client is refused.
 fn refused(trust: &ClientTrust, shown: &Arc<CertifiedKey>) -> Rejection {
     let rejection = connect(trust, Some(shown)).expect_err("refused");

@@ -154,7 +154,7 @@ fn a_connected_peer_is_judged_as_a_new_handshake_would_be() {
         let fresh = connect_with(&trust, Some(shown), VERSIONS[case.version], time)
             .map_err(|error| Rejection::take(&error).expect("about the certificate").problem);
         let peer = known.peer.expect("can be read");
-        let again = trust.recheck(Some(&peer), time).map_err(|why| why.problem);
+        let again = recheck(&trust, Some(&peer), time).map_err(|why| why.problem);
         prop_assert_eq!(fresh.map(|_| ()), again);
         Ok(())
     };

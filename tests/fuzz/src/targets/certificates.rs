@@ -63,8 +63,9 @@ fn run(bytes: &[u8]) {
         let control = |name: &str| name.chars().any(char::is_control);
         assert!(!control(&who.subject) && !control(&who.issuer), "{who:?}");
     }
-    let peer = judged.peer.as_deref();
-    assert!(WORLD.trust.recheck(peer, UnixTime::since_unix_epoch(NOW)).is_ok(), "it is a report");
+    let mut path = judged.peer.as_deref().and_then(|peer| peer.path().cloned());
+    let again = WORLD.trust.recheck(&chain, &mut path, UnixTime::since_unix_epoch(NOW));
+    assert!(again.is_ok(), "it is a report");
 }
 
 /// As many as there are whole, ten at most.

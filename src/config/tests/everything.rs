@@ -1,0 +1,57 @@
+//! What the file with every option says.
+
+use super::*;
+
+pub(super) fn everything_gateway() -> Gateway {
+    Gateway {
+        workers: Some(4),
+        engine: EngineChoice::Epoll,
+        max_connections: Some(50_000),
+        drain_timeout: Duration::ZERO,
+        certificate_watch: Some(Duration::from_secs(60)),
+        crl_watch: None,
+        restart_timeout: Duration::from_secs(10),
+        buffer_memory: 256 << 20,
+        hello_memory: 128 << 10,
+        hello_memory_per_source: 64 << 10,
+    }
+}
+
+pub(super) fn everything_upstream() -> Vec<Upstream> {
+    let endpoints = [
+        Endpoint::Tcp("127.0.0.1:5060".parse().expect("an address")),
+        Endpoint::Name("component.example".to_owned(), 5060),
+        Endpoint::Unix("/run/component.sock".into()),
+    ];
+    endpoints.map(|endpoint| Upstream { endpoint, weight: 1 }).into()
+}
+
+pub(super) fn everything_tls() -> DownstreamTls {
+    let certificate = |certificate: &str, key: &str, line| CertificateFiles {
+        certificate: certificate.into(),
+        certificate_key: key.into(),
+        certificate_line: line,
+        certificate_key_line: line,
+        ocsp_file: None,
+        ocsp_file_line: 0,
+    };
+    DownstreamTls {
+        certificates: vec![
+            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 33),
+            certificate("conf/rsa.pem", "conf/../rsa.key", 34),
+        ],
+        key_group: Some("tls-keys".to_owned()),
+        key_group_line: 36,
+        strict_sni: true,
+        alpn: vec!["sip/2".to_owned(), "h2".to_owned()],
+        min_version: TlsVersion::V1_3,
+        max_version: TlsVersion::V1_3,
+        ciphers: Vec::new(),
+        client_cert: ClientCert::Required,
+        trusted_ca: vec![TrustFile { path: "conf/ca.pem".into(), line: 42 }],
+        crls: CrlPolicy::default(),
+        revalidate: Revalidate::Keep,
+        resumption: ResumptionMode::Store,
+        tls13_tickets: 4,
+    }
+}
