@@ -28,6 +28,8 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::audit::Part;
+use crate::audit::report::Traffic;
 use crate::telemetry::{ReadError, Snapshot};
 
 /// Pause after accept failed, so that a lack of descriptors does not make the thread spin.
@@ -52,6 +54,9 @@ pub trait StatusSource {
     /// # Errors
     /// When the aggregator does not answer.
     fn snapshot(&self) -> Result<Arc<Snapshot>, ReadError>;
+
+    /// What live traffic has shown. May block as [`StatusSource::snapshot`].
+    fn traffic(&self, part: Part) -> Traffic;
 
     /// Must not block.
     fn lifecycle(&self) -> Lifecycle;

@@ -13,6 +13,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::{Lifecycle, StatusSource, status};
+use crate::audit::Part;
+use crate::audit::report::Traffic;
 use crate::telemetry::snapshot::STUCK;
 use crate::telemetry::{ReadError, Snapshot, names, prometheus};
 
@@ -72,9 +74,10 @@ async fn readyz(State(shared): State<Shared>) -> Response {
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
-    match read(&shared).await {
-        Ok(snapshot) => {
+    match read_with(&shared, Part::Summary).await {
+        Ok((snapshot, traffic)) => {
             let mut text = prometheus::render(&snapshot);
+            prometheus::write_traffic(&mut text, &traffic);
             let refused = shared.refused.load(Ordering::Relaxed);
             prometheus::write_single(&mut text, &names::ADMIN_REFUSED, refused);
             answer(StatusCode::OK, prometheus::CONTENT_TYPE, text)
@@ -84,9 +87,9 @@ async fn metrics(State(shared): State<Shared>) -> Response {
 }
 
 async fn status(State(shared): State<Shared>) -> Response {
-    match read(&shared).await {
-        Ok(snapshot) => {
-            let text = status::render(&snapshot, shared.source.lifecycle());
+    match read_with(&shared, Part::All).await {
+        Ok((snapshot, traffic)) => {
+            let text = status::render(&snapshot, &traffic, shared.source.lifecycle());
             answer(StatusCode::OK, JSON, text)
         }
         Err(error) => unavailable(&error),
@@ -110,6 +113,17 @@ async fn limit_body(request: Request<Body>, next: Next) -> Response {
 async fn read(shared: &Shared) -> Result<Arc<Snapshot>, ReadError> {
     let source = Arc::clone(&shared.source);
     let read = tokio::task::spawn_blocking(move || source.snapshot());
+    read.await.unwrap_or(Err(ReadError::NoAnswer))
+}
+
+/// As [`read`], with what live traffic has shown.
+async fn read_with(shared: &Shared, part: Part) -> Result<(Arc<Snapshot>, Traffic), ReadError> {
+    let source = Arc::clone(&shared.source);
+    let read = tokio::task::spawn_blocking(move || {
+        // The snapshot last: it is what readers wait for changes in.
+        let traffic = source.traffic(part);
+        source.snapshot().map(|snapshot| (snapshot, traffic))
+    });
     read.await.unwrap_or(Err(ReadError::NoAnswer))
 }
 

@@ -4,11 +4,15 @@
 //! are left out, as are percentiles of phases without values.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::Lifecycle;
+use crate::audit::autodetect::Watch;
+use crate::audit::report::{OthersRow, Traffic, days_left};
+use crate::audit::{self, Whose};
 use crate::conn::outcome::{Cause, Reason};
 use crate::telemetry::counters::{AcceptError, Refusal};
 use crate::telemetry::shared::SharedValues;
@@ -23,8 +27,8 @@ use crate::upstream::Figures;
 
 type Table = BTreeMap<&'static str, u64>;
 
-pub(super) fn render(snapshot: &Snapshot, lifecycle: Lifecycle) -> String {
-    let status = Status::of(snapshot, lifecycle);
+pub(super) fn render(snapshot: &Snapshot, traffic: &Traffic, lifecycle: Lifecycle) -> String {
+    let status = Status::of(snapshot, traffic, lifecycle);
     let mut text = serde_json::to_string_pretty(&status)
         .expect("keys are strings and writing to a String cannot fail");
     text.push('\n');
@@ -50,6 +54,10 @@ struct Status<'a> {
     certificates: Vec<Certificate<'a>>,
     crls: &'a [CrlFacts],
     crl_swaps: CrlSwaps,
+    /// Those of peers that expire first.
+    peer_certificates: Vec<PeerCertificate<'a>>,
+    autodetect: &'a [Watch],
+    audit_others: OthersRow,
     upstreams: Vec<Upstream<'a>>,
     tickets: Tickets,
     sessions_rejected: Table,
@@ -98,14 +106,30 @@ struct Percentiles {
     max_us: u64,
 }
 
+/// By listener and side.
+#[derive(Serialize)]
+struct PeerCertificate<'a> {
+    listener: &'a str,
+    side: Whose,
+    subject: &'a str,
+    serial: &'a str,
+    not_after_unix: i64,
+    days_left: i64,
+}
+
 #[derive(Serialize)]
 struct Certificate<'a> {
     listener: &'a str,
+    side: Whose,
     subject: &'a str,
     serial: &'a str,
     not_after_unix: i64,
     /// Rounded down; negative once it has expired.
     days_left: i64,
+    /// Of the OCSP response that is sent along.
+    staple_this_update_unix: Option<i64>,
+    staple_next_update_unix: Option<i64>,
+    staple_days_left: Option<i64>,
 }
 
 /// [`UpstreamStats`], of the sessions that components gave us.
@@ -149,8 +173,9 @@ struct Shard {
 }
 
 impl<'a> Status<'a> {
-    fn of(snapshot: &'a Snapshot, lifecycle: Lifecycle) -> Self {
+    fn of(snapshot: &'a Snapshot, traffic: &'a Traffic, lifecycle: Lifecycle) -> Self {
         let facts = &snapshot.facts;
+        let now = unix_seconds(snapshot.taken_unix_ms);
         let percentiles = snapshot.rows().into_iter();
         Self {
             version: facts.version,
@@ -169,10 +194,13 @@ impl<'a> Status<'a> {
             certificates: facts
                 .certificates
                 .iter()
-                .map(|certificate| Certificate::of(certificate, snapshot.taken_unix_ms))
+                .map(|certificate| Certificate::of(certificate, now))
                 .collect(),
             crls: &facts.crls,
             crl_swaps: facts.crl_swaps,
+            peer_certificates: PeerCertificate::all(traffic, now),
+            autodetect: &traffic.autodetect,
+            audit_others: traffic.others,
             upstreams: facts.upstreams.iter().map(Upstream::of).collect(),
             tickets: Tickets::of(&facts.tickets),
             sessions_rejected: refused(&facts.sessions_rejected),
@@ -248,15 +276,31 @@ impl Percentiles {
 }
 
 impl<'a> Certificate<'a> {
-    fn of(facts: &'a CertificateFacts, now_unix_ms: u64) -> Self {
-        let now = i64::try_from(now_unix_ms / 1_000).unwrap_or(i64::MAX);
+    fn of(facts: &'a CertificateFacts, now: i64) -> Self {
+        let next_update = facts.staple.and_then(|staple| staple.next_update);
         Self {
             listener: &facts.listener,
+            side: facts.side,
             subject: &facts.subject,
             serial: &facts.serial,
             not_after_unix: facts.not_after_unix,
-            days_left: facts.not_after_unix.saturating_sub(now).div_euclid(86_400),
+            days_left: days_left(facts.not_after_unix, now),
+            staple_this_update_unix: facts.staple.map(|staple| staple.this_update),
+            staple_next_update_unix: next_update,
+            staple_days_left: next_update.map(|ends| days_left(ends, now)),
         }
+    }
+}
+
+impl<'a> PeerCertificate<'a> {
+    fn all(traffic: &'a Traffic, now: i64) -> Vec<Self> {
+        let soonest = traffic.soonest.iter();
+        let of = |((listener, side), certificate): (&'a (Arc<str>, Whose), &'a Arc<_>)| {
+            let audit::PeerCertificate { subject, serial, not_after, .. } = &**certificate;
+            let (not_after_unix, days_left) = (*not_after, days_left(*not_after, now));
+            Self { listener, side: *side, subject, serial, not_after_unix, days_left }
+        };
+        soonest.map(of).collect()
     }
 }
 
@@ -318,6 +362,10 @@ fn closed(counters: &ListenerCounters) -> BTreeMap<&'static str, Table> {
 
 fn without_zeros<const N: usize>(entries: [(&'static str, u64); N]) -> Table {
     entries.into_iter().filter(|(_, value)| *value > 0).collect()
+}
+
+fn unix_seconds(unix_ms: u64) -> i64 {
+    i64::try_from(unix_ms / 1_000).unwrap_or(i64::MAX)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::*;
+use crate::audit::report::Traffic;
 use crate::conn::outcome::PhaseTimes;
 use crate::telemetry::aggregator::answer_channel;
 use crate::telemetry::snapshot::{CertificateFacts, Facts, ListenerFacts, ShardView};
@@ -24,6 +25,10 @@ struct Fake {
 impl StatusSource for Fake {
     fn snapshot(&self) -> Result<Arc<Snapshot>, ReadError> {
         self.snapshot.lock().expect("no test panics with it").clone()
+    }
+
+    fn traffic(&self, _part: Part) -> Traffic {
+        Traffic::default()
     }
 
     fn lifecycle(&self) -> Lifecycle {
@@ -258,6 +263,10 @@ impl StatusSource for Real {
         self.0.snapshot()
     }
 
+    fn traffic(&self, _part: Part) -> Traffic {
+        Traffic::default()
+    }
+
     fn lifecycle(&self) -> Lifecycle {
         Lifecycle::Accepting
     }
@@ -271,9 +280,11 @@ fn facts() -> Facts {
         listeners: vec![ListenerFacts { name: "sip".into(), address: "127.0.0.1:5061".into() }],
         certificates: vec![CertificateFacts {
             listener: "sip".into(),
+            side: crate::audit::Whose::Downstream,
             subject: "CN=sip.example.com".into(),
             serial: "01".into(),
             not_after_unix: 86_400,
+            staple: None,
         }],
         tickets: TicketStats {
             issued: 3,

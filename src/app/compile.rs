@@ -3,10 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::audit::{crl_item, staple_item};
 use super::routes;
 use super::standing::{MAX_NAMES, Standing};
+use super::status::crl_facts;
 use super::upstreams::Upstreams;
-use crate::config::model::{self, Config, DownstreamTls, Listener};
+use crate::audit::Whose;
+use crate::config::date::Date;
+use crate::config::model::{self, Config, DownstreamTls, Listener, Mode};
 use crate::config::{Diagnostic, Diagnostics};
 use crate::policy::{ListenerPolicy, Policy};
 use crate::telemetry::{CertificateFacts, ListenerNames};
@@ -27,6 +31,8 @@ pub struct Compiled {
     pub certificates: Vec<CertificateFacts>,
     /// Lists of revoked certificates; each set of files once.
     pub crls: Vec<Arc<SharedCrls>>,
+    /// Listeners with `mode = "autodetect"`, and their last day.
+    pub autodetect: Vec<(Arc<str>, Option<Date>)>,
     /// Worth telling, and no reason not to start.
     pub warnings: Vec<String>,
 }
@@ -74,6 +80,11 @@ pub fn compile(
     for (position, listener) in config.listeners.iter().enumerate() {
         compiled.listener(position, listener);
     }
+    let crls: Vec<Arc<SharedCrls>> = compiled.loader.crls().cloned().collect();
+    let facts = crl_facts(&crls);
+    let staples = compiled.certificates.iter().filter_map(staple_item);
+    let ending = staples.chain(facts.iter().map(crl_item));
+    compiled.warnings.extend(ending.filter_map(|item| item.warning(now)));
     let secrets = secrets(file_name, &config.resumption, &mut compiled.diagnostics);
     if !compiled.diagnostics.is_empty() {
         return Err(compiled.diagnostics);
@@ -83,9 +94,20 @@ pub fn compile(
         names,
         secrets,
         certificates: compiled.certificates,
-        crls: compiled.loader.crls().cloned().collect(),
+        crls,
+        autodetect: autodetect(config),
         warnings: compiled.warnings,
     })
+}
+
+fn autodetect(config: &Config) -> Vec<(Arc<str>, Option<Date>)> {
+    let listeners = config.listeners.iter().filter(|listener| listener.mode == Mode::Autodetect);
+    let last_day = |listener: &Listener| {
+        let mut exceptions = listener.exceptions.iter();
+        let own = exceptions.find(|exception| exception.key.ends_with(".autodetect_until"));
+        own.map(|exception| exception.until)
+    };
+    listeners.map(|listener| (listener.name.as_str().into(), last_day(listener))).collect()
 }
 
 /// Checks the files that these sections name, for a configuration that is wrong elsewhere.
@@ -169,13 +191,20 @@ impl Compiler<'_> {
         }
     }
 
-    pub(super) fn note_certificates(&mut self, listener: &str, identities: &[Identity]) {
+    pub(super) fn note_certificates(
+        &mut self,
+        listener: &str,
+        side: Whose,
+        identities: &[Identity],
+    ) {
         for identity in identities {
             self.certificates.push(CertificateFacts {
                 listener: listener.into(),
+                side,
                 subject: identity.subject.clone(),
                 serial: identity.serial.clone(),
                 not_after_unix: identity.not_after,
+                staple: identity.staple,
             });
         }
         for warning in identity::warnings(identities, self.now) {

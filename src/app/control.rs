@@ -15,15 +15,22 @@ use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::Explained;
 use super::bind::remove_stale;
 use super::orders::Order;
+use crate::audit::query::MAX_ROWS;
+use crate::audit::{Query, Report};
 
 /// What can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// Read the configuration file again.
     Reload,
+    /// Tell what was seen in live traffic.
+    Audit { query: Box<Query> },
+    /// Explain a connection that is open, by worker and number.
+    Explain { connection: String },
 }
 
 /// What comes back.
@@ -35,8 +42,16 @@ pub enum Response {
         generation: u64,
         warnings: Vec<String>,
     },
+    Audited {
+        report: Box<Report>,
+    },
+    Explained {
+        explained: Box<Explained>,
+    },
     /// Nothing has changed.
-    Refused { error: String },
+    Refused {
+        error: String,
+    },
 }
 
 /// A running control socket; its file is removed when this is dropped, unless it was left to a
@@ -120,10 +135,10 @@ impl Drop for Control {
 ///
 /// # Errors
 /// When nobody listens there, or the answer does not come or make sense.
-pub fn ask(path: &Path, request: Request) -> io::Result<Response> {
+pub fn ask(path: &Path, request: &Request) -> io::Result<Response> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(ANSWER))?;
-    let mut line = serde_json::to_vec(&request)?;
+    let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();
@@ -150,8 +165,11 @@ fn serve(mut stream: UnixStream, orders: &SyncSender<Order>) -> io::Result<()> {
     let line = read_line(&stream)?;
     let response = match serde_json::from_slice(&line) {
         Ok(Request::Reload) => reload(orders),
+        Ok(Request::Audit { query }) => audit(orders, query),
+        Ok(Request::Explain { connection }) => explain(orders, connection),
         Err(error) => {
-            Response::Refused { error: format!("not a request: {error}; there is \"reload\"") }
+            let there_is = "there are \"reload\", \"audit\", \"explain\"";
+            Response::Refused { error: format!("not a request: {error}; {there_is}") }
         }
     };
     let mut answer = serde_json::to_vec(&response)?;
@@ -186,8 +204,32 @@ fn reload(orders: &SyncSender<Order>) -> Response {
             Response::Done { generation: reloaded.generation, warnings: reloaded.warnings }
         }
         Some(Err(error)) => Response::Refused { error },
-        None => Response::Refused { error: "the gateway is going down".to_owned() },
+        None => going_down(),
     }
+}
+
+fn audit(orders: &SyncSender<Order>, mut query: Box<Query>) -> Response {
+    query.limit = query.limit.min(MAX_ROWS);
+    let (reply, answer) = sync_channel(1);
+    let asked = orders.send(Order::Audit(query, reply));
+    match asked.ok().and_then(|()| answer.recv().ok()) {
+        Some(report) => Response::Audited { report: Box::new(report) },
+        None => going_down(),
+    }
+}
+
+fn explain(orders: &SyncSender<Order>, connection: String) -> Response {
+    let (reply, answer) = sync_channel(1);
+    let asked = orders.send(Order::Explain(connection, reply));
+    match asked.ok().and_then(|()| answer.recv().ok()) {
+        Some(Ok(explained)) => Response::Explained { explained: Box::new(explained) },
+        Some(Err(error)) => Response::Refused { error },
+        None => going_down(),
+    }
+}
+
+fn going_down() -> Response {
+    Response::Refused { error: "the gateway is going down".to_owned() }
 }
 
 /// How long a peer may take to say what it wants, and to read the answer.
@@ -196,8 +238,8 @@ const REQUEST: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(60);
 /// Bytes.
 const LONGEST_REQUEST: usize = 4 * 1024;
-/// Bytes: a thousand mistakes in a configuration, with their hints.
-const LONGEST_ANSWER: u64 = 4 * 1024 * 1024;
+/// Bytes: as many rows of an audit as there may be, of about a kilobyte each.
+const LONGEST_ANSWER: u64 = 64 * 1024 * 1024;
 const BACKLOG: i32 = 16;
 
 #[cfg(test)]
@@ -207,6 +249,8 @@ mod tests {
     use super::*;
     use crate::app::Reloaded;
     use crate::app::orders::queue;
+    use crate::audit::Section;
+    use crate::audit::report::{Surroundings, put_together};
 
     #[test]
     fn what_is_asked_becomes_an_order_and_its_answer_comes_back() {
@@ -227,17 +271,45 @@ mod tests {
         });
         let warnings = vec!["hm".to_owned()];
         let done = Response::Done { generation: 2, warnings };
-        assert_eq!(ask(&path, Request::Reload).expect("an answer"), done);
+        assert_eq!(ask(&path, &Request::Reload).expect("an answer"), done);
         let refused = Response::Refused { error: "line 7".to_owned() };
-        assert_eq!(ask(&path, Request::Reload).expect("an answer"), refused);
+        assert_eq!(ask(&path, &Request::Reload).expect("an answer"), refused);
         gateway.join().expect("all was asked");
         // The gateway has gone, and the thread of the socket has not noticed yet.
-        let Response::Refused { error } = ask(&path, Request::Reload).expect("an answer") else {
+        let Response::Refused { error } = ask(&path, &Request::Reload).expect("an answer") else {
             panic!("nobody is there to do it")
         };
         assert_eq!(error, "the gateway is going down");
         drop(control);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn questions_are_answered_too_and_within_limits() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("control");
+        let (orders, inbox) = queue();
+        let _control = Control::start(&path, orders).expect("a free path");
+        let gateway = std::thread::spawn(move || {
+            let Ok(Order::Audit(query, asker)) = inbox.recv() else { panic!("another order") };
+            let around = Surroundings { now: 9, generation: 4, workers: 0, autodetect: Vec::new() };
+            asker.send(put_together(&query, &[], &around)).expect("it waits");
+            let Ok(Order::Explain(id, asker)) = inbox.recv() else { panic!("another order") };
+            asker.send(Err(format!("no {id}"))).expect("it waits");
+            query.limit
+        });
+        let query = Box::new(Query { limit: usize::MAX, ..Query::of(Section::Pairs) });
+        let Response::Audited { report } =
+            ask(&path, &Request::Audit { query }).expect("an answer")
+        else {
+            panic!("it was asked for a report")
+        };
+        assert_eq!((report.generation, report.taken_unix), (4, 9));
+        assert!(report.pairs.expect("asked for").is_empty());
+        let request = Request::Explain { connection: "0/7".to_owned() };
+        let refused = Response::Refused { error: "no 0/7".to_owned() };
+        assert_eq!(ask(&path, &request).expect("an answer"), refused);
+        assert_eq!(gateway.join().expect("all was asked"), MAX_ROWS);
     }
 
     #[test]
@@ -256,7 +328,7 @@ mod tests {
                 new.appear().expect("a writable directory");
             }
             let asked = std::thread::scope(|scope| {
-                let asked = scope.spawn(|| ask(&path, Request::Reload));
+                let asked = scope.spawn(|| ask(&path, &Request::Reload));
                 let Ok(Order::Reload(Some(asker))) = inbox.recv() else { panic!("another order") };
                 asker.send(Err("line 7".to_owned())).expect("it waits");
                 asked.join().expect("no panic")

@@ -1,9 +1,12 @@
 //! The composition root: configuration → policy → listeners → shards → telemetry → admin.
 
+mod audit;
 mod bind;
 mod compile;
 pub mod control;
 mod crls;
+mod expiry;
+mod explain;
 mod groups;
 mod limits;
 mod listening;
@@ -15,6 +18,7 @@ mod sides;
 mod standing;
 mod start;
 mod status;
+mod texts;
 mod upstreams;
 mod watch;
 mod workers;
@@ -25,6 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::admin::{Admin, Lifecycle};
+use crate::audit::{Query, Report};
 use crate::config::model::LogLevel;
 use crate::config::{self, Config, Diagnostics};
 use crate::engine::probe::Chosen;
@@ -37,12 +42,16 @@ pub use bind::BindError;
 pub use compile::{Addresses, Compiled, compile};
 use control::Control;
 use crls::Crls;
+use expiry::ExpiryWatch;
+pub use explain::Explained;
 use listening::Listening;
 use reload::Unfollowed;
 pub use reload::{ReloadError, Reloaded};
 pub use standing::Standing;
 pub use start::Prepared;
 use status::Status;
+pub use texts::Text;
+use texts::Texts;
 use watch::Watched;
 pub use workers::default_count;
 
@@ -52,6 +61,7 @@ pub struct Loaded {
     pub config: Config,
     pub compiled: Compiled,
     pub standing: Standing,
+    pub text: Text,
     /// The files that it names, as they were before they were read.
     watched: Watched,
 }
@@ -61,6 +71,7 @@ pub struct Gateway {
     file: PathBuf,
     /// What runs.
     config: Config,
+    texts: Texts,
     watched: Watched,
     crls: Crls,
     standing: Standing,
@@ -75,6 +86,7 @@ pub struct Gateway {
     /// A restart that is under way.
     hand_over: Option<HandOver>,
     // Dropped in this order: readers before what they read.
+    _expiry: ExpiryWatch,
     admin: Option<Admin>,
     aggregator: Aggregator,
     access: AccessLog,
@@ -121,19 +133,19 @@ pub enum StartError {
 /// # Errors
 /// Every mistake at once.
 pub fn load(file: &Path) -> Result<Loaded, StartError> {
-    let (name, config) = read(file)?;
+    let (text, config) = read(file)?;
     let standing = Standing::new(&config)?;
     let watched = Watched::of(&config);
-    let compiled = compile(&name, &config, &standing, Addresses::Fresh, unix_now())
+    let compiled = compile(&text.name, &config, &standing, Addresses::Fresh, unix_now())
         .map_err(StartError::Config)?;
-    Ok(Loaded { file: file.to_owned(), config, compiled, standing, watched })
+    Ok(Loaded { file: file.to_owned(), config, compiled, standing, text, watched })
 }
 
-/// Reads a configuration file, and gives its name for messages besides.
+/// Reads a configuration file, and gives its text besides.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn read(file: &Path) -> Result<(String, Config), StartError> {
+pub fn read(file: &Path) -> Result<(Text, Config), StartError> {
     let name = file.display().to_string();
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
@@ -141,7 +153,7 @@ pub fn read(file: &Path) -> Result<(String, Config), StartError> {
     };
     let mut reading = config::read(&name, &text);
     match reading.config {
-        Some(config) => Ok((name, config)),
+        Some(config) => Ok((Text { name, text: text.into() }, config)),
         None => {
             let (resumption, tls) = (reading.resumption.as_ref(), &reading.tls);
             compile::check_files(&name, resumption, tls, &mut reading.diagnostics);
@@ -244,6 +256,11 @@ impl Gateway {
     /// Where the admin port listens.
     pub fn admin_address(&self) -> Option<std::net::SocketAddr> {
         self.admin.as_ref().map(Admin::address)
+    }
+
+    /// What was seen in live traffic. Waits for the workers, a quarter of a second at most.
+    pub fn audit(&self, query: &Query) -> Report {
+        self.status.audit(query)
     }
 
     /// Which engine runs, and why.

@@ -3,7 +3,8 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::{Ended, Reloaded};
+use super::{Ended, Explained, Reloaded};
+use crate::audit::{Query, Report};
 use crate::handover::Successor;
 
 /// What to do next.
@@ -11,6 +12,10 @@ use crate::handover::Successor;
 pub enum Order {
     /// Read the configuration file again; the answer goes to whoever asked.
     Reload(Option<SyncSender<Answer>>),
+    /// Tell what was seen.
+    Audit(Box<Query>, SyncSender<Report>),
+    /// Explain the connection of this id.
+    Explain(String, SyncSender<Result<Explained, String>>),
     /// Start a new process and hand over to it.
     Restart,
     /// The new process serves, or does not and why.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::crls::Crls;
 use super::listening::Assignment;
 use super::watch::Watched;
-use super::{Addresses, BindError, Gateway, StartError, compile, read, unix_now};
+use super::{Addresses, BindError, Gateway, StartError, Text, compile, read, unix_now};
 use crate::config::{Config, Diagnostic, needs_restart};
 use crate::policy::Policy;
 use crate::shard::mailbox::{BoundId, Command, Reload};
@@ -57,19 +57,19 @@ impl Gateway {
         let file = changed.display();
         tracing::info!(%file, "a file has changed: reading certificates and secrets again");
         self.watched.certificates = Watched::of(&self.config).certificates;
-        let name = self.file.display().to_string();
-        let result = self.take(&name, self.config.clone(), Addresses::Kept);
+        let text = self.texts.current().clone();
+        let result = self.take(text, self.config.clone(), Addresses::Kept);
         self.tell(&result);
     }
 
     fn try_reload(&mut self) -> Result<Reloaded, ReloadError> {
-        let (name, config) = read(&self.file)?;
-        self.take(&name, config, Addresses::Fresh)
+        let (text, config) = read(&self.file)?;
+        self.take(text, config, Addresses::Fresh)
     }
 
     fn take(
         &mut self,
-        name: &str,
+        text: Text,
         config: Config,
         addresses: Addresses,
     ) -> Result<Reloaded, ReloadError> {
@@ -82,6 +82,7 @@ impl Gateway {
         if !self.is_followed() {
             return Err(ReloadError::Unfollowed);
         }
+        let name = text.name.as_str();
         let watched = Watched::of(&config);
         let compiled = compile(name, &config, &self.standing, addresses, unix_now());
         let mut compiled = compiled.map_err(StartError::Config)?;
@@ -103,8 +104,10 @@ impl Gateway {
         warnings.extend(self.swap(&compiled.policy, &compiled.names, &mut assignment));
         self.lookout.watch(compiled.policy.groups());
         self.standing.follow(&compiled);
+        let policy = Arc::clone(&compiled.policy);
         self.crls = Crls::new(compiled.crls.clone());
         self.status.set_running(compiled, assignment.facts);
+        self.texts.add(text, &policy);
         self.config = self.config.with_reloadable(config);
         self.watched = watched;
         Ok(Reloaded { generation: self.standing.generation(), warnings })

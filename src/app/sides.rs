@@ -4,6 +4,7 @@ use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 
 use super::compile::{Compiler, Problem};
+use crate::audit::Whose;
 use crate::config::model::{DownstreamTls, Endpoint, Listener, Rule, Sni, Upstream, UpstreamTls};
 use crate::tls::client_config::{ClientSettings, client_config};
 use crate::tls::identity::{self, Identity};
@@ -69,7 +70,7 @@ impl Compiler<'_> {
                 return None;
             }
         };
-        self.note_certificates(owner.listener, &identities.list);
+        self.note_certificates(owner.listener, Whose::Downstream, &identities.list);
         let parts = DomainParts {
             policy: owner.policy(),
             names: &identities.names(),
@@ -106,7 +107,7 @@ impl Compiler<'_> {
                 return None;
             }
         };
-        self.note_certificates(owner.listener, shown.as_slice());
+        self.note_certificates(owner.listener, Whose::Upstream, shown.as_slice());
         let (mut profiles, mut judged) = (Vec::new(), Vec::new());
         for endpoint in upstreams.iter().map(|upstream| &upstream.endpoint) {
             let side = Component { owner, tls, trust: &trust, shown: shown.as_ref(), endpoint };

@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
+use super::audit::Auditor;
 use super::control::Control;
 use super::crls::Crls;
+use super::expiry::ExpiryWatch;
 use super::limits::{self, Limits};
 use super::listening::{Assignment, Listening};
 use super::orders::Order;
 use super::status::{Status, StatusParts};
+use super::texts::Texts;
 use super::workers::{self, Plan};
 use super::{Gateway, Loaded, StartError, Threads, default_count};
 use crate::admin::{Admin, Lifecycle};
@@ -46,7 +49,7 @@ impl Prepared {
     /// # Errors
     /// Nothing keeps running.
     pub fn new(loaded: Loaded, inheritance: Option<Inheritance>) -> Result<Self, StartError> {
-        let Loaded { file, config, compiled, mut standing, watched } = loaded;
+        let Loaded { file, config, compiled, mut standing, text, watched } = loaded;
         let is_successor = inheritance.is_some();
         let chosen = probe::choose(config.gateway.engine).map_err(StartError::Engine)?;
         let count = config.gateway.workers.map_or_else(default_count, usize::from);
@@ -88,26 +91,26 @@ impl Prepared {
         }));
         let lookout = Lookout::start(standing.resolver.clone())?;
         lookout.watch(policy.groups());
-        let workers = workers::start(&plan, count)?;
-        let (workers, threads): (Vec<_>, Vec<_>) =
-            workers.into_iter().map(|worker| (worker.address, worker.thread)).unzip();
+        let (workers, threads) = start_workers(&plan, count)?;
         let aggregator = aggregate(&status, &workers, inbox, shared)?;
         let admin = admin.map(|listener| start_admin(listener, &status)).transpose()?;
         let gateway = Gateway {
             file,
             config,
+            texts: Texts::new(text, &policy),
             watched,
             crls,
             standing,
             listening,
             workers,
-            threads: Threads(threads),
-            status,
+            threads,
+            status: Arc::clone(&status),
             chosen,
             draining: false,
             control: None,
             unfollowed: None,
             hand_over: None,
+            _expiry: ExpiryWatch::start(Arc::clone(&status))?,
             admin,
             aggregator,
             access,
@@ -223,6 +226,12 @@ impl Gateway {
     }
 }
 
+fn start_workers(plan: &Plan, count: usize) -> io::Result<(Vec<workers::Address>, Threads)> {
+    let workers = workers::start(plan, count)?.into_iter();
+    let (addresses, threads) = workers.map(|worker| (worker.address, worker.thread)).unzip();
+    Ok((addresses, Threads(threads)))
+}
+
 /// Starts to gather what the workers measure, for the readers of `status`.
 fn aggregate(
     status: &Arc<Status>,
@@ -238,6 +247,7 @@ fn aggregate(
     };
     let aggregator = Aggregator::start(inbox, ports, facts, shared)?;
     status.set_aggregator(aggregator.handle());
+    status.set_auditor(Auditor::new(workers));
     Ok(aggregator)
 }
 

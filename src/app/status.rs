@@ -1,12 +1,16 @@
 //! What readers of the admin port and the aggregator ask the process for.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Compiled;
+use super::audit::Auditor;
 use crate::admin::{Lifecycle, StatusSource};
+use crate::audit::Part;
+use crate::audit::report::Traffic;
+use crate::config::date::Date;
 use crate::engine::probe::Chosen;
 use crate::sys::heap;
 use crate::telemetry::{
@@ -38,6 +42,7 @@ pub(super) struct Status {
     shared: Arc<SharedCounters>,
     lifecycle: AtomicU8,
     aggregator: OnceLock<AggregatorHandle>,
+    auditor: OnceLock<Auditor>,
 }
 
 /// What the configuration that runs brought, and how it went with those that were to follow it.
@@ -48,6 +53,7 @@ struct Running {
     certificates: Vec<CertificateFacts>,
     crls: Vec<Arc<SharedCrls>>,
     crl_swaps: CrlSwaps,
+    autodetect: Vec<(Arc<str>, Option<Date>)>,
     upstreams: Vec<Arc<Group>>,
 }
 
@@ -66,6 +72,7 @@ impl Status {
             upstreams: compiled.policy.groups(),
             certificates: compiled.certificates,
             crls: compiled.crls,
+            autodetect: compiled.autodetect,
             crl_swaps: CrlSwaps::default(),
         };
         Self {
@@ -77,6 +84,7 @@ impl Status {
             shared,
             lifecycle: AtomicU8::new(Lifecycle::Starting as u8),
             aggregator: OnceLock::new(),
+            auditor: OnceLock::new(),
         }
     }
 
@@ -91,6 +99,7 @@ impl Status {
         running.upstreams = compiled.policy.groups();
         running.certificates = compiled.certificates;
         running.crls = compiled.crls;
+        running.autodetect = compiled.autodetect;
     }
 
     /// A new configuration was refused.
@@ -124,6 +133,37 @@ impl Status {
     pub(super) fn set_aggregator(&self, aggregator: AggregatorHandle) {
         let first = self.aggregator.set(aggregator).is_ok();
         debug_assert!(first, "set once, at start");
+    }
+
+    /// The workers are started after what they are told by.
+    pub(super) fn set_auditor(&self, auditor: Auditor) {
+        let first = self.auditor.set(auditor).is_ok();
+        debug_assert!(first, "set once, at start");
+    }
+
+    pub(super) fn auditor(&self) -> Option<&Auditor> {
+        self.auditor.get()
+    }
+
+    /// Of the configuration that runs.
+    pub(super) fn generation(&self) -> u64 {
+        self.running().config.generation
+    }
+
+    /// Its certificates and CRLs; each once, whoever names it.
+    pub(super) fn material(&self) -> (BTreeSet<CertificateFacts>, BTreeSet<CrlFacts>) {
+        let running = self.running();
+        let crls = crl_facts(&running.crls);
+        (running.certificates.iter().cloned().collect(), crls.into_iter().collect())
+    }
+
+    /// Its autodetect listeners, with their last day, and the days up to it.
+    pub(super) fn autodetect(&self, now: i64) -> Vec<(Arc<str>, Option<String>, Option<i64>)> {
+        let last = |(name, until): &(Arc<str>, Option<Date>)| {
+            let days = until.and_then(|until| until.days_left(now));
+            (Arc::clone(name), until.map(|until| until.to_string()), days)
+        };
+        self.running().autodetect.iter().map(last).collect()
     }
 
     /// Called by the aggregator, once per snapshot.
@@ -163,6 +203,10 @@ impl StatusSource for Status {
         self.aggregator.get().ok_or(ReadError::NoAnswer)?.snapshot()
     }
 
+    fn traffic(&self, part: Part) -> Traffic {
+        self.seen(part)
+    }
+
     fn lifecycle(&self) -> Lifecycle {
         const ALL: [Lifecycle; 3] =
             [Lifecycle::Starting, Lifecycle::Accepting, Lifecycle::Draining];
@@ -171,7 +215,7 @@ impl StatusSource for Status {
 }
 
 /// Of the lists that count now.
-fn crl_facts(crls: &[Arc<SharedCrls>]) -> Vec<CrlFacts> {
+pub(super) fn crl_facts(crls: &[Arc<SharedCrls>]) -> Vec<CrlFacts> {
     crls.iter().flat_map(|list| list.current().facts().to_vec()).collect()
 }
 

@@ -171,6 +171,7 @@ fn on_finish(access: AccessSender) -> Box<dyn FnMut(Finished)> {
         access.send(AccessRecord {
             unix_time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             listener: Arc::clone(&policy.name),
+            route: Arc::clone(&route.name),
             generation: policy.generation,
             upstream: outcome
                 .upstream

@@ -2,29 +2,36 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use comfy_table::Table;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::Exit;
-use crate::app::{self, Loaded};
-use crate::config;
-use crate::config::origins::{Origin, Origins, Shadowed};
+use super::whom::{self, ANOTHER_ANSWER};
+use super::{Exit, audit_tables, print};
+use crate::app::control::{Request, Response};
+use crate::app::{self, Explained, Loaded};
+use crate::config::origins::{Origin, Shadowed};
 use crate::policy::ListenerPolicy;
 use crate::policy::explain::{Asked, Explanation};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
     /// Configuration file
-    #[arg(short = 'c', long = "config", value_name = "FILE")]
-    config: PathBuf,
+    #[arg(short = 'c', long = "config", value_name = "FILE", required_unless_present = "socket")]
+    config: Option<PathBuf>,
     /// Listener that the connection comes to
-    #[arg(long, value_name = "LISTENER")]
-    route: String,
+    #[arg(long, value_name = "LISTENER", required_unless_present = "connection")]
+    route: Option<String>,
+    /// Connection that is open: shard/connection of the access log, as in 0/57
+    #[arg(long, value_name = "ID", conflicts_with_all = ["route", "from", "sni", "alpn", "client_cert", "plaintext"])]
+    connection: Option<String>,
+    /// Control socket of the gateway that has it, instead of the one that the file names
+    #[arg(long, value_name = "PATH", requires = "connection")]
+    socket: Option<PathBuf>,
     /// Address that it comes from: with proxy_in, the one in the header
     #[arg(long, value_name = "IP")]
     from: Option<IpAddr>,
@@ -40,6 +47,9 @@ pub(super) struct Options {
     /// Certificate that it shows, as a PEM file
     #[arg(long, value_name = "FILE")]
     client_cert: Option<PathBuf>,
+    /// It speaks plaintext, where mode is "autodetect"
+    #[arg(long)]
+    plaintext: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -47,32 +57,61 @@ pub(super) struct Options {
 
 /// Asks the policy as a shard does, and tells where each option comes from.
 pub(super) fn explain(options: &Options) -> Exit {
-    let Loaded { compiled, .. } = match app::load(&options.config) {
+    match (&options.connection, &options.config, &options.route) {
+        (Some(connection), ..) => explain_live(options, connection),
+        (None, Some(config), Some(route)) => explain_facts(options, config, route),
+        // The command line demands them.
+        _ => Exit::Failure,
+    }
+}
+
+/// Asks the gateway about a connection that is open.
+fn explain_live(options: &Options, connection: &str) -> Exit {
+    let request = Request::Explain { connection: connection.to_owned() };
+    let answer = whom::ask(options.socket.as_deref(), options.config.as_deref(), &request);
+    let (error, exit) = match answer {
+        Ok(Response::Explained { explained }) if options.json => {
+            return print(&format!("{:#}\n", json!(explained)));
+        }
+        Ok(Response::Explained { explained }) => return print(&live_text(&explained)),
+        Ok(Response::Refused { error }) => (error, Exit::Failure),
+        Ok(_) => (ANOTHER_ANSWER.to_owned(), Exit::Failure),
+        Err(failed) => failed,
+    };
+    eprintln!("{error}");
+    exit
+}
+
+fn live_text(explained: &Explained) -> String {
+    let Explained { connection, decision, options, file, notes } = explained;
+    let connection = audit_tables::one_connection(connection);
+    let notes: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
+    format!("{connection}\n{notes}{}", text_of(file, decision, options.as_deref()))
+}
+
+fn explain_facts(options: &Options, config: &Path, route: &str) -> Exit {
+    let Loaded { compiled, text, .. } = match app::load(config) {
         Ok(loaded) => loaded,
         Err(error) => {
             eprintln!("{error}");
             return Exit::from(&error);
         }
     };
-    let file = options.config.display().to_string();
     let listeners = &compiled.policy.listeners;
-    let Some(listener) = listeners.iter().find(|one| *one.name == *options.route) else {
+    let Some(listener) = listeners.iter().find(|one| *one.name == *route) else {
         let names: Vec<&str> = listeners.iter().map(|one| &*one.name).collect();
-        eprintln!("no listener is called \"{}\": there are {}", options.route, names.join(", "));
+        eprintln!("no listener is called \"{route}\": there are {}", names.join(", "));
         return Exit::Failure;
     };
     match answer(options, listener) {
         Ok(explanation) => {
-            // It was read and good a moment ago.
-            let text = fs::read_to_string(&options.config).unwrap_or_default();
-            let origins = config::origins(&file, &text).unwrap_or_default();
-            let origins = origins.iter().find(|one| one.listener == options.route);
-            if options.json {
-                println!("{:#}", as_json(&explanation, origins));
-            } else {
-                print(&file, &explanation, origins);
-            }
-            Exit::Success
+            let origins = text.options(route, explanation.rule.as_deref());
+            print(&match options.json {
+                true => {
+                    format!("{:#}\n", json!({ "decision": explanation, "options": origins }))
+                }
+                false => text_of(&text.name, &explanation, origins.as_deref()),
+            })
         }
         Err(problem) => {
             eprintln!("{problem}");
@@ -88,6 +127,7 @@ fn answer(options: &Options, listener: &ListenerPolicy) -> Result<Explanation, S
         server_name: options.sni.as_deref(),
         alpn: &options.alpn,
         tls13: options.offers == "1.3",
+        plaintext: options.plaintext,
         certificate: certificate.as_ref(),
     })
 }
@@ -101,23 +141,23 @@ fn client_certificate(options: &Options) -> Result<Option<CertificateDer<'static
 }
 
 /// What holds, rule by rule and option by option.
-fn print(file: &str, explanation: &Explanation, origins: Option<&Origins>) {
+fn text_of(file: &str, explanation: &Explanation, origins: Option<&[Origin]>) -> String {
     let Explanation { verdict, rule, route, dials, rules } = explanation;
     let why = match rule {
         Some(rule) => format!("by rule {rule}"),
         None => "no rule matches".to_owned(),
     };
-    println!("{verdict}, {why}");
+    let mut text = format!("{verdict}, {why}\n");
     if let (Some(route), Some(dials)) = (route, dials) {
-        println!("route: {route}, dialled {dials}");
+        text.push_str(&format!("route: {route}, dialled {dials}\n"));
     }
     for rule in rules {
-        println!("rule {} ({file}:{}): {}", rule.name, rule.line, rule.fate);
+        text.push_str(&format!("rule {} ({file}:{}): {}\n", rule.name, rule.line, rule.fate));
     }
-    let Some(origins) = origins else { return };
+    let Some(origins) = origins else { return text };
     let mut table = Table::new();
     table.set_header(["option", "value", "said by", "instead of"]);
-    for origin in origins.under(explanation.rule.as_deref()) {
+    for origin in origins {
         table.add_row([
             origin.option.clone(),
             origin.value.clone(),
@@ -125,7 +165,8 @@ fn print(file: &str, explanation: &Explanation, origins: Option<&Origins>) {
             shadowed(file, origin),
         ]);
     }
-    println!("\n{table}");
+    text.push_str(&format!("\n{table}\n"));
+    text
 }
 
 fn said_by(file: &str, origin: &Origin) -> String {
@@ -141,9 +182,4 @@ fn shadowed(file: &str, origin: &Origin) -> String {
         format!("{} of {} ({file}:{})", shadowed.value, said.path, said.line)
     };
     origin.shadowed.iter().map(one).collect::<Vec<_>>().join("; ")
-}
-
-fn as_json(explanation: &Explanation, origins: Option<&Origins>) -> Value {
-    let options = origins.map(|origins| origins.under(explanation.rule.as_deref()));
-    json!({ "decision": explanation, "options": options })
 }

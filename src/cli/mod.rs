@@ -1,5 +1,7 @@
 //! The command line: what was said, and the exit code it ends with.
 
+mod audit;
+mod audit_tables;
 mod catalogue;
 mod check;
 mod completions;
@@ -14,6 +16,7 @@ mod run;
 mod secret;
 mod service;
 mod version;
+mod whom;
 
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
@@ -55,6 +58,8 @@ enum Command {
     Completions(completions::Options),
     /// Tell what would hold for a connection, and where each option comes from
     Explain(explain::Options),
+    /// Show who speaks what with whom, and what expires, from live traffic
+    Audit(audit::Options),
     /// Translate configuration of another kind into ours
     Import(import::Options),
     /// Compare with what another program makes of the same options
@@ -82,6 +87,8 @@ enum Exit {
     BadConfig = 3,
     CannotBind = 4,
     DrainTimedOut = 5,
+    /// What was looked for is there, and should not be.
+    Found = 6,
 }
 
 /// Does what the command line says.
@@ -96,6 +103,7 @@ pub fn main() -> ExitCode {
         (Some(Command::Config(options)), ..) => config::config(&options),
         (Some(Command::Completions(options)), ..) => completions::completions(&options),
         (Some(Command::Explain(options)), ..) => explain::explain(&options),
+        (Some(Command::Audit(options)), ..) => audit::audit(&options),
         (Some(Command::Import(options)), ..) => import::import(&options),
         (Some(Command::Lint(options)), ..) => lint::lint(&options),
         (Some(Command::Catalogue(options)), ..) => catalogue::catalogue(&options),

@@ -86,6 +86,13 @@ impl Service {
     fn follow(&mut self, order: Order) -> Option<Ended> {
         match order {
             Order::Reload(asker) => self.reload(asker),
+            Order::Audit(query, asker) => {
+                // Who asked may have lost patience; so here and below.
+                let _gone = asker.try_send(self.gateway.audit(&query));
+            }
+            Order::Explain(id, asker) => {
+                let _gone = asker.try_send(self.gateway.explain(&id));
+            }
             Order::Restart => match &self.program {
                 Some(program) => self.gateway.restart(program, self.orders.clone()),
                 None => tracing::warn!("this command cannot restart; the signal is ignored"),

@@ -1,12 +1,12 @@
 //! Where the options of a listener come from: for `tlsgate explain`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::levels;
 use super::read::Section;
 
 /// One option of a listener, as it holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// `upstream`, `tls.min_version`, `upstream_tls.verify`.
     pub option: String,
@@ -19,7 +19,7 @@ pub struct Origin {
 }
 
 /// A place of the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
     /// Path of the option at its level, such as `host[cfg-a].tls.min_version`.
     pub path: String,
@@ -28,7 +28,7 @@ pub struct Said {
 }
 
 /// A value that a lower level replaces.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shadowed {
     pub value: String,
     pub said_by: Said,

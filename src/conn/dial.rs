@@ -14,7 +14,7 @@ use crate::time::Time;
 use crate::tls::alert;
 use crate::tls::error::TlsError;
 use crate::tls::trust::Peer;
-use crate::upstream::{Attempts, Choice, Occupied, Request};
+use crate::upstream::{Attempts, Choice, Destination, Occupied, Request};
 
 /// How far dialling is.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ enum Target {
     /// Not ready yet.
     UnderWay(Box<Choice>),
     /// Small, as it is kept for as long as the connection lasts.
-    Reached { endpoint: usize, _occupied: Occupied },
+    Reached { endpoint: usize, occupied: Occupied },
 }
 
 /// What was tried in vain, and what is dialled once the failed socket is closed.
@@ -86,6 +86,15 @@ impl Dial {
             Target::None => None,
             Target::UnderWay(choice) => Some(choice.endpoint),
             Target::Reached { endpoint, .. } => Some(*endpoint),
+        }
+    }
+
+    /// Its address.
+    pub(super) fn destination(&self) -> Option<&Arc<Destination>> {
+        match &self.target {
+            Target::None => None,
+            Target::UnderWay(choice) => Some(&choice.destination),
+            Target::Reached { occupied, .. } => Some(occupied.destination()),
         }
     }
 
@@ -259,7 +268,7 @@ impl Connection {
         self.report_endpoint(true, cx);
         if let Target::UnderWay(choice) = std::mem::take(&mut self.dial.target) {
             let Choice { endpoint, occupied, .. } = *choice;
-            self.dial.target = Target::Reached { endpoint, _occupied: occupied };
+            self.dial.target = Target::Reached { endpoint, occupied };
         }
         self.dial.retry = None;
         self.dial.deadline = None;

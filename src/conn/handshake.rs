@@ -132,8 +132,10 @@ impl Connection {
             ClientVerdict::Verified => Shown::Verified,
             ClientVerdict::Failed(rejection) => Shown::Bad(rejection.problem),
         };
-        let subject = verification.shown().map(|identity| identity.subject.as_str().into());
-        self.grounds().shown = Some(Box::new(Client { shown, subject }));
+        let identity = verification.shown();
+        let subject = identity.map(|identity| identity.subject.as_str().into());
+        let serial = identity.map(|identity| identity.serial.as_str().into());
+        self.grounds().shown = Some(Box::new(Client { shown, subject, serial }));
         cx.telemetry.on_client(self.policy.index, shown);
         if let Some(path) = verification.peer.as_deref().and_then(Peer::path) {
             self.grounds().client = Some(Arc::clone(path));

@@ -18,7 +18,7 @@ mod proxy_in;
 mod proxy_out;
 mod relay;
 mod revalidate;
-mod security;
+pub mod security;
 mod side;
 pub mod stale;
 #[cfg(test)]

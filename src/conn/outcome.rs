@@ -69,8 +69,9 @@ pub struct TlsFacts {
 #[derive(Clone, Debug)]
 pub struct Client {
     pub shown: Shown,
-    /// Subject of its certificate.
+    /// Of its certificate.
     pub subject: Option<Arc<str>>,
+    pub serial: Option<Arc<str>>,
 }
 
 /// What it has shown.
@@ -86,8 +87,9 @@ pub enum Shown {
 #[derive(Clone, Debug)]
 pub struct UpstreamTls {
     pub facts: TlsFacts,
-    /// Subject of the server's certificate.
+    /// Of the server's certificate.
     pub subject: Option<Arc<str>>,
+    pub serial: Option<Arc<str>>,
 }
 
 /// How far the two ends of one side know each other. Encryption alone is not security: who it is

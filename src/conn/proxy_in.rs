@@ -45,7 +45,7 @@ impl Introduction {
 impl Connection {
     /// Where the connection is from: what a trusted sender says, else its peer. `None` for unix
     /// sockets.
-    pub(super) fn source_address(&self) -> Option<SocketAddr> {
+    pub fn source_address(&self) -> Option<SocketAddr> {
         self.proxied_source().or(self.peer)
     }
 

@@ -216,7 +216,7 @@ impl Connection {
     }
 
     /// What rules may ask of its ClientHello.
-    fn facts(&self) -> Facts<'_> {
+    pub fn facts(&self) -> Facts<'_> {
         let alpn = self.grounds.as_ref().map_or(&[][..], |grounds| &grounds.alpn);
         Facts {
             source: self.source(),

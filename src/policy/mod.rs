@@ -17,6 +17,7 @@ use crate::tls::hello::Hello;
 use crate::tls::{ClientProfile, ServerProfile};
 use crate::upstream::Group;
 pub use decide::{Outcome, Rules};
+pub use explain::Heard;
 use rules::{Facts, Version};
 
 /// Every listener's policy, by its position in the configuration.

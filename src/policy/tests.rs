@@ -152,6 +152,7 @@ fn explain_says_what_a_shard_does() {
                 server_name: NAMES[tuple.name],
                 alpn: &protocols,
                 tls13: tuple.tls13,
+                plaintext: false,
                 certificate,
             });
             let explanation = explanation.expect("a ClientHello that can be");

@@ -210,7 +210,8 @@ impl<E: Engine> Shard<E> {
         generation.connections.update(|connections| connections + 1);
         let connection = Connection::new(Arc::clone(policy), peer, self.now);
         let id = self.connections_seen;
-        let entry = Entry { connection, generation, id, scheduled: None, leaving: false };
+        let entry =
+            Entry { connection, generation, id, scheduled: None, leaving: false, audited: None };
         let slot = self.slots.insert(entry).expect("checked above that there is room");
         let socket = SocketId { slot: slot.index, side: Side::Downstream };
         let first = match self.engine.adopt(socket, stream) {

@@ -1,6 +1,7 @@
 //! What a shard lets those see that prove it.
 
 use super::Shard;
+use crate::audit::{Part, ShardCensus};
 use crate::engine::Engine;
 use crate::telemetry::ShardTelemetry;
 
@@ -26,6 +27,11 @@ impl<E: Engine> Shard<E> {
     /// The generations that live: number and open connections of each.
     pub fn generations(&mut self) -> Vec<(u64, u64)> {
         self.generations.connections().collect()
+    }
+
+    /// All that was seen in live traffic.
+    pub fn census(&self) -> ShardCensus {
+        self.census.report(Part::All, self.now)
     }
 
     /// Bytes that unfinished hellos are charged with.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use super::census::Question;
 use crate::engine::Wake;
 use crate::policy::Policy;
 use crate::telemetry::aggregator::ShardPort;
@@ -23,6 +24,8 @@ pub enum Command<L> {
     Drain { patience: Duration, left: Arc<[BoundId]> },
     /// End all connections now.
     Stop,
+    /// Tell what was seen.
+    Ask(Question),
 }
 
 /// A new policy, and what listens for it.
@@ -105,6 +108,6 @@ impl<L: Send> ShardPort for Address<L> {
     }
 }
 
-/// Commands that may wait: one collection, one reload, a drain or a stop for each signal, and what
-/// trust that changes again and again asks for.
+/// Commands that may wait: one collection, one reload, a drain or a stop for each signal, a few
+/// questions, and what trust that changes again and again asks for.
 const CAPACITY: usize = 16;

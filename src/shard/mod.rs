@@ -5,6 +5,7 @@
 //! the count of admitted connections, touched once when a connection comes and once when it goes.
 
 mod accept;
+pub mod census;
 mod generations;
 mod inspect;
 pub mod mailbox;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use crate::admission::hello_budget::HelloBudget;
+use crate::audit::{Census, Kept};
 use crate::conn::outcome::{Outcome, Reason};
 use crate::conn::{Action, Connection, Context, Input};
 use crate::engine::{ConnectOptions, Engine, Event, SocketId};
@@ -82,6 +84,7 @@ pub struct Shard<E: Engine> {
     mailbox: Mailbox<E::Listener>,
     on_finish: OnFinish,
     accepting: Accepting,
+    census: Census,
     revalidation: Revalidation,
     connections_seen: u64,
     /// When the drain ends, once it has begun.
@@ -99,6 +102,8 @@ struct Entry {
     /// What the wheel holds for it. May be earlier than the connection's own deadline, which moves
     /// with every message; it is looked at again when the wheel says so.
     scheduled: Option<Time>,
+    /// Present once the census knows it.
+    audited: Option<Kept>,
     /// It waits for its turn to end in order.
     leaving: bool,
 }
@@ -108,6 +113,8 @@ impl<E: Engine> Shard<E> {
     pub fn new(parts: Parts<E>) -> Self {
         let now = parts.engine.now();
         let mut wheel = Wheel::new(now, wheel::TICK);
+        let mut census = Census::default();
+        census::follow(&mut census, &parts.policy, now);
         if let Some(last) = parts.capacity.checked_sub(1) {
             wheel.ensure(last);
         }
@@ -119,6 +126,7 @@ impl<E: Engine> Shard<E> {
             generations: Generations::new(parts.policy, parts.id as u64),
             accepting: Accepting::new(parts.admitted, parts.max_connections),
             slots: Slots::new(parts.capacity),
+            census,
             wheel,
             hellos: parts.hellos,
             telemetry: parts.telemetry,
@@ -258,6 +266,9 @@ impl<E: Engine> Shard<E> {
             }
         };
         drop(upstreams);
+        if entry.audited.is_none() && connection.is_settled() {
+            entry.audited = census::enter(connection, &mut self.census, self.now);
+        }
         if let Some(outcome) = finished {
             return self.finish(slot, outcome);
         }
@@ -273,7 +284,13 @@ impl<E: Engine> Shard<E> {
     }
 
     fn finish(&mut self, slot: SlotId, outcome: Box<Outcome>) {
-        let Some(entry) = self.slots.remove(slot) else { return };
+        let Some(mut entry) = self.slots.remove(slot) else { return };
+        let now = self.now;
+        let audited = entry.audited.take();
+        let audited = audited.or_else(|| census::enter(&entry.connection, &mut self.census, now));
+        if let Some(kept) = &audited {
+            Census::leave(kept, now);
+        }
         self.wheel.cancel(slot.index);
         entry.generation.connections.update(|connections| connections - 1);
         self.telemetry.on_close(&outcome);
@@ -300,6 +317,7 @@ impl<E: Engine> Shard<E> {
                     self.accepting.close_all(&left, &mut self.engine);
                     self.drain_until = Some(self.now + patience);
                 }
+                Command::Ask(question) => self.answer(question),
                 Command::Stop => {
                     self.accepting.close_all(&[], &mut self.engine);
                     self.drain_until = None;
@@ -312,6 +330,7 @@ impl<E: Engine> Shard<E> {
     fn reload(&mut self, reload: Reload<E::Listener>) {
         let Reload { policy, names, open, serves, done } = reload;
         self.telemetry.set_listeners(names);
+        census::follow(&mut self.census, &policy, self.now);
         self.revalidation.follow(&policy);
         self.generations.advance(policy);
         self.revalidate_all();

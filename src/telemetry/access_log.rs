@@ -5,7 +5,7 @@
 //! line that the target does not take: the log never slows a connection down.
 
 mod line;
-mod rfc3339;
+pub(crate) mod rfc3339;
 
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
@@ -38,6 +38,8 @@ pub struct AccessRecord {
     pub unix_time_ms: u64,
     /// Name of the listener.
     pub listener: Arc<str>,
+    /// Name of the rule that it followed, else the listener's.
+    pub route: Arc<str>,
     /// Generation of the configuration that it was admitted under.
     pub generation: u64,
     /// The upstream endpoint as configured, once one was chosen.

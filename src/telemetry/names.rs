@@ -124,6 +124,13 @@ metrics! {
     CRL_NEXT_UPDATE = Gauge, "tlsgate_crl_next_update_seconds", "When a list of revoked certificates expires (nextUpdate), in seconds since 1970.";
     CRL_SWAPS = Counter, "tlsgate_crl_swaps_total", "Lists of revoked certificates read again because their files changed, by result; of a refused file, the list from before counts on.";
     CERTIFICATE_NOT_AFTER = Gauge, "tlsgate_certificate_not_after_seconds", "End of validity of a certificate, in seconds since 1970.";
+    PEER_CERTIFICATE_NOT_AFTER = Gauge, "tlsgate_peer_certificate_not_after_seconds", "End of validity of the certificate that expires first among those that peers (downstream) and components (upstream) have shown in open connections or within a day, in seconds since 1970.";
+    OCSP_THIS_UPDATE = Gauge, "tlsgate_ocsp_this_update_seconds", "When the OCSP response that is sent with a certificate was made (thisUpdate), in seconds since 1970.";
+    OCSP_NEXT_UPDATE = Gauge, "tlsgate_ocsp_next_update_seconds", "When the OCSP response that is sent with a certificate expires (nextUpdate), in seconds since 1970.";
+    AUTODETECT_PLAINTEXT_LAST = Gauge, "tlsgate_autodetect_plaintext_last_timestamp_seconds", "When a connection of plaintext came or went last where TLS could have come, in seconds since 1970; absent where there was none.";
+    AUTODETECT_PLAINTEXT_OPEN = Gauge, "tlsgate_autodetect_plaintext_connections_open", "Open connections of plaintext where TLS could have come.";
+    AUDIT_EVICTED = Counter, "tlsgate_audit_rows_evicted_total", "Rows of the audit that made room for others.";
+    AUDIT_LUMPED = Counter, "tlsgate_audit_connections_without_row_total", "Connections that found no row in the audit because all had open connections.";
     ACCESS_LOG_DROPPED = Counter, "tlsgate_access_log_dropped_lines_total", "Access-log lines lost because the queue was full or the target failed.";
     ADMIN_REFUSED = Counter, "tlsgate_admin_connections_refused_total", "Connections to the admin port closed at once because too many were open.";
 }

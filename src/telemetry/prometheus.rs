@@ -5,7 +5,8 @@
 //! exact). There are no quantile gauges: quantiles cannot be added up over machines, buckets can.
 //! Ready-made percentiles are in the status.
 
-use std::collections::BTreeSet;
+mod dates;
+
 use std::fmt::{Display, Write as _};
 
 use super::counters::{AcceptError, ProxyHeader, Refusal, Unterminated};
@@ -18,6 +19,8 @@ use crate::conn::stale::StaleCause;
 use crate::engine::Side;
 use crate::tls::resumption::{Epoch, Rank, Refusals, TicketStats, UpstreamStats};
 use crate::upstream::Figures;
+
+pub use dates::write_traffic;
 
 /// Content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -67,31 +70,7 @@ fn write_process(text: &mut String, snapshot: &Snapshot) {
         }
     }
     write_config(text, snapshot);
-    write_family(text, &names::CERTIFICATE_NOT_AFTER);
-    // A listener may name the same certificate twice; a series may not be there twice.
-    let certificates: BTreeSet<_> = facts.certificates.iter().collect();
-    for certificate in certificates {
-        let labels = [
-            ("listener", &*certificate.listener),
-            ("subject", &certificate.subject),
-            ("serial", &certificate.serial),
-        ];
-        let name = names::CERTIFICATE_NOT_AFTER.name;
-        write_sample(text, name, &labels, certificate.not_after_unix);
-    }
-    write_family(text, &names::CRL_NEXT_UPDATE);
-    let crls: BTreeSet<_> = facts.crls.iter().collect();
-    for crl in crls {
-        let file = crl.file.display().to_string();
-        let number = crl.this_update.to_string();
-        let labels = [("file", &*file), ("issuer", &*crl.issuer), ("this_update", &*number)];
-        write_sample(text, names::CRL_NEXT_UPDATE.name, &labels, crl.next_update);
-    }
-    write_family(text, &names::CRL_SWAPS);
-    for (result, count) in [("taken", facts.crl_swaps.taken), ("refused", facts.crl_swaps.refused)]
-    {
-        write_sample(text, names::CRL_SWAPS.name, &[("result", result)], count);
-    }
+    dates::write(text, facts);
 }
 
 fn write_config(text: &mut String, snapshot: &Snapshot) {

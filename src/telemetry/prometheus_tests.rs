@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::audit::report::Traffic;
 use crate::conn::outcome::{PhaseTimes, Stage};
 use crate::telemetry::ConfigFacts;
 use crate::telemetry::merge::Merge;
@@ -14,7 +15,7 @@ use crate::telemetry::shared::SharedValues;
 use crate::telemetry::snapshot::{CertificateFacts, CrlSwaps, Facts, UpstreamFacts};
 use crate::time::Time;
 use crate::tls::resumption::{Refusal, Refusals, TicketStats, UpstreamStats};
-use crate::tls::trust::CrlFacts;
+use crate::tls::trust::{CrlFacts, OcspFacts, OcspStatus};
 use crate::upstream::{Figures, Role};
 
 /// A sample as the strict parser below read it.
@@ -131,9 +132,15 @@ fn example() -> Snapshot {
     }
     let certificate = CertificateFacts {
         listener: Arc::from("sip"),
+        side: crate::audit::Whose::Downstream,
         subject: "CN=sip.example.com, O=\"Example\\Corp\"".to_owned(),
         serial: "0a1b".to_owned(),
         not_after_unix: 1_900_000_000,
+        staple: Some(OcspFacts {
+            status: OcspStatus::Good,
+            this_update: 1_700_000_000,
+            next_update: Some(1_800_000_000),
+        }),
     };
     let facts = Facts {
         version: "0.1.0",
@@ -260,6 +267,8 @@ fn text_is_valid_and_says_what_the_snapshot_says() {
     assert_eq!(value("tlsgate_certificate_not_after_seconds", &certificate), Some(1_900_000_000.0));
     let crl = [("file", "ca.crl"), ("issuer", "CN=CA")];
     assert_eq!(value("tlsgate_crl_next_update_seconds", &crl), Some(1_800_000_000.0));
+    assert_eq!(value("tlsgate_ocsp_this_update_seconds", &certificate), Some(1_700_000_000.0));
+    assert_eq!(value("tlsgate_ocsp_next_update_seconds", &certificate), Some(1_800_000_000.0));
     assert_eq!(value("tlsgate_crl_swaps_total", &[("result", "taken")]), Some(3.0));
     assert_eq!(value("tlsgate_crl_swaps_total", &[("result", "refused")]), Some(1.0));
 }
@@ -331,6 +340,7 @@ fn every_metric_is_written_with_its_type() {
     snapshot.facts.process.resident_bytes = Some(1);
     snapshot.facts.process.heap_bytes = Some(1);
     let mut text = render(&snapshot);
+    write_traffic(&mut text, &Traffic::default());
     write_single(&mut text, &names::ADMIN_REFUSED, 0);
     let written: HashMap<_, _> =
         parse(&text).into_iter().map(|(name, kind, _)| (name, kind)).collect();

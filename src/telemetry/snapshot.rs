@@ -14,8 +14,9 @@ use super::histograms::{Kind, Phase, PhaseHistogram};
 use super::process::ProcessFigures;
 use super::shard::ShardGauges;
 use super::shared::SharedValues;
+use crate::audit::Whose;
 use crate::tls::resumption::{Refusals, TicketStats, UpstreamStats};
-use crate::tls::trust::CrlFacts;
+use crate::tls::trust::{CrlFacts, OcspFacts};
 use crate::upstream::{Figures, Role};
 
 /// The quantiles that digests hold, with their names.
@@ -105,15 +106,18 @@ pub struct ListenerFacts {
     pub address: String,
 }
 
-/// A certificate that a listener presents.
+/// A certificate that a listener presents, to peers or to components.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CertificateFacts {
     pub listener: Arc<str>,
+    pub side: Whose,
     pub subject: String,
     /// Hexadecimal.
     pub serial: String,
     /// End of validity, in seconds since 1970; negative before.
     pub not_after_unix: i64,
+    /// What the OCSP response says that is sent along, if one is.
+    pub staple: Option<OcspFacts>,
 }
 
 /// An endpoint of a route.

@@ -16,7 +16,9 @@ use super::trust::{
     ClientTrust, ClientVerification, Rejection, ServerTrust, ServerVerification, TrustPath,
 };
 use crate::buf::{Buf, Pool};
-use crate::config::model::{ClientCert, DownstreamTls, Revalidate, TlsVersion, UpstreamTls};
+use crate::config::model::{
+    ClientCert, DownstreamTls, Revalidate, TlsVersion, UpstreamTls, Verify,
+};
 
 /// Certificates, versions and resumption of one listener, compiled once and shared.
 #[derive(Clone, Debug)]
@@ -36,7 +38,7 @@ pub struct ServerProfile {
 pub struct ClientProfile {
     /// By the position of the endpoint: the TLS, and the name that SNI says.
     endpoints: Arc<[(Arc<ClientConfig>, ServerName<'static>)]>,
-    authenticates: bool,
+    verify: Verify,
     /// What components are judged by after their handshake; without it, they are not.
     judge: Option<Arc<Judge>>,
     versions: RangeInclusive<TlsVersion>,
@@ -76,6 +78,11 @@ impl ServerProfile {
         // Without a clock rustls would not have let the peer in.
         let now = self.now()?;
         Some(self.trust.judge(chain, now))
+    }
+
+    /// What peers are asked for.
+    pub fn client_cert(&self) -> ClientCert {
+        self.trust.mode()
     }
 
     /// Whether a peer that is connected would be accepted now; as [`ClientTrust::recheck`].
@@ -144,7 +151,7 @@ impl ClientProfile {
     pub fn new(endpoints: Vec<(Arc<ClientConfig>, ServerName<'static>)>) -> Self {
         Self {
             endpoints: endpoints.into(),
-            authenticates: true,
+            verify: Verify::Full,
             judge: None,
             versions: TlsVersion::V1_2..=TlsVersion::V1_3,
             revalidate: Revalidate::default(),
@@ -160,10 +167,10 @@ impl ClientProfile {
         names: Vec<ServerName<'static>>,
         tls: &UpstreamTls,
     ) -> Self {
-        let authenticates = trust.is_authenticated();
+        let verify = trust.verify();
         let judge = Some(Arc::new(Judge { trust, names }));
         let versions = tls.min_version..=tls.max_version;
-        Self { authenticates, judge, versions, revalidate: tls.revalidate, ..self }
+        Self { verify, judge, versions, revalidate: tls.revalidate, ..self }
     }
 
     /// What is known of the component behind `endpoint` after a handshake, also a resumed one, in
@@ -221,16 +228,16 @@ impl ClientProfile {
         self.endpoints.first()?.0.time_provider.current_time()
     }
 
-    /// The same for a verifier that takes any certificate: such connections are reported as
-    /// unauthenticated.
+    /// The same for verifiers that look at this much; connections of those that look at nothing are
+    /// reported as unauthenticated.
     #[must_use]
-    pub fn unauthenticated(self) -> Self {
-        Self { authenticates: false, ..self }
+    pub fn verifying(self, verify: Verify) -> Self {
+        Self { verify, ..self }
     }
 
-    /// Whether the verifier knows who answers.
-    pub fn authenticates(&self) -> bool {
-        self.authenticates
+    /// What the verifier looks at.
+    pub fn verify(&self) -> Verify {
+        self.verify
     }
 
     /// What a check of this endpoint shakes hands with: each time in full, so that its certificate is

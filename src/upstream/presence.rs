@@ -172,6 +172,11 @@ pub struct Occupied {
 }
 
 impl Occupied {
+    /// Where the connection goes.
+    pub fn destination(&self) -> &Arc<Destination> {
+        &self.destination
+    }
+
     pub(super) fn new(presence: &Arc<Presence>, destination: &Arc<Destination>) -> Self {
         presence.connections.fetch_add(1, Ordering::Relaxed);
         destination.connections.fetch_add(1, Ordering::Relaxed);

@@ -11,6 +11,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests watch real processes on the real clock")]
 
+mod audit;
 mod battery;
 mod bulk;
 mod clients;

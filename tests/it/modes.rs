@@ -20,16 +20,16 @@ use crate::support::{Engine, SOON, engines, has_tool, wait_until};
 const DOWN: Duration = Duration::from_secs(1);
 
 /// A component: `openssl s_server`, which answers each line with its letters in reverse.
-struct OpenSsl {
+pub(crate) struct OpenSsl {
     process: Process,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     files: Files,
     _input: ChildStdin,
     _directory: TempDir,
 }
 
 impl OpenSsl {
-    fn start(options: &[&str]) -> Self {
+    pub(crate) fn start(options: &[&str]) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let files = ca().issue(directory.path(), "component", KeyKind::Ecdsa, &[NAME, "127.0.0.1"]);
         let ca_file = directory.path().join("ca.pem");
@@ -64,7 +64,7 @@ fn mode_setup(engine: Engine, mode: &str, component: SocketAddr) -> Setup {
     if mode == "bridge" { setup } else { setup.without_tls() }
 }
 
-fn assert_reversed(stream: &mut (impl Read + Write)) {
+pub(crate) fn assert_reversed(stream: &mut (impl Read + Write)) {
     stream.write_all(b"component\n").expect("sent");
     let mut answer = [0; 10];
     stream.read_exact(&mut answer).expect("an answer");

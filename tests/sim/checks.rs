@@ -7,6 +7,7 @@ use tlsgate::conn::outcome::{Cause, Outcome, Reason, Security, Stage};
 use tlsgate::engine::sim::network::WireId;
 use tlsgate::engine::sim::trace::What;
 
+use crate::census;
 use crate::client::Client;
 use crate::component::Component;
 use crate::generations;
@@ -24,6 +25,7 @@ pub(crate) fn check(plan: &Plan, world: &World, books: &Books, run: &mut Run) {
     // What follows from one that was found already is only noise.
     if findings.is_empty() {
         check_books(books, run, &mut findings);
+        census::check(world, books, run, &mut findings);
         let told = lives::tell(&world.given, run);
         findings.extend(told.findings);
         let mut landmarks = BTreeSet::new();

@@ -6,6 +6,7 @@
 
 mod bug;
 mod campaign;
+mod census;
 mod checks;
 mod client;
 mod component;

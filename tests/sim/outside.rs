@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use tlsgate::audit::{Part, Query, Section, ShardCensus};
 use tlsgate::engine::Address;
 use tlsgate::engine::sim::network::{Network, WireId};
 use tlsgate::engine::sim::ports::{Port, Socket};
 use tlsgate::engine::sim::rng::Rng;
 use tlsgate::engine::sim::{Dial, Outside};
+use tlsgate::shard::census::{Live, Question, Which};
 use tlsgate::shard::mailbox::{BoundId, Command, Reload};
 use tlsgate::telemetry::ShardSnapshot;
 use tlsgate::time::Time;
@@ -51,6 +53,8 @@ pub(crate) struct Given {
     pub(crate) serves: Option<Vec<Port>>,
     /// Of a reload: where the shard answers.
     pub(crate) done: Option<Receiver<Vec<BoundId>>>,
+    /// Of a question: where the shard answers.
+    pub(crate) answers: Option<(Receiver<ShardCensus>, Receiver<Vec<Live>>)>,
 }
 
 /// A listening socket of the gateway.
@@ -186,10 +190,20 @@ impl World {
     fn give(&mut self, order: Order, network: &mut Network) {
         network.note(format!("{order:?}"));
         let (at, position) = (network.now(), network.trace().len());
-        let mut given = Given { at, position, order, serves: None, done: None };
+        let mut given = Given { at, position, order, serves: None, done: None, answers: None };
         let command = match order {
             Order::Collect => Some(Command::Collect(Box::<ShardSnapshot>::default())),
             Order::Wake => None,
+            Order::Ask => {
+                let ((census, answer), (live, connections)) = (sync_channel(1), sync_channel(1));
+                given.answers = Some((answer, connections));
+                let query = Query { limit: usize::MAX, ..Query::of(Section::Connections) };
+                let which = Which::Of(Box::new(query));
+                // In one turn, so that the two are about the same moment.
+                let first = Command::Ask(Question::Connections(which, live));
+                let _ended = self.others.commands.try_send(first);
+                Some(Command::Ask(Question::Census(Part::All, census)))
+            }
             Order::OthersCome(_) | Order::OthersGo(_) => {
                 given.order = self.others.change(order);
                 return self.given.push(given);

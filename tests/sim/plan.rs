@@ -30,6 +30,8 @@ pub(crate) struct Plan {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Order {
     Collect,
+    /// What was seen in live traffic, and what is open.
+    Ask,
     /// Wakes the shard for nothing.
     Wake,
     /// So many connections come to other shards, or go from them.
@@ -263,7 +265,7 @@ fn orders(rng: &mut Rng, configurations: usize, span: Duration) -> Vec<(Duration
     reloads.sort();
     orders.extend(reloads.into_iter().zip(1..).map(|(at, next)| (at, Order::Reload(next))));
     for _ in 0..rng.below(4) {
-        let order = *rng.pick(&[Order::Collect, Order::Wake]);
+        let order = *rng.pick(&[Order::Collect, Order::Wake, Order::Ask]);
         orders.push((rng.time(soon), order));
     }
     if rng.chance(30) {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use tlsgate::admission::hello_budget::HelloBudget;
+use tlsgate::audit::ShardCensus;
 use tlsgate::conn::outcome::Outcome;
 use tlsgate::engine::sim::SimEngine;
 use tlsgate::engine::sim::hostility::Hostility;
@@ -59,6 +60,7 @@ pub(crate) struct Books {
     pub(crate) open_connections: usize,
     /// Number of each, and its connections.
     pub(crate) generations: Vec<(u64, u64)>,
+    pub(crate) census: ShardCensus,
 }
 
 /// Runs `seed`, with `bug` built in.
@@ -171,6 +173,7 @@ impl Stage {
             hello_bytes: self.shard.hello_bytes(),
             open_connections: self.shard.open_connections(),
             generations: self.shard.generations(),
+            census: self.shard.census(),
         };
         let stats = tlsgate::engine::Engine::stats(self.shard.engine());
         let (world, left) = self.shard.into_engine().into_sim().end();

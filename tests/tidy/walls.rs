@@ -46,6 +46,11 @@ const BELOW: &[Below] = &[
               the form that rules have and what the vendor's options mean",
     },
     Below {
+        folder: "src/audit",
+        names: &["conn::outcome", "telemetry::access_log::rfc3339", "time", "tls::trust"],
+        why: "an audit is counting and sorting what shards hand over; it knows none of them",
+    },
+    Below {
         folder: "src/catalogue",
         names: &["genesys::write"],
         why: "the catalogue is data, and what it writes is text",

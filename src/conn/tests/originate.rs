@@ -7,7 +7,7 @@ use rustls::AlertDescription;
 use super::component::*;
 use super::relay::pattern;
 use super::rig::*;
-use crate::config::model::TlsVersion;
+use crate::config::model::{TlsVersion, Verify};
 use crate::conn::Input;
 use crate::conn::outcome::{Cause, Outcome, Reason, Security, Stage};
 use crate::engine::{CloseMode, Operation};
@@ -248,7 +248,7 @@ fn a_component_that_wants_a_certificate() {
 #[test]
 fn a_verifier_that_takes_anybody_is_told_as_that() {
     let (mut rig, _component) =
-        open(originate_with(trusting().unauthenticated()), Component::new());
+        open(originate_with(trusting().verifying(Verify::None)), Component::new());
     rig.input(Input::Stop(Reason::Stopped));
     assert_eq!(rig.outcome().upstream_security, Some(Security::Unauthenticated));
 }

@@ -49,6 +49,7 @@ impl<'a> Fields<'a> {
         fields.owned("time", rfc3339::format(record.unix_time_ms));
         fields.text("event", event);
         fields.text("listener", &record.listener);
+        fields.text("route", &record.route);
         fields.number("shard", u64::try_from(record.shard).unwrap_or(u64::MAX));
         fields.number("connection", record.connection);
         fields.number("generation", record.generation);
@@ -78,6 +79,7 @@ impl<'a> Fields<'a> {
         if let Some(client) = &outcome.client {
             fields.text("client_certificate", client.shown.as_str());
             fields.optional("client_subject", client.subject.as_deref());
+            fields.optional("client_serial", client.serial.as_deref());
         }
         fields.optional("downstream_security", outcome.downstream_security.map(Security::as_str));
         fields.upstream(outcome);
@@ -98,13 +100,14 @@ impl<'a> Fields<'a> {
     /// What the upstream's side was like.
     fn upstream(&mut self, outcome: &'a Outcome) {
         self.optional("upstream_security", outcome.upstream_security.map(Security::as_str));
-        if let Some(UpstreamTls { facts, subject }) = &outcome.upstream_tls {
+        if let Some(UpstreamTls { facts, subject, serial }) = &outcome.upstream_tls {
             self.text("upstream_tls_version", facts.version);
             self.text("upstream_cipher_suite", facts.cipher_suite);
             self.optional("upstream_group", facts.group);
             self.optional("upstream_alpn", facts.alpn.as_deref());
             self.0.push(("upstream_resumed", Value::Flag(facts.resumed)));
             self.optional("upstream_subject", subject.as_deref());
+            self.optional("upstream_serial", serial.as_deref());
         }
         let [sent, received] = [outcome.upstream_alert_sent, outcome.upstream_alert_received];
         self.alert("upstream_alert_sent", "upstream_alert_sent_number", sent);

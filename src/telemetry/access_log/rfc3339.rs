@@ -8,12 +8,19 @@ const CYCLE_DAYS: u64 = 146_097;
 const DAYS_TO_EPOCH: u64 = 719_468;
 
 /// `2026-01-31T23:59:59.999Z` for milliseconds since 1970. Years above 9999 take more digits.
-pub(super) fn format(unix_ms: u64) -> String {
+pub(crate) fn format(unix_ms: u64) -> String {
     let (year, month, day) = date(unix_ms / DAY_MS);
     let of_day = unix_ms % DAY_MS;
     let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
     let (second, milli) = (of_day / 1_000 % 60, of_day % 1_000);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
+/// `2026-01-31 23:59` for seconds since 1970; times before count as then.
+pub(crate) fn to_the_minute(unix: i64) -> String {
+    let text = format(u64::try_from(unix).unwrap_or_default() * 1_000);
+    let (date, time) = text.split_once('T').unwrap_or_default();
+    format!("{date} {}", time.get(..5).unwrap_or_default())
 }
 
 /// Year, month and day, `days` after 1970-01-01.
@@ -36,6 +43,8 @@ mod tests {
 
     #[test]
     fn known_times() {
+        assert_eq!(to_the_minute(1_769_903_999), "2026-01-31 23:59");
+        assert_eq!(to_the_minute(-5), "1970-01-01 00:00");
         for (unix_ms, text) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (951_782_399_999, "2000-02-28T23:59:59.999Z"),

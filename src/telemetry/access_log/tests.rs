@@ -17,6 +17,7 @@ fn record() -> AccessRecord {
     AccessRecord {
         unix_time_ms: 1_234_567_890_123,
         listener: Arc::from("sip"),
+        route: Arc::from("partners"),
         generation: 3,
         upstream: Some(Arc::from("127.0.0.1:5060")),
         outcome,
@@ -52,7 +53,7 @@ fn parsed(record: &AccessRecord) -> Value {
 fn connection_as_json() {
     let expected = json!({
         "time": "2009-02-13T23:31:30.123Z", "event": "connection", "listener": "sip",
-        "shard": 1, "connection": 7, "generation": 3, "peer": "[::1]:50123", "upstream": "127.0.0.1:5060",
+        "route": "partners", "shard": 1, "connection": 7, "generation": 3, "peer": "[::1]:50123", "upstream": "127.0.0.1:5060",
         "stage": "relay", "reason": "finished", "cause": "upstream", "sni": "sip.example.com",
         "tls_version": "TLSv1.3", "cipher_suite": "TLS_AES_128_GCM_SHA256", "group": "X25519",
         "resumed": false, "bytes_received": 10, "bytes_sent": 20, "handshake_us": 1500,
@@ -63,7 +64,7 @@ fn connection_as_json() {
 
 #[test]
 fn connection_as_text() {
-    let expected = "time=2009-02-13T23:31:30.123Z event=connection listener=sip shard=1 \
+    let expected = "time=2009-02-13T23:31:30.123Z event=connection listener=sip route=partners shard=1 \
         connection=7 generation=3 peer=[::1]:50123 upstream=127.0.0.1:5060 stage=relay reason=finished \
         cause=upstream sni=sip.example.com tls_version=TLSv1.3 \
         cipher_suite=TLS_AES_128_GCM_SHA256 group=X25519 resumed=false bytes_received=10 \
@@ -77,7 +78,8 @@ fn the_upstreams_side_is_told_too() {
     let outcome = &mut record.outcome;
     let facts = outcome.tls.take().expect("a handshake that is done");
     let subject = Some(Arc::from("CN=component.example"));
-    outcome.upstream_tls = Some(UpstreamTls { facts, subject });
+    let serial = Some(Arc::from("0a:1b"));
+    outcome.upstream_tls = Some(UpstreamTls { facts, subject, serial });
     outcome.downstream_security = Some(Security::Plaintext);
     outcome.upstream_security = Some(Security::Mutual);
     outcome.upstream_alert_received = Some(42);
@@ -91,6 +93,7 @@ fn the_upstreams_side_is_told_too() {
         ("upstream_group", json!("X25519")),
         ("upstream_resumed", json!(false)),
         ("upstream_subject", json!("CN=component.example")),
+        ("upstream_serial", json!("0a:1b")),
         ("upstream_alert_received", json!("bad_certificate")),
         ("upstream_alert_received_number", json!(42)),
         ("upstream_handshake_us", json!(700)),

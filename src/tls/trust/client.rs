@@ -72,11 +72,24 @@ impl ClientVerification {
     }
 }
 
+impl ClientCert {
+    /// The word of the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Optional => "optional",
+            Self::Required => "required",
+            Self::Report => "report",
+        }
+    }
+}
+
 impl ClientTrust {
     pub(super) fn new(mode: ClientCert, authority: Option<Arc<Authority>>) -> Self {
         Self { mode, authority }
     }
 
+    /// What is asked of peers.
     pub fn mode(&self) -> ClientCert {
         self.mode
     }

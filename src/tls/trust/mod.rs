@@ -37,7 +37,7 @@ pub use loader::Loader;
 pub use ocsp::{OcspFacts, OcspStatus};
 pub use path::Path as TrustPath;
 pub(super) use peer::sha256;
-pub use peer::{MAX_NAME, MAX_NAMES, Peer, PeerIdentity};
+pub use peer::{MAX_NAME, MAX_NAMES, Peer, PeerIdentity, fingerprint, subject_and_serial};
 pub use problem::{CertificateProblem, Rejection};
 pub use server::{ServerTrust, ServerVerification};
 

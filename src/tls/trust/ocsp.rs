@@ -18,7 +18,7 @@ const SHA1: [u8; 5] = [0x2b, 0x0e, 3, 2, 0x1a];
 const SHA256: [u8; 9] = [0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
 
 /// What an OCSP response says of the certificate that it is sent with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OcspFacts {
     pub status: OcspStatus,
     /// Unix time, in seconds.
@@ -27,7 +27,7 @@ pub struct OcspFacts {
     pub next_update: Option<i64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OcspStatus {
     Good,
     Revoked,

@@ -128,6 +128,18 @@ impl Peer {
     }
 }
 
+/// SHA-256 of a certificate: [`PeerIdentity::fingerprint`] without reading it.
+pub fn fingerprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
+    sha256(certificate)
+}
+
+/// Subject and serial number as in [`PeerIdentity`], for when nothing else is asked;
+/// `None` if the certificate cannot be read.
+pub fn subject_and_serial(certificate: &CertificateDer<'_>) -> Option<(String, String)> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some((rfc4514(parsed.subject()), parsed.raw_serial_as_string()))
+}
+
 pub(in crate::tls) fn sha256(bytes: &[u8]) -> [u8; 32] {
     *digest(&SHA256, bytes).as_ref().first_chunk().expect("SHA-256 has 32 bytes")
 }

@@ -55,6 +55,18 @@ impl ServerVerification {
     }
 }
 
+impl Verify {
+    /// The word of the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Chain => "chain",
+            Self::Pin => "pin",
+            Self::None => "none",
+        }
+    }
+}
+
 impl ServerTrust {
     pub(super) fn new(
         verify: Verify,
@@ -114,12 +126,7 @@ impl ServerTrust {
             policy,
             endpoint,
             name: (self.verify == Verify::Full).then(|| name.to_str()).as_deref(),
-            verify: match self.verify {
-                Verify::Full => "full",
-                Verify::Chain => "chain",
-                Verify::Pin => "pin",
-                Verify::None => "none",
-            },
+            verify: self.verify.as_str(),
             trusted: self.trusted(),
             options: &options,
             identity,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
@@ -83,6 +83,11 @@ impl Ca {
 
     /// The same, of certificates in DER.
     pub(crate) fn crl_of(&self, revoked: &[&[u8]]) -> String {
+        self.crl_for(revoked, None)
+    }
+
+    /// The same, which expires in so many days.
+    pub(crate) fn crl_for(&self, revoked: &[&[u8]], days: Option<u64>) -> String {
         let serial = |der: &[u8]| {
             let (_, parsed) = X509Certificate::from_der(der).expect("a certificate of ours");
             SerialNumber::from_slice(&parsed.serial.to_bytes_be())
@@ -96,7 +101,7 @@ impl Ca {
         });
         let params = CertificateRevocationListParams {
             this_update: day(2020),
-            next_update: day(2099),
+            next_update: days.map_or(day(2099), |days| day(1970) + since_1970(days)),
             crl_number: SerialNumber::from(1_u64),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),
@@ -144,7 +149,24 @@ impl Ca {
         names: &[&str],
     ) -> Files {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let mut params = CertificateParams::new(names).expect("good names");
+        let params = CertificateParams::new(names).expect("good names");
+        self.issue_with(directory, stem, kind, params)
+    }
+
+    /// As [`Ca::issue`], which expires in `days`.
+    pub(crate) fn issue_for(&self, directory: &Path, stem: &str, days: u64) -> Files {
+        let mut params = CertificateParams::new(vec![format!("{stem}.test")]).expect("a name");
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + since_1970(days);
+        self.issue_with(directory, stem, KeyKind::Ecdsa, params)
+    }
+
+    fn issue_with(
+        &self,
+        directory: &Path,
+        stem: &str,
+        kind: KeyKind,
+        mut params: CertificateParams,
+    ) -> Files {
         params.distinguished_name.push(DnType::CommonName, stem);
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -184,6 +206,12 @@ impl Files {
         let (certificate, key) = (self.certificate.display(), self.key.display());
         format!("{{ certificate = \"{certificate}\", certificate_key = \"{key}\" }}")
     }
+}
+
+/// Up to so many days from now, and an hour.
+fn since_1970(days: u64) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    Duration::from_secs(now.as_secs() + days * 24 * 3600 + 3600)
 }
 
 /// ring makes no RSA keys, the openssl command does.

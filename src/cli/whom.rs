@@ -1,0 +1,55 @@
+//! Which running gateway is asked, and the asking.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::Exit;
+use crate::app;
+use crate::app::control::{self, Request, Response};
+
+/// Options that say whom to ask.
+#[derive(Args, Debug)]
+pub(super) struct Whom {
+    /// Configuration file of the gateway: its admin.control says where to ask
+    #[arg(short = 'c', long = "config", value_name = "FILE", required_unless_present = "socket")]
+    config: Option<PathBuf>,
+    /// Control socket of the gateway, instead of the one that the file names
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+/// Said of an answer to another question: the gateway is of another version.
+pub(super) const ANOTHER_ANSWER: &str = "the gateway has answered something else";
+
+impl Whom {
+    /// Asks, and gives the words for what went wrong with the exit code.
+    pub(super) fn ask(&self, request: &Request) -> Result<Response, (String, Exit)> {
+        ask(self.socket.as_deref(), self.config.as_deref(), request)
+    }
+}
+
+/// Asks at the socket, else at that which the file names.
+pub(super) fn ask(
+    socket: Option<&Path>,
+    config: Option<&Path>,
+    request: &Request,
+) -> Result<Response, (String, Exit)> {
+    let path = match (socket, config) {
+        (Some(path), _) => path.to_owned(),
+        (None, Some(file)) => control_path(file)?,
+        (None, None) => return Err(("neither a file nor a socket".to_owned(), Exit::Failure)),
+    };
+    control::ask(&path, request).map_err(|error| {
+        (format!("{}: the gateway does not answer: {error}", path.display()), Exit::Failure)
+    })
+}
+
+/// A file with mistakes is refused here, as the gateway would.
+fn control_path(file: &Path) -> Result<PathBuf, (String, Exit)> {
+    let (_, config) = app::read(file).map_err(|error| (error.to_string(), Exit::from(&error)))?;
+    config.admin.control.ok_or_else(|| {
+        let hint = "set admin.control and restart the gateway";
+        (format!("{}: there is no control socket: {hint}", file.display()), Exit::Failure)
+    })
+}
