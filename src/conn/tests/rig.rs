@@ -184,7 +184,6 @@ impl Rig {
         rig
     }
 
-    /// Before the first input.
     pub(super) fn unseen(policy: ListenerPolicy) -> Self {
         let policy = Arc::new(policy);
         let now = Time::from_nanos(1_000_000_000);
