@@ -18,8 +18,8 @@ use crate::telemetry::counters::{AcceptError, Refusal};
 use crate::telemetry::shared::SharedValues;
 use crate::telemetry::snapshot::{ListenerView, PercentileRow, QUANTILES, Span};
 use crate::telemetry::{
-    CertificateFacts, ConfigFacts, EngineCounters, ListenerCounters, ProcessFigures, ShardGauges,
-    Snapshot, UpstreamFacts,
+    CertificateFacts, ConfigFacts, CrlSwaps, EngineCounters, ListenerCounters, ProcessFigures,
+    ShardGauges, Snapshot, UpstreamFacts,
 };
 use crate::tls::resumption::{Epoch, Rank, Refusals, TicketStats, UpstreamStats};
 use crate::tls::trust::CrlFacts;
@@ -53,6 +53,7 @@ struct Status<'a> {
     percentiles: Vec<Percentiles>,
     certificates: Vec<Certificate<'a>>,
     crls: &'a [CrlFacts],
+    crl_swaps: CrlSwaps,
     /// Those of peers that expire first.
     peer_certificates: Vec<PeerCertificate<'a>>,
     autodetect: &'a [Watch],
@@ -81,6 +82,8 @@ struct Listener<'a> {
     /// None for a listener of an earlier configuration.
     address: Option<&'a str>,
     open: u64,
+    /// Of those, would not be admitted any more.
+    stale: u64,
     accepted: u64,
     handshakes_full: u64,
     handshakes_resumed: u64,
@@ -194,6 +197,7 @@ impl<'a> Status<'a> {
                 .map(|certificate| Certificate::of(certificate, now))
                 .collect(),
             crls: &facts.crls,
+            crl_swaps: facts.crl_swaps,
             peer_certificates: PeerCertificate::all(traffic, now),
             autodetect: &traffic.autodetect,
             audit_others: traffic.others,
@@ -243,6 +247,7 @@ impl<'a> Listener<'a> {
             name: &view.name,
             address: facts.map(|facts| facts.address.as_str()),
             open: counters.open(),
+            stale: counters.stale_open,
             accepted: counters.accepted,
             handshakes_full: counters.handshakes_full,
             handshakes_resumed: counters.handshakes_resumed,

@@ -8,7 +8,6 @@ use super::sides::Owner;
 use crate::config::model::{Config, ConnectWhen, Endpoint, Listener, Mode, Rule, Upstream};
 use crate::policy::rules::{Ambiguity, CompileError};
 use crate::policy::{Downstream, ListenerPolicy, Outcome, Route, Rules};
-use crate::tls::{ClientProfile, ServerProfile};
 
 /// All endpoints of a configuration, each with the name of its group.
 pub(super) fn endpoints(config: &Config) -> Vec<(String, &Endpoint)> {
@@ -31,11 +30,13 @@ impl Compiler<'_> {
         let index = self.indexes[&name];
         self.exceptions(listener);
         let owner = Owner::listener(listener);
-        let tls = self.some_server(owner, listener);
-        let upstream_tls = self.some_client(owner, listener);
-        let shakes = upstream_tls.as_ref().and_then(Option::as_ref);
+        // A side with a problem is left out: it was reported, and nothing of this will run.
+        let tls = listener.tls.as_ref().and_then(|tls| self.server_profile(owner, tls));
+        let upstream_tls = listener.upstream_tls.as_ref();
+        let upstream_tls =
+            upstream_tls.and_then(|tls| self.client_profile(owner, tls, &own_upstreams(listener)));
+        let shakes = upstream_tls.as_ref();
         let upstreams = self.group(owner, &Components::of(listener), listener, shakes);
-        let (Some(tls), Some(upstream_tls)) = (tls, upstream_tls) else { return };
         let own = Arc::new(Route {
             name: Arc::clone(&name),
             group: self.next_group(),
@@ -60,29 +61,6 @@ impl Compiler<'_> {
             routes,
             rules: Arc::new(rules),
         }));
-    }
-
-    /// The outer `None` says that a problem was reported.
-    fn some_server(
-        &mut self,
-        owner: Owner<'_>,
-        listener: &Listener,
-    ) -> Option<Option<ServerProfile>> {
-        match &listener.tls {
-            Some(tls) => self.server_profile(owner, tls).map(Some),
-            None => Some(None),
-        }
-    }
-
-    fn some_client(
-        &mut self,
-        owner: Owner<'_>,
-        listener: &Listener,
-    ) -> Option<Option<ClientProfile>> {
-        match &listener.upstream_tls {
-            Some(tls) => self.client_profile(owner, tls, &own_upstreams(listener)).map(Some),
-            None => Some(None),
-        }
     }
 
     /// The rules of a listener, whose first route is its own; adds those of rules.

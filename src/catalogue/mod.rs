@@ -146,10 +146,15 @@ impl Entry<'_> {
         self.connection.mode.unwrap_or(self.kind.mode)
     }
 
+    /// In the mode of [`Entry::mode`].
+    pub fn mutual(&self) -> Mutual {
+        self.mutual_in(self.mode())
+    }
+
     /// Two of a kind, and gateways of a pair, know each other; autodetect cannot demand what
     /// plaintext does not have.
-    pub fn mutual(&self) -> Mutual {
-        match (self.mode(), self.connection.role) {
+    pub fn mutual_in(&self, mode: Mode) -> Mutual {
+        match (mode, self.connection.role) {
             (Mode::Pair, _) | (_, Role::Peer) => Mutual::Required,
             (Mode::Autodetect, _) => self.profile.mutual.min(Mutual::Optional),
             _ => self.profile.mutual,

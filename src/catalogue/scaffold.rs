@@ -212,8 +212,7 @@ impl Route<'_> {
             Line::text("certificate", &format!("certificates/{stem}.pem"), names),
             Line::text("certificate_key", &format!("certificates/{stem}.key"), ""),
         ];
-        let mutual = if self.mode == Mode::Pair { Mutual::Required } else { self.entry.mutual() };
-        let word = match mutual {
+        let word = match self.entry.mutual_in(self.mode) {
             Mutual::None => {
                 lines.push(Line::text("client_cert", "none", "mutual TLS: \"required\""));
                 return lines;
@@ -233,7 +232,7 @@ impl Route<'_> {
             Line::text("trusted_ca", "certificates/ca.pem", ca),
             Line::comment("server_name: the name in its certificate, where upstream has another"),
         ];
-        if self.entry.mutual() == Mutual::Required && self.mode != Mode::Pair {
+        if self.entry.mutual_in(self.mode) == Mutual::Required && self.mode != Mode::Pair {
             lines.push(Line::text("certificate", "certificates/gateway.pem", "shown to it"));
             lines.push(Line::text("certificate_key", "certificates/gateway.key", ""));
         }

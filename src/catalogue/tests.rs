@@ -88,3 +88,16 @@ fn search_narrows_by_group_and_component() {
     assert_eq!(catalogue.search(Some("media layer"), Some("sip server")).count(), 2);
     assert_eq!(catalogue.search(None, Some("no such")).count(), 0);
 }
+
+/// Gateways of a pair know each other; a database that is bridged instead asks its clients for no
+/// certificate of theirs.
+#[test]
+fn mutual_follows_the_mode_that_is_asked_for() {
+    let catalogue = Catalogue::shipped();
+    let databases = catalogue.entries().filter(|entry| entry.connection.kind == "jdbc");
+    let entry = databases.into_iter().next().expect("there is one");
+    assert_eq!((entry.mutual(), entry.mutual_in(Mode::Bridge)), (Mutual::Required, Mutual::None));
+    let request = Request { mode: Some(Mode::Bridge), ..Request::default() };
+    let route = scaffold(&entry, &request).expect("TLS from the first byte can be bridged");
+    assert!(route.contains("client_cert = \"none\""), "{route}");
+}

@@ -24,8 +24,6 @@ mod vendor;
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod vendor_tests;
 
 use toml::de::DeTable;
 

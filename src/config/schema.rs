@@ -160,7 +160,7 @@ fn kind(kind: &Kind) -> Value {
         Kind::Word(words) => json!({ "enum": words }),
         Kind::TlsVersion => json!({ "enum": ["1.2", "1.3", "TLSv1.2", "TLSv1.3"] }),
         Kind::Date => pattern("[2-9][0-9]{3}-[01][0-9]-[0-3][0-9]"),
-        Kind::Digest => pattern("[0-9A-Fa-f]{64}|[A-Za-z0-9+/]{43}="),
+        Kind::Digest => pattern(":*([0-9A-Fa-f]:*){64}|[A-Za-z0-9+/]{43}="),
         // Bytes are what counts; a character has one or more.
         Kind::Text { max } => {
             let mut text = pattern(r"[^\x00-\x1f\x7f-\x9f]+");

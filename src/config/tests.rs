@@ -12,7 +12,8 @@ use super::options::{Kind, TABLES, options};
 use super::*;
 use everything::{everything_gateway, everything_tls, everything_upstream};
 
-pub(super) mod hostile;
+mod hostile;
+mod vendor;
 
 const LISTENER: &str = "\
 [[listener]]

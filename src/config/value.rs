@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeValue};
 
@@ -14,7 +13,7 @@ use super::model::{AccessLog, Endpoint, ListenAddress, SourceWord, TlsVersion, U
 use super::options::{Condition, Kind};
 use super::suggest;
 use super::units::{format_duration, format_size, parse_duration, parse_size};
-use crate::policy::rules::{Cidr, ClientMatch, SniPattern, Version};
+use crate::policy::rules::{Cidr, ClientMatch, SniPattern, Version, parse_sha256};
 
 /// Most characters of the file that a diagnostic repeats.
 const MAX_FOUND: usize = 80;
@@ -329,12 +328,7 @@ fn condition(condition: Condition, text: &str) -> Result<Value, Refusal> {
 }
 
 fn digest(text: &str) -> Result<Value, Refusal> {
-    let bytes = match text.len() {
-        64 => HEXLOWER_PERMISSIVE.decode(text.as_bytes()),
-        _ => BASE64.decode(text.as_bytes()),
-    };
-    let digest = bytes.ok().and_then(|bytes| bytes.try_into().ok());
-    digest.map(Value::Digest).ok_or_else(|| {
+    parse_sha256(text).map(Value::Digest).ok_or_else(|| {
         let hint = "`openssl x509 -pubkey -noout -in FILE | openssl pkey -pubin -outform der | \
                     openssl dgst -sha256 -binary | base64` prints one.";
         Refusal::new("is not a SHA-256", hint)

@@ -393,7 +393,7 @@ impl Connection {
 }
 
 /// Why nothing can be dialled.
-const NO_SOURCE: &str = "no upstream is of the family of the client's address";
+const NO_SOURCE: &str = "the client has no address of the family of an upstream";
 
 /// Whose fault a failed attempt is: what we lack says nothing about the endpoint.
 fn whose(reason: Reason) -> Cause {

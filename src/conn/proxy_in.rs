@@ -65,6 +65,12 @@ impl Connection {
     }
 
     pub(super) fn on_accepted(&mut self, cx: &mut Context<'_>) {
+        let came_by_ip = self.proxy.as_ref().is_some_and(|proxy| proxy.at.is_some());
+        if self.peer.is_none() && came_by_ip {
+            // Nobody knows any more whose it was, so nobody can be told. HAProxy resets its health
+            // checks that soon.
+            return self.end_now(Reason::Reset, Cause::Downstream, CloseMode::Reset, cx);
+        }
         let Some(proxy) = &self.policy.proxy_in else { return self.first_look(cx) };
         if !self.policy.believes(self.source()) {
             let (reason, cause) = (Reason::ProxyUntrusted, Cause::Policy);

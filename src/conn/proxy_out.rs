@@ -17,8 +17,8 @@ use crate::tls::tls_conn::TlsConn;
 use crate::tls::trust::{CertificateProblem, PeerIdentity};
 
 impl Connection {
-    /// Tells it where its peer has connected to, and its unique id: at most 128 bytes. To be called
-    /// before its first input, where the policy introduces connections.
+    /// Tells it where its peer has connected to, `None` for unix sockets, and its unique id: at most
+    /// 128 bytes. To be called before its first input, where the PROXY protocol is spoken.
     pub fn arrived(&mut self, at: Option<SocketAddr>, unique_id: String) {
         let proxy = self.proxy.get_or_insert_default();
         (proxy.at, proxy.unique_id) = (at, Some(unique_id.into()));

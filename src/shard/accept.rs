@@ -234,7 +234,7 @@ impl<E: Engine> Shard<E> {
     /// Tells a connection what its component will want to know.
     fn note_arrival(&mut self, slot: SlotId, socket: SocketId) {
         let Some(Entry { connection, id, .. }) = self.slots.get_mut(slot) else { return };
-        if connection.policy().introduces {
+        if connection.policy().introduces || connection.policy().proxy_in.is_some() {
             let unique_id = format!("{:016x}-{}-{id}", self.process, self.id);
             connection.arrived(self.engine.local_address(socket), unique_id);
         }

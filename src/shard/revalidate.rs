@@ -1,7 +1,6 @@
 //! Judging connections again that are up, when trust or policy has changed or a certificate ends.
 //!
-//! All of them are looked at, a few in each turn, so that nobody waits for it: 9,000 take a worker
-//! some 20 ms if their certificates are still good, and 0.7 s if none has its CA any more.
+//! All of them are looked at, a few in each turn, so that nobody waits for it.
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -138,8 +137,8 @@ fn positions(policy: &Policy) -> HashMap<usize, usize> {
     policy.listeners.iter().map(|listener| listener.index).zip(0..).collect()
 }
 
-/// Connections that are judged in one turn: 0.1 ms if all is well, and 5 ms where every chain has to
-/// be verified anew.
+/// Connections that are judged in one turn. By the figures in `tls/trust/crl`, they take 0.04 ms
+/// where CAs and paths are the same, and 4 ms where every chain has to be verified anew.
 const BATCH: u32 = 64;
 /// Time between two connections that end in order: their peers come back, with full handshakes.
 const PACE: Duration = Duration::from_millis(10);

@@ -1,6 +1,5 @@
 //! From what the configuration says about TLS towards components to what rustls takes.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use rustls::client::danger::ServerCertVerifier;
@@ -10,6 +9,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, SignatureScheme};
 
 use super::provider::protocol_versions;
+use super::resumption::Attempt;
+use super::trust::sha256;
 use crate::config::model::TlsVersion;
 
 /// The TLS that one endpoint of a component is dialled with.
@@ -33,7 +34,7 @@ pub struct ClientSettings {
 /// be replayed (RFC 8446 §8).
 ///
 /// # Errors
-/// When `min_version` is above `max_version`.
+/// When `min_version` is above `max_version`, or an identity has no certificate.
 pub fn client_config(
     settings: ClientSettings,
     verifier: Arc<dyn ServerCertVerifier>,
@@ -45,7 +46,10 @@ pub fn client_config(
         .dangerous()
         .with_custom_certificate_verifier(verifier);
     let mut config = match settings.identity {
-        Some(key) => builder.with_client_cert_resolver(Arc::new(Identity(key))),
+        Some(key) => {
+            let fingerprint = sha256(key.end_entity_cert()?);
+            builder.with_client_cert_resolver(Arc::new(Identity { key, fingerprint }))
+        }
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = settings.alpn.into_iter().map(String::into_bytes).collect();
@@ -57,20 +61,12 @@ pub fn client_config(
     Ok(Arc::new(config))
 }
 
-/// Whether the certificate of an [`Identity`] was shown on this thread since the last call.
-///
-/// rustls does not tell which connection it asks for, so the session asks right after it has let
-/// rustls work.
-pub(super) fn take_shown() -> bool {
-    SHOWN.replace(false)
-}
-
-/// A client's certificate, which notes that it was asked for.
+/// A client's certificate, which tells the connection that it was asked for.
 #[derive(Debug)]
-struct Identity(Arc<CertifiedKey>);
-
-thread_local! {
-    static SHOWN: Cell<bool> = const { Cell::new(false) };
+struct Identity {
+    key: Arc<CertifiedKey>,
+    /// SHA-256 of the certificate.
+    fingerprint: [u8; 32],
 }
 
 impl ResolvesClientCert for Identity {
@@ -80,9 +76,9 @@ impl ResolvesClientCert for Identity {
         schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
         // With a key that cannot sign for this server, an empty certificate is what it gets.
-        self.0.key.choose_scheme(schemes)?;
-        SHOWN.set(true);
-        Some(Arc::clone(&self.0))
+        self.key.key.choose_scheme(schemes)?;
+        Attempt::note_client(self.fingerprint);
+        Some(Arc::clone(&self.key))
     }
 
     fn has_certs(&self) -> bool {

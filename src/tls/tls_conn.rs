@@ -13,7 +13,6 @@ use std::sync::Arc;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CipherSuite, ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig};
 
-use super::client_config;
 use super::error::TlsError;
 use super::resumption::Refusal;
 use crate::buf::{Buf, BufClass, Pool};
@@ -28,8 +27,6 @@ pub struct TlsConn {
     peer_closed: bool,
     /// close_notify was sent: nothing may follow it, not even an alert.
     closed: bool,
-    /// As the client: our certificate was shown.
-    shown_certificate: bool,
 }
 
 /// The start of an incomplete record, behind whole records that hold the start of an incomplete
@@ -81,7 +78,7 @@ impl TlsConn {
 
     fn of(session: Session) -> Self {
         let carry = Carry::default();
-        Self { session, carry, peer_closed: false, closed: false, shown_certificate: false }
+        Self { session, carry, peer_closed: false, closed: false }
     }
 
     /// Takes the (re-framed) ClientHello, as the server.
@@ -213,10 +210,10 @@ impl TlsConn {
         self.session.state().peer_certificates().unwrap_or_default()
     }
 
-    /// As the client: whether the server has asked for our certificate and was shown it; in a
-    /// resumed session, it was not.
+    /// As the client: whether the server has asked for our certificate and was shown it, in this
+    /// handshake or in the one that a resumed session comes from.
     pub fn has_shown_certificate(&self) -> bool {
-        self.shown_certificate
+        self.session.has_shown_certificate()
     }
 
     /// Completes what is carried, record by record, from the front of `input`.
@@ -248,9 +245,7 @@ impl TlsConn {
 
     /// Runs rustls over `incoming`; returns how many bytes are done with.
     fn process(&mut self, incoming: &mut [u8], output: &mut Output<'_>) -> Result<usize, TlsError> {
-        let done = self.session.process(incoming, output, self.closed);
-        self.shown_certificate |= client_config::take_shown();
-        let done = done?;
+        let done = self.session.process(incoming, output, self.closed)?;
         self.peer_closed |= done.peer_closed;
         Ok(done.consumed)
     }

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 
 use proptest::prelude::*;
 use rcgen::PKCS_ED25519;
+use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, SupportedProtocolVersion};
 
@@ -224,5 +225,43 @@ impl Server {
             answer,
             facts: format!("{} {} {:?}", facts.version, facts.cipher_suite, facts.group),
         }
+    }
+}
+
+/// With every suite, behind what was said before.
+#[test]
+fn an_alert_of_our_choice_is_the_last_word() {
+    let ca = Ca::new();
+    let issued = [ca.issue(&PKCS_ED25519), ca.issue_rsa()];
+    for suite in &provider().cipher_suites {
+        let is_rsa = format!("{:?}", suite.suite()).contains("_RSA_");
+        let only = CryptoProvider { cipher_suites: vec![*suite], ..(*provider()).clone() };
+        let versions = [suite.version()];
+        let mut config = issued[usize::from(is_rsa)].server_of(Arc::new(only), &versions);
+        config.enable_secret_extraction = true;
+        let mut client = testing::client(&Arc::new(ca.client((*provider()).clone())));
+        let mut server = Server::accept(Arc::new(config), &mut client);
+        server.answer(&mut client);
+        while client.wants_write() || server.tls.is_handshaking() {
+            let mut flight = Vec::new();
+            client.write_tls(&mut flight).expect("in memory");
+            server.receive(&flight, &mut std::iter::repeat(usize::MAX));
+            server.answer(&mut client);
+        }
+        let Server { tls, pool, mut records, .. } = server;
+        let mut tls = tls;
+        tls.seal(b"until now", &pool, &mut records).expect("keys");
+        let mut wire: Vec<u8> = records.iter().flat_map(|buf| buf.iter().copied()).collect();
+        wire.extend(tls.last_alert(44).expect("a session that is up"));
+        let mut unread = &wire[..];
+        while !unread.is_empty() {
+            client.read_tls(&mut unread).expect("in memory");
+        }
+        let error = client.process_new_packets().expect_err("the alert");
+        let expected = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRevoked);
+        assert_eq!(error, expected, "{:?}", suite.suite());
+        let mut heard = [0; 9];
+        client.reader().read_exact(&mut heard).expect("what was said before");
+        assert_eq!(&heard, b"until now");
     }
 }

@@ -8,6 +8,8 @@ mod case;
 mod common;
 mod component;
 mod estate;
+mod groups;
+mod peers;
 mod pki;
 mod report;
 mod rows;
@@ -89,6 +91,26 @@ fn battery_common_silence() {
     report.write();
 }
 
+/// What has to work and what has to fail in each row's group.
+#[test]
+#[ignore = "run by tests/run"]
+fn battery_groups() {
+    let mut report = report::Part::new("groups");
+    for engine in engines() {
+        groups::run(engine, &mut report);
+    }
+    report.write();
+}
+
+/// Servers and clients from packages.
+#[test]
+#[ignore = "run by tests/run"]
+fn battery_real_peers() {
+    let mut report = report::Part::new("real_peers");
+    peers::run(&engines(), &mut report);
+    report.write();
+}
+
 /// All of it in one table: no row without its traffic and the common items.
 #[test]
 #[ignore = "run by tests/run"]
@@ -101,6 +123,8 @@ fn battery_table() {
         "common_silence",
         "common_offers",
         "common_rotation",
+        "groups",
+        "real_peers",
     ];
     if let Some(missing) = wanted.iter().find(|part| !report.parts.contains(**part)) {
         skip_impossible(&format!("battery_{missing} has not run with this program"));
@@ -110,12 +134,19 @@ fn battery_table() {
     for case in case::Case::all() {
         let [on_row, through] = report.items(&case);
         assert!(on_row.contains("traffic"), "{case}");
+        for (sign, words) in [("+", &case.must_succeed), ("-", &case.must_fail)] {
+            for word in words.iter().filter(|word| groups::is_about(word, &case)) {
+                assert!(on_row.contains(&format!("{sign}{word}")), "{case}: {sign}{word}");
+            }
+        }
         let missing: Vec<&str> = common::items(&case.combination)
             .into_iter()
             .filter(|item| !on_row.contains(*item) && !through.contains(*item))
             .collect();
         assert!(missing.is_empty(), "{case}: {missing:?}");
     }
-    println!("servers: {:?}\nclients: {:?}", report.programs(true), report.programs(false));
+    let [servers, clients] = [true, false].map(|is_server| report.programs(is_server));
+    println!("servers: {servers:?}\nclients: {clients:?}");
+    assert!(peers::distinct(&servers) >= 12 && peers::distinct(&clients) >= 12);
     println!("{}", report.write().display());
 }

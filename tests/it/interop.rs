@@ -159,9 +159,7 @@ fn behind(
         assert_eq!(line.text("reason"), if is_cut { "truncated" } else { "finished" }, "{line:?}");
         assert_eq!(line.text("upstream_tls_version"), version.name(), "{line:?}");
         assert_eq!(line.value("upstream_resumed"), resumed, "{line:?}");
-        // In a resumed session, no certificate is shown again.
-        let security = if resumed { "server" } else { "mutual" };
-        assert_eq!(line.text("upstream_security"), security, "{line:?}");
+        assert_eq!(line.text("upstream_security"), "mutual", "{line:?}");
         assert_eq!(line.text("upstream_subject"), "CN=peer", "{line:?}");
     }
     "mutual, 1 MiB both ways; resumed, half-closed"

@@ -31,6 +31,7 @@ mod malformed;
 mod modes;
 mod policy;
 mod proxy_in;
+mod proxy_out;
 mod reload;
 mod restart;
 mod revalidate;

@@ -72,7 +72,7 @@ fn client_certificates_reported() {
     }
 }
 
-/// The list that counts is the one in the file, also after it has changed.
+/// The list that counts is the one in the file, also after it has changed, without a reload.
 #[test]
 #[ignore = "run by tests/run"]
 fn crl_files_are_watched() {
@@ -84,7 +84,7 @@ fn crl_files_are_watched() {
     let issue = |stem: &str| ca().issue(directory.path(), stem, KeyKind::Ecdsa, &["phone.test"]);
     let (first, second) = (issue("first"), issue("second"));
     for engine in engines() {
-        let setup = Setup::new(engine, backend.address()).gateway("certificate_watch = \"1s\"");
+        let setup = Setup::new(engine, backend.address());
         let setup = setup.tls("client_cert = \"required\"\ntrusted_ca = \"ca.pem\"");
         let list = setup.directory().join("ca.crl");
         fs::write(&list, ca().crl(&[&first])).expect("a writable directory");
@@ -99,6 +99,7 @@ fn crl_files_are_watched() {
         assert_eq!(logged(&mut gateway, NAME, Some(&first)).0, "finished", "{engine:?}");
         let next_update = gateway.metrics().count("tlsgate_crl_next_update_seconds", &[]);
         assert_eq!(next_update, 4_070_908_800, "2099-01-01");
+        assert_eq!(gateway.metrics().count("tlsgate_config_generation", &[]), 1, "{engine:?}");
     }
 }
 

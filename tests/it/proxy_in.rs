@@ -5,11 +5,19 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
 use crate::support::backend::Backend;
-use crate::support::ca::NAME;
-use crate::support::client::{Version, assert_echo, close, config, connection, handshake};
-use crate::support::engines;
-use crate::support::gateway::Setup;
+use crate::support::ca::{Files, KeyKind, NAME, ca};
+use crate::support::client::{
+    Version, assert_echo, close, config, connect, connect_plain, connection, handshake, local,
+    try_connect,
+};
+use crate::support::gateway::{Gateway, Setup, free_port};
+use crate::support::peers::{Peer, Program};
+use crate::support::proxy::{Decoder, bytes, known_client, text};
+use crate::support::{Engine, SOON, engines, has_tool, wait_until};
 
 /// Who is believed.
 const BALANCER: [u8; 4] = [127, 0, 0, 2];
@@ -66,5 +74,179 @@ fn proxy_in_untrusted_is_refused() {
         assert_eq!((closed("proxy_untrusted"), closed("proxy_missing")), (1, 1));
         let headers = |said| metrics.count("tlsgate_proxy_headers_total", &[("source", said)]);
         assert_eq!((headers("address"), headers("local"), headers("unknown")), (1, 0, 0));
+    }
+}
+
+/// Takes plaintext, and tells the component what it was told.
+fn passes_on(engine: Engine, version: &str, component: SocketAddr) -> Gateway {
+    let setup = Setup::new(engine, component)
+        .listener("mode = \"autodetect\"\nautodetect_until = \"2099-12-31\"")
+        .listener("first_speaker = \"client\"\nproxy_trusted = [\"127.0.0.1\"]")
+        .listener(&format!("proxy_in = \"{version}\"\nproxy_out = \"v2\""))
+        .listener("proxy_out_client_cert = true\nproxy_out_checksum = true");
+    setup.tls("client_cert = \"optional\"\ntrusted_ca = \"ca.pem\"").start()
+}
+
+/// One way that HAProxy sends headers.
+struct Way {
+    server: &'static str,
+    /// Of version 2, and what it says of TLS.
+    values: &'static [&'static str],
+    tls: &'static [&'static str],
+}
+
+const WAYS: [Way; 5] = [
+    Way { server: "send-proxy", values: &[], tls: &[] },
+    Way { server: "send-proxy-v2", values: &["alpn"], tls: &[] },
+    Way { server: "send-proxy-v2-ssl", values: &["alpn"], tls: &["version"] },
+    Way { server: "send-proxy-v2-ssl-cn", values: &["alpn"], tls: &["version", "cn"] },
+    Way {
+        server: "send-proxy-v2 proxy-v2-options ssl,cert-cn,ssl-cipher,cert-sig,cert-key,\
+                 authority,crc32c,unique-id",
+        values: &["alpn", "authority", "unique_id"],
+        tls: &["version", "cn", "cipher", "sig_alg", "key_alg"],
+    },
+];
+
+/// HAProxy with a port for each way, in front of the gateway: it ends TLS and asks for certificates.
+/// The last one also checks that the gateway is there.
+fn haproxy(gateway: &Gateway, server: &Files) -> (Peer, Vec<u16>) {
+    let beside = format!("{}.key", server.certificate.display());
+    std::fs::copy(&server.key, beside).expect("a writable directory");
+    let ports: Vec<u16> = WAYS.iter().map(|_| free_port()).collect();
+    let mut config = String::new();
+    for (position, (way, port)) in WAYS.iter().zip(&ports).enumerate() {
+        // With an answer: HAProxy resets others as soon as they are connected.
+        let (checks, checked) = match position {
+            4 => (
+                "option tcp-check\n    tcp-check send ping\n    tcp-check expect string ping",
+                "check check-send-proxy inter 100",
+            ),
+            _ => ("", ""),
+        };
+        config += &format!(
+            "listen way{position}
+    bind 127.0.0.1:{port} ssl crt {} ca-file {} verify optional alpn sip/2
+    unique-id-format way{position}-%rt
+    {checks}
+    server gateway {} {} {checked}
+",
+            server.certificate.display(),
+            gateway.ca_file().display(),
+            gateway.address(),
+            way.server,
+        );
+    }
+    (Program::Haproxy.start(&config, &ports), ports)
+}
+
+#[test]
+#[ignore = "run by tests/run"]
+fn proxy_in_everything_haproxy_sends() {
+    if !Program::Haproxy.is_installed() || !has_tool("python3") {
+        return;
+    }
+    let directory = TempDir::new().expect("a temporary directory");
+    let server = ca().issue(directory.path(), "balancer", KeyKind::Rsa, &[NAME, "127.0.0.1"]);
+    let phone = ca().issue(directory.path(), "phone-7", KeyKind::Ecdsa, &["phone-7.test"]);
+    let decoder = Decoder::start(None);
+    for engine in engines() {
+        let gateway = passes_on(engine, "any", decoder.address());
+        let (_haproxy, ports) = haproxy(&gateway, &server);
+        for (way, port) in WAYS.iter().zip(ports) {
+            let at = SocketAddr::from(([127, 0, 0, 1], port));
+            let stream = try_connect(at, &known_client(&phone, "sip/2"), NAME);
+            let mut stream = stream.expect("HAProxy shakes hands");
+            assert_echo(&mut stream, b"through both");
+            let client = local(&stream);
+            drop(stream);
+            let header = decoder.header_of(client);
+            assert_eq!(header["destination"], json!([at.ip().to_string(), port]), "{header}");
+            read_as_sent(way, &header);
+            wait_until("the log has where it was from", SOON, || {
+                let lines = gateway.lines();
+                lines.iter().any(|line| line.value("source") == &json!(client.to_string()))
+            });
+        }
+        // Its health checks say LOCAL.
+        let headers =
+            |said| gateway.metrics().count("tlsgate_proxy_headers_total", &[("source", said)]);
+        wait_until("health checks", SOON, || headers("local") >= 3);
+        assert_eq!(headers("address"), WAYS.len() as u64);
+        let closed = gateway.metrics();
+        let closed =
+            |reason| closed.count("tlsgate_connections_closed_total", &[("reason", reason)]);
+        assert_eq!((closed("proxy_missing"), closed("proxy_malformed")), (0, 0));
+    }
+}
+
+/// What HAProxy said has gone on to the component.
+fn read_as_sent(way: &Way, header: &Value) {
+    for value in way.values {
+        let said = text(&header[*value]);
+        match *value {
+            "alpn" => assert_eq!(said, "sip/2"),
+            "authority" => assert_eq!(said, NAME),
+            _ => assert!(said.starts_with("way4-"), "{said}"),
+        }
+    }
+    // Ours, where none was given.
+    assert!(!bytes(&header["unique_id"]).is_empty(), "{header}");
+    for value in way.tls {
+        let said = text(&header["ssl"][*value]);
+        let expected = match *value {
+            "version" => "TLSv1.3",
+            "cn" => "phone-7",
+            "cipher" => "TLS_AES_256_GCM_SHA384",
+            "sig_alg" => "ecdsa-with-SHA256",
+            _ => "RSA2048",
+        };
+        assert_eq!(said, expected, "{value}: {header}");
+    }
+    assert_eq!(header["ssl"].is_null(), way.tls.is_empty(), "{header}");
+    if !way.tls.is_empty() {
+        assert_eq!((&header["ssl"]["client"], &header["ssl"]["verify"]), (&json!(7), &json!(0)));
+    }
+}
+
+/// Both say version 1, and nothing else: nginx in front of TLS that it does not read, stunnel in front
+/// of what it has decrypted.
+#[test]
+#[ignore = "run by tests/run"]
+fn proxy_in_v1_of_nginx_and_stunnel() {
+    if !Program::Nginx.is_installed() || !Program::Stunnel.is_installed() || !has_tool("python3") {
+        return;
+    }
+    let directory = TempDir::new().expect("a temporary directory");
+    let server = ca().issue(directory.path(), "balancer", KeyKind::Rsa, &[NAME, "127.0.0.1"]);
+    let decoder = Decoder::start(None);
+    for engine in engines() {
+        let gateway = passes_on(engine, "v1", decoder.address());
+        let (plain, secure) = (free_port(), free_port());
+        let to = gateway.address();
+        let config =
+            format!("server {{ listen 127.0.0.1:{plain}; proxy_pass {to}; proxy_protocol on; }}");
+        let nginx = Program::Nginx.start(&config, &[plain]);
+        let config = format!(
+            "[relay]\naccept = 127.0.0.1:{secure}\nconnect = {to}\nprotocol = proxy\ncert = {}\nkey = {}\n",
+            server.certificate.display(),
+            server.key.display(),
+        );
+        let stunnel = Program::Stunnel.start(&config, &[secure]);
+        let mut stream = connect(nginx.address(), &self::config(Version::V13));
+        assert_echo(&mut stream, b"TLS behind a header");
+        let client = local(&stream);
+        assert_eq!(text(&decoder.header_of(client)["ssl"]["version"]), "TLSv1.3");
+        close(stream);
+        let mut stream = connect(stunnel.address(), &self::config(Version::V13));
+        assert_echo(&mut stream, b"plaintext behind a header");
+        let header = decoder.header_of(local(&stream));
+        assert_eq!(header["destination"], json!(["127.0.0.1", secure]));
+        assert!(header["ssl"].is_null(), "{header}");
+        // Plaintext through nginx.
+        let mut stream = connect_plain(nginx.address());
+        stream.write_all(b"in plaintext").expect("sent");
+        stream.read_exact(&mut [0; 12]).expect("its echo");
+        decoder.header_of(stream.local_addr().expect("connected"));
     }
 }

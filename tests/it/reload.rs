@@ -60,8 +60,10 @@ fn reload_under_load() {
                 let der = gateway.renew_certificate();
                 gateway.signal(Signal::HUP);
                 wait_for_certificate(&gateway, &der);
-                let loaded = gateway.metrics().count("tlsgate_config_generation", &[]);
-                assert_eq!(loaded, generation, "{engine:?}");
+                // Shards follow before readers are told.
+                wait_until("readers are told", SOON, || {
+                    gateway.metrics().count("tlsgate_config_generation", &[]) == generation
+                });
                 kept.iter_mut().for_each(|stream| assert_echo(stream, b"still here"));
                 let so_far = done.load(Ordering::Relaxed);
                 wait_until("the load goes on", SOON, || {

@@ -211,6 +211,32 @@ fn revalidate_keeps_drains_closes() {
     }
 }
 
+/// One after the other, so that those who come back do not come all at once.
+#[test]
+#[ignore = "run by tests/run"]
+fn drained_connections_end_one_after_the_other() {
+    const COUNT: u32 = 40;
+    let backend = Backend::echo();
+    for engine in engines() {
+        let gateway = mutual(engine, backend.address(), "drain").start();
+        let connect = |_| Connected::new(gateway.address(), ca().client("phone"), Version::V13);
+        let mut all: Vec<Connected> = (0..COUNT).map(connect).collect();
+        let revoked: Vec<&[u8]> = all.iter().map(|one| one.who.der.as_slice()).collect();
+        let list = ca().crl_of(&revoked);
+        let begin = Instant::now();
+        replace(&gateway.directory().join("ca.crl"), &list);
+        let first = all[0].end(begin).1;
+        for one in &mut all[1..] {
+            assert_eq!(one.end(begin).0.expect("close_notify"), 0, "{engine:?}");
+        }
+        let last = begin.elapsed();
+        println!("{engine:?}: the first of {COUNT} after {first:?}, the last after {last:?}");
+        // Those between the first and the last, 10 ms each.
+        assert!(last - first >= Duration::from_millis(10) * (COUNT - 5), "{engine:?}");
+        assert!(first < LIMIT, "{engine:?}: {first:?}");
+    }
+}
+
 /// What else may become stricter.
 #[test]
 #[ignore = "run by tests/run"]

@@ -11,10 +11,12 @@ use crate::census;
 use crate::client::Client;
 use crate::component::Component;
 use crate::generations;
+use crate::introductions::STRANGER;
 use crate::lives::{self, Life};
 use crate::outside::World;
 use crate::plan::{Finish as ClientFinish, Order, Plan};
 use crate::queue;
+use crate::revalidated;
 use crate::run::{Books, Finish, Run};
 
 /// Adds to the findings of `run`.
@@ -33,7 +35,9 @@ pub(crate) fn check(plan: &Plan, world: &World, books: &Books, run: &mut Run) {
         let generations = generations::expected(&world.given, &run.trace);
         for (life, finish) in &told.lives {
             check_bytes(world, life, finish, &mut findings);
+            check_source(plan, world, life, finish, &mut findings);
             check_end(plan, world, life, finish, &mut findings);
+            revalidated::check(plan, world, life, finish, &run.trace, &mut findings);
             check_idle(life, finish, &mut findings);
             check_generation(plan, world, &generations, life, finish, &mut findings);
             let ended = life.accepted + finish.outcome.phases.lifetime;
@@ -174,6 +178,28 @@ fn check_bytes(world: &World, life: &Life, finish: &Finish, findings: &mut Vec<S
     must(!all_down || told.heard == sent, "bytes are missing in front of the end");
 }
 
+/// From the header on, it is from where that says.
+fn check_source(
+    plan: &Plan,
+    world: &World,
+    life: &Life,
+    finish: &Finish,
+    findings: &mut Vec<String>,
+) {
+    let outcome = &finish.outcome;
+    let number = world.client_on(life.wire).expect("clients only are accepted");
+    let introduction = plan.clients[number].introduction.as_ref();
+    let said = introduction.and_then(|introduction| introduction.source);
+    let is_read = !matches!(outcome.stage, Stage::Proxy | Stage::Hello);
+    let is_good = introduction.is_none_or(|introduction| introduction.is_good);
+    if (is_read || outcome.source.is_some()) && outcome.source != said {
+        findings.push(format!("it is from {said:?}: {outcome:?}"));
+    }
+    if is_read && !is_good {
+        findings.push(format!("it was let in without saying where it is from: {outcome:?}"));
+    }
+}
+
 /// It was admitted under what held when it was accepted, and shown that certificate.
 fn check_generation(
     plan: &Plan,
@@ -223,7 +249,11 @@ fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings:
             lifetime >= timeouts.handshake
                 || life.dialled.is_some_and(|at| ended.since(at) >= patience)
         }
-        Reason::DetectTimeout => lifetime >= timeouts.handshake,
+        Reason::DetectTimeout | Reason::ProxyTimeout => lifetime >= timeouts.handshake,
+        Reason::ProxyUntrusted => client.introduction.is_some() && client.source == STRANGER,
+        Reason::ProxyMissing | Reason::ProxyMalformed => {
+            client.introduction.as_ref().is_some_and(|introduction| !introduction.is_good)
+        }
         Reason::UpstreamCertificateInvalid => client.component.stranger,
         Reason::Drained => world.given.iter().any(|given| match given.order {
             Order::Drain { patience } => ended >= given.at + patience,
@@ -243,6 +273,8 @@ fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings:
         | Reason::HelloTooLarge => !client.is_honest(),
         // Components of TLS are honest, and share parameters with the gateway.
         Reason::UpstreamAlert | Reason::UpstreamProtocol | Reason::UpstreamIncompatible => false,
+        // The gateway believes every component but strangers, at all times.
+        Reason::UpstreamNoLongerTrusted => false,
         Reason::PolicyDenied | Reason::Internal => false,
         _ => true,
     };
@@ -281,6 +313,7 @@ fn check_idle(life: &Life, finish: &Finish, findings: &mut Vec<String>) {
             let read = down.unread == 0 || down.receiving;
             idle(read || up.sending || may_have_ended, "downstream is not read");
             let all_sent = match outcome.upstream_tls {
+                None if finish.policy.introduces => life.sent_up > outcome.bytes.received,
                 None => life.sent_up == outcome.bytes.received,
                 // And what TLS adds.
                 Some(_) => life.sent_up > outcome.bytes.received,

@@ -16,6 +16,8 @@ pub(crate) struct Client {
     number: usize,
     rng: Rng,
     tls: Option<ClientConnection>,
+    /// What is left of its introduction, which counts as nothing that it says.
+    introduction: Vec<u8>,
     /// Bytes for the wire.
     pending: Vec<u8>,
     /// Bytes that went on the wire.
@@ -48,6 +50,7 @@ impl Client {
             number,
             rng,
             tls: None,
+            introduction: plan.introduction.iter().flat_map(|one| one.bytes.clone()).collect(),
             pending: Vec::new(),
             sent: 0,
             uploaded: 0,
@@ -86,7 +89,7 @@ impl Client {
         self.speak();
         let written = self.write(wire, network);
         self.finish_when_due(wire, network);
-        let done = self.finished && self.pending.is_empty();
+        let done = self.finished && self.pending.is_empty() && self.introduction.is_empty();
         // Without TLS, there is no other way to say that there is no more.
         let with_fin = match self.plan.finish {
             Finish::CloseAndFin => true,
@@ -226,7 +229,13 @@ impl Client {
         if let Some(cut) = self.plan.cut.filter(|_| self.cuts_hard()) {
             len = len.min(cut.saturating_sub(self.sent));
         }
-        if len == 0 || self.fin_sent || self.over {
+        if self.fin_sent || self.over {
+            return false;
+        }
+        if !self.introduction.is_empty() {
+            return self.introduce(wire, network);
+        }
+        if len == 0 {
             return false;
         }
         let mut bytes = self.pending[..len].to_vec();
@@ -248,6 +257,15 @@ impl Client {
         written > 0
     }
 
+    fn introduce(&mut self, wire: WireId, network: &mut Network) -> bool {
+        let len = self.introduction.len().min(self.rng.between(1, self.plan.manner.portion));
+        let written = network.write(wire, &self.introduction[..len]);
+        // It will see the RST.
+        let written = written.unwrap_or(self.introduction.len());
+        self.introduction.drain(..written);
+        written > 0
+    }
+
     /// Whether the cut leaves a record unfinished.
     fn cuts_hard(&self) -> bool {
         use Finish::{Close, CloseAndFin, CloseAndLeave};
@@ -263,7 +281,8 @@ impl Client {
                 _ => true,
             },
         };
-        if self.finished || self.over || !(cut || said && self.pending.is_empty()) {
+        let said = said && self.pending.is_empty() && self.introduction.is_empty();
+        if self.finished || self.over || !(cut || said) {
             return;
         }
         self.finished = true;

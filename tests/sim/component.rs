@@ -1,10 +1,12 @@
 //! Components: servers of all manners, in plaintext or in TLS.
 
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 
 use rustls::{Error, ServerConnection};
 use tlsgate::engine::sim::network::{FarRead, Network, WireId};
 use tlsgate::engine::sim::rng::Rng;
+use tlsgate::proxy::{Progress, Reader};
 
 use crate::content::Content;
 use crate::plan::{ComponentEnd, ComponentPlan};
@@ -16,6 +18,8 @@ pub(crate) struct Component {
     plan: ComponentPlan,
     rng: Rng,
     tls: Option<ServerConnection>,
+    /// What it is told first, and whose connection that must be.
+    introduction: Option<(Reader, SocketAddr)>,
     /// Records for the wire.
     pending: Vec<u8>,
     /// Plaintext that came, and that was said.
@@ -39,12 +43,14 @@ impl Component {
         plan: ComponentPlan,
         rng: Rng,
         tls: Option<ServerConnection>,
+        told: Option<SocketAddr>,
     ) -> Self {
         Self {
             client,
             plan,
             rng,
             tls,
+            introduction: told.map(|source| (Reader::new(), source)),
             pending: Vec::new(),
             received: 0,
             written: 0,
@@ -88,10 +94,11 @@ impl Component {
         }
         match network.read(wire, self.rng.between(1, self.plan.manner.portion)) {
             FarRead::Data(data) => {
+                let data = self.after_introduction(&data, network);
                 self.wire_received += data.len();
                 match self.tls.is_some() {
-                    true => self.decrypt(&data, network),
-                    false => self.hear(&data, network),
+                    true => self.decrypt(data, network),
+                    false => self.hear(data, network),
                 }
                 true
             }
@@ -107,6 +114,25 @@ impl Component {
                 network.note(format!("component of client {} is reset", self.client));
                 self.over = true;
                 false
+            }
+        }
+    }
+
+    /// What follows the header, which must be right.
+    fn after_introduction<'a>(&mut self, data: &'a [u8], network: &mut Network) -> &'a [u8] {
+        let Some((reader, source)) = &mut self.introduction else { return data };
+        match reader.feed(data) {
+            Ok(Progress::NeedMore) => &[],
+            Ok(Progress::Complete { consumed, header })
+                if header.addresses.source() == Some(*source) =>
+            {
+                self.introduction = None;
+                &data[consumed..]
+            }
+            other => {
+                network.find(format!("the component of client {} is told {other:?}", self.client));
+                self.introduction = None;
+                &[]
             }
         }
     }

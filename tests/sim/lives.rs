@@ -211,7 +211,7 @@ impl Teller {
         let timeouts = &finish.policy.timeouts;
         let ended = life.accepted + outcome.phases.lifetime;
         let mut limits = vec![];
-        if matches!(outcome.stage, Stage::Hello | Stage::Handshake) {
+        if matches!(outcome.stage, Stage::Proxy | Stage::Hello | Stage::Handshake) {
             limits.push(("handshake", life.accepted + timeouts.handshake));
         } else {
             let phases = [outcome.phases.hello, outcome.phases.handshake];
@@ -233,8 +233,13 @@ impl Teller {
         if dialled > timeouts.connect + self.slack {
             self.findings.push(format!("dialled for {dialled:?}: {outcome:?}"));
         }
+        // Where the component is told first who comes, its handshake waits for the peer's.
+        let waits = finish.policy.introduces.then_some(outcome.phases.handshake).flatten();
+        let known =
+            waits.map(|time| life.accepted + outcome.phases.hello.unwrap_or_default() + time);
+        let begun = life.dialled.map(|dialled| known.map_or(dialled, |known| known.max(dialled)));
         if outcome.reason == Reason::UpstreamHandshakeTimeout
-            && let Some(dialled) = life.dialled
+            && let Some(dialled) = begun
             && ended > dialled + timeouts.connect + self.slack
         {
             let late = ended - dialled;

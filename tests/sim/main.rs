@@ -12,11 +12,13 @@ mod client;
 mod component;
 mod content;
 mod generations;
+mod introductions;
 mod lives;
 mod outside;
 mod plan;
 mod policies;
 mod queue;
+mod revalidated;
 mod run;
 mod strays;
 mod tls;
@@ -137,7 +139,12 @@ const EVERYTHING: &[&str] = &[
     "hello_memory",
     "hello_too_large",
     "idle_timeout",
+    "no_longer_admitted",
     "others",
+    "proxy_eof",
+    "proxy_malformed",
+    "proxy_missing",
+    "proxy_untrusted",
     "refused",
     "reload",
     "reset",

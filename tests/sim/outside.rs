@@ -212,6 +212,7 @@ impl World {
                 Some(Command::Reload(Box::new(self.reload(next, &mut given, network))))
             }
             Order::Drain { patience } => Some(Command::Drain { patience, left: [].into() }),
+            Order::Revalidate => Some(Command::Revalidate),
             Order::Stop => Some(Command::Stop),
         };
         self.given.push(given);
@@ -249,6 +250,9 @@ impl Outside for World {
             return Dial::Never;
         };
         let plan = &self.plan.clients[client];
+        let said = plan.introduction.as_ref().and_then(|introduction| introduction.source);
+        let source = said.unwrap_or_else(|| address(plan.source, client));
+        let told = plan.is_told.then_some(source);
         let attempt = self.dialled[client];
         self.dialled[client] += 1;
         match plan.dials[attempt.min(plan.dials.len() - 1)] {
@@ -256,7 +260,7 @@ impl Outside for World {
                 self.ends.insert(wire, End::Component(self.components.len()));
                 let plan = plan.component.clone();
                 let tls = speaks_tls(to).then(|| self.policies.maker.component(&plan));
-                self.components.push(Component::new(client, plan, self.rng.fork(), tls));
+                self.components.push(Component::new(client, plan, self.rng.fork(), tls, told));
                 Dial::Accepted { after }
             }
             DialPlan::Failed(errno, after) => Dial::Failed { errno, after },

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tlsgate::config::model::{ClientCert, ConnectWhen, ResumptionMode, Timeouts, TlsVersion};
 use tlsgate::engine::sim::rng::Rng;
 
+use crate::introductions::{Around, Introduction, STRANGER};
 use crate::strays;
 use crate::tls::{ClientTls, ServerTls};
 
@@ -38,6 +39,8 @@ pub(crate) enum Order {
     OthersGo(u32),
     /// Serve this configuration.
     Reload(usize),
+    /// What trust rests on has changed.
+    Revalidate,
     Drain {
         patience: Duration,
     },
@@ -54,6 +57,7 @@ pub(crate) struct ListenerPlan {
     /// What peers connect to, and what the listener is called by.
     pub(crate) address: usize,
     pub(crate) mode: Mode,
+    pub(crate) around: Around,
     pub(crate) tls: ServerTls,
     pub(crate) connect: ConnectWhen,
     pub(crate) timeouts: Timeouts,
@@ -82,6 +86,10 @@ pub(crate) struct ClientPlan {
     pub(crate) address: usize,
     /// Last byte of its address: sources share a budget.
     pub(crate) source: u8,
+    /// What it says before all that `speech` is.
+    pub(crate) introduction: Option<Introduction>,
+    /// Its component is told of it.
+    pub(crate) is_told: bool,
     pub(crate) speech: Speech,
     /// Plaintext bytes it says.
     pub(crate) upload: usize,
@@ -201,7 +209,7 @@ impl ClientPlan {
 
 impl Plan {
     pub(crate) fn drawn(rng: &mut Rng) -> Self {
-        let modes = [(); ADDRESSES].map(|()| mode(rng));
+        let modes = [(); ADDRESSES].map(|()| (mode(rng), Around::drawn(rng)));
         let configurations = configurations(rng, modes);
         let spans = [Duration::from_millis(5), Duration::from_secs(3), Duration::from_secs(3600)];
         let span = *rng.pick(&spans);
@@ -218,7 +226,7 @@ impl Plan {
             true => 1 + u32::try_from(rng.below(4)).expect("a few"),
             false => most + 5,
         };
-        Self {
+        let mut plan = Self {
             orders: orders(rng, configurations.len(), span),
             configurations,
             capacity: limit(rng),
@@ -227,7 +235,11 @@ impl Plan {
             buffer_memory: *rng.pick(&[256 << 10, 1 << 20, 16 << 20]),
             hellos: *rng.pick(&[(1500, 600), (1 << 20, 64 << 10)]),
             session_lifetime: *rng.pick(&[Duration::from_secs(10), Duration::from_secs(3600)]),
+        };
+        for _ in 0..rng.below(3) {
+            plan.orders.insert(0, (rng.time(span), Order::Revalidate));
         }
+        plan
     }
 }
 
@@ -269,7 +281,7 @@ fn orders(rng: &mut Rng, configurations: usize, span: Duration) -> Vec<(Duration
 }
 
 /// One, or several that follow each other by reloads: listeners stay, change, come and go.
-fn configurations(rng: &mut Rng, modes: [Mode; ADDRESSES]) -> Vec<Configuration> {
+fn configurations(rng: &mut Rng, modes: [(Mode, Around); ADDRESSES]) -> Vec<Configuration> {
     let mut all: Vec<Configuration> = Vec::new();
     let count = rng.weighted(&[(4, 1), (2, 2), (2, 4)]);
     for _ in 0..count {
@@ -305,7 +317,7 @@ fn mode(rng: &mut Rng) -> Mode {
     ])
 }
 
-fn listener(rng: &mut Rng, address: usize, mode: Mode) -> ListenerPlan {
+fn listener(rng: &mut Rng, address: usize, (mode, around): (Mode, Around)) -> ListenerPlan {
     let seconds = Duration::from_secs_f64;
     let mut timeout = |choices: &[f64]| seconds(*rng.pick(choices));
     let timeouts = Timeouts {
@@ -327,6 +339,7 @@ fn listener(rng: &mut Rng, address: usize, mode: Mode) -> ListenerPlan {
     ListenerPlan {
         address,
         mode,
+        around,
         tls: ServerTls {
             certificate: rng.below(2),
             strict_sni: rng.chance(20),
@@ -348,17 +361,23 @@ fn listener(rng: &mut Rng, address: usize, mode: Mode) -> ListenerPlan {
 
 fn client(
     rng: &mut Rng,
-    (address, mode): (usize, Mode),
+    (address, (mode, around)): (usize, (Mode, Around)),
     tls: ClientTls,
     span: Duration,
 ) -> ClientPlan {
-    let speech = speech(rng, mode, tls);
+    let introduction = around.introduction(rng);
+    let speech = match &introduction {
+        Some(one) if one.is_cut() => Speech::Stray(Vec::new()),
+        _ => speech(rng, mode, tls),
+    };
     let plaintext = matches!(speech, Speech::Plaintext);
     let notice = rng.chance(50).then(|| rng.time(Duration::from_secs(5)));
     ClientPlan {
         start: rng.time(span),
         address,
-        source: *rng.pick(&[1, 1, 2]),
+        source: *rng.pick(if around.incoming { &[1, 1, 1, 2, STRANGER] } else { &[1, 1, 2] }),
+        introduction,
+        is_told: around.outgoing.is_some(),
         speech,
         upload: volume(rng),
         manner: manner(rng),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tlsgate::config::model::Keepalive;
+use tlsgate::config::model::{Keepalive, Revalidate};
 use tlsgate::engine::Address;
 use tlsgate::policy::{Downstream, ListenerPolicy, Policy, Route};
 use tlsgate::telemetry::ListenerNames;
@@ -63,8 +63,8 @@ impl Policies {
                 Mode::Passthrough => Downstream::Passthrough,
                 Mode::Detect | Mode::DetectBridge => Downstream::Detect,
             },
-            proxy_in: None,
-            introduces: false,
+            proxy_in: plan.around.proxy_in(),
+            introduces: plan.around.outgoing.is_some(),
             timeouts: plan.timeouts,
             keepalive: Keepalive {
                 idle: None,
@@ -73,13 +73,15 @@ impl Policies {
                 user_timeout: Duration::ZERO,
             },
             routes: vec![Arc::new(Route {
-                tls: terminates.then(|| self.maker.server(&name, &plan.tls)),
+                tls: terminates.then(|| {
+                    self.maker.server(&name, &plan.tls, fate(plan.address, self.generation))
+                }),
                 upstream_tls: secure.then(|| self.maker.dialler(plan.endpoints)),
                 upstreams,
                 name: name.into(),
                 group: position,
                 connect: plan.connect,
-                proxy_out: None,
+                proxy_out: plan.around.outgoing,
             })],
         })
     }
@@ -126,7 +128,13 @@ fn source(number: usize) -> SourceSettings {
     }
 }
 
-fn name(address: usize) -> String {
+/// What becomes of connections of a listener that a generation would not admit; in turn.
+pub(crate) fn fate(address: usize, generation: u64) -> Revalidate {
+    let number = address + usize::try_from(generation).expect("a few");
+    Revalidate::ALL[number % Revalidate::ALL.len()]
+}
+
+pub(crate) fn name(address: usize) -> String {
     format!("listener {address}")
 }
 

@@ -94,8 +94,13 @@ impl Maker {
         Self { clock, resumption, clients: Vec::new(), components: Vec::new() }
     }
 
-    pub(crate) fn server(&self, listener: &str, wanted: &ServerTls) -> ServerProfile {
-        let tls = section(wanted);
+    pub(crate) fn server(
+        &self,
+        listener: &str,
+        wanted: &ServerTls,
+        revalidate: Revalidate,
+    ) -> ServerProfile {
+        let tls = DownstreamTls { revalidate, ..section(wanted) };
         let identities = PKI.identities(wanted);
         let provider = provider(|group| !wanted.one_group || group == NamedGroup::X25519);
         let parts = DomainParts {

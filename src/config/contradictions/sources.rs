@@ -54,8 +54,11 @@ fn source(section: &Section, listener: &Section, reader: &mut Reader<'_>) {
         return report("cannot hold for a unix socket", &format!("\"{unix}\""), "", hint);
     }
     let is_client = !words.iter().any(is_address);
-    if is_client && matches!(listener.get("listen"), Some(ListenAddress::Unix(_))) {
-        let hint = "Remove upstream_source, or listen on an IP address.";
+    let is_unix = matches!(listener.get("listen"), Some(ListenAddress::Unix(_)));
+    // The PROXY protocol brings addresses.
+    if is_client && is_unix && listener.get::<&str>("proxy_in") == Some("off") {
+        let hint = "Remove upstream_source, listen on an IP address, or let those that connect say \
+                    whom it is for: proxy_in.";
         return report("is what these peers do not have", "peers of a unix socket", "", hint);
     }
     for to in endpoints.iter().filter(|_| !is_client).filter_map(address_of) {

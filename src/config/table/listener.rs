@@ -175,7 +175,7 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
               upstream, of which an address has some 28,000 (net.ipv4.ip_local_port_range). \
               \"client\": the client's address, \"client_port\": its port, too. These two need \
               CAP_NET_ADMIN or CAP_NET_RAW, and routes that bring answers to clients back here \
-              (IP_TRANSPARENT in ip(7)).",
+              (IP_TRANSPARENT in ip(7)). Checks come from where the kernel says.",
     },
     OptionDoc {
         table: "listener",

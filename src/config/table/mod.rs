@@ -3,6 +3,7 @@
 //! Change it here, and reading, messages, the reference (`reference.rs`) and the JSON Schema for
 //! editors (`schema.rs`) follow.
 
+mod crl;
 mod listener;
 mod process;
 mod proxy;

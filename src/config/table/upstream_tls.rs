@@ -1,7 +1,7 @@
 //! TLS towards the component: options that may stand at every level.
 
 use super::super::options::{Kind, OptionDoc, Presence};
-use super::{PATHS, SUITES};
+use super::{PATHS, SUITES, crl};
 
 pub(super) static OPTIONS: &[OptionDoc] = &[
     OptionDoc {
@@ -13,40 +13,10 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         doc: "PEM files of the CAs that the component's certificate must chain to. Needed \
               for verify = \"full\" and \"chain\".",
     },
-    OptionDoc {
-        table: "listener.upstream_tls",
-        key: "crl_files",
-        kind: PATHS,
-        presence: Presence::Optional { example: "[\"certificates/ca.crl\"]" },
-        reload: true,
-        doc: "Lists of revoked certificates (RFC 5280), PEM or DER. Without any, nothing is \
-              revoked. Changed files count without a reload: see crl_watch.",
-    },
-    OptionDoc {
-        table: "listener.upstream_tls",
-        key: "crl_unknown",
-        kind: Kind::Word(&["deny", "allow"]),
-        presence: Presence::Default("\"deny\""),
-        reload: true,
-        doc: "What to do with a certificate of an issuer of whom there is no list.",
-    },
-    OptionDoc {
-        table: "listener.upstream_tls",
-        key: "crl_expired",
-        kind: Kind::Word(&["reject", "accept"]),
-        presence: Presence::Default("\"reject\""),
-        reload: true,
-        doc: "Whether a list still counts after its nextUpdate. With \"reject\", certificates that \
-              it would be asked about are refused.",
-    },
-    OptionDoc {
-        table: "listener.upstream_tls",
-        key: "crl_depth",
-        kind: Kind::Word(&["chain", "leaf"]),
-        presence: Presence::Default("\"chain\""),
-        reload: true,
-        doc: "Which certificates are looked up: those of the whole chain, or the peer's own.",
-    },
+    crl::files("listener.upstream_tls"),
+    crl::unknown("listener.upstream_tls"),
+    crl::expired("listener.upstream_tls"),
+    crl::depth("listener.upstream_tls"),
     OptionDoc {
         table: "listener.upstream_tls",
         key: "verify",

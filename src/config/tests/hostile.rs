@@ -48,7 +48,7 @@ proptest! {
     }
 }
 
-pub(in crate::config) fn check_answer(text: &str) -> Result<(), TestCaseError> {
+pub(super) fn check_answer(text: &str) -> Result<(), TestCaseError> {
     let Err(diagnostics) = parse("a.toml", text) else {
         prop_assert_eq!(refused_by_the_schema(text), [""; 0]);
         return Ok(());

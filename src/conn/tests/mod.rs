@@ -10,6 +10,7 @@ mod proxy_in;
 mod proxy_out;
 mod random;
 mod relay;
+mod revalidate;
 pub(crate) mod rig;
 mod rules;
 mod sources;

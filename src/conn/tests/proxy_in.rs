@@ -7,8 +7,8 @@ use super::component::*;
 use super::rig::*;
 use crate::admission::hello_budget::HelloBudget;
 use crate::config::model::{ProxyIn, ProxyVersions};
-use crate::conn::Input;
 use crate::conn::outcome::{Cause, Outcome, Reason, Stage};
+use crate::conn::{Connection, Input};
 use crate::engine::CloseMode;
 use crate::policy::rules::RuleSpec;
 use crate::policy::{ListenerPolicy, Outcome as Leads, Rules};
@@ -132,6 +132,40 @@ fn the_header_of_others_is_not_even_read() {
     let outcome = rig.outcome();
     let ended = (outcome.reason, outcome.cause, outcome.source);
     assert_eq!(ended, (Reason::ProxyUntrusted, Cause::Policy, None));
+}
+
+/// The kernel tells no address of a peer that has gone before it was accepted.
+#[test]
+fn who_has_gone_already_is_nobodys_liar() {
+    for trusted in [Some(None), Some(Some(SENDER.parse().expect("a range"))), None] {
+        let proxy_in =
+            trusted.map(|trusted| ProxyIn { versions: ProxyVersions::Any, trusted: vec![trusted] });
+        let mut rig = Rig::unseen(ListenerPolicy { proxy_in, ..originate() });
+        rig.connection = Connection::new(Arc::clone(rig.connection.policy()), None, rig.now);
+        rig.connection.arrived(Some(([192, 0, 2, 1], 443).into()), String::new());
+        rig.input(Input::Accepted);
+        let outcome = rig.outcome();
+        assert_eq!((outcome.reason, outcome.cause), (Reason::Reset, Cause::Downstream));
+    }
+}
+
+/// Whoever may open the socket.
+#[test]
+fn unix_sockets_are_believed_by_name() {
+    for (unix, reason) in [(true, Reason::Stopped), (false, Reason::ProxyUntrusted)] {
+        let trusted = vec![if unix { None } else { Some(SENDER.parse().expect("a range")) }];
+        let proxy_in = Some(ProxyIn { versions: ProxyVersions::Any, trusted });
+        let mut rig = Rig::unseen(ListenerPolicy { proxy_in, ..originate() });
+        rig.connection = Connection::new(Arc::clone(rig.connection.policy()), None, rig.now);
+        rig.input(Input::Accepted);
+        rig.down.inbound = v1();
+        rig.settle();
+        if unix {
+            rig.input(Input::Stop(Reason::Stopped));
+        }
+        let outcome = rig.outcome();
+        assert_eq!((outcome.reason, outcome.source), (reason, unix.then(client)));
+    }
 }
 
 #[test]

@@ -13,7 +13,9 @@ use rustls::{ClientConfig, ClientConnection, SupportedProtocolVersion};
 
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
-use crate::config::model::{ClientCert, ConnectWhen, DownstreamTls, Keepalive, Timeouts};
+use crate::config::model::{
+    ClientCert, ConnectWhen, DownstreamTls, Keepalive, Revalidate, Timeouts,
+};
 use crate::conn::outcome::Outcome;
 use crate::conn::{Action, Connection, Context, Input};
 use crate::engine::{Address, CloseMode, Operation, Side, Source};
@@ -43,7 +45,7 @@ struct World {
     ca: Ca,
     plain: ServerProfile,
     strict: ServerProfile,
-    mutual: ServerProfile,
+    mutual: [ServerProfile; Revalidate::ALL.len()],
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
@@ -58,7 +60,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let strict = profile(&DownstreamTls { strict_sni: true, ..tls.clone() });
     tls.client_cert = ClientCert::Required;
     tls.trusted_ca = files.trusted(&ca.certificate.pem());
-    let mutual = profile(&tls);
+    let mutual =
+        Revalidate::ALL.map(|revalidate| profile(&DownstreamTls { revalidate, ..tls.clone() }));
     World { ca, plain, strict, mutual }
 });
 
@@ -111,7 +114,11 @@ pub(super) fn strict() -> ListenerPolicy {
 
 /// Asks for a client certificate, and dials while the handshake runs nevertheless.
 pub(super) fn mutual() -> ListenerPolicy {
-    with(Route { tls: Some(WORLD.mutual.clone()), ..route() })
+    with(Route { tls: Some(mutual_profile(Revalidate::Keep)), ..route() })
+}
+
+pub(super) fn mutual_profile(revalidate: Revalidate) -> ServerProfile {
+    WORLD.mutual[revalidate as usize].clone()
 }
 
 pub(super) fn after_handshake() -> ListenerPolicy {
@@ -162,9 +169,8 @@ pub(super) struct Rig {
     pub(super) hellos: HelloBudget,
     pub(super) down: Socket,
     pub(super) up: Socket,
-    /// Endpoints dialled.
+    /// Endpoints dialled, and from where.
     pub(super) dialled: Vec<usize>,
-    /// And from where.
     pub(super) sources: Vec<Source>,
     pub(super) finished: Option<Box<Outcome>>,
     upstreams: Upstreams,

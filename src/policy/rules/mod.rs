@@ -46,7 +46,7 @@ mod tests;
 
 pub use compile::{Ambiguity, CompileError, RuleRef};
 pub use facts::{ClientFacts, Facts};
-pub use spec::{Cidr, ClientMatch, RuleSpec, SniPattern, Version};
+pub use spec::{Cidr, ClientMatch, RuleSpec, SniPattern, Version, parse_sha256};
 pub use table::{RuleId, RuleTable};
 
 /// Longest DNS name (RFC 1035 §2.3.4).

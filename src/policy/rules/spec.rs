@@ -247,13 +247,16 @@ impl FromStr for ClientMatch {
     }
 }
 
-/// A SHA-256 as hex, with or without colons, or base64.
-fn digest(text: &str) -> Result<[u8; 32], String> {
+/// A SHA-256 as hexadecimal digits, with or without colons, or as base64.
+pub fn parse_sha256(text: &str) -> Option<[u8; 32]> {
     let hex = HEXLOWER_PERMISSIVE.decode(text.replace(':', "").as_bytes()).ok();
     let bytes =
         hex.filter(|bytes| bytes.len() == 32).or_else(|| BASE64.decode(text.as_bytes()).ok());
-    bytes
-        .and_then(|bytes| bytes.try_into().ok())
+    bytes?.try_into().ok()
+}
+
+fn digest(text: &str) -> Result<[u8; 32], String> {
+    parse_sha256(text)
         .ok_or_else(|| "Write a SHA-256: 64 hexadecimal digits, or base64.".to_owned())
 }
 

@@ -423,3 +423,18 @@ fn conditions_as_text() {
     assert!("1.4".parse::<Version>().is_err());
     assert_eq!("1.2".parse(), Ok(Version::Tls12));
 }
+
+#[test]
+fn digests_are_read_as_people_write_them() {
+    let digest: [u8; 32] = *b"0123456789abcdefghijklmnopqrstuv";
+    let base64 = data_encoding::BASE64.encode(&digest);
+    let hexadecimal = data_encoding::HEXUPPER.encode(&digest);
+    let pairs: Vec<&str> = (0..64).step_by(2).map(|at| &hexadecimal[at..at + 2]).collect();
+    let lower = hexadecimal.to_ascii_lowercase();
+    for text in [&base64, &hexadecimal, &lower, &pairs.join(":")] {
+        assert_eq!(parse_sha256(text), Some(digest), "{text}");
+    }
+    for text in ["", "x", &base64[1..], &hexadecimal[2..], &"g".repeat(64)] {
+        assert_eq!(parse_sha256(text), None, "{text}");
+    }
+}

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use rustls::HandshakeKind;
 
 use super::CrlDigest;
-use super::binding::Origin;
+use super::binding::{Fingerprint, Origin};
 use super::counters::Refusal;
 
 thread_local! {
@@ -32,6 +32,8 @@ pub(super) struct State {
     found: Option<Origin>,
     /// That of this handshake, if it turns out to be a full one.
     fresh: Option<Origin>,
+    /// Our own certificate, if this handshake has shown it.
+    shown: Option<Fingerprint>,
     /// The last second in which the component's certificates are valid, once that is known.
     good_until: Option<u64>,
     refused: Option<Refusal>,
@@ -56,12 +58,22 @@ impl Attempt {
     /// The component that this thread shakes hands with, if it does, has shown certificates that are
     /// valid up to this second, Unix time: its sessions are not resumed after it.
     pub fn note_end(not_after: i64) {
-        // Verifiers are asked by others, too.
-        CURRENT.with_borrow_mut(|state| {
-            if let Some(state) = state {
-                state.good_until = Some(u64::try_from(not_after).unwrap_or_default());
-            }
-        });
+        note(|state| state.good_until = Some(u64::try_from(not_after).unwrap_or_default()));
+    }
+
+    /// The client as which this thread shakes hands, if it does, shows the certificate with this
+    /// SHA-256.
+    pub fn note_client(fingerprint: [u8; 32]) {
+        note(|state| state.shown = Some(fingerprint));
+    }
+
+    /// As the client: whether our certificate was shown, in this handshake or in the one that its
+    /// session comes from. `kind` is what rustls says about the handshake.
+    pub fn has_shown_certificate(&self, kind: Option<HandshakeKind>) -> bool {
+        self.state.as_ref().is_some_and(|state| match kind {
+            Some(HandshakeKind::Resumed) => state.found.is_some_and(|from| from.client.is_some()),
+            _ => state.shown.is_some(),
+        })
     }
 
     /// Why the last session that the peer offered was not resumed.
@@ -109,6 +121,15 @@ pub(super) fn current<T>(use_state: impl FnOnce(&mut State) -> T) -> Option<T> {
     })
 }
 
+/// Tells the connection that rustls works for. Verifiers and identities are asked for others, too.
+fn note(tell: impl FnOnce(&mut State)) {
+    CURRENT.with_borrow_mut(|state| {
+        if let Some(state) = state {
+            tell(state);
+        }
+    });
+}
+
 impl State {
     /// A session was found and is good. rustls may still prefer a full handshake.
     pub(super) fn found(&mut self, origin: Origin) {
@@ -143,7 +164,11 @@ impl State {
         let is_full = matches!(self.kind, Some(Full | FullWithHelloRetryRequest));
         match self.found {
             Some(origin) if !is_full => origin,
-            _ => self.fresh.unwrap_or(Origin { authenticated: now, crl_epoch, client: None }),
+            _ => {
+                let now = Origin { authenticated: now, crl_epoch, client: None };
+                let fresh = self.fresh.unwrap_or(now);
+                Origin { client: self.shown.or(fresh.client), ..fresh }
+            }
         }
     }
 }
@@ -155,6 +180,21 @@ mod tests {
     fn origin(attempt: &mut Attempt, kind: Option<HandshakeKind>) -> Origin {
         let now = CrlDigest::of(&["now"]);
         attempt.run(kind, || current(|state| state.origin(9, now))).expect("inside of a run")
+    }
+
+    #[test]
+    fn whoever_resumes_is_who_shook_hands() {
+        let (full, resumed) = (Some(HandshakeKind::Full), Some(HandshakeKind::Resumed));
+        let mut attempt = Attempt::new();
+        assert!(!attempt.has_shown_certificate(full));
+        attempt.run(None, || Attempt::note_client([7; 32]));
+        assert!(attempt.has_shown_certificate(full) && !attempt.has_shown_certificate(resumed));
+        let made = origin(&mut attempt, full);
+        assert_eq!(made.client, Some([7; 32]));
+        let mut attempt = Attempt::new();
+        attempt.run(None, || current(|state| state.found(made)));
+        assert!(attempt.has_shown_certificate(resumed) && !attempt.has_shown_certificate(full));
+        assert_eq!(origin(&mut attempt, resumed), made);
     }
 
     #[test]

@@ -245,7 +245,7 @@ impl ClientSessionStore for UpstreamDomain {
         // Before the component's certificate is checked: if CRLs are swapped during the handshake,
         // the session is one of the old ones.
         let (authenticated, crl_epoch) = (self.sessions.clock.now(), self.crl_epoch.get());
-        // Who we are is part of the domain.
+        // Who we are is part of the domain; whether the component knows it, is told when it asks.
         let origin = Origin { authenticated, crl_epoch, client: None };
         current(|connection| connection.establish(origin))?;
         let mut servers = self.sessions.lock();

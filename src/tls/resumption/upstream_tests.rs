@@ -1,8 +1,14 @@
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use rcgen::PKCS_ECDSA_P256_SHA256;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::Ticketer;
-use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, HandshakeKind, SignatureScheme, SupportedProtocolVersion,
+};
 
 use super::tests::{LIFETIME, TestClock, id};
 use super::*;
@@ -49,6 +55,10 @@ impl Scene {
             component: Arc::new(component),
             client: ca.client((*provider()).clone()),
         }
+    }
+
+    fn now(&self) -> i64 {
+        i64::try_from(self.clock.clock().now()).expect("not that late")
     }
 
     /// The same verifier and identity, in domain `number`.
@@ -125,6 +135,73 @@ fn new_crls_end_sessions_with_components() {
         assert_eq!(scene.resumes(&client), (false, Some(Refusal::CrlEpoch)), "{way:?}");
         assert!(scene.resumes(&client).0, "{way:?}");
         assert!(scene.sessions.stats().rejected.of(Refusal::CrlEpoch) >= 1);
+    }
+}
+
+/// rustls would resume with a component whose certificate has expired meanwhile.
+#[test]
+fn sessions_end_with_the_certificates_of_components() {
+    for way in WAYS {
+        let scene = Scene::new(way, 10);
+        let mut config = (*scene.client(1, &Arc::default())).clone();
+        let ends = Arc::new(AtomicI64::new(scene.now() + 10));
+        let verifier = Ending { ends: Arc::clone(&ends), provider: provider() };
+        config.dangerous().set_certificate_verifier(Arc::new(verifier));
+        let client = Arc::new(config);
+        assert!(!scene.resumes(&client).0 && scene.resumes(&client).0, "{way:?}");
+        scene.clock.pass(10);
+        assert!(scene.resumes(&client).0, "{way:?}: the last second");
+        scene.clock.pass(1);
+        ends.store(scene.now() + 100, Ordering::Relaxed);
+        let last = scene.resumes(&client);
+        assert_eq!(last, (false, Some(Refusal::CertificateExpired)), "{way:?}: renewals, too");
+        assert!(scene.resumes(&client).0, "{way:?}: the certificate was renewed");
+        assert!(scene.sessions.stats().rejected.of(Refusal::CertificateExpired) >= 1);
+    }
+}
+
+/// Takes any certificate, and says when it ends.
+#[derive(Debug)]
+struct Ending {
+    ends: Arc<AtomicI64>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Ending {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Attempt::note_end(self.ends.load(Ordering::Relaxed));
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

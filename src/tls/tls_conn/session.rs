@@ -88,6 +88,16 @@ impl Session {
         }
     }
 
+    /// As [`Attempt::has_shown_certificate`].
+    pub(super) fn has_shown_certificate(&self) -> bool {
+        match self {
+            Self::Server(_) => false,
+            Self::Client(Known { connection, attempt }) => {
+                attempt.has_shown_certificate(connection.handshake_kind())
+            }
+        }
+    }
+
     /// Takes bytes from the peer. After close_notify (`closed`) it says nothing more.
     pub(super) fn process(
         &mut self,

@@ -21,7 +21,6 @@ mod names;
 mod ocsp;
 mod path;
 mod peer;
-mod pin;
 mod problem;
 mod roots;
 mod server;
@@ -37,8 +36,8 @@ pub use crls::{CrlFacts, CrlReload, CrlSet, MAX_CRLS, SharedCrls};
 pub use loader::Loader;
 pub use ocsp::{OcspFacts, OcspStatus};
 pub use path::Path as TrustPath;
+pub(super) use peer::sha256;
 pub use peer::{MAX_NAME, MAX_NAMES, Peer, PeerIdentity, fingerprint, subject_and_serial};
-pub use pin::parse_pin;
 pub use problem::{CertificateProblem, Rejection};
 pub use server::{ServerTrust, ServerVerification};
 
@@ -66,7 +65,7 @@ pub struct ServerTrustSettings {
     pub trusted_ca: Vec<TrustFile>,
     /// Read with `Full` and `Chain` only.
     pub crls: CrlPolicy,
-    /// SHA-256 of SubjectPublicKeyInfos (see [`parse_pin`]); at least one with `Pin`.
+    /// SHA-256 of SubjectPublicKeyInfos; at least one with `Pin`.
     pub pins: Vec<[u8; 32]>,
 }
 

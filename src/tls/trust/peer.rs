@@ -140,7 +140,7 @@ pub fn subject_and_serial(certificate: &CertificateDer<'_>) -> Option<(String, S
     Some((rfc4514(parsed.subject()), parsed.raw_serial_as_string()))
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(in crate::tls) fn sha256(bytes: &[u8]) -> [u8; 32] {
     *digest(&SHA256, bytes).as_ref().first_chunk().expect("SHA-256 has 32 bytes")
 }
 

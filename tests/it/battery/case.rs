@@ -21,6 +21,8 @@ pub(super) struct Case {
     pub(super) seed: String,
     pub(super) kind: String,
     pub(super) port: Option<String>,
+    /// It may have no other name.
+    pub(super) is_port_fixed: bool,
     pub(super) must_succeed: Vec<String>,
     pub(super) must_fail: Vec<String>,
     pub(super) combination: Combination,
@@ -90,6 +92,7 @@ impl Case {
             seed: connection.seed.clone(),
             kind: connection.kind.clone(),
             port: connection.port.clone(),
+            is_port_fixed: connection.port_required,
             must_succeed: words(&entry.profile.must_succeed),
             must_fail: words(&entry.profile.must_fail),
             combination: Combination {
@@ -117,7 +120,7 @@ impl Case {
             to: self.to.clone(),
             listen: Some(listen.to_owned()),
             upstream: Some(upstream.to_owned()),
-            mode: None,
+            mode: Some(self.combination.mode),
             until: is_autodetect.then(|| "2099-12-31".to_owned()),
         }
     }

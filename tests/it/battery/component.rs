@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::ServerConfig;
 
-use super::script::{End, Speech};
+use super::script::{End, Speech, noise};
 use super::stream::Stream;
 use crate::support::backend::Backend;
 
@@ -20,7 +20,12 @@ pub(super) enum Manner {
     EndFirst,
     /// Reads a byte and resets.
     Reset,
+    /// Reads a line and says that many bytes, [`BLOCK`] by [`BLOCK`] of noise.
+    Tell(usize),
 }
+
+/// What [`Manner::Tell`] says again and again.
+pub(super) const BLOCK: usize = 64 * 1024;
 
 /// What [`Manner::EndFirst`] says.
 pub(super) const WORD: &[u8] = b"that is all";
@@ -36,6 +41,8 @@ struct Shared {
     tls: Option<Arc<ServerConfig>>,
     /// Bytes of the last connection that came to its end.
     heard: Option<u64>,
+    /// Where connections came from.
+    sources: Vec<SocketAddr>,
 }
 
 impl Component {
@@ -46,11 +53,17 @@ impl Component {
     /// At another address of this machine.
     pub(super) fn start_at(address: &str, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind((address, 0)).expect("a free port");
-        let shared = Arc::new(Mutex::new(Shared { manner: Manner::Echo, tls, heard: None }));
+        let shared = Arc::new(Mutex::new(Shared {
+            manner: Manner::Echo,
+            tls,
+            heard: None,
+            sources: Vec::new(),
+        }));
         let of_threads = Arc::clone(&shared);
         let backend = Backend::serve(listener, move |socket| {
             let (manner, tls) = {
-                let shared = lock(&of_threads);
+                let mut shared = lock(&of_threads);
+                shared.sources.extend(socket.peer_addr());
                 (shared.manner, shared.tls.clone())
             };
             // What goes wrong, the client's end sees too: it gets less than it waits for.
@@ -70,6 +83,11 @@ impl Component {
         let mut shared = lock(&self.shared);
         shared.manner = manner;
         shared.heard = None;
+    }
+
+    /// Where connections came from so far.
+    pub(super) fn sources(&self) -> Vec<SocketAddr> {
+        lock(&self.shared).sources.clone()
     }
 
     /// Bytes that came, once a connection has ended in order.
@@ -103,6 +121,17 @@ fn serve(socket: TcpStream, manner: Manner, tls: Option<&Arc<ServerConfig>>) -> 
             stream.read_exact(&mut [0])?;
             stream.reset();
             return Ok(1);
+        }
+        Manner::Tell(size) => {
+            stream.read_exact(&mut [0; 10])?;
+            let block = noise(BLOCK, 3);
+            let mut left = size;
+            while left > 0 {
+                let part = left.min(BLOCK);
+                stream.write_all(&block[..part])?;
+                left -= part;
+            }
+            stream.flush()?;
         }
     }
     let rest = io::copy(&mut stream, &mut io::sink())?;

@@ -67,6 +67,19 @@ impl Routes {
         Route { listener, entrance, exit }
     }
 
+    /// As [`Routes::add`], in another mode than the catalogue's.
+    pub(super) fn add_as(
+        &mut self,
+        case: &Case,
+        name: &str,
+        upstream: SocketAddr,
+        mode: Mode,
+    ) -> Route {
+        let mut other = case.clone();
+        other.combination.mode = mode;
+        self.add(&other, name, upstream, |_| ())
+    }
+
     /// As a configuration says it.
     pub(super) fn text(&self) -> String {
         toml::to_string(&self.document).expect("tables and plain values")
@@ -163,6 +176,17 @@ impl Bench {
         change: impl Fn(&mut Table),
     ) -> Route {
         self.routes.add(case, name, upstream, change)
+    }
+
+    /// See [`Routes::add_as`].
+    pub(super) fn add_as(
+        &mut self,
+        case: &Case,
+        name: &str,
+        upstream: SocketAddr,
+        mode: Mode,
+    ) -> Route {
+        self.routes.add_as(case, name, upstream, mode)
     }
 
     pub(super) fn start(self) -> Served {

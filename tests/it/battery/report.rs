@@ -50,6 +50,10 @@ impl Part {
         ran.extend(items.iter().map(|&item| item.to_owned()));
     }
 
+    pub(super) fn met(&mut self, peer: Peer) {
+        self.peers.insert(peer);
+    }
+
     pub(super) fn write(&self) {
         let file = folder().join(format!("{}.json", self.name));
         let text = serde_json::to_string_pretty(self).expect("plain data");

@@ -15,6 +15,7 @@ pub(crate) mod own_network;
 pub(crate) mod peers;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod succession;
 pub(crate) mod tls_component;
 

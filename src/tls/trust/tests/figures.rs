@@ -87,6 +87,16 @@ fn large_lists() {
     assert_eq!(good, CLIENTS);
     println!("{CLIENTS} connections looked at again: {time:.1} ms");
     let before = heap();
+    let paths: Vec<_> = clients[..1000].iter().map(|client| path(&trust, client)).collect();
+    println!("a path: {} bytes", (heap() - before) / paths.len() as u64);
+    let before = heap();
     let copies: Vec<_> = clients[..1000].iter().map(|c| Peer::new(&c.cert, None)).collect();
     println!("a peer without its path: {} bytes", (heap() - before) / copies.len() as u64);
+}
+
+/// What a connection keeps of how its client was found to be trusted.
+fn path(trust: &ClientTrust, client: &Arc<CertifiedKey>) -> Option<Arc<TrustPath>> {
+    let mut path = None;
+    trust.recheck(&client.cert, &mut path, now()).expect("good");
+    path
 }

@@ -26,7 +26,7 @@ const HANDSHAKE: u8 = 22;
 const SERVER_HELLO: u8 = 2;
 const ALERT: u8 = 21;
 /// `protocol_version`, fatal.
-const PROTOCOL_VERSION: [u8; 2] = [2, 70];
+pub(crate) const PROTOCOL_VERSION: [u8; 2] = [2, 70];
 
 /// C6: each version of a client with each policy of a listener, and what is older than TLS.
 pub(crate) fn versions(engine: Engine, report: &mut Part) {
@@ -179,7 +179,7 @@ pub(crate) fn names(engine: Engine, report: &mut Part) {
 }
 
 /// A client of this version, with suites of its time.
-fn old_hello(version: [u8; 2]) -> Hello {
+pub(crate) fn old_hello(version: [u8; 2]) -> Hello {
     let mut hello = Hello::tls12();
     hello.version = version;
     hello.suites = vec![0xc0, 0x09, 0xc0, 0x13, 0, 0x2f, 0, 0x35];
@@ -203,7 +203,7 @@ fn named(name: Option<&str>) -> Vec<u8> {
 }
 
 /// Sends first bytes and returns who did, with the first record that comes back, or nothing.
-fn says(address: SocketAddr, bytes: &[u8]) -> (SocketAddr, Vec<u8>) {
+pub(crate) fn says(address: SocketAddr, bytes: &[u8]) -> (SocketAddr, Vec<u8>) {
     let mut stream = connect_plain(address);
     let peer = stream.local_addr().expect("connected");
     stream.write_all(bytes).expect("sent");

@@ -115,7 +115,7 @@ impl Carried<'_> {
 }
 
 /// Sends a message and reads it back, at the same time: neither side has room for all of it.
-pub(super) fn exchange(stream: &mut Stream, message: &[u8]) -> io::Result<()> {
+pub(crate) fn exchange(stream: &mut Stream, message: &[u8]) -> io::Result<()> {
     const PART: usize = 32 * 1024;
     let mut answer = vec![0; PART];
     for part in message.chunks(PART) {

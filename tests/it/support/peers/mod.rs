@@ -131,6 +131,11 @@ impl Peer {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
+    /// The first line of its output that has this text.
+    pub(crate) fn line_with(&self, text: &str) -> Option<String> {
+        self.process.stdout().into_iter().find(|line| line.contains(text))
+    }
+
     /// What it has written so far, to either output.
     pub(crate) fn said(&self) -> String {
         let (out, errors) = (self.process.stdout(), self.process.stderr());

@@ -5,7 +5,8 @@ use std::cell::Cell;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use super::model::*;
+use super::super::{Diagnostics, origins};
+use super::hostile::check_answer;
 use super::*;
 
 /// An option in the vendor's words and in ours.
@@ -288,7 +289,7 @@ proptest! {
             own.map(|(name, value, _)| format!("{name} = {value}\n")).collect::<String>()
         };
         let transport = transport.map(|text| format!("transport = {text:?}\n"));
-        super::tests::hostile::check_answer(&format!(
+        check_answer(&format!(
             "[[listener]]\nname = 'a'\nlisten = '127.0.0.1:1'\nupstream = '127.0.0.1:2'\n\
              mode = '{mode}'\n{}[listener.tls]\ncertificate_key = 'a.key'\n{}\
              [listener.upstream_tls]\n{}[defaults.tls]\n{}",
