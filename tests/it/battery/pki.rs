@@ -170,6 +170,13 @@ impl Authority {
 }
 
 impl Leaf {
+    /// Its serial number as the gateway writes it.
+    pub(super) fn serial_as_logged(&self) -> String {
+        let bytes = self.serial.to_bytes();
+        let digits = bytes.iter().skip_while(|byte| **byte == 0);
+        digits.map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
+    }
+
     pub(super) fn key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()))
     }

@@ -124,16 +124,15 @@ fn assert_recorded(row: &Row, carried: &Carried, line: &Line) {
     assert_eq!(line.text("downstream_security"), downstream, "{line:?}");
     let subject = carried.has_certificate.then(|| format!("CN={CLIENT}"));
     assert_eq!(line.value("client_subject").as_str(), subject.as_deref(), "{line:?}");
-    // The gateway shows its certificate in a full handshake only, and the log tells of this one.
-    let is_resumed = line.value("upstream_resumed") == true;
     let upstream = match (combination.mode, combination.mutual) {
-        (Mode::Pair, _) | (Mode::Bridge, Mutual::Required) if !is_resumed => "mutual",
-        (Mode::Pair | Mode::Bridge, _) => "server",
+        (Mode::Pair, _) | (Mode::Bridge, Mutual::Required) => "mutual",
+        (Mode::Bridge, _) => "server",
         _ => "plaintext",
     };
     assert_eq!(line.text("upstream_security"), upstream, "{line:?}");
     if combination.mode == Mode::Bridge {
         assert_eq!(line.text("upstream_subject"), "CN=component", "{line:?}");
+        assert!(!line.text("upstream_serial").is_empty(), "{line:?}");
     }
     if upstream != "plaintext" {
         assert_eq!(line.text("upstream_tls_version"), "TLSv1.3", "{line:?}");

@@ -232,9 +232,10 @@ impl Judged<'_> {
         let tls = client(pki().roots(), Some(identity), &VERSIONS, None);
         let peer = Tried::at(self.address, Some(&tls)).succeeds(&self.place("with a certificate"));
         let line = self.served.line(self.listener, peer);
-        let told = ["client_certificate", "client_subject", "downstream_security"];
+        let told = ["client_certificate", "client_subject", "client_serial", "downstream_security"];
         let told = told.map(|key| line.text(key));
-        assert_eq!(told, ["verified", "CN=battery client", "mutual"], "{line:?}");
+        let serial = identity.serial_as_logged();
+        assert_eq!(told, ["verified", "CN=battery client", &serial, "mutual"], "{line:?}");
     }
 
     fn nobody(&self, is_let_in: bool) {
