@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "an edge: how long workers are waited for")]
 
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -18,9 +19,9 @@ use crate::shard::mailbox::Command;
 use crate::telemetry::CertificateFacts;
 use crate::tls::trust::CrlFacts;
 
-/// The way to every worker.
+/// The way to every worker, and a mark that is held once more by each question that waits there.
 #[derive(Clone)]
-pub(super) struct Auditor(Vec<workers::Address>);
+pub(super) struct Auditor(Vec<(workers::Address, Arc<()>)>);
 
 impl std::fmt::Debug for Auditor {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -30,7 +31,7 @@ impl std::fmt::Debug for Auditor {
 
 impl Auditor {
     pub(super) fn new(workers: &[workers::Address]) -> Self {
-        Self(workers.to_vec())
+        Self(workers.iter().map(|worker| (worker.clone(), Arc::default())).collect())
     }
 
     pub(super) fn workers(&self) -> usize {
@@ -42,24 +43,32 @@ impl Auditor {
         ask(&self.0, |reply| Question::Census(part, reply))
     }
 
-    /// Of the workers that answer in time; of one of them alone, if `worker` says so.
-    pub(super) fn connections(&self, worker: Option<usize>, which: &Which) -> Vec<Live> {
+    /// Of the workers that answer in time, and how many do not; of one of them alone, if `worker` says
+    /// so.
+    pub(super) fn connections(&self, worker: Option<usize>, which: &Which) -> (Vec<Live>, usize) {
         let workers = match worker {
             Some(number) => self.0.get(number).map(std::slice::from_ref).unwrap_or_default(),
             None => &self.0,
         };
         let answers = ask(workers, |reply| Question::Connections(which.clone(), reply));
-        answers.into_iter().flatten().collect()
+        let missing = workers.len() - answers.len();
+        (answers.into_iter().flatten().collect(), missing)
     }
 }
 
-fn ask<T>(workers: &[workers::Address], question: impl Fn(SyncSender<T>) -> Question) -> Vec<T> {
+fn ask<T>(
+    workers: &[(workers::Address, Arc<()>)],
+    question: impl Fn(SyncSender<T>) -> Question,
+) -> Vec<T> {
     // Room for all answers, so that no worker finds it full.
     let (reply, answers) = sync_channel(workers.len());
     let deadline = Instant::now() + PATIENCE;
-    for worker in workers {
-        // One that has ended has nothing to tell; one whose mailbox is full is missed.
-        let _taken = worker.send(Command::Ask(question(reply.clone())));
+    for (worker, mark) in workers {
+        // One that is behind with its answers needs the room in its mailbox for orders.
+        if Arc::strong_count(mark) <= MOST_WAITING {
+            // One that has ended has nothing to tell; one whose mailbox is full is missed.
+            let _taken = worker.send(Command::Ask(question(reply.clone()), Arc::clone(mark)));
+        }
     }
     drop(reply);
     let next = || answers.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok();
@@ -86,8 +95,9 @@ impl Status {
         if query.wants(Section::Connections) {
             let which = Which::Of(Box::new(query.clone()));
             let live = auditor.map(|auditor| auditor.connections(None, &which));
-            let rows: Vec<ConnectionRow> =
-                live.unwrap_or_default().iter().map(connection_row).collect();
+            let (live, missing) = live.unwrap_or_default();
+            report.workers_missing = report.workers_missing.max(missing);
+            let rows: Vec<ConnectionRow> = live.iter().map(connection_row).collect();
             report.connections = Some(List::cut(rows, query.limit));
         }
         report
@@ -199,3 +209,6 @@ fn crl_row(facts: &CrlFacts, now: i64) -> CrlRow {
 const STATUS_SOURCES: usize = 100;
 /// How long workers may take to answer: as long as readers of telemetry wait.
 const PATIENCE: Duration = crate::telemetry::aggregator::DEADLINE;
+/// Questions that may wait at a worker, and the auditor's own half of the mark: a few more when
+/// several threads ask at once, far fewer than a mailbox takes.
+const MOST_WAITING: usize = 4;

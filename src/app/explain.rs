@@ -35,9 +35,12 @@ impl Gateway {
     pub fn explain(&self, id: &str) -> Result<Explained, String> {
         let (worker, number) = parse(id)?;
         let auditor = self.status.auditor().ok_or("the gateway is not up yet")?;
-        let found = auditor.connections(worker, &Which::One(number));
+        let (found, missing) = auditor.connections(worker, &Which::One(number));
         let live = match found.as_slice() {
             [live] => live,
+            [] if missing > 0 => {
+                return Err(format!("{missing} worker(s) did not answer in time: try again"));
+            }
             [] => return Err(format!("no connection {id} is open: tlsgate audit --connections")),
             several => {
                 let ids = several.iter().map(|live| format!("{}/{number}", live.shard));

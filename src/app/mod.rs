@@ -233,11 +233,11 @@ impl Gateway {
         [crls, self.certificate_watch()].into_iter().flatten().min()
     }
 
-    /// Looks at files for which it is time, after a pause that was as long as it said.
-    pub fn look_at_files(&mut self, pause: Duration) {
+    /// Looks at files for which it is time, so long after the last look.
+    pub fn look_at_files(&mut self, passed: Duration) {
         self.look_at_crls();
         if let Some(interval) = self.certificate_watch()
-            && self.watched.is_time(interval, pause)
+            && self.watched.is_time(interval, passed)
         {
             self.look_at_certificates();
         }

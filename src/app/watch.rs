@@ -63,10 +63,10 @@ impl Watched {
         }
     }
 
-    /// Whether it is time to look at the certificates, which is every `interval`, now that `pause`
-    /// has passed.
-    pub(super) fn is_time(&mut self, interval: Duration, pause: Duration) -> bool {
-        self.left = self.left.saturating_sub(pause);
+    /// Whether it is time to look at the certificates, which is every `interval`, now that so much
+    /// time has `passed`.
+    pub(super) fn is_time(&mut self, interval: Duration, passed: Duration) -> bool {
+        self.left = self.left.saturating_sub(passed);
         let is_time = self.left.is_zero();
         if is_time {
             self.left = interval;

@@ -246,6 +246,12 @@ pub fn traffic(shards: &[ShardCensus], around: &Surroundings, limit: usize) -> T
 }
 
 impl Report {
+    /// Whether nothing that was asked for is missing.
+    pub fn is_complete(&self) -> bool {
+        let is_about_rows = self.pairs.is_some() || self.certificates.is_some();
+        self.workers_missing == 0 && (self.others == OthersRow::default() || !is_about_rows)
+    }
+
     /// Adds certificates of ours and CRLs, sorts by expiry, and cuts to the limit.
     pub fn add_ours(&mut self, query: &Query, ours: Vec<CertificateRow>, crls: Vec<CrlRow>) {
         let now = self.taken_unix;

@@ -137,14 +137,14 @@ fn rows_beyond_the_limit_are_counted() {
 fn a_worker_that_does_not_answer_is_missed() {
     let query = Query { quiet_seconds: 0, ..Query::of(Section::Autodetect) };
     let complete = put_together(&query, &shards(), &around(2));
-    assert_eq!(complete.workers_missing, 0);
+    assert_eq!((complete.workers_missing, complete.is_complete()), (0, true));
     let watch = &complete.autodetect.expect("asked for")[0];
     assert_eq!((watch.verdict, watch.plaintext_connections), (Verdict::Safe, 1));
     assert_eq!(watch.plaintext_sources.rows[0].source, Some(source(4)));
     assert_eq!(watch.tls_sources.len(), 3);
     assert_eq!(watch.watched_since, NOW - 100, "the shard that began last");
     let partial = put_together(&query, &shards(), &around(3));
-    assert_eq!(partial.workers_missing, 1);
+    assert_eq!((partial.workers_missing, partial.is_complete()), (1, false));
     assert_eq!(partial.autodetect.expect("asked for")[0].verdict, Verdict::Unknown);
 }
 

@@ -86,6 +86,11 @@ pub(super) fn audit(options: &Options) -> Exit {
     };
     match print(&text) {
         Exit::Success if found(&query, &report) => Exit::Found,
+        Exit::Success if looks(&query) && !report.is_complete() => failed(
+            "nothing was found, and not everything could be looked at: there is more than the rows \
+             above, or a worker did not answer",
+            Exit::Failure,
+        ),
         exit => exit,
     }
 }
@@ -122,6 +127,11 @@ fn query(options: &Options) -> Query {
         quiet_seconds: options.quiet.map_or(QUIET_SECONDS, |quiet| quiet.as_secs()),
         limit: options.limit,
     }
+}
+
+/// Whether something is looked for that should not be.
+fn looks(query: &Query) -> bool {
+    query.looks_for_faults() || query.expiring_days.is_some()
 }
 
 /// Whether there is what should not be.

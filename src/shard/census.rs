@@ -53,12 +53,13 @@ pub struct Live {
     /// What was agreed on with each side, if that is settled, and whether by resumption.
     pub downstream: Option<(Spoken, bool)>,
     pub upstream: Option<(Spoken, bool)>,
-    /// That the peer has proved to be its own.
+    /// That the peer has proved to be its own; for [`Which::One`] alone.
     pub certificate: Option<CertificateDer<'static>>,
 }
 
 impl<E: Engine> Shard<E> {
-    /// Answers at once. Looking through all connections takes some microseconds for a thousand.
+    /// Answers at once. Looking through all connections takes one digest for each certificate of
+    /// theirs: some milliseconds for ten thousand.
     pub(super) fn answer(&mut self, question: Question) {
         match question {
             Question::Census(part, reply) => {
@@ -80,11 +81,16 @@ impl<E: Engine> Shard<E> {
         let (shard, now, census) = (self.id, self.now, &mut self.census);
         let entries = self.slots.iter().map(|(_, entry)| entry);
         let wanted = entries.filter_map(|entry| match which {
-            Which::One(number) => (entry.id == *number).then(|| live(shard, entry, census, now)),
+            Which::One(number) => (entry.id == *number).then(|| {
+                let certificate = entry.connection.proved_certificate().cloned();
+                let agreed = Agreed::of(&entry.connection, census);
+                Live { certificate, ..live(shard, entry, agreed, now) }
+            }),
             Which::Of(query) => {
-                let (pair, _) = pair(&entry.connection, census)
-                    .unwrap_or_else(|| (unsettled(&entry.connection), [false; 2]));
-                query.takes(&pair).then(|| live(shard, entry, census, now))
+                let agreed = Agreed::of(&entry.connection, census);
+                let pair = pair(&entry.connection, &agreed);
+                let pair = pair.map_or_else(|| unsettled(&entry.connection), |(pair, _)| pair);
+                query.takes(&pair).then(|| live(shard, entry, agreed, now))
             }
         });
         wanted.take(limit).collect()
@@ -101,15 +107,26 @@ pub(super) fn follow(census: &mut Census, policy: &Policy, now: Time) {
 /// Enters a connection that has just been settled, or has ended before; `None` for one whose peer
 /// never got through its handshake.
 pub(super) fn enter(connection: &Connection, census: &mut Census, now: Time) -> Option<Kept> {
-    let (pair, resumed) = pair(connection, census)?;
+    let (pair, resumed) = pair(connection, &Agreed::of(connection, census))?;
     Some(census.enter(pair, resumed, now))
 }
 
-fn pair(connection: &Connection, census: &mut Census) -> Option<(Pair, [bool; 2])> {
-    let downstream = connection.side_facts(Side::Downstream)?;
-    let (downstream, resumed) = spoken(&downstream, census);
-    let upstream = connection.side_facts(Side::Upstream).map(|facts| spoken(&facts, census));
-    let (upstream, upstream_resumed) = upstream.unzip();
+/// What was agreed on with each side, if that is settled, and whether by resumption.
+struct Agreed {
+    downstream: Option<(Spoken, bool)>,
+    upstream: Option<(Spoken, bool)>,
+}
+
+impl Agreed {
+    fn of(connection: &Connection, census: &mut Census) -> Self {
+        let mut side = |side| connection.side_facts(side).map(|facts| spoken(&facts, census));
+        Self { downstream: side(Side::Downstream), upstream: side(Side::Upstream) }
+    }
+}
+
+fn pair(connection: &Connection, agreed: &Agreed) -> Option<(Pair, [bool; 2])> {
+    let (downstream, resumed) = agreed.downstream.clone()?;
+    let (upstream, upstream_resumed) = agreed.upstream.clone().unzip();
     let pair = Pair { downstream, upstream, ..unsettled(connection) };
     Some((pair, [resumed, upstream_resumed.unwrap_or_default()]))
 }
@@ -150,10 +167,9 @@ fn spoken(facts: &SideFacts<'_>, census: &mut Census) -> (Spoken, bool) {
     (spoken, tls.as_ref().is_some_and(|tls| tls.resumed))
 }
 
-fn live(shard: usize, entry: &Entry, census: &mut Census, now: Time) -> Live {
+fn live(shard: usize, entry: &Entry, agreed: Agreed, now: Time) -> Live {
     let connection = &entry.connection;
     let (endpoint, address) = dialled(connection);
-    let mut side = |side| connection.side_facts(side).map(|facts| spoken(&facts, census));
     Live {
         shard,
         connection: entry.id,
@@ -166,8 +182,8 @@ fn live(shard: usize, entry: &Entry, census: &mut Census, now: Time) -> Live {
         heard: Heard::of(&connection.facts()),
         endpoint,
         address,
-        downstream: side(Side::Downstream),
-        upstream: side(Side::Upstream),
-        certificate: connection.proved_certificate().cloned(),
+        downstream: agreed.downstream,
+        upstream: agreed.upstream,
+        certificate: None,
     }
 }

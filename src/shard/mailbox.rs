@@ -24,8 +24,8 @@ pub enum Command<L> {
     Drain { patience: Duration, left: Arc<[BoundId]> },
     /// End all connections now.
     Stop,
-    /// Tell what was seen.
-    Ask(Question),
+    /// Tell what was seen. As long as the question waits, the other half of its mark is held.
+    Ask(Question, Arc<()>),
 }
 
 /// A new policy, and what listens for it.

@@ -317,7 +317,7 @@ impl<E: Engine> Shard<E> {
                     self.accepting.close_all(&left, &mut self.engine);
                     self.drain_until = Some(self.now + patience);
                 }
-                Command::Ask(question) => self.answer(question),
+                Command::Ask(question, _waited) => self.answer(question),
                 Command::Stop => {
                     self.accepting.close_all(&[], &mut self.engine);
                     self.drain_until = None;

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -88,19 +91,41 @@ fn crl_files_are_watched() {
         let setup = setup.tls("client_cert = \"required\"\ntrusted_ca = \"ca.pem\"");
         let list = setup.directory().join("ca.crl");
         fs::write(&list, ca().crl(&[&first])).expect("a writable directory");
+        let socket = setup.directory().join("control.sock").display().to_string();
+        let setup = setup.admin(&format!("control = {socket:?}"));
         let mut gateway = setup.tls("crl_files = \"ca.crl\"").start();
         let refused = "client_certificate_invalid";
         assert_eq!(logged(&mut gateway, NAME, Some(&first)).0, refused, "{engine:?}");
         assert_eq!(logged(&mut gateway, NAME, Some(&second)).0, "finished", "{engine:?}");
         fs::write(&list, ca().crl(&[&second])).expect("a writable directory");
-        wait_until("the new list counts", SOON, || {
-            logged(&mut gateway, NAME, Some(&second)).0 == refused
+        while_audited(gateway.config_file().to_owned(), || {
+            wait_until("the new list counts", SOON, || {
+                logged(&mut gateway, NAME, Some(&second)).0 == refused
+            });
         });
         assert_eq!(logged(&mut gateway, NAME, Some(&first)).0, "finished", "{engine:?}");
         let next_update = gateway.metrics().count("tlsgate_crl_next_update_seconds", &[]);
         assert_eq!(next_update, 4_070_908_800, "2099-01-01");
         assert_eq!(gateway.metrics().count("tlsgate_config_generation", &[]), 1, "{engine:?}");
     }
+}
+
+/// Whoever asks the gateway all the time keeps it from nothing.
+fn while_audited(config: PathBuf, body: impl FnOnce()) {
+    let is_done = Arc::new(AtomicBool::new(false));
+    let asker = thread::spawn({
+        let is_done = Arc::clone(&is_done);
+        move || {
+            while !is_done.load(Ordering::Relaxed) {
+                let mut audit = Command::new(gateway_program());
+                let ended = run(audit.arg("audit").arg("-c").arg(&config), SOON);
+                assert_eq!(ended.code(), 0, "{}", ended.stderr);
+            }
+        }
+    });
+    body();
+    is_done.store(true, Ordering::Relaxed);
+    asker.join().expect("every audit is answered");
 }
 
 const RULES: &str = r#"

@@ -200,9 +200,9 @@ impl World {
                 let query = Query { limit: usize::MAX, ..Query::of(Section::Connections) };
                 let which = Which::Of(Box::new(query));
                 // In one turn, so that the two are about the same moment.
-                let first = Command::Ask(Question::Connections(which, live));
+                let first = Command::Ask(Question::Connections(which, live), Arc::default());
                 let _ended = self.others.commands.try_send(first);
-                Some(Command::Ask(Question::Census(Part::All, census)))
+                Some(Command::Ask(Question::Census(Part::All, census), Arc::default()))
             }
             Order::OthersCome(_) | Order::OthersGo(_) => {
                 given.order = self.others.change(order);
