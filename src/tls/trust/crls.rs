@@ -280,7 +280,8 @@ impl SharedCrls {
         CrlReload { changed, problems }
     }
 
-    /// The lists of one file, which were `known` before.
+    /// The lists of one file, which were `known` before. One that is missing now goes on to count: it
+    /// takes a reload to do without.
     fn again(
         &self,
         file: &TrustFile,
@@ -300,16 +301,18 @@ impl SharedCrls {
         if let Some(problem) = lists.iter().find_map(bad_signer) {
             return Err(problem);
         }
+        let mut missing = Vec::new();
         for old in known {
             let series = || lists.iter().filter(|list| list.is_of_series(old));
-            if series().next().is_some()
-                && series().all(|list| list.this_update() < old.this_update())
-            {
+            if series().next().is_none() {
+                missing.push(Arc::clone(old));
+            } else if series().all(|list| list.this_update() < old.this_update()) {
                 let found = format!("a CRL of {} from before the one in use", old.issuer_text());
                 let hint = "Fetch the newest from the CA. If this one is meant, reload.";
                 return Err(named(file, "crl_files").problem(found, "CRLs as new or newer", hint));
             }
         }
+        lists.append(&mut missing);
         Ok(lists)
     }
 }

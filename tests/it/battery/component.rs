@@ -120,7 +120,8 @@ fn serve(socket: TcpStream, manner: Manner, tls: Option<&Arc<ServerConfig>>) -> 
         Manner::Reset => {
             stream.read_exact(&mut [0])?;
             stream.reset();
-            return Ok(1);
+            // No orderly end, for this side either.
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
         Manner::Tell(size) => {
             stream.read_exact(&mut [0; 10])?;

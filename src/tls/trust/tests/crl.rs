@@ -283,6 +283,21 @@ fn a_revocation_does_not_wait_for_a_file_that_is_broken() {
     assert_eq!(verdict(&trust, &two), Some(CertificateProblem::Revoked));
 }
 
+#[test]
+fn a_list_that_is_missing_from_its_file_goes_on_to_count() {
+    let store = Store::new();
+    let (root, other) = (Ca::root("Root"), Ca::root("Other"));
+    let file = store.put(&[root.crl(&[7]), other.crl(&[])].map(|list| pem(&list)).concat());
+    let trust = require(&store, &[&root, &other], crls(vec![file.clone()]));
+    let shared = trust.crls().expect("configured");
+    let [one, two] = [&root, &other].map(|ca| identity(&ca.leaf(serial(7)), &[]));
+    std::fs::write(&file.path, pem(&other.crl(&[7]))).expect("written");
+    assert!(reloaded(shared));
+    for shown in [&one, &two] {
+        assert_eq!(verdict(&trust, shown), Some(CertificateProblem::Revoked));
+    }
+}
+
 /// Whether new lists were taken, with nothing wrong.
 fn reloaded(shared: &SharedCrls) -> bool {
     let CrlReload { changed, problems } = shared.reload();
