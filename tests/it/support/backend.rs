@@ -116,8 +116,13 @@ fn answer_http(mut stream: TcpStream, body: &str) -> io::Result<()> {
 
 /// Where nobody listens.
 pub(crate) fn dead_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound")
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).expect("a free port");
+    let address = socket.local_addr().expect("bound").as_socket().expect("of TCP");
+    // Bound for as long as the checks run, so that nobody else gets the port and listens there.
+    std::mem::forget(socket);
+    address
 }
 
 /// Where SYNs get no answer: a listener whose accept queue is full, and stays so.
