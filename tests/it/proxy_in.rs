@@ -15,6 +15,7 @@ use crate::support::client::{
     try_connect,
 };
 use crate::support::gateway::{Gateway, Setup, free_port};
+use crate::support::own_network::OwnNetwork;
 use crate::support::peers::{Peer, Program};
 use crate::support::proxy::{Decoder, bytes, known_client, text};
 use crate::support::{Engine, SOON, engines, has_tool, wait_until};
@@ -95,7 +96,7 @@ struct Way {
     tls: &'static [&'static str],
 }
 
-const WAYS: [Way; 5] = [
+const WAYS: [Way; 6] = [
     Way { server: "send-proxy", values: &[], tls: &[] },
     Way { server: "send-proxy-v2", values: &["alpn"], tls: &[] },
     Way { server: "send-proxy-v2-ssl", values: &["alpn"], tls: &["version"] },
@@ -106,11 +107,16 @@ const WAYS: [Way; 5] = [
         values: &["alpn", "authority", "unique_id"],
         tls: &["version", "cn", "cipher", "sig_alg", "key_alg"],
     },
+    // From a network namespace, whose name is sent, too.
+    Way { server: "send-proxy-v2", values: &["alpn"], tls: &[] },
 ];
 
+/// Position of the way whose clients are in another network.
+const FROM_ELSEWHERE: usize = 5;
+
 /// HAProxy with a port for each way, in front of the gateway: it ends TLS and asks for certificates.
-/// The last one also checks that the gateway is there.
-fn haproxy(gateway: &Gateway, server: &Files) -> (Peer, Vec<u16>) {
+/// One also checks that the gateway is there, and one is in another network.
+fn haproxy(gateway: &Gateway, server: &Files, elsewhere: &OwnNetwork) -> (Peer, Vec<u16>) {
     let beside = format!("{}.key", server.certificate.display());
     std::fs::copy(&server.key, beside).expect("a writable directory");
     let ports: Vec<u16> = WAYS.iter().map(|_| free_port()).collect();
@@ -124,9 +130,13 @@ fn haproxy(gateway: &Gateway, server: &Files) -> (Peer, Vec<u16>) {
             ),
             _ => ("", ""),
         };
+        let network = match position {
+            FROM_ELSEWHERE => format!("namespace {}", elsewhere.name),
+            _ => String::new(),
+        };
         config += &format!(
             "listen way{position}
-    bind 127.0.0.1:{port} ssl crt {} ca-file {} verify optional alpn sip/2
+    bind 127.0.0.1:{port} {network} ssl crt {} ca-file {} verify optional alpn sip/2
     unique-id-format way{position}-%rt
     {checks}
     server gateway {} {} {checked}
@@ -137,7 +147,7 @@ fn haproxy(gateway: &Gateway, server: &Files) -> (Peer, Vec<u16>) {
             way.server,
         );
     }
-    (Program::Haproxy.start(&config, &ports), ports)
+    (Program::Haproxy.start(&config, &ports[..FROM_ELSEWHERE]), ports)
 }
 
 #[test]
@@ -149,13 +159,21 @@ fn proxy_in_everything_haproxy_sends() {
     let directory = TempDir::new().expect("a temporary directory");
     let server = ca().issue(directory.path(), "balancer", KeyKind::Rsa, &[NAME, "127.0.0.1"]);
     let phone = ca().issue(directory.path(), "phone-7", KeyKind::Ecdsa, &["phone-7.test"]);
+    let elsewhere = match OwnNetwork::new() {
+        Ok(network) => network,
+        Err(why) => return println!("{why}"),
+    };
     let decoder = Decoder::start(None);
     for engine in engines() {
         let gateway = passes_on(engine, "any", decoder.address());
-        let (_haproxy, ports) = haproxy(&gateway, &server);
-        for (way, port) in WAYS.iter().zip(ports) {
+        let (_haproxy, ports) = haproxy(&gateway, &server, &elsewhere);
+        for (position, (way, port)) in WAYS.iter().zip(ports).enumerate() {
             let at = SocketAddr::from(([127, 0, 0, 1], port));
-            let stream = try_connect(at, &known_client(&phone, "sip/2"), NAME);
+            let tried = || try_connect(at, &known_client(&phone, "sip/2"), NAME);
+            let stream = match position {
+                FROM_ELSEWHERE => elsewhere.inside(tried),
+                _ => tried(),
+            };
             let mut stream = stream.expect("HAProxy shakes hands");
             assert_echo(&mut stream, b"through both");
             let client = local(&stream);
