@@ -85,7 +85,8 @@ impl Connection {
         policy: Option<&ListenerPolicy>,
         telemetry: &mut ShardTelemetry,
     ) -> Revalidate {
-        if self.ending.is_some() || !matches!(self.phase, Phase::Relay) {
+        self.put_off = !matches!(self.phase, Phase::Relay);
+        if self.ending.is_some() || self.put_off {
             // It is judged when it gets there.
             return Revalidate::Keep;
         }
@@ -98,18 +99,31 @@ impl Connection {
         fate
     }
 
-    /// How long the certificates that it rests on are good for, at most.
+    /// Whether it is to be judged now that it has got further, under whatever policy: somebody
+    /// wanted that while it shook hands, or what one side has shown ended while the other did.
+    pub fn is_overdue(&self) -> bool {
+        self.put_off || self.seconds_left().any(|left| left.is_none())
+    }
+
+    /// How long the certificates that it rests on are good for, at most. Those that have ended were
+    /// judged, and nothing more will come of them.
     pub fn good_for(&self) -> Option<Duration> {
-        let grounds = self.grounds.as_ref().filter(|grounds| grounds.stale.is_none())?;
-        let paths = [&grounds.client, &grounds.component];
-        let tls = self.route.tls.as_ref().and_then(ServerProfile::now);
-        let now = tls.or_else(|| self.route.upstream_tls.as_ref()?.now())?;
-        let left = paths
-            .into_iter()
-            .flatten()
-            .filter_map(|path| u64::try_from(path.not_after()).ok()?.checked_sub(now.as_secs()));
         // That second included.
-        left.min().map(|seconds| Duration::from_secs(seconds.saturating_add(1)))
+        let left = self.seconds_left().flatten().min()?;
+        Some(Duration::from_secs(left.saturating_add(1)))
+    }
+
+    /// For each path that it rests on, until its last second; `None` where that has passed.
+    fn seconds_left(&self) -> impl Iterator<Item = Option<u64>> {
+        let grounds = self.grounds.as_ref().filter(|grounds| grounds.stale.is_none());
+        let paths = grounds.map(|grounds| [&grounds.client, &grounds.component]);
+        let tls = self.route.tls.as_ref().and_then(ServerProfile::now);
+        let now = tls.or_else(|| self.route.upstream_tls.as_ref()?.now());
+        let paths = paths.into_iter().flatten().flatten();
+        paths.zip(std::iter::repeat(now)).filter_map(|(path, now)| {
+            let now = now?.as_secs();
+            Some(u64::try_from(path.not_after()).ok().and_then(|end| end.checked_sub(now)))
+        })
     }
 
     fn would_be_refused(&mut self, policy: Option<&ListenerPolicy>) -> Option<Stale> {

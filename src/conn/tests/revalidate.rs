@@ -190,8 +190,10 @@ fn who_is_not_there_yet_is_judged_when_it_is() {
     assert!(!rig.connection.take_news());
     client.run(&mut rig);
     assert!(rig.connection.take_news(), "its handshake is done");
+    assert!(rig.connection.is_overdue());
     let found = judge(&mut rig, Some(&demanding(Revalidate::Close)));
     assert_eq!(found, (Some(MISSING), Revalidate::Close));
+    assert!(!rig.connection.is_overdue());
 }
 
 /// Nothing was found: there is nothing to follow from it.
