@@ -131,16 +131,25 @@ impl Connection {
             return Some(unconfigured(Side::Downstream));
         };
         let (peer, route) = match self.judge_peer(policy) {
-            Ok(route) => (None, route),
+            Ok(route) => (None, Some(route)),
             // Its component is judged by the route that it has.
-            Err(stale) => (Some(stale), policy.route()),
+            Err(stale) => (Some(stale), self.route_now(policy)),
         };
-        let component = self.judge_component(route).err();
+        let component = route.and_then(|route| self.judge_component(route).err());
         // Whatever ends it sooner counts.
         match (peer, component) {
             (Some(peer), Some(component)) if component.fate > peer.fate => Some(component),
             (peer, component) => peer.or(component),
         }
+    }
+
+    /// What the route that it was taken has become, if that is still there.
+    fn route_now<'p>(&self, policy: &'p ListenerPolicy) -> Option<&'p Arc<Route>> {
+        if Arc::ptr_eq(&self.route, self.policy.route()) {
+            return Some(policy.route());
+        }
+        // Not by the names of all routes: a rule may be called as its listener is.
+        policy.rules.route(&self.route.name)
     }
 
     /// The route that the connection would be taken.

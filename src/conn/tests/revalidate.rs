@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use rustls::AlertDescription;
 
+use super::component::{Component, run_both};
+use super::judged::{Clock, judged};
 use super::rig::*;
 use crate::config::model::{ConnectWhen, Revalidate};
 use crate::conn::Input;
@@ -14,10 +16,12 @@ use crate::conn::stale::StaleCause;
 use crate::engine::CloseMode;
 use crate::policy::rules::RuleSpec;
 use crate::policy::{self, Downstream, ListenerPolicy, Route, Rules};
-use crate::tls::testing::NAME;
+use crate::tls::testing::{Ca, NAME};
 use crate::tls::trust::CertificateProblem;
 
 const MISSING: StaleCause = StaleCause::Certificate(CertificateProblem::Missing);
+/// Of another CA that is called as its own.
+const DISTRUSTED: StaleCause = StaleCause::Certificate(CertificateProblem::BadSignature);
 
 /// The policy from now on: `Required` where nobody was asked before, and what that means.
 fn demanding(fate: Revalidate) -> ListenerPolicy {
@@ -26,8 +30,16 @@ fn demanding(fate: Revalidate) -> ListenerPolicy {
 }
 
 fn with_rule(policy: ListenerPolicy, change: impl FnOnce(&mut RuleSpec)) -> ListenerPolicy {
+    with_outcome(policy, policy::Outcome::Deny, change)
+}
+
+fn with_outcome(
+    policy: ListenerPolicy,
+    outcome: policy::Outcome,
+    change: impl FnOnce(&mut RuleSpec),
+) -> ListenerPolicy {
     let mut spec = RuleSpec {
-        name: "deny".to_owned(),
+        name: "rule".to_owned(),
         line: 1,
         source: Vec::new(),
         sni: Vec::new(),
@@ -37,7 +49,7 @@ fn with_rule(policy: ListenerPolicy, change: impl FnOnce(&mut RuleSpec)) -> List
         outcome: 0,
     };
     change(&mut spec);
-    let rules = Rules::compile(vec![spec], vec![policy::Outcome::Deny]).expect("one rule");
+    let rules = Rules::compile(vec![spec], vec![outcome]).expect("one rule");
     ListenerPolicy { rules: Arc::new(rules), ..policy }
 }
 
@@ -165,6 +177,59 @@ fn what_is_not_configured_any_more_stays() {
     let moved = Route { upstreams: endpoints(&[9]), ..(*both.routes[0]).clone() };
     both.routes = vec![Arc::new(moved)];
     assert_eq!(judge(&mut rig, Some(&both)), (Some(MISSING), Revalidate::Close));
+}
+
+/// To a component that is not good.
+fn suspect(fate: Revalidate) -> Route {
+    let upstream_tls = Some(judged(&Ca::new(), fate, &Clock::new()));
+    Route { upstream_tls, ..route() }
+}
+
+/// A listener one of whose names is taken `of_rule`.
+fn with_route(of_listener: Route, of_rule: Route) -> ListenerPolicy {
+    let of_rule = Route { name: "rule".into(), ..of_rule };
+    let follow = policy::Outcome::Follow(Arc::new(of_rule));
+    with_outcome(with(of_listener), follow, |spec| spec.sni = name(NAME))
+}
+
+fn bridged(policy: ListenerPolicy) -> Rig {
+    let (mut rig, mut client, mut component) = (Rig::new(policy), Client::new(), Component::new());
+    client.exchange(&mut rig);
+    rig.settle();
+    rig.connected();
+    run_both(&mut rig, &mut client, &mut component);
+    assert_eq!((&client.error, &component.error), (&None, &None));
+    assert!(rig.connection.is_settled());
+    rig
+}
+
+#[test]
+fn a_component_is_judged_by_the_route_that_leads_to_it() {
+    let good = || {
+        let upstream_tls = Some(judged(ca(), Revalidate::Keep, &Clock::new()));
+        Route { upstream_tls, ..route() }
+    };
+    let stale = |route: Route| Route { tls: Some(mutual_profile(Revalidate::Keep)), ..route };
+    let suspect = || suspect(Revalidate::Close);
+    let kept = (Some(MISSING), Revalidate::Keep);
+    let closed = (Some(DISTRUSTED), Revalidate::Close);
+    for (number, (now, expected)) in [
+        (with_route(stale(suspect()), stale(good())), kept),
+        (with_route(stale(good()), stale(suspect())), closed),
+        // Nobody can say where its rule would lead.
+        (with(stale(suspect())), kept),
+        (with_rule(with(stale(suspect())), |spec| spec.sni = name("other.example")), kept),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut rig = bridged(with_route(suspect(), good()));
+        assert_eq!(&*rig.connection.route().name, "rule");
+        assert_eq!(judge(&mut rig, Some(&now)), expected, "{number}");
+    }
+    // Of the listener's own connections, it is that of the listener.
+    let mut rig = bridged(with(good()));
+    assert_eq!(judge(&mut rig, Some(&with(stale(suspect())))), closed);
 }
 
 #[test]
