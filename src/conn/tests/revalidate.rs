@@ -11,7 +11,7 @@ use super::judged::{Clock, judged};
 use super::rig::*;
 use crate::config::model::{ConnectWhen, Revalidate};
 use crate::conn::Input;
-use crate::conn::outcome::{Cause, Reason, Stage};
+use crate::conn::outcome::{Cause, Reason, Security, Stage};
 use crate::conn::stale::StaleCause;
 use crate::engine::CloseMode;
 use crate::policy::rules::RuleSpec;
@@ -259,6 +259,23 @@ fn who_is_not_there_yet_is_judged_when_it_is() {
     let found = judge(&mut rig, Some(&demanding(Revalidate::Close)));
     assert_eq!(found, (Some(MISSING), Revalidate::Close));
     assert!(!rig.connection.is_overdue());
+}
+
+#[test]
+fn what_was_told_to_go_has_spoken_no_plaintext() {
+    let (mut rig, mut client) = (Rig::new(after_handshake()), Client::new());
+    client.run(&mut rig);
+    assert!(rig.up.dialling, "nobody has entered it for the audit yet");
+    let security = |rig: &Rig| rig.connection.side_facts(DOWN).map(|facts| facts.security);
+    assert_eq!(security(&rig), Some(Security::ServerAuthenticated));
+    let found = judge(&mut rig, Some(&demanding(Revalidate::Close)));
+    assert_eq!(found, (Some(MISSING), Revalidate::Close));
+    rig.input(Input::Expelled(Revalidate::Close));
+    assert_eq!(security(&rig), None, "its session is gone");
+    rig.down.inbound_fin = true;
+    let outcome = rig.outcome();
+    assert_eq!(outcome.alert_sent, Some(116));
+    assert_eq!(outcome.downstream_security, Some(Security::ServerAuthenticated));
 }
 
 /// Nothing was found: there is nothing to follow from it.
