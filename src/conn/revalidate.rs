@@ -278,11 +278,13 @@ impl Connection {
 
     /// Whoever is at fault is told by alert, if that can be said without waiting.
     fn end_at_once(&mut self, reason: Reason, stale: &Stale, cx: &mut Context<'_>) {
-        let (description, agreed) = (stale.cause.alert(), self.agreed());
+        // The alert takes the session along, without which a side is not ready.
+        let (stage, agreed) = (self.stage(), self.agreed());
+        let description = stale.cause.alert();
         let state = self.side_mut(stale.side);
         let told = state.is_ready() && state.backlog() == 0 && state.tell(description, cx.pool);
         let ending = self.end(reason, Cause::Policy, cx);
-        ending.agreed(agreed).reset_upstream().close_downstream(CloseMode::Reset);
+        ending.at(stage).agreed(agreed).reset_upstream().close_downstream(CloseMode::Reset);
         match stale.side {
             _ if !told => {}
             Side::Downstream => ending.alert_sent(Some(description)).flush_downstream(cx.now),

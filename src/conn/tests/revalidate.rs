@@ -179,7 +179,13 @@ fn what_is_not_configured_any_more_stays() {
     assert_eq!(judge(&mut rig, Some(&both)), (Some(MISSING), Revalidate::Close));
 }
 
-/// To a component that is not good.
+/// To a component that is good.
+fn good() -> Route {
+    let upstream_tls = Some(judged(ca(), Revalidate::Keep, &Clock::new()));
+    Route { upstream_tls, ..route() }
+}
+
+/// To one that is not.
 fn suspect(fate: Revalidate) -> Route {
     let upstream_tls = Some(judged(&Ca::new(), fate, &Clock::new()));
     Route { upstream_tls, ..route() }
@@ -205,10 +211,6 @@ fn bridged(policy: ListenerPolicy) -> Rig {
 
 #[test]
 fn a_component_is_judged_by_the_route_that_leads_to_it() {
-    let good = || {
-        let upstream_tls = Some(judged(ca(), Revalidate::Keep, &Clock::new()));
-        Route { upstream_tls, ..route() }
-    };
     let stale = |route: Route| Route { tls: Some(mutual_profile(Revalidate::Keep)), ..route };
     let suspect = || suspect(Revalidate::Close);
     let kept = (Some(MISSING), Revalidate::Keep);
@@ -276,6 +278,19 @@ fn what_was_told_to_go_has_spoken_no_plaintext() {
     let outcome = rig.outcome();
     assert_eq!(outcome.alert_sent, Some(116));
     assert_eq!(outcome.downstream_security, Some(Security::ServerAuthenticated));
+}
+
+#[test]
+fn a_component_that_is_told_to_go_had_got_to_the_relay() {
+    let mut rig = bridged(with(good()));
+    let found = judge(&mut rig, Some(&with(suspect(Revalidate::Close))));
+    assert_eq!(found, (Some(DISTRUSTED), Revalidate::Close));
+    rig.input(Input::Expelled(Revalidate::Close));
+    let outcome = rig.outcome();
+    assert_eq!(outcome.reason, Reason::UpstreamNoLongerTrusted);
+    assert!(outcome.upstream_alert_sent.is_some(), "told by alert");
+    assert_eq!(outcome.stage, Stage::Relay);
+    assert!(outcome.upstream_tls.is_some() && outcome.upstream_security.is_some());
 }
 
 /// Nothing was found: there is nothing to follow from it.
