@@ -86,6 +86,11 @@ impl Ending {
         self
     }
 
+    pub(super) fn at(&mut self, stage: Stage) -> &mut Self {
+        self.stage = stage;
+        self
+    }
+
     pub(super) fn agreed(&mut self, agreed: Agreed) -> &mut Self {
         self.agreed = Some(Box::new(agreed));
         self

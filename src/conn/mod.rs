@@ -134,6 +134,8 @@ pub struct Connection {
     grounds: Option<Box<Grounds>>,
     /// See [`Connection::take_news`].
     news: bool,
+    /// It was to be judged before it was there: see [`Connection::is_overdue`].
+    put_off: bool,
     bytes: ByteCounts,
     times: PhaseTimes,
 }
@@ -173,6 +175,7 @@ impl Connection {
             said: Said::default(),
             grounds: None,
             news: false,
+            put_off: false,
             bytes: ByteCounts::default(),
             times: PhaseTimes::default(),
         }

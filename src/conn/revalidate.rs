@@ -85,7 +85,8 @@ impl Connection {
         policy: Option<&ListenerPolicy>,
         telemetry: &mut ShardTelemetry,
     ) -> Revalidate {
-        if self.ending.is_some() || !matches!(self.phase, Phase::Relay) {
+        self.put_off = !matches!(self.phase, Phase::Relay);
+        if self.ending.is_some() || self.put_off {
             // It is judged when it gets there.
             return Revalidate::Keep;
         }
@@ -98,18 +99,31 @@ impl Connection {
         fate
     }
 
-    /// How long the certificates that it rests on are good for, at most.
+    /// Whether it is to be judged now that it has got further, under whatever policy: somebody
+    /// wanted that while it shook hands, or what one side has shown ended while the other did.
+    pub fn is_overdue(&self) -> bool {
+        self.put_off || self.seconds_left().any(|left| left.is_none())
+    }
+
+    /// How long the certificates that it rests on are good for, at most. Those that have ended were
+    /// judged, and nothing more will come of them.
     pub fn good_for(&self) -> Option<Duration> {
-        let grounds = self.grounds.as_ref().filter(|grounds| grounds.stale.is_none())?;
-        let paths = [&grounds.client, &grounds.component];
-        let tls = self.route.tls.as_ref().and_then(ServerProfile::now);
-        let now = tls.or_else(|| self.route.upstream_tls.as_ref()?.now())?;
-        let left = paths
-            .into_iter()
-            .flatten()
-            .filter_map(|path| u64::try_from(path.not_after()).ok()?.checked_sub(now.as_secs()));
         // That second included.
-        left.min().map(|seconds| Duration::from_secs(seconds.saturating_add(1)))
+        let left = self.seconds_left().flatten().min()?;
+        Some(Duration::from_secs(left.saturating_add(1)))
+    }
+
+    /// For each path that it rests on, until its last second; `None` where that has passed.
+    fn seconds_left(&self) -> impl Iterator<Item = Option<u64>> {
+        let grounds = self.grounds.as_ref().filter(|grounds| grounds.stale.is_none());
+        let paths = grounds.map(|grounds| [&grounds.client, &grounds.component]);
+        let tls = self.route.tls.as_ref().and_then(ServerProfile::now);
+        let now = tls.or_else(|| self.route.upstream_tls.as_ref()?.now());
+        let paths = paths.into_iter().flatten().flatten();
+        paths.zip(std::iter::repeat(now)).filter_map(|(path, now)| {
+            let now = now?.as_secs();
+            Some(u64::try_from(path.not_after()).ok().and_then(|end| end.checked_sub(now)))
+        })
     }
 
     fn would_be_refused(&mut self, policy: Option<&ListenerPolicy>) -> Option<Stale> {
@@ -117,16 +131,25 @@ impl Connection {
             return Some(unconfigured(Side::Downstream));
         };
         let (peer, route) = match self.judge_peer(policy) {
-            Ok(route) => (None, route),
+            Ok(route) => (None, Some(route)),
             // Its component is judged by the route that it has.
-            Err(stale) => (Some(stale), policy.route()),
+            Err(stale) => (Some(stale), self.route_now(policy)),
         };
-        let component = self.judge_component(route).err();
+        let component = route.and_then(|route| self.judge_component(route).err());
         // Whatever ends it sooner counts.
         match (peer, component) {
             (Some(peer), Some(component)) if component.fate > peer.fate => Some(component),
             (peer, component) => peer.or(component),
         }
+    }
+
+    /// What the route that it was taken has become, if that is still there.
+    fn route_now<'p>(&self, policy: &'p ListenerPolicy) -> Option<&'p Arc<Route>> {
+        if Arc::ptr_eq(&self.route, self.policy.route()) {
+            return Some(policy.route());
+        }
+        // Not by the names of all routes: a rule may be called as its listener is.
+        policy.rules.route(&self.route.name)
     }
 
     /// The route that the connection would be taken.
@@ -255,11 +278,13 @@ impl Connection {
 
     /// Whoever is at fault is told by alert, if that can be said without waiting.
     fn end_at_once(&mut self, reason: Reason, stale: &Stale, cx: &mut Context<'_>) {
-        let (description, agreed) = (stale.cause.alert(), self.agreed());
+        // The alert takes the session along, without which a side is not ready.
+        let (stage, agreed) = (self.stage(), self.agreed());
+        let description = stale.cause.alert();
         let state = self.side_mut(stale.side);
         let told = state.is_ready() && state.backlog() == 0 && state.tell(description, cx.pool);
         let ending = self.end(reason, Cause::Policy, cx);
-        ending.agreed(agreed).reset_upstream().close_downstream(CloseMode::Reset);
+        ending.at(stage).agreed(agreed).reset_upstream().close_downstream(CloseMode::Reset);
         match stale.side {
             _ if !told => {}
             Side::Downstream => ending.alert_sent(Some(description)).flush_downstream(cx.now),

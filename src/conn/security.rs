@@ -125,7 +125,10 @@ impl Connection {
         if !matches!(self.phase, Phase::Relay) {
             return None;
         }
-        let Some(tls) = &self.downstream.tls else { return Some(self.unterminated()) };
+        let Some(tls) = &self.downstream.tls else {
+            // A session that has ended with an alert is gone, and was no plaintext.
+            return (!self.downstream.is_secure()).then(|| self.unterminated());
+        };
         let verified = self.route.tls.as_ref().is_some_and(|profile| profile.verifies_peers());
         let mutual = verified && !tls.peer_certificates().is_empty();
         Some(if mutual { Security::Mutual } else { Security::ServerAuthenticated })

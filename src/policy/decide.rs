@@ -46,6 +46,14 @@ impl Rules {
         let outcome = self.outcomes.get(self.table.outcome(rule) as usize)?;
         Some((rule, outcome))
     }
+
+    /// Where the rule of this name leads, if there is one and it does not turn connections away.
+    pub fn route(&self, name: &str) -> Option<&Arc<Route>> {
+        self.outcomes.iter().find_map(|outcome| match outcome {
+            Outcome::Follow(route) if *route.name == *name => Some(route),
+            _ => None,
+        })
+    }
 }
 
 impl ListenerPolicy {

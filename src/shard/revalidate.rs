@@ -94,8 +94,9 @@ impl<E: Engine> Shard<E> {
     /// A connection has shaken hands, with its peer or its component.
     pub(super) fn settle(&mut self, slot: SlotId) {
         let Some(entry) = self.slots.get(slot) else { return };
-        if !Rc::ptr_eq(&entry.generation, self.generations.current()) {
-            // Another policy has come while it did.
+        let is_current = Rc::ptr_eq(&entry.generation, self.generations.current());
+        if !is_current || entry.connection.is_overdue() {
+            // Another policy has come while it did, or a CRL, or a certificate has ended.
             self.review(slot);
         } else if let Some(good_for) = entry.connection.good_for() {
             self.revalidation.expect_end(self.now, good_for);

@@ -6,14 +6,15 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustls::{ClientConnection, StreamOwned};
+use rustls::{ClientConnection, ServerConnection, StreamOwned};
 
 use super::*;
+use crate::conn::tests::judged::{self, Clock, TOO_EARLY, TOO_LATE};
 use crate::conn::tests::rig::{Client, route, with};
 use crate::engine::epoll::EpollEngine;
 use crate::engine::socket::{Listener, Stream};
 use crate::engine::uring::UringEngine;
-use crate::engine::{Address, EngineLimits};
+use crate::engine::{Address, EngineLimits, Side};
 use crate::telemetry::aggregator::answer_channel;
 use crate::upstream::Group;
 
@@ -66,7 +67,7 @@ fn start<E: Kernel>(listener: TcpListener, max: u32, first: Option<Command<Liste
             // The test may have seen enough.
             let _gone = report.send(*finished.outcome);
         };
-        let mut shard = shard(engine, max, upstream, mailbox, Box::new(on_finish));
+        let mut shard = shard(engine, max, route(), upstream, mailbox, Box::new(on_finish));
         shard
             .listen(BoundId(0), Listener { socket: listener.into(), shared: false }, 0)
             .expect("can be watched");
@@ -81,12 +82,13 @@ fn start<E: Kernel>(listener: TcpListener, max: u32, first: Option<Command<Liste
 fn shard<E: Kernel>(
     engine: E,
     max: u32,
+    route: Route,
     upstream: SocketAddr,
     mailbox: Mailbox<Listener>,
     on_finish: OnFinish,
 ) -> Shard<E> {
     let upstreams = Group::plain("test", &[Address::Tcp(upstream)]);
-    let policy = with(Route { upstreams, ..route() });
+    let policy = with(Route { upstreams, ..route });
     let name = Arc::clone(&policy.name);
     let (answers, _inbox) = answer_channel(1);
     Shard::new(Parts {
@@ -280,6 +282,65 @@ fn a_drain_without_patience_with_a_full_queue<E: Kernel>() {
     what_waits_when_the_stop_comes_ends_too::<E>(drain(Duration::ZERO), Reason::Drained);
 }
 
+/// The component is good when it has shaken hands, and is not when the client has: because all are
+/// judged by something new meanwhile, or by the time alone.
+fn what_goes_bad_during_a_handshake_is_found_after_it<E: Kernel>() {
+    for (all_are_judged, time) in [(true, TOO_EARLY), (false, TOO_LATE)] {
+        let (clock, listener) = (Clock::new(), listener());
+        let (address, upstream) = (listener.local_addr().expect("bound"), tls_component());
+        let (report, finished) = channel();
+        let on_finish = move |finished: Finished| {
+            report.send(finished.outcome.reason).expect("the test waits");
+        };
+        let (mailbox, _commands) = mailbox::mailbox();
+        let engine = E::make().expect("an engine");
+        let route = judged::bridge(&clock);
+        let mut shard = shard(engine, 1, route, upstream, mailbox, Box::new(on_finish));
+        shard
+            .listen(BoundId(0), Listener { socket: listener.into(), shared: false }, 0)
+            .expect("can be watched");
+        let mut client = client(address);
+        client.sock.set_read_timeout(Some(PROMPT)).expect("a timeout");
+        client.conn.write_tls(&mut client.sock).expect("a ClientHello");
+        let is_ready =
+            |(_, entry): (_, &Entry)| entry.connection.side_facts(Side::Upstream).is_some();
+        while !shard.slots.iter().any(is_ready) {
+            shard.turn().expect("the engine works");
+        }
+        clock.set(time);
+        if all_are_judged {
+            shard.revalidate_all();
+            shard.revalidate_some();
+        }
+        let client = thread::spawn(move || {
+            while client.conn.is_handshaking() {
+                client.conn.complete_io(&mut client.sock).expect("is let in");
+            }
+            client.read(&mut [0; 8]).expect_err("is closed");
+        });
+        let reason = loop {
+            shard.turn().expect("the engine works");
+            if let Ok(reason) = finished.try_recv() {
+                break reason;
+            }
+        };
+        assert_eq!(reason, Reason::UpstreamNoLongerTrusted, "{time}");
+        client.join().expect("as it should");
+    }
+}
+
+/// Shakes hands with one, and says nothing.
+fn tls_component() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a connection");
+        let tls = ServerConnection::new(judged::component()).expect("usable");
+        let _gone = StreamOwned::new(tls, stream).read(&mut [0; 8]);
+    });
+    address
+}
+
 macro_rules! each_engine {
     ($($case:ident)*) => {
         mod epoll {
@@ -306,4 +367,5 @@ each_engine! {
     a_stop_ends_what_is_open
     a_stop_with_a_full_queue
     a_drain_without_patience_with_a_full_queue
+    what_goes_bad_during_a_handshake_is_found_after_it
 }

@@ -5,6 +5,7 @@ mod component;
 mod ending;
 mod handshake;
 mod hello;
+pub(crate) mod judged;
 mod originate;
 mod proxy_in;
 mod proxy_out;

@@ -6,18 +6,22 @@ use std::sync::Arc;
 
 use rustls::AlertDescription;
 
+use super::component::{Component, run_both};
+use super::judged::{Clock, judged};
 use super::rig::*;
 use crate::config::model::{ConnectWhen, Revalidate};
 use crate::conn::Input;
-use crate::conn::outcome::{Cause, Reason, Stage};
+use crate::conn::outcome::{Cause, Reason, Security, Stage};
 use crate::conn::stale::StaleCause;
 use crate::engine::CloseMode;
 use crate::policy::rules::RuleSpec;
 use crate::policy::{self, Downstream, ListenerPolicy, Route, Rules};
-use crate::tls::testing::NAME;
+use crate::tls::testing::{Ca, NAME};
 use crate::tls::trust::CertificateProblem;
 
 const MISSING: StaleCause = StaleCause::Certificate(CertificateProblem::Missing);
+/// Of another CA that is called as its own.
+const DISTRUSTED: StaleCause = StaleCause::Certificate(CertificateProblem::BadSignature);
 
 /// The policy from now on: `Required` where nobody was asked before, and what that means.
 fn demanding(fate: Revalidate) -> ListenerPolicy {
@@ -26,8 +30,16 @@ fn demanding(fate: Revalidate) -> ListenerPolicy {
 }
 
 fn with_rule(policy: ListenerPolicy, change: impl FnOnce(&mut RuleSpec)) -> ListenerPolicy {
+    with_outcome(policy, policy::Outcome::Deny, change)
+}
+
+fn with_outcome(
+    policy: ListenerPolicy,
+    outcome: policy::Outcome,
+    change: impl FnOnce(&mut RuleSpec),
+) -> ListenerPolicy {
     let mut spec = RuleSpec {
-        name: "deny".to_owned(),
+        name: "rule".to_owned(),
         line: 1,
         source: Vec::new(),
         sni: Vec::new(),
@@ -37,7 +49,7 @@ fn with_rule(policy: ListenerPolicy, change: impl FnOnce(&mut RuleSpec)) -> List
         outcome: 0,
     };
     change(&mut spec);
-    let rules = Rules::compile(vec![spec], vec![policy::Outcome::Deny]).expect("one rule");
+    let rules = Rules::compile(vec![spec], vec![outcome]).expect("one rule");
     ListenerPolicy { rules: Arc::new(rules), ..policy }
 }
 
@@ -167,6 +179,61 @@ fn what_is_not_configured_any_more_stays() {
     assert_eq!(judge(&mut rig, Some(&both)), (Some(MISSING), Revalidate::Close));
 }
 
+/// To a component that is good.
+fn good() -> Route {
+    let upstream_tls = Some(judged(ca(), Revalidate::Keep, &Clock::new()));
+    Route { upstream_tls, ..route() }
+}
+
+/// To one that is not.
+fn suspect(fate: Revalidate) -> Route {
+    let upstream_tls = Some(judged(&Ca::new(), fate, &Clock::new()));
+    Route { upstream_tls, ..route() }
+}
+
+/// A listener one of whose names is taken `of_rule`.
+fn with_route(of_listener: Route, of_rule: Route) -> ListenerPolicy {
+    let of_rule = Route { name: "rule".into(), ..of_rule };
+    let follow = policy::Outcome::Follow(Arc::new(of_rule));
+    with_outcome(with(of_listener), follow, |spec| spec.sni = name(NAME))
+}
+
+fn bridged(policy: ListenerPolicy) -> Rig {
+    let (mut rig, mut client, mut component) = (Rig::new(policy), Client::new(), Component::new());
+    client.exchange(&mut rig);
+    rig.settle();
+    rig.connected();
+    run_both(&mut rig, &mut client, &mut component);
+    assert_eq!((&client.error, &component.error), (&None, &None));
+    assert!(rig.connection.is_settled());
+    rig
+}
+
+#[test]
+fn a_component_is_judged_by_the_route_that_leads_to_it() {
+    let stale = |route: Route| Route { tls: Some(mutual_profile(Revalidate::Keep)), ..route };
+    let suspect = || suspect(Revalidate::Close);
+    let kept = (Some(MISSING), Revalidate::Keep);
+    let closed = (Some(DISTRUSTED), Revalidate::Close);
+    for (number, (now, expected)) in [
+        (with_route(stale(suspect()), stale(good())), kept),
+        (with_route(stale(good()), stale(suspect())), closed),
+        // Nobody can say where its rule would lead.
+        (with(stale(suspect())), kept),
+        (with_rule(with(stale(suspect())), |spec| spec.sni = name("other.example")), kept),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut rig = bridged(with_route(suspect(), good()));
+        assert_eq!(&*rig.connection.route().name, "rule");
+        assert_eq!(judge(&mut rig, Some(&now)), expected, "{number}");
+    }
+    // Of the listener's own connections, it is that of the listener.
+    let mut rig = bridged(with(good()));
+    assert_eq!(judge(&mut rig, Some(&with(stale(suspect())))), closed);
+}
+
 #[test]
 fn plaintext_is_stale_where_tls_is_demanded_now() {
     let plaintext = || ListenerPolicy { downstream: Downstream::Plaintext, ..policy() };
@@ -190,8 +257,40 @@ fn who_is_not_there_yet_is_judged_when_it_is() {
     assert!(!rig.connection.take_news());
     client.run(&mut rig);
     assert!(rig.connection.take_news(), "its handshake is done");
+    assert!(rig.connection.is_overdue());
     let found = judge(&mut rig, Some(&demanding(Revalidate::Close)));
     assert_eq!(found, (Some(MISSING), Revalidate::Close));
+    assert!(!rig.connection.is_overdue());
+}
+
+#[test]
+fn what_was_told_to_go_has_spoken_no_plaintext() {
+    let (mut rig, mut client) = (Rig::new(after_handshake()), Client::new());
+    client.run(&mut rig);
+    assert!(rig.up.dialling, "nobody has entered it for the audit yet");
+    let security = |rig: &Rig| rig.connection.side_facts(DOWN).map(|facts| facts.security);
+    assert_eq!(security(&rig), Some(Security::ServerAuthenticated));
+    let found = judge(&mut rig, Some(&demanding(Revalidate::Close)));
+    assert_eq!(found, (Some(MISSING), Revalidate::Close));
+    rig.input(Input::Expelled(Revalidate::Close));
+    assert_eq!(security(&rig), None, "its session is gone");
+    rig.down.inbound_fin = true;
+    let outcome = rig.outcome();
+    assert_eq!(outcome.alert_sent, Some(116));
+    assert_eq!(outcome.downstream_security, Some(Security::ServerAuthenticated));
+}
+
+#[test]
+fn a_component_that_is_told_to_go_had_got_to_the_relay() {
+    let mut rig = bridged(with(good()));
+    let found = judge(&mut rig, Some(&with(suspect(Revalidate::Close))));
+    assert_eq!(found, (Some(DISTRUSTED), Revalidate::Close));
+    rig.input(Input::Expelled(Revalidate::Close));
+    let outcome = rig.outcome();
+    assert_eq!(outcome.reason, Reason::UpstreamNoLongerTrusted);
+    assert!(outcome.upstream_alert_sent.is_some(), "told by alert");
+    assert_eq!(outcome.stage, Stage::Relay);
+    assert!(outcome.upstream_tls.is_some() && outcome.upstream_security.is_some());
 }
 
 /// Nothing was found: there is nothing to follow from it.
