@@ -105,7 +105,7 @@ pub(super) fn follow(census: &mut Census, policy: &Policy, now: Time) {
 }
 
 /// Enters a connection that has just been settled, or has ended before; `None` for one whose peer
-/// never got through its handshake.
+/// never got through its handshake, or was told to go before its component was there.
 pub(super) fn enter(connection: &Connection, census: &mut Census, now: Time) -> Option<Kept> {
     let (pair, resumed) = pair(connection, &Agreed::of(connection, census))?;
     Some(census.enter(pair, resumed, now))
