@@ -78,6 +78,11 @@ impl Component {
         self.backend.address()
     }
 
+    /// It is down from now on, and refuses connections.
+    pub(super) fn stop(&self) {
+        self.backend.stop();
+    }
+
     /// What it does with the connections that follow.
     pub(super) fn be(&self, manner: Manner) {
         let mut shared = lock(&self.shared);

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::{SOON, wait_until};
+
 /// Longest time that a backend waits for the gateway.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -70,11 +72,23 @@ impl Backend {
     }
 }
 
+impl Backend {
+    /// Accepts nothing from now on; connections go on. Returns when others are refused.
+    pub(crate) fn stop(&self) {
+        self.wake_to_stop();
+        wait_until("the listener is closed", SOON, || TcpStream::connect(self.address).is_err());
+    }
+
+    fn wake_to_stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        // Fails when the thread has ended.
+        let _woken = TcpStream::connect(self.address);
+    }
+}
+
 impl Drop for Backend {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        // Wakes the thread; fails when it has ended.
-        let _woken = TcpStream::connect(self.address);
+        self.wake_to_stop();
         if let Some(thread) = self.thread.take() {
             thread.join().expect("accepting does not panic");
         }

@@ -18,8 +18,8 @@ use super::super::pki::{Fault, Leaf, pki};
 use super::super::script::{End, Speech};
 use super::super::stream::{Stream, VERSIONS, server, trusting};
 use super::is_about;
-use crate::support::Engine;
-use crate::support::backend::{Backend, dead_address};
+use crate::support::backend::Backend;
+use crate::support::{Engine, SOON, wait_until};
 
 /// Where a fixed source is, on this machine.
 const SOURCE: &str = "127.0.0.7";
@@ -115,10 +115,9 @@ fn prepare(bench: &mut Bench, case: &Case, word: &'static str, old: SocketAddr) 
                     one.insert("backup".to_owned(), address.into());
                 }
             };
-            let route = add(bench, &name, dead_address(), &with_backup);
-            let control = add(bench, &control_name, primary.address(), &with_backup);
+            let route = add(bench, &name, primary.address(), &with_backup);
             let components = vec![primary, backups];
-            return Prepared { route, control: Some(control), components };
+            return Prepared { components, ..none(route) };
         }
         "certificate-of-another-host" if case.combination.has_upstream_tls() => {
             let leaf = pki().faulty("elsewhere", Some(Fault::WrongName));
@@ -194,22 +193,28 @@ impl Cell<'_> {
         self.control();
     }
 
-    /// While the primary is down, the backup answers at once; otherwise the primary does.
+    /// The primary answers, and once it is down the backup does, at once.
     fn switches(&self) {
-        let Prepared { route, control, components, .. } = self.prepared;
-        let control = control.as_ref().expect("one with both up");
-        for (route, component) in [(control, &components[0]), (route, &components[1])] {
+        let Prepared { route, components, .. } = self.prepared;
+        for component in components {
             let begin = std::time::Instant::now();
             let peer = self.tried(route).succeeds(self.place);
-            let (listener, peer) = match &route.exit {
-                None => (&route.listener, peer),
-                Some(_) => return,
-            };
             let took = begin.elapsed();
             // Clients retry after 10 s.
             assert!(took < std::time::Duration::from_secs(2), "{}: {took:?}", self.place);
-            let line = self.served.line(listener, peer);
-            assert_eq!(line.text("upstream"), component.address().to_string(), "{line:?}");
+            let address = component.address().to_string();
+            match &route.exit {
+                None => {
+                    let line = self.served.line(&route.listener, peer);
+                    assert_eq!(line.text("upstream"), address, "{line:?}");
+                }
+                Some((exit, _)) => wait_until("the other gateway goes there", SOON, || {
+                    let lines = self.served.gateway.lines();
+                    let mut of_exit = lines.iter().filter(|line| line.text("listener") == exit);
+                    of_exit.any(|line| line.text("upstream") == address)
+                }),
+            }
+            component.stop();
         }
     }
 
