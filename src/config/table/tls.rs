@@ -51,7 +51,7 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         kind: Kind::Switch,
         presence: Presence::Default("false"),
         reload: true,
-        doc: "Refuse an SNI that no certificate names, with the alert unrecognized_name (RFC \
+        doc: "Refuse an SNI that no certificate names, or none at all, with the alert unrecognized_name (RFC \
               6066 section 3), instead of showing the first certificate.",
     },
     OptionDoc {
