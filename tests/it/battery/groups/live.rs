@@ -1,6 +1,7 @@
 //! Cells on a row's own route.
 
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use super::super::pki::{Leaf, pki};
 use super::super::script::{End, Speech, noise};
 use super::super::stream::{Stream, VERSIONS, client};
 use super::Stage;
-use crate::support::client::connect_plain;
+use crate::support::client::{connect_plain, dial};
 use crate::support::sized;
 
 /// A third of the vendor's keep-alive time: a host that answers later is taken for dead.
@@ -239,6 +240,15 @@ fn open(row: &Row, identity: &Leaf) -> Stream {
         .unwrap_or_else(|error| panic!("{}: {error}", row.case))
 }
 
+/// One of many, from an address of theirs: the log knows others by their ports.
+fn one_of_many(row: &Row, identity: &Leaf) -> Stream {
+    let tls = usual_client(&row.case.combination, identity);
+    let from = SocketAddr::from(([127, 0, 0, 8], 0));
+    dial(from, row.route.entrance)
+        .and_then(|socket| Stream::over(socket, tls.as_ref()))
+        .unwrap_or_else(|error| panic!("{}: {error}", row.case))
+}
+
 /// That many at once, twice, the second time right after the first have vanished.
 fn herd(row: &Row, identity: &Leaf, size: usize) {
     const THREADS: usize = 4;
@@ -247,7 +257,7 @@ fn herd(row: &Row, identity: &Leaf, size: usize) {
             for _ in 0..THREADS {
                 scope.spawn(|| {
                     let mut all: Vec<Stream> =
-                        (0..size / THREADS).map(|_| open(row, identity)).collect();
+                        (0..size / THREADS).map(|_| one_of_many(row, identity)).collect();
                     for stream in &mut all {
                         let batch = exchange(stream, &noise(2_000, 5));
                         batch.unwrap_or_else(|error| panic!("{}: {error}", row.case));
@@ -290,7 +300,7 @@ impl Estate {
             for _ in 0..sized(200, 4) {
                 scope.spawn(|| {
                     let mut all: Vec<Stream> =
-                        of_desktop.iter().map(|row| open(row, identity)).collect();
+                        of_desktop.iter().map(|row| one_of_many(row, identity)).collect();
                     for stream in &mut all {
                         exchange(stream, b"login").expect("an answer");
                     }
