@@ -2,13 +2,14 @@
 //! have expired.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use tlsgate::catalogue::Mode;
 
 use super::super::case::Case;
 use super::super::component::Component;
-use super::super::estate::{Bench, Route, Served, component_of};
+use super::super::estate::{Bench, Served, component_of};
 use super::super::pki::{Leaf, pki};
 use super::super::report::Part;
 use super::super::stream::{Stream, trusting};
@@ -23,31 +24,31 @@ const GOOD: i32 = 2099;
 pub(crate) fn rotation(engine: Engine, report: &mut Part) {
     let identity = pki().leaf("battery client");
     let other = pki().leaf("another client");
-    let cases: Vec<Case> = Case::representatives()
-        .into_iter()
-        .filter(|case| case.combination.mode != Mode::Pair)
-        .collect();
+    let cases = Case::representatives();
     let components: Vec<Component> = cases.iter().map(component_of).collect();
     let mut bench = Bench::new(engine);
     let list = bench.certificates().join("ca.crl");
     fs::write(&list, pki().crl(&[], GOOD)).expect("a writable directory");
     let mut routes = Vec::new();
     for (case, component) in cases.iter().zip(&components) {
+        // Of a pair, the gateway beside the component takes the other's place.
+        let demand = if case.combination.mode == Mode::Pair { "required" } else { "optional" };
         let route = bench.add(case, &variant(case, "rotates"), component.address(), |one| {
             set(one, "tls", "certificate", "certificates/rotates.pem");
             set(one, "tls", "certificate_key", "certificates/rotates.key");
-            set(one, "tls", "client_cert", "optional");
+            set(one, "tls", "client_cert", demand);
             set(one, "tls", "trusted_ca", "certificates/ca.pem");
             set(one, "tls", "crl_files", "certificates/ca.crl");
         });
-        routes.push((case, route));
+        let place = route.exit.clone().unwrap_or((route.listener, route.entrance));
+        routes.push((case, place));
     }
     let certificates = bench.certificates();
     let served = bench.start();
     let mut open: Vec<(Stream, Vec<u8>)> = routes
         .iter()
-        .map(|(case, route)| {
-            let mut stream = connect(case, route, &identity);
+        .map(|(case, (_, address))| {
+            let mut stream = connect(case, *address, &identity);
             exchange(&mut stream, b"before").expect("an echo");
             let shown = shown(&stream);
             (stream, shown)
@@ -55,25 +56,25 @@ pub(crate) fn rotation(engine: Engine, report: &mut Part) {
         .collect();
     renew(&served, &certificates);
     swap(&served, &list, &[&identity]);
-    for ((case, route), (stream, before)) in routes.iter().zip(&mut open) {
+    for ((case, (listener, address)), (stream, before)) in routes.iter().zip(&mut open) {
         exchange(stream, b"after").unwrap_or_else(|error| panic!("{case}: dropped: {error}"));
-        let fresh = connect(case, route, &other);
+        let fresh = connect(case, *address, &other);
         assert_ne!(shown(&fresh), *before, "{case}: the old certificate");
-        let tried = Tried::at(route.entrance, Some(&trusting(Some(&identity))));
+        let tried = Tried::at(*address, Some(&trusting(Some(&identity))));
         let (peer, _) = tried.fails(&format!("{case}: revoked meanwhile"));
-        let line = served.line(&route.listener, peer);
+        let line = served.line(listener, peer);
         assert!(line.text("detail").starts_with("revoked"), "{line:?}");
         report.ran_on_combination(&case.combination, &["C8"]);
     }
     swap(&served, &list, &[]);
-    for (case, route) in &routes {
-        let tried = Tried::at(route.entrance, Some(&trusting(Some(&identity))));
+    for (case, (_, address)) in &routes {
+        let tried = Tried::at(*address, Some(&trusting(Some(&identity))));
         tried.succeeds(&format!("{case}: not revoked any more"));
     }
 }
 
-fn connect(case: &Case, route: &Route, shown: &Leaf) -> Stream {
-    let stream = Stream::connect(route.entrance, Some(&trusting(Some(shown))));
+fn connect(case: &Case, address: SocketAddr, shown: &Leaf) -> Stream {
+    let stream = Stream::connect(address, Some(&trusting(Some(shown))));
     stream.unwrap_or_else(|error| panic!("{case}: {error}"))
 }
 
