@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{PoisonError, RwLock};
 
-use ring::digest::{SHA256, digest};
+use crate::tls::trust::sha256;
 
 const LABEL: &[u8] = b"tlsgate CRL epoch, version 1";
 
@@ -24,14 +24,14 @@ impl CrlDigest {
 
     /// The digest of these CRLs, in DER and in any order.
     pub fn of(crls: &[impl AsRef<[u8]>]) -> Self {
-        Self::of_digests(crls.iter().map(|crl| sha256(&[crl.as_ref()])))
+        Self::of_digests(crls.iter().map(|crl| sha256(crl.as_ref())))
     }
 
     /// The same, from the SHA-256 of each.
     pub fn of_digests(digests: impl IntoIterator<Item = [u8; 32]>) -> Self {
         let sorted: BTreeSet<_> = digests.into_iter().collect();
         let list: Vec<u8> = sorted.into_iter().flatten().collect();
-        Self(sha256(&[LABEL, &list]))
+        Self(sha256(&[LABEL, &list].concat()))
     }
 
     pub(super) fn from_bytes(bytes: [u8; Self::LENGTH]) -> Self {
@@ -64,11 +64,6 @@ impl CrlEpoch {
     pub fn get(&self) -> CrlDigest {
         *self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// SHA-256 of all of `parts`, one behind the other.
-fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    *digest(&SHA256, &parts.concat()).as_ref().first_chunk().expect("SHA-256 has 32 bytes")
 }
 
 #[cfg(test)]

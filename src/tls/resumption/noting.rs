@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ring::digest::{SHA256, digest};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -11,6 +10,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use super::attempt::current;
 use super::binding::Origin;
 use super::{Clock, CrlEpoch};
+use crate::tls::trust::fingerprint;
 
 /// Decides as another verifier does, and leaves with the connection what its sessions must carry.
 #[derive(Debug)]
@@ -30,9 +30,7 @@ impl ClientCertVerifier for Noting {
         // Before the check: if CRLs are swapped during it, the session is one of the old ones.
         let (authenticated, crl_epoch) = (self.clock.now(), self.crl_epoch.get());
         let verified = self.verifier.verify_client_cert(end_entity, intermediates, now)?;
-        let fingerprint = digest(&SHA256, end_entity);
-        let client = fingerprint.as_ref().first_chunk().copied();
-        let origin = Origin { authenticated, crl_epoch, client };
+        let origin = Origin { authenticated, crl_epoch, client: Some(fingerprint(end_entity)) };
         let noted = current(|connection| connection.establish(origin));
         // Whoever cannot be noted down would later be taken for nobody.
         noted.map(|()| verified).ok_or_else(|| Error::General("no current connection".to_owned()))
