@@ -20,12 +20,6 @@ use crate::support::{Engine, SOON, engines, has_tool, wait_for, wait_until};
 /// Exit code of a command that found what should not be.
 const FOUND: i32 = 6;
 
-/// A gateway that can be asked.
-fn asked(setup: Setup) -> Setup {
-    let socket = setup.directory().join("control.sock").display().to_string();
-    setup.admin(&format!("control = {socket:?}"))
-}
-
 /// What a command says, with its exit code.
 fn says(gateway: &Gateway, command: &[&str]) -> (i32, Value) {
     let mut program = Command::new(gateway_program());
@@ -158,7 +152,7 @@ fn audit_says_who_speaks_what() {
 /// Three listeners: TLS, plaintext to a component that nobody verifies, and either of them.
 fn estate(engine: Engine, echo: &Backend, component: &OpenSsl, ports: [SocketAddr; 2]) -> Gateway {
     let [originate, autodetect] = ports;
-    let setup = asked(Setup::new(engine, echo.address())).tls("client_cert = \"optional\"");
+    let setup = Setup::new(engine, echo.address()).controlled().tls("client_cert = \"optional\"");
     let tables = format!(
         "[[listener]]\nname = \"orig\"\nmode = \"originate\"\nlisten = \"{originate}\"\n\
          upstream = \"{}\"\n[listener.upstream_tls]\nverify = \"none\"\n\
@@ -211,7 +205,7 @@ fn explain_of_a_live_connection_agrees() {
     let phone = ca().issue(directory.path(), "phone-7", KeyKind::Ecdsa, &["phone-7.test"]);
     let shown = phone.certificate.display().to_string();
     for engine in engines() {
-        let setup = asked(Setup::new(engine, backend.address())).workers(2);
+        let setup = Setup::new(engine, backend.address()).controlled().workers(2);
         let setup = setup.tls("client_cert = \"optional\"\ntrusted_ca = \"ca.pem\"");
         let mut gateway = setup.timeouts("idle = \"1h\"").keepalive(RULES).start();
         let facts = ["explain", "--route", "main", "--from", "127.0.0.1", "--sni", NAME];
@@ -295,7 +289,7 @@ fn autodetect_report_says_when_it_is_safe() {
     }
     let backend = Backend::echo();
     for engine in engines() {
-        let setup = asked(Setup::new(engine, backend.address())).workers(2);
+        let setup = Setup::new(engine, backend.address()).controlled().workers(2);
         let setup = setup.listener("mode = \"autodetect\"\nautodetect_until = \"2099-12-31\"");
         let gateway = setup.listener("first_speaker = \"client\"").start();
         let verdict = |quiet: &str| {
@@ -374,7 +368,8 @@ fn audit_lists_expiring_certificates_and_crls() {
     let directory = TempDir::new().expect("a temporary directory");
     let phone = ca().issue_for(directory.path(), "phone-7", 10);
     for engine in engines() {
-        let setup = asked(Setup::new(engine, backend.address())).tls("client_cert = \"required\"");
+        let setup =
+            Setup::new(engine, backend.address()).controlled().tls("client_cert = \"required\"");
         fs::write(setup.directory().join("ca.crl"), ca().crl_for(&[], Some(5))).expect("writable");
         let tables = format!(
             "[[listener]]\nname = \"stapled\"\nlisten = \"127.0.0.1:{}\"\nupstream = \"{}\"\n\

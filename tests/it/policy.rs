@@ -91,9 +91,7 @@ fn crl_files_are_watched() {
         let setup = setup.tls("client_cert = \"required\"\ntrusted_ca = \"ca.pem\"");
         let list = setup.directory().join("ca.crl");
         fs::write(&list, ca().crl(&[&first])).expect("a writable directory");
-        let socket = setup.directory().join("control.sock").display().to_string();
-        let setup = setup.admin(&format!("control = {socket:?}"));
-        let mut gateway = setup.tls("crl_files = \"ca.crl\"").start();
+        let mut gateway = setup.controlled().tls("crl_files = \"ca.crl\"").start();
         let refused = "client_certificate_invalid";
         assert_eq!(logged(&mut gateway, NAME, Some(&first)).0, refused, "{engine:?}");
         assert_eq!(logged(&mut gateway, NAME, Some(&second)).0, "finished", "{engine:?}");

@@ -389,8 +389,7 @@ fn reload_by_the_control_socket() {
     for engine in engines() {
         let setup = Setup::new(engine, backend.address());
         let socket = setup.directory().join("control.sock");
-        let mut gateway =
-            setup.admin(&format!("control = {:?}", socket.display().to_string())).start();
+        let mut gateway = setup.controlled().start();
         let reload = |arguments: &[&str]| {
             let mut command = Command::new(gateway_program());
             run(command.arg("reload").args(arguments).arg("-c").arg(gateway.config_file()), SOON)

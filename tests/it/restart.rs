@@ -419,7 +419,7 @@ fn usr2_unix_socket_admin_port_and_control_socket() {
         let path = setup.directory().join("gateway.sock");
         let control = setup.directory().join("control.sock");
         let mut gateway = setup
-            .admin(&format!("control = {:?}", control.display().to_string()))
+            .controlled()
             .another("unix", &format!("unix:{}", path.display()), &backend.address().to_string())
             .start();
         let inode = |path: &Path| fs::metadata(path).expect("it is there").ino();

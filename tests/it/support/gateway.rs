@@ -130,6 +130,12 @@ impl Setup {
         self
     }
 
+    /// With a control socket: `control.sock` in its directory.
+    pub(crate) fn controlled(self) -> Self {
+        let socket = self.directory().join("control.sock");
+        self.admin(&format!("control = {:?}", socket.display().to_string()))
+    }
+
     pub(crate) fn resumption(mut self, line: &str) -> Self {
         writeln!(self.resumption, "{line}").expect("a String");
         self
