@@ -21,6 +21,10 @@ use crate::support::holdings::Holdings;
 use crate::support::process::{Process, bench_program, descriptor_limit, run};
 use crate::support::{Engine, SOON, engines, sized, wait_for, wait_until};
 
+/// Which pages the allocator has given back when it is looked at is chance: 2.3 MiB between equal
+/// runs were seen. The heap in use is compared by the byte ([`Holdings::back_at`]).
+const ALLOCATOR_NOISE: u64 = 4 * 1024 * 1024;
+
 #[test]
 #[ignore = "run by tests/run"]
 fn many_connections() {
@@ -52,8 +56,7 @@ fn hold_and_release(engine: Engine, count: u64) {
         assert_eq!(most, count, "open at a time in cycle {cycle}");
         let now = Holdings::back_at(&start, &gateway, &format!("{engine:?} after cycle {cycle}"));
         println!("{engine:?} cycle {cycle}: start {start:?}, now {now:?}");
-        // The allocator's own rounding: a percent.
-        let ceiling = first.map_or(u64::MAX, |first| first.resident + first.resident / 100);
+        let ceiling = first.map_or(u64::MAX, |first| first.resident + ALLOCATOR_NOISE);
         assert!(now.resident <= ceiling, "{engine:?}: {now:?} after {first:?}");
         first.get_or_insert(now);
     }
