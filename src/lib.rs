@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod engine;
+mod fields;
 pub mod genesys;
 pub mod handover;
 pub mod policy;

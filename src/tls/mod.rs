@@ -9,6 +9,7 @@ pub mod hello;
 pub mod identity;
 pub mod lane;
 pub mod modern;
+pub mod openssl;
 pub mod profile;
 pub mod provider;
 pub mod resumption;
