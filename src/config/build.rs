@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::date::Date;
+use super::lanes;
 use super::levels;
 use super::model::{
     Admin, Balance, BalanceSettings, CertificateFiles, ClientCert, Config, ConnectWhen, CrlDepth,
@@ -228,12 +229,17 @@ fn exceptions(listener: &Section) -> Vec<Exception> {
     let sections = [(side(listener, "tls"), side(listener, "upstream_tls"))].into_iter();
     let of_rules = rules.map(|rule| (rule.child("tls"), rule.child("upstream_tls")));
     // One that a lower level has done away with ends nothing.
-    let is_weak = |side: &&Section, key, words: [&str; 2]| {
+    let is_weak = |side: &&Section, key, words: &[&str]| {
         side.get::<&str>(key).is_some_and(|word| words.contains(&word))
     };
     for (tls, upstream_tls) in sections.chain(of_rules) {
-        let tls = tls.filter(|side| is_weak(side, "client_cert", ["report", "optional"]));
-        let upstream_tls = upstream_tls.filter(|side| is_weak(side, "verify", ["none", "chain"]));
+        let legacy = [tls, upstream_tls].into_iter().flatten();
+        let legacy = legacy.filter(|side| is_weak(side, "lane", &["legacy"]));
+        all.extend(legacy.filter_map(|tls| {
+            exception(tls, "legacy_until", tls.get("legacy_until"))
+        }));
+        let tls = tls.filter(|side| is_weak(side, "client_cert", &["report", "optional"]));
+        let upstream_tls = upstream_tls.filter(|side| is_weak(side, "verify", &["none", "chain"]));
         all.extend(
             tls.and_then(|tls| exception(tls, "client_cert_until", tls.get("client_cert_until"))),
         );
@@ -276,12 +282,18 @@ fn upstream_tls(section: &Section) -> Option<UpstreamTls> {
         ciphers: section.get("ciphers")?,
         revalidate: section.get("revalidate")?,
         resumption: section.get("resumption")?,
+        compat12: lanes::compat12(section),
+        legacy: lanes::legacy(section),
     })
 }
 
 fn tls(section: &Section) -> Option<DownstreamTls> {
     let several = section.children("certificates");
-    let certificates = if several.is_empty() { std::slice::from_ref(section) } else { several };
+    let own = if section.sets("certificate") { std::slice::from_ref(section) } else { &[] };
+    let certificates = if several.is_empty() { own } else { several };
+    if certificates.is_empty() && !lanes::is_without_modern(section) {
+        return None;
+    }
     let resumption = section.get("resumption")?;
     let tickets = section.get("tls13_tickets")?;
     Some(DownstreamTls {
@@ -299,6 +311,8 @@ fn tls(section: &Section) -> Option<DownstreamTls> {
         revalidate: section.get("revalidate")?,
         resumption,
         tls13_tickets: if resumption == ResumptionMode::Off { 0 } else { tickets },
+        compat12: lanes::compat12(section),
+        legacy: lanes::legacy(section),
     })
 }
 
@@ -332,7 +346,7 @@ fn files(section: &Section, key: &str, paths: Option<Vec<PathBuf>>) -> Vec<Trust
 }
 
 /// Where the file says `key`, for errors found when the value is used; 0 where it does not.
-fn line_of(section: &Section, key: &str) -> usize {
+pub(super) fn line_of(section: &Section, key: &str) -> usize {
     section.place_of(key).map_or(0, |place| place.line)
 }
 

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use super::lanes;
 use super::options;
 use super::read::{Field, Finding, Place, Reader, Section, Shadowed, join};
 use super::suggest;
@@ -28,6 +29,7 @@ const BUNDLE: [&str; 9] = [
 
 /// Puts the levels of every listener together, in its own sections.
 pub(super) fn resolve(root: &mut Section, reader: &mut Reader<'_>) {
+    lanes::above(root, reader);
     let hosts = by_name(root.children("host"), "host", reader);
     let applications = by_name(root.children("application"), "application", reader);
     let mut listeners = root.children.remove("listener").unwrap_or_default();
@@ -51,6 +53,7 @@ pub(super) fn resolve(root: &mut Section, reader: &mut Reader<'_>) {
                 let Some(own) = rule.child(side).filter(|own| own.is_written) else { continue };
                 if let Some(mut lowest) = together(&[&whole, own], rule, side, reader) {
                     vendor::versions(&mut lowest, doc, reader);
+                    lanes::complete(&mut lowest);
                     reader.absent_options(doc, &mut lowest);
                     rule.children.insert(doc.key(), vec![lowest]);
                 } else {
@@ -61,6 +64,7 @@ pub(super) fn resolve(root: &mut Section, reader: &mut Reader<'_>) {
                 listener.children.insert("rule", rules);
             }
             vendor::versions(&mut whole, doc, reader);
+            lanes::complete(&mut whole);
             reader.absent_options(doc, &mut whole);
             listener.children.insert(doc.key(), vec![whole]);
         }

@@ -8,6 +8,7 @@ mod build;
 mod contradictions;
 pub mod date;
 mod diagnostics;
+mod lanes;
 mod levels;
 pub mod model;
 pub mod options;

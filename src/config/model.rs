@@ -1,5 +1,6 @@
 //! The configuration as the gateway uses it: every value present, valid by type.
 
+mod lanes;
 mod proxy;
 mod timing;
 mod trust;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use super::date::Date;
 use crate::policy::rules::RuleSpec;
+pub use lanes::{Compat12, KeyExchange, Legacy, WEAK_SUITES, WeakSuite};
 pub use proxy::{ProxyIn, ProxyOut, ProxyVersions};
 pub use timing::{Keepalive, Timeouts};
 pub use trust::{CrlDepth, CrlExpired, CrlPolicy, CrlRules, CrlUnknown, Revalidate};
@@ -230,7 +232,8 @@ pub enum ConnectWhen {
 /// `[listener.tls]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DownstreamTls {
-    /// At least one; the first is the default for unknown or absent SNI.
+    /// The first is the default for unknown or absent SNI. None only where `max_version` is below
+    /// TLS 1.2, so that there is no modern lane.
     pub certificates: Vec<CertificateFiles>,
     /// Group that may read private keys besides their owner.
     pub key_group: Option<String>,
@@ -252,6 +255,10 @@ pub struct DownstreamTls {
     pub resumption: ResumptionMode,
     /// Tickets sent after a TLS 1.3 handshake, 0 to 4.
     pub tls13_tickets: u8,
+    /// `None` is no such lane.
+    pub compat12: Option<Compat12>,
+    /// `None` is no such lane; `min_version` is 1.2 or newer without it.
+    pub legacy: Option<Legacy>,
 }
 
 /// `[listener.upstream_tls]`.
@@ -285,6 +292,10 @@ pub struct UpstreamTls {
     pub ciphers: Vec<&'static str>,
     pub revalidate: Revalidate,
     pub resumption: bool,
+    /// `None` is no such lane. With both weak lanes, connections take the legacy one.
+    pub compat12: Option<Compat12>,
+    /// `None` is no such lane; `min_version` is 1.2 or newer without it.
+    pub legacy: Option<Legacy>,
 }
 
 /// Which SNI a component is sent.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::table;
 pub use super::table::{TABLES, options};
 use super::units::{format_duration, format_size};
 
@@ -143,7 +144,14 @@ impl TableDoc {
     /// Its options, in the order of the reference.
     pub fn options(&self) -> impl Iterator<Item = &'static OptionDoc> + use<> {
         let name = self.like.unwrap_or(self.name);
-        options().filter(move |option| option.table == name)
+        let is_above = self.is_above_listeners();
+        options().filter(move |option| option.table == name && !(is_above && option.is_of_lanes()))
+    }
+
+    /// Whether it stands above listeners, so that what is written later inherits from it.
+    pub fn is_above_listeners(&self) -> bool {
+        let top = self.name.split('.').next();
+        matches!(top, Some("defaults" | "host" | "application"))
     }
 
     /// The tables directly below it.
@@ -165,9 +173,14 @@ impl TableDoc {
 }
 
 impl OptionDoc {
-    /// Whether it may stand at every level, from the gateway's defaults to a rule.
+    /// Whether it may stand at several levels, down to a rule.
     pub fn is_policy(&self) -> bool {
         matches!(self.table, "listener.tls" | "listener.upstream_tls")
+    }
+
+    /// Whether it is about a lane weaker than the modern one: of a listener or rule alone.
+    pub fn is_of_lanes(&self) -> bool {
+        self.is_policy() && table::is_of_lanes(self)
     }
 
     /// `listener.tls.min_version`.
@@ -203,7 +216,7 @@ impl Kind {
                 format!("a size from \"{}\" to \"{}\"", format_size(*min), format_size(*max))
             }
             Self::Word(words) => one_of(words),
-            Self::TlsVersion => "\"1.2\" or \"1.3\"".to_owned(),
+            Self::TlsVersion => "\"1.0\", \"1.1\", \"1.2\" or \"1.3\"".to_owned(),
             Self::Date => "a day from 2000 on, as \"2027-12-31\"".to_owned(),
             Self::Digest => "SHA-256 in base64 or hexadecimal".to_owned(),
             Self::Text { max } => format!("text of 1 to {max} bytes"),

@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::{Diagnostic, Diagnostics};
+use super::lanes;
 use super::options::{OptionDoc, Presence, Repeat, TableDoc};
 use super::suggest;
 use super::value::{self, FromValue, Problem, Value};
@@ -311,7 +312,7 @@ impl<'a> Reader<'a> {
         } else {
             format!("\"{}\"", shown.escape_debug())
         };
-        if let Some(refusal) = vendor::stray(doc, key) {
+        if let Some(refusal) = lanes::stray(doc, key).or_else(|| vendor::stray(doc, key)) {
             let (message, hint) = (&refusal.message, &refusal.hint);
             let finding = Finding { message, hint, ..Finding::EMPTY };
             return self.report(place, &join(path, &shown), finding);
@@ -366,7 +367,8 @@ impl<'a> Reader<'a> {
                     section.fields.insert(option.key, field);
                 }
                 Presence::Optional { .. } => {}
-                Presence::RequiredUnless { other, .. } if section.sets(other) => {}
+                Presence::RequiredUnless { other, .. }
+                    if section.sets(other) || lanes::is_without_modern(section) => {}
                 Presence::Required { example } | Presence::RequiredUnless { example, .. } => {
                     let allowed = option.kind.allowed();
                     let header = doc.header();

@@ -74,6 +74,7 @@ pub(super) fn facts(option: &OptionDoc) -> [String; 2] {
     };
     let reload = if option.reload { "yes" } else { "no" };
     let levels = match option.is_policy() {
+        true if option.is_of_lanes() => " Levels: listener, rule.",
         true => " Levels: defaults, host, application, listener, rule.",
         false => "",
     };

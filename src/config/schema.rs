@@ -11,6 +11,9 @@ use super::reference;
 
 /// IPv4 address, or IPv6 address in brackets with its zone.
 const IP: &str = r"([0-9.]+|\[[0-9A-Fa-f:.]+(%[0-9]+)?\])";
+/// As a file may write them, oldest first.
+const VERSIONS: [&str; 8] =
+    ["1.0", "TLSv1.0", "1.1", "TLSv1.1", "1.2", "TLSv1.2", "1.3", "TLSv1.3"];
 const PATH: &str = r"[^\x00]+";
 
 /// A contradiction (`contradictions.rs`) that a schema can express.
@@ -31,14 +34,14 @@ const CONTRADICTIONS: [Contradiction; 3] = [
         key: "max_version",
         values: || json!(["1.2", "TLSv1.2"]),
         other: "min_version",
-        leaves: || json!(["1.2", "TLSv1.2"]),
+        leaves: || json!(VERSIONS[..6]),
     },
     Contradiction {
         table: "listener.upstream_tls",
         key: "max_version",
         values: || json!(["1.2", "TLSv1.2"]),
         other: "min_version",
-        leaves: || json!(["1.2", "TLSv1.2"]),
+        leaves: || json!(VERSIONS[..6]),
     },
     Contradiction {
         table: "listener.tls",
@@ -158,7 +161,7 @@ fn kind(kind: &Kind) -> Value {
             { "type": "integer", "minimum": min, "maximum": max },
         ] }),
         Kind::Word(words) => json!({ "enum": words }),
-        Kind::TlsVersion => json!({ "enum": ["1.2", "1.3", "TLSv1.2", "TLSv1.3"] }),
+        Kind::TlsVersion => json!({ "enum": VERSIONS }),
         Kind::Date => pattern("[2-9][0-9]{3}-[01][0-9]-[0-3][0-9]"),
         Kind::Digest => pattern(":*([0-9A-Fa-f]:*){64}|[A-Za-z0-9+/]{43}="),
         // Bytes are what counts; a character has one or more.

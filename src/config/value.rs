@@ -9,10 +9,13 @@ use toml::de::{DeArray, DeInteger, DeValue};
 
 use super::address;
 use super::date::Date;
-use super::model::{AccessLog, Endpoint, ListenAddress, SourceWord, TlsVersion, Upstream};
+use super::model::{
+    AccessLog, Endpoint, ListenAddress, SourceWord, TlsVersion, Upstream, WeakSuite,
+};
 use super::options::{Condition, Kind};
 use super::suggest;
 use super::units::{format_duration, format_size, parse_duration, parse_size};
+use crate::genesys::ciphers;
 use crate::policy::rules::{Cidr, ClientMatch, SniPattern, Version, parse_sha256};
 
 /// Most characters of the file that a diagnostic repeats.
@@ -285,7 +288,17 @@ fn duration(text: &str, min: Duration, max: Duration, step: Duration) -> Result<
 
 fn word(text: &str, words: &'static [&'static str]) -> Result<&'static str, Refusal> {
     words.iter().find(|word| **word == text).copied().ok_or_else(|| {
+        if let Some(hint) = never_spoken(text) {
+            return Refusal::new("is a suite that is never spoken here", hint);
+        }
+        let takes_weak = words.iter().any(|word| WeakSuite::named(word).is_some());
         let hint = match suggest::closest(text, words.iter().copied()) {
+            _ if WeakSuite::named(text).is_some() => {
+                "Only weak lanes speak it: lane = \"compat12\", and compat12_ciphers.".to_owned()
+            }
+            _ if takes_weak && ciphers::openssl_name(text).is_some() => {
+                "It is a modern one: those come first anyway, and ciphers lists them.".to_owned()
+            }
             Some(likely) => format!("Did you mean \"{likely}\"?"),
             None => "Write one of the allowed words.".to_owned(),
         };
@@ -293,20 +306,38 @@ fn word(text: &str, words: &'static [&'static str]) -> Result<&'static str, Refu
     })
 }
 
+/// Why no lane has the suite of this name.
+fn never_spoken(suite: &str) -> Option<&'static str> {
+    let upper = suite.to_ascii_uppercase();
+    let is_suite = upper.starts_with("TLS_") || upper.starts_with("SSL_");
+    let has = |part: &str| is_suite && upper.contains(part);
+    match () {
+        () if has("EXPORT") => Some("EXPORT suites have keys of 40 bits. Take it out."),
+        () if has("_NULL") => Some("NULL suites do not encrypt. Take it out."),
+        () if has("ANON") => Some(
+            "Anonymous suites have no certificate: anybody in between reads along. Take it out.",
+        ),
+        () if has("RC4") => Some("RC4 is broken (RFC 7465). A peer without AES cannot be served."),
+        () if has("DES_") => {
+            Some("DES and 3DES have blocks of 64 bits (RFC 8429). A peer without AES cannot be \
+                  served.")
+        }
+        () => None,
+    }
+}
+
 fn version(text: &str) -> Result<TlsVersion, Refusal> {
     match text.strip_prefix("TLSv").unwrap_or(text) {
+        "1.0" => Ok(TlsVersion::V1_0),
+        "1.1" => Ok(TlsVersion::V1_1),
         "1.2" => Ok(TlsVersion::V1_2),
         "1.3" => Ok(TlsVersion::V1_3),
-        "1" | "1.0" | "1.1" => Err(Refusal::new(
-            "is older than TLS 1.2",
-            "TLS 1.0 and 1.1 are broken (RFC 8996). They need the legacy lane, which this version \
-             does not have: raise the peers to TLS 1.2.",
-        )),
         _ if text.starts_with("SSL") => Err(Refusal::new(
-            "is older than TLS 1.2",
+            "is older than TLS 1.0",
             "SSL 2 and SSL 3 are refused everywhere (RFC 6176, RFC 7568): raise the peers to TLS \
              1.2.",
         )),
+        "1" => Err(Refusal::new("is not a version of TLS", "Write \"1.0\".")),
         _ => Err(Refusal::new("is not a version of TLS", "Write \"1.2\" or \"1.3\".")),
     }
 }
@@ -435,6 +466,12 @@ held! {
     SniPattern => Sni,
     Version => Offer,
     ClientMatch => Client,
+}
+
+impl FromValue for &'static WeakSuite {
+    fn from_value(value: &Value) -> Option<Self> {
+        <&str>::from_value(value).and_then(WeakSuite::named)
+    }
 }
 
 impl FromValue for Endpoint {

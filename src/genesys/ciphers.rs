@@ -18,6 +18,12 @@ pub const TLS12: [(&str, &str); 6] = [
     ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", "ECDHE-RSA-CHACHA20-POLY1305"),
 ];
 
+/// OpenSSL's name of a modern suite by IANA's; those of TLS 1.3 have one name.
+pub fn openssl_name(iana: &str) -> Option<&'static str> {
+    let tls12 = TLS12.into_iter().find(|(name, _)| *name == iana).map(|(_, openssl)| openssl);
+    tls12.or_else(|| TLS13.into_iter().find(|name| *name == iana))
+}
+
 /// A list, name by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Translation {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 
+mod lanes;
 mod modes;
 mod proxy;
 mod rules;
@@ -52,6 +53,7 @@ fn sides(section: &Section, listener: &Section, reader: &mut Reader<'_>) {
     let mode = listener.get::<&str>("mode");
     for tls in [side("tls"), side("upstream_tls")].into_iter().flatten() {
         vendor::check(tls, mode, reader);
+        lanes::check(listener, tls, reader);
     }
     if let Some(tls) = side("tls") {
         certificates(tls, reader);
@@ -189,7 +191,7 @@ fn versions(tls: &Section, reader: &mut Reader<'_>) {
     }
     let finding = Finding {
         message: "is newer than max_version",
-        found: "\"1.3\", with max_version = \"1.2\"",
+        found: &format!("\"{min}\", with max_version = \"{max}\""),
         allowed: "at most max_version",
         hint: "Lower min_version or raise max_version.",
     };

@@ -4,6 +4,7 @@
 //! editors (`schema.rs`) follow.
 
 mod crl;
+mod lanes;
 mod listener;
 mod process;
 mod proxy;
@@ -23,6 +24,7 @@ pub fn options() -> impl Iterator<Item = &'static OptionDoc> {
         rule::OPTIONS,
         tls::OPTIONS,
         upstream_tls::OPTIONS,
+        lanes::OPTIONS,
         vendor::OPTIONS,
     ];
     groups.into_iter().flatten()
@@ -101,6 +103,11 @@ pub static TABLES: &[TableDoc] = &[
         "TCP keepalive, on both sides: it finds peers that vanished (tcp(7)).",
     ),
 ];
+
+/// Whether it opens a lane weaker than the modern one, or is about such a lane.
+pub(super) fn is_of_lanes(option: &OptionDoc) -> bool {
+    lanes::KEYS.contains(&option.key)
+}
 
 /// Files, or one.
 const PATHS: Kind = Kind::List { item: &Kind::Path, min: 1, max: 64, single: true };
