@@ -318,10 +318,10 @@ fn never_spoken(suite: &str) -> Option<&'static str> {
             "Anonymous suites have no certificate: anybody in between reads along. Take it out.",
         ),
         () if has("RC4") => Some("RC4 is broken (RFC 7465). A peer without AES cannot be served."),
-        () if has("DES_") => {
-            Some("DES and 3DES have blocks of 64 bits (RFC 8429). A peer without AES cannot be \
-                  served.")
-        }
+        () if has("DES_") => Some(
+            "DES and 3DES have blocks of 64 bits (RFC 8429). A peer without AES cannot be \
+                  served.",
+        ),
         () => None,
     }
 }

@@ -24,6 +24,13 @@ pub struct Parameters {
     pub alpn: Vec<Vec<u8>>,
 }
 
+/// For either role.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Spec {
+    Server(ServerSpec),
+    Client(ClientSpec),
+}
+
 /// To accept with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerSpec {
@@ -34,6 +41,8 @@ pub struct ServerSpec {
     /// The CAs of clients' certificates, in DER.
     pub trusted: Vec<Vec<u8>>,
     pub sessions: Sessions,
+    /// How long, in seconds, sessions and what protects tickets are kept.
+    pub lifetime: u32,
     /// Who may resume whose sessions: those of equal domains, as long as the rest is equal, too.
     pub domain: [u8; 16],
 }
@@ -93,16 +102,20 @@ pub fn suites<'a>(names: impl IntoIterator<Item = &'a str>) -> (String, String) 
     (old.join(":"), new.join(":"))
 }
 
-impl ServerSpec {
+impl Spec {
     /// The bytes of it.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut writer = Writer::new();
-        self.parameters.write(&mut writer);
-        list(&mut writer, &self.identities, |writer, identity| identity.write(writer));
-        writer.byte(code_of(&CLIENT_CERTS, &self.client_cert));
-        list(&mut writer, &self.trusted, |writer, ca| writer.bytes(ca));
-        writer.byte(code_of(&SESSIONS, &self.sessions));
-        writer.array(self.domain);
+        match self {
+            Self::Server(spec) => {
+                writer.byte(SERVER);
+                spec.write(&mut writer);
+            }
+            Self::Client(spec) => {
+                writer.byte(CLIENT);
+                spec.write(&mut writer);
+            }
+        }
         writer.0
     }
 
@@ -112,54 +125,63 @@ impl ServerSpec {
     /// Those are not the bytes of one.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader(bytes);
-        let spec = Self {
-            parameters: Parameters::read(&mut reader)?,
-            identities: read_list(&mut reader, Identity::read)?,
-            client_cert: *CLIENT_CERTS.get(usize::from(reader.byte()?)).ok_or(Malformed)?,
-            trusted: read_list(&mut reader, |reader| Ok(reader.bytes()?.to_vec()))?,
-            sessions: *SESSIONS.get(usize::from(reader.byte()?)).ok_or(Malformed)?,
-            domain: reader.array()?,
+        let spec = match reader.byte()? {
+            SERVER => Self::Server(ServerSpec::read(&mut reader)?),
+            CLIENT => Self::Client(ClientSpec::read(&mut reader)?),
+            _ => return Err(Malformed),
         };
-        if reader.0.is_empty() && !spec.identities.is_empty() { Ok(spec) } else { Err(Malformed) }
+        if reader.0.is_empty() { Ok(spec) } else { Err(Malformed) }
     }
 
     /// Equal specifications have equal digests, and nothing can be told from one.
     pub fn digest(&self) -> [u8; 32] {
-        sha256(b"server", &self.encode())
+        *digest(&SHA256, &self.encode()).as_ref().first_chunk().expect("SHA-256 has 32 bytes")
+    }
+}
+
+impl ServerSpec {
+    fn write(&self, writer: &mut Writer) {
+        self.parameters.write(writer);
+        list(writer, &self.identities, |writer, identity| identity.write(writer));
+        writer.byte(code_of(&CLIENT_CERTS, &self.client_cert));
+        list(writer, &self.trusted, |writer, ca| writer.bytes(ca));
+        writer.byte(code_of(&SESSIONS, &self.sessions));
+        writer.number(self.lifetime);
+        writer.array(self.domain);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let spec = Self {
+            parameters: Parameters::read(reader)?,
+            identities: read_list(reader, Identity::read)?,
+            client_cert: *CLIENT_CERTS.get(usize::from(reader.byte()?)).ok_or(Malformed)?,
+            trusted: read_list(reader, bytes)?,
+            sessions: *SESSIONS.get(usize::from(reader.byte()?)).ok_or(Malformed)?,
+            lifetime: reader.number()?,
+            domain: reader.array()?,
+        };
+        if spec.identities.is_empty() { Err(Malformed) } else { Ok(spec) }
     }
 }
 
 impl ClientSpec {
-    /// The bytes of it.
-    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let mut writer = Writer::new();
-        self.parameters.write(&mut writer);
+    fn write(&self, writer: &mut Writer) {
+        self.parameters.write(writer);
         writer.option(self.sni.as_deref(), |writer, name| writer.bytes(name.as_bytes()));
         writer.option(self.identity.as_ref(), |writer, identity| identity.write(writer));
-        list(&mut writer, &self.trusted, |writer, ca| writer.bytes(ca));
-        writer.0
+        list(writer, &self.trusted, |writer, ca| writer.bytes(ca));
     }
 
-    /// From such bytes.
-    ///
-    /// # Errors
-    /// Those are not the bytes of one.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader(bytes);
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let spec = Self {
-            parameters: Parameters::read(&mut reader)?,
-            sni: if reader.byte()? == 1 { Some(text(&mut reader)?) } else { None },
-            identity: if reader.byte()? == 1 { Some(Identity::read(&mut reader)?) } else { None },
-            trusted: read_list(&mut reader, |reader| Ok(reader.bytes()?.to_vec()))?,
+            parameters: Parameters::read(reader)?,
+            sni: if reader.byte()? == 1 { Some(text(reader)?) } else { None },
+            identity: if reader.byte()? == 1 { Some(Identity::read(reader)?) } else { None },
+            trusted: read_list(reader, bytes)?,
         };
         // OpenSSL takes it as a C string.
         let names_host = spec.sni.as_ref().is_none_or(|name| !name.contains('\0'));
-        if reader.0.is_empty() && names_host { Ok(spec) } else { Err(Malformed) }
-    }
-
-    /// As [`ServerSpec::digest`].
-    pub fn digest(&self) -> [u8; 32] {
-        sha256(b"client", &self.encode())
+        if names_host { Ok(spec) } else { Err(Malformed) }
     }
 }
 
@@ -174,6 +196,9 @@ impl From<Short> for Malformed {
     }
 }
 
+/// Which role it is for.
+const SERVER: u8 = 0;
+const CLIENT: u8 = 1;
 const VERSIONS: [TlsVersion; 4] =
     [TlsVersion::V1_0, TlsVersion::V1_1, TlsVersion::V1_2, TlsVersion::V1_3];
 const CLIENT_CERTS: [ClientCert; 4] =
@@ -197,7 +222,7 @@ impl Parameters {
             max_version: *VERSIONS.get(usize::from(reader.byte()?)).ok_or(Malformed)?,
             suites: text(reader)?,
             suites13: text(reader)?,
-            alpn: read_list(reader, |reader| Ok(reader.bytes()?.to_vec()))?,
+            alpn: read_list(reader, bytes)?,
         };
         let suites = [&parameters.suites, &parameters.suites13];
         let is_clean = suites.iter().all(|list| !list.contains('\0'))
@@ -216,7 +241,7 @@ impl Identity {
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {
             names: read_list(reader, text)?,
-            chain: read_list(reader, |reader| Ok(reader.bytes()?.to_vec()))?,
+            chain: read_list(reader, bytes)?,
             key: Zeroizing::new(reader.bytes()?.to_vec()),
         })
     }
@@ -246,7 +271,6 @@ fn text(reader: &mut Reader<'_>) -> Result<String, Malformed> {
     String::from_utf8(reader.bytes()?.to_vec()).map_err(|_| Malformed)
 }
 
-fn sha256(role: &[u8], bytes: &[u8]) -> [u8; 32] {
-    let both = Zeroizing::new([role, bytes].concat());
-    *digest(&SHA256, &both).as_ref().first_chunk().expect("SHA-256 has 32 bytes")
+fn bytes(reader: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
+    Ok(reader.bytes()?.to_vec())
 }

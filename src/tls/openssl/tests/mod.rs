@@ -154,6 +154,7 @@ pub(super) fn server_spec(lane: Lane, identity: Identity) -> ServerSpec {
         client_cert: ClientCert::None,
         trusted: Vec::new(),
         sessions: Sessions::Off,
+        lifetime: 600,
         domain: [7; 16],
     }
 }
@@ -188,14 +189,12 @@ pub(super) struct End {
 
 impl End {
     pub(super) fn server(server: &Server, verifier: Option<Verifier>) -> Self {
-        let verifier = verifier.map(|verifier| (verifier, now()));
-        Self::of(server.accept(Some(NAME), verifier).expect("memory"))
+        Self::of(server.accept(Some(NAME), verifier, now()).expect("memory"))
     }
 
     pub(super) fn client(client: &Client, verifier: Option<Verifier>) -> Self {
         let (pool, mut records) = (Pool::new(64 << 20, 4), VecDeque::new());
-        let verifier = verifier.map(|verifier| (verifier, now()));
-        let tls = client.connect(verifier, &pool, &mut records).expect("something to offer");
+        let tls = client.connect(verifier, now(), &pool, &mut records).expect("something to offer");
         Self { records, pool, ..Self::of(tls) }
     }
 

@@ -3,6 +3,7 @@
 //! Our client resumes nothing, so the other end is rustls', which does in TLS 1.2.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::PKCS_ECDSA_P256_SHA256;
 use rustls::client::{Resumption, Tls12Resumption};
@@ -48,8 +49,12 @@ impl Scene {
 
 /// Whether a handshake is an abbreviated one, and how many certificates the server knows.
 fn come(client: &Arc<ClientConfig>, server: &Server) -> (bool, usize) {
+    come_at(client, server, now())
+}
+
+fn come_at(client: &Arc<ClientConfig>, server: &Server, now: UnixTime) -> (bool, usize) {
     let mut theirs = testing::client(client);
-    let mut ours = End::server(server, None);
+    let mut ours = End::of(server.accept(Some(NAME), None, now).expect("memory"));
     say(&mut theirs, b"here again");
     let (heard, done) = converse_with_rustls(&mut theirs, &mut ours);
     heard.expect("a good server");
@@ -102,5 +107,20 @@ fn who_comes_back_is_known_with_the_whole_chain() {
         let server = super::server(&scene.spec);
         assert_eq!(come(&client, &server), (false, 2));
         assert_eq!(come(&client, &server), (true, 2), "{sessions:?}");
+    }
+}
+
+#[test]
+fn sessions_end_with_their_lifetime() {
+    for sessions in [Sessions::Ids, Sessions::Tickets] {
+        let scene = Scene::new(sessions, ClientCert::None);
+        let client = scene.client(Tls12Resumption::SessionIdOrTickets);
+        let server = super::server(&ServerSpec { lifetime: 600, ..scene.spec.clone() });
+        let after = |seconds| {
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(now().as_secs() + seconds));
+            come_at(&client, &server, now).0
+        };
+        let found = [0, 1, 599, 601, 602].map(after);
+        assert_eq!(found, [false, true, true, false, true], "{sessions:?}");
     }
 }

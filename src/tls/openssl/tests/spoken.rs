@@ -6,7 +6,7 @@ use rcgen::PKCS_ECDSA_P256_SHA256;
 use rustls::{ClientConnection, ServerConnection};
 
 use super::*;
-use crate::tls::openssl::spec::Malformed;
+use crate::tls::openssl::spec::{Malformed, Spec};
 use crate::tls::provider::provider;
 use crate::tls::testing;
 
@@ -184,7 +184,7 @@ fn the_certificate_is_the_one_for_the_name() {
         (Some(".wild.example"), 0),
     ] {
         let mut theirs = End::client(&client(&client_spec(Lane::Compat12)), None);
-        let mut ours = End::of(server.accept(sni, None).expect("memory"));
+        let mut ours = End::of(server.accept(sni, None, now()).expect("memory"));
         converse(&mut theirs, &mut ours).0.expect("a good server");
         let shown = theirs.tls.peer_certificates().first().expect("shown").to_vec();
         assert_eq!(shown, spec.identities[expected].chain[0], "{sni:?}");
@@ -198,22 +198,22 @@ fn a_specification_survives_its_bytes() {
     spec.parameters.alpn = vec![b"one".to_vec(), b"two".to_vec()];
     spec.trusted = vec![ca.der()];
     (spec.client_cert, spec.sessions) = (ClientCert::Report, Sessions::Tickets);
-    let bytes = spec.encode();
-    let again = ServerSpec::decode(&bytes).expect("its bytes");
-    assert!(again == spec);
-    assert_eq!(again.digest(), spec.digest());
-    let other = ClientSpec { identity: Some(ca.issue(NAME)), ..client_spec(Lane::Compat12) };
-    let others = other.encode();
-    assert!(ClientSpec::decode(&others).expect("its bytes") == other);
-    let nothing = ClientSpec { sni: None, ..client_spec(Lane::Legacy) };
-    assert!(ClientSpec::decode(&nothing.encode()).expect("its bytes") == nothing);
-    for cut in 0..bytes.len() {
-        assert_eq!(ServerSpec::decode(&bytes[..cut]).err(), Some(Malformed), "{cut}");
+    let client = client_spec(Lane::Compat12);
+    let wrong = ClientSpec { sni: None, ..client.clone() };
+    for spec in [
+        Spec::Server(spec.clone()),
+        Spec::Client(ClientSpec { identity: Some(ca.issue(NAME)), ..client }),
+        Spec::Client(wrong),
+    ] {
+        let bytes = spec.encode();
+        let again = Spec::decode(&bytes).expect("its bytes");
+        assert!(again == spec);
+        assert_eq!(again.digest(), spec.digest());
+        for cut in 0..bytes.len() {
+            assert_eq!(Spec::decode(&bytes[..cut]).err(), Some(Malformed), "{cut}");
+        }
+        assert!(Spec::decode(&[&bytes[..], &[0]].concat()).is_err(), "something behind it");
     }
-    for cut in 0..others.len() {
-        assert_eq!(ClientSpec::decode(&others[..cut]).err(), Some(Malformed), "{cut}");
-    }
-    assert!(ServerSpec::decode(&[&bytes[..], &[0]].concat()).is_err(), "something behind it");
     assert!(!format!("{:?}", spec.identities[0]).contains("48"), "a key in a log");
     let wrong = Identity { key: ca.issue(NAME).key, ..ca.issue(NAME) };
     let refused = Server::new(&server_spec(Lane::Legacy, wrong)).expect_err("another's key");
