@@ -312,8 +312,22 @@ pub struct CertificateFiles {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsVersion {
+    V1_0,
+    V1_1,
     V1_2,
     V1_3,
+}
+
+impl TlsVersion {
+    /// Word in the log and in PROXY headers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V1_0 => "TLSv1",
+            Self::V1_1 => "TLSv1.1",
+            Self::V1_2 => "TLSv1.2",
+            Self::V1_3 => "TLSv1.3",
+        }
+    }
 }
 
 /// How a peer may come back without a full handshake.

@@ -228,7 +228,7 @@ impl Connection {
             return;
         };
         match profile.connect(endpoint, cx.pool, &mut self.upstream.queue) {
-            Ok(tls) => self.upstream.tls = Some(Box::new(tls)),
+            Ok(tls) => self.upstream.tls = Some(tls),
             Err(error) => self.on_attempt_failed(Failure::of_tls(error), cx),
         }
     }

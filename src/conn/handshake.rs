@@ -23,6 +23,9 @@ impl Connection {
     }
 
     pub(super) fn handshake_eof(&mut self, cx: &mut Context<'_>) {
+        if let Some(Err(error)) = self.downstream.tls.as_mut().map(|tls| tls.end_of_stream()) {
+            return self.tls_failed(Side::Downstream, error, cx);
+        }
         self.end_now(Reason::HandshakeEof, Cause::Downstream, CloseMode::Fin, cx);
     }
 

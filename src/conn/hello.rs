@@ -192,7 +192,7 @@ impl Connection {
     fn start_handshake(&mut self, reader: HelloReader, rest: Buf, cx: &mut Context<'_>) {
         let profile = self.route.tls.as_ref().expect("a hello is only taken where TLS may end");
         let mut tls = match profile.accept() {
-            Ok(tls) => Box::new(tls),
+            Ok(tls) => tls,
             Err(error) => return self.tls_failed(Side::Downstream, error, cx),
         };
         let mut message = reader.reframed();
@@ -272,14 +272,10 @@ impl Connection {
             .flush_downstream(cx.now);
     }
 
-    /// Queues a plaintext alert in place of whatever waited.
+    /// Queues an alert for a peer without keys, in place of whatever waited.
     pub(super) fn queue_alert(&mut self, description: u8, cx: &Context<'_>) {
-        let record = alert::plaintext_alert(description);
-        let mut buf = cx.pool.take(BufClass::Message);
-        buf.tail_mut()[..record.len()].copy_from_slice(&record);
-        buf.extend(record.len());
         self.downstream.clear();
-        self.downstream.queue.push_back(buf);
+        self.downstream.tell_early(description, cx.pool);
     }
 }
 

@@ -278,7 +278,7 @@ impl Connection {
             (Side::Downstream, Phase::Introduction(_)) => self.introduction_eof(cx),
             (Side::Downstream, Phase::Accepted | Phase::Hello(_)) => self.hello_eof(cx),
             (Side::Downstream, Phase::Handshake(_)) => self.handshake_eof(cx),
-            (Side::Downstream, Phase::Relay) => self.relay_eof(Side::Downstream),
+            (Side::Downstream, Phase::Relay) => self.relay_eof(Side::Downstream, cx),
             (Side::Upstream, _) => self.upstream_eof(cx),
         }
     }

@@ -55,7 +55,7 @@ pub struct Outcome {
 /// What the handshake agreed on.
 #[derive(Clone, Debug)]
 pub struct TlsFacts {
-    /// `"TLSv1.3"`, `"TLSv1.2"`.
+    /// `"TLSv1.3"`, `"TLSv1.2"`, `"TLSv1.1"`, `"TLSv1"`.
     pub version: &'static str,
     /// IANA name, as in `TLS_AES_128_GCM_SHA256`.
     pub cipher_suite: &'static str,

@@ -95,7 +95,7 @@ impl Connection {
         if let Some(tls) = &self.downstream.tls {
             tlvs.authority = asked.map(str::to_owned);
             tlvs.alpn = tls.facts().alpn.map(|protocol| protocol.as_bytes().to_vec());
-            tlvs.tls = Some(self.tls_info(tls));
+            tlvs.tls = Some(self.tls_info(tls.as_ref()));
         } else if let Some(name) = asked {
             tlvs.authority = Some(name.to_owned());
         }
@@ -107,7 +107,7 @@ impl Connection {
         tlvs
     }
 
-    fn tls_info(&self, tls: &TlsConn) -> TlsInfo {
+    fn tls_info(&self, tls: &dyn TlsConn) -> TlsInfo {
         let facts = tls.facts();
         let certificate = tls.peer_certificates().first();
         let identity = certificate.and_then(PeerIdentity::of);

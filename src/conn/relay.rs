@@ -54,8 +54,13 @@ impl Connection {
     /// FIN. Without close_notify where TLS is spoken it is maybe an attacker's (RFC 8446 §6.1):
     /// what came before it is delivered, the other side gets a FIN without close_notify, too, and
     /// the outcome says truncated.
-    pub(super) fn relay_eof(&mut self, side: Side) {
-        if self.side(side).tls.as_ref().is_some_and(|tls| !tls.peer_has_closed()) {
+    pub(super) fn relay_eof(&mut self, side: Side, cx: &mut Context<'_>) {
+        if let Some(tls) = &mut self.side_mut(side).tls
+            && !tls.peer_has_closed()
+        {
+            if let Err(error) = tls.end_of_stream() {
+                return self.tls_failed(side, error, cx);
+            }
             self.truncated.get_or_insert(side);
         }
         self.has_ended(side);
@@ -64,7 +69,10 @@ impl Connection {
     /// The upstream's FIN.
     pub(super) fn upstream_eof(&mut self, cx: &mut Context<'_>) {
         if self.upstream.is_ready() {
-            return self.relay_eof(Side::Upstream);
+            return self.relay_eof(Side::Upstream, cx);
+        }
+        if let Some(Err(error)) = self.upstream.tls.as_mut().map(|tls| tls.end_of_stream()) {
+            return self.tls_failed(Side::Upstream, error, cx);
         }
         self.on_attempt_failed(Failure::of(Reason::UpstreamHandshakeEof), cx);
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::buf::{Buf, BufClass, Pool};
+use crate::tls::alert::plaintext_alert;
 use crate::tls::error::TlsError;
 use crate::tls::tls_conn::TlsConn;
 
@@ -10,7 +11,7 @@ pub(super) struct SideState {
     pub(super) socket: Socket,
     /// TLS of ours is spoken here, now or as soon as can be.
     secure: bool,
-    pub(super) tls: Option<Box<TlsConn>>,
+    pub(super) tls: Option<Box<dyn TlsConn>>,
     /// A receive is outstanding.
     pub(super) receiving: bool,
     /// Bytes in the send that is outstanding; zero when none is.
@@ -135,11 +136,23 @@ impl SideState {
     pub(super) fn tell(&mut self, description: u8, pool: &Pool) -> bool {
         let record = self.tls.take().and_then(|tls| tls.last_alert(description));
         let Some(record) = record else { return false };
+        self.queue_short(&record, pool);
+        true
+    }
+
+    /// Queues a fatal alert for a peer without keys.
+    pub(super) fn tell_early(&mut self, description: u8, pool: &Pool) {
+        match &self.tls {
+            Some(tls) => self.queue_short(&tls.first_alert(description), pool),
+            None => self.queue_short(&plaintext_alert(description), pool),
+        }
+    }
+
+    fn queue_short(&mut self, record: &[u8], pool: &Pool) {
         let mut buf = pool.take(BufClass::Message);
-        buf.tail_mut()[..record.len()].copy_from_slice(&record);
+        buf.tail_mut()[..record.len()].copy_from_slice(record);
         buf.extend(record.len());
         self.queue.push_back(buf);
-        true
     }
 
     /// Forgets all that waits.

@@ -7,6 +7,8 @@ pub mod error;
 pub mod file;
 pub mod hello;
 pub mod identity;
+pub mod lane;
+pub mod modern;
 pub mod profile;
 pub mod provider;
 pub mod resumption;

@@ -11,6 +11,7 @@ use rustls::{CipherSuite, ClientConfig, ServerConfig};
 
 use super::error::TlsError;
 use super::identity::{Identities, SniResolver};
+use super::modern::ModernConn;
 use super::tls_conn::TlsConn;
 use super::trust::{
     ClientTrust, ClientVerification, Rejection, ServerTrust, ServerVerification, TrustPath,
@@ -130,9 +131,9 @@ impl ServerProfile {
     /// A session for a new connection.
     ///
     /// # Errors
-    /// As [`TlsConn::new`].
-    pub fn accept(&self) -> Result<TlsConn, TlsError> {
-        TlsConn::new(Arc::clone(&self.config))
+    /// As [`ModernConn::new`].
+    pub fn accept(&self) -> Result<Box<dyn TlsConn>, TlsError> {
+        Ok(Box::new(ModernConn::new(Arc::clone(&self.config))?))
     }
 
     pub fn strict_sni(&self) -> bool {
@@ -252,7 +253,7 @@ impl ClientProfile {
     /// A session with this endpoint, whose ClientHello goes into `records`.
     ///
     /// # Errors
-    /// As [`TlsConn::connect`].
+    /// As [`ModernConn::connect`].
     ///
     /// # Panics
     /// When the route has more endpoints than the profile.
@@ -261,9 +262,9 @@ impl ClientProfile {
         endpoint: usize,
         pool: &Pool,
         records: &mut VecDeque<Buf>,
-    ) -> Result<TlsConn, TlsError> {
+    ) -> Result<Box<dyn TlsConn>, TlsError> {
         let (config, name) = &self.endpoints[endpoint];
-        TlsConn::connect(Arc::clone(config), name.clone(), pool, records)
+        Ok(Box::new(ModernConn::connect(Arc::clone(config), name.clone(), pool, records)?))
     }
 }
 

@@ -213,7 +213,7 @@ fn versions(only: Option<TlsVersion>) -> &'static [&'static SupportedProtocolVer
     match only {
         None => rustls::ALL_VERSIONS,
         Some(TlsVersion::V1_2) => &TLS12,
-        Some(TlsVersion::V1_3) => &TLS13,
+        Some(_) => &TLS13,
     }
 }
 

@@ -138,13 +138,13 @@ const RESERVED: &[Reserved] = &[
             "rustls::unbuffered",
         ],
         // A check of an upstream shakes hands and ends: no byte is relayed.
-        to: &["src/tls/tls_conn/session.rs", "src/upstream/probe.rs"],
-        why: "tls_conn hides how rustls moves bytes, so that one file changes when that does",
-        instead: "use tls::tls_conn::TlsConn",
+        to: &["src/tls/modern/session.rs", "src/upstream/probe.rs"],
+        why: "tls/modern hides how rustls moves bytes, so that one file changes when that does",
+        instead: "use tls::modern::ModernConn",
     },
     Reserved {
         names: &["dangerous_into_kernel_connection", "dangerous_extract_secrets"],
-        to: &["src/tls/tls_conn/session.rs"],
+        to: &["src/tls/modern/session.rs"],
         why: "the keys of a session are taken out of it for its last alert, and for nothing else",
         instead: "use TlsConn::last_alert",
     },

@@ -306,7 +306,7 @@ fn crls_swapped_in_mid_handshake_make_no_session_of_theirs() {
         let verifier = Swapped(identities.trust.verifier(), Arc::clone(&policy.crl_epoch));
         let version = match way.version {
             TlsVersion::V1_2 => &rustls::version::TLS12,
-            TlsVersion::V1_3 => &rustls::version::TLS13,
+            _ => &rustls::version::TLS13,
         };
         let mut server = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[version])

@@ -13,6 +13,7 @@ use rustls::{
 use super::tests::{LIFETIME, TestClock, id};
 use super::*;
 use crate::buf::Pool;
+use crate::tls::modern::ModernConn;
 use crate::tls::provider::provider;
 use crate::tls::testing::{self, Ca};
 use crate::tls::tls_conn::{Output, TlsConn};
@@ -215,9 +216,9 @@ fn sessions_of_the_gateways_own_make_resume_no_longer() {
         let meet = || {
             let name = testing::NAME.try_into().expect("a name");
             let mut flight = VecDeque::new();
-            let client = TlsConn::connect(Arc::clone(&config), name, &pool, &mut flight);
+            let client = ModernConn::connect(Arc::clone(&config), name, &pool, &mut flight);
             let mut client = client.expect("a good configuration");
-            let server = TlsConn::new(Arc::clone(&scene.component));
+            let server = ModernConn::new(Arc::clone(&scene.component));
             let mut server = server.expect("a good configuration");
             let mut turn = 0;
             while !flight.is_empty() {

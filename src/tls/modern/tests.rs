@@ -45,7 +45,7 @@ struct Seen {
 }
 
 struct Server {
-    tls: TlsConn,
+    tls: ModernConn,
     pool: Pool,
     plaintext: VecDeque<Buf>,
     records: VecDeque<Buf>,
@@ -159,7 +159,7 @@ impl Server {
     /// Starts with the client's hello, put together as the gateway does it.
     fn accept(config: Arc<ServerConfig>, client: &mut ClientConnection) -> Self {
         let mut server = Self {
-            tls: TlsConn::new(config).expect("a valid configuration"),
+            tls: ModernConn::new(config).expect("a valid configuration"),
             pool: Pool::new(64 << 20, 4),
             plaintext: VecDeque::new(),
             records: VecDeque::new(),
@@ -252,7 +252,7 @@ fn an_alert_of_our_choice_is_the_last_word() {
         let mut tls = tls;
         tls.seal(b"until now", &pool, &mut records).expect("keys");
         let mut wire: Vec<u8> = records.iter().flat_map(|buf| buf.iter().copied()).collect();
-        wire.extend(tls.last_alert(44).expect("a session that is up"));
+        wire.extend(Box::new(tls).last_alert(44).expect("a session that is up"));
         let mut unread = &wire[..];
         while !unread.is_empty() {
             client.read_tls(&mut unread).expect("in memory");

@@ -12,10 +12,11 @@ use rustls::unbuffered::{
 };
 use rustls::{ClientConfig, CommonState, ContentType, ServerConfig};
 
-use super::{Output, last_alert};
+use super::last_alert;
 use crate::buf::{Buf, BufClass, Pool};
 use crate::tls::error::TlsError;
 use crate::tls::resumption::{Attempt, Refusal};
+use crate::tls::tls_conn::Output;
 
 pub(super) enum Session {
     Server(Known<UnbufferedServerConnection>),
