@@ -133,7 +133,7 @@ fn reserved_names_in_other_places_are_found() {
         ("src/engine/uring/ring.rs", "fn go() { unsafe {} }\n"),
         ("src/engine/probe.rs", "fn go() {\n    unsafe {}\n}\n"),
         ("src/shard/mod.rs", "use rustls::server::UnbufferedServerConnection;\n"),
-        ("src/tls/tls_conn/session.rs", "use rustls::server::UnbufferedServerConnection;\n"),
+        ("src/tls/modern/session.rs", "use rustls::server::UnbufferedServerConnection;\n"),
         ("src/upstream/mod.rs", "use crate::app::Gateway;\n"),
     ]));
     let expected = [
