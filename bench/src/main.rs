@@ -2,6 +2,7 @@
 
 mod cli;
 mod engines;
+mod lanes;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,8 @@ enum Command {
     Backend(cli::backend::Arguments),
     /// Measure the gateway with both engines beside haproxy and nginx, in processes of its own.
     Engines(cli::engines::Arguments),
+    /// Measure the gateway's lanes for old TLS beside stunnel and haproxy, in processes of its own.
+    Lanes(cli::lanes::Arguments),
     /// Keep a CPU busy.
     #[command(hide = true)]
     Spin,
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Command::Load(arguments) => cli::load::execute(&arguments),
         Command::Backend(arguments) => cli::backend::execute(arguments),
         Command::Engines(arguments) => cli::engines::execute(arguments),
+        Command::Lanes(arguments) => cli::lanes::execute(arguments),
         Command::Spin => {
             engines::spin::forever().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
         }

@@ -138,7 +138,7 @@ fn reserved_names_in_other_places_are_found() {
     ]));
     let expected = [
         ("src/app/mod.rs:2", "tokio::net is for src/admin, src/upstream/lookout.rs"),
-        ("src/engine/probe.rs:2", "unsafe is for src/engine/uring, src/sys only"),
+        ("src/engine/probe.rs:2", "unsafe is for src/engine/uring, src/sys,"),
         ("src/shard/mod.rs:1", "UnbufferedServerConnection is for src/tls/modern/session.rs"),
         ("src/upstream/mod.rs:1", "crate::app::Gateway is for src/app, src/cli only"),
     ];

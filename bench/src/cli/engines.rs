@@ -1,12 +1,13 @@
 //! `tlsgate-bench engines`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use indicatif::ProgressBar;
+use serde::Serialize;
 use tlsgate_bench::client::TlsVersion;
 
 use crate::engines::target::Kind;
@@ -54,22 +55,13 @@ pub(crate) struct Arguments {
 pub(crate) fn execute(arguments: Arguments) -> Result<ExitCode, String> {
     let (json, out) = (arguments.json.clone(), arguments.out.clone());
     let settings = settings(arguments)?;
-    let bar = ProgressBar::new_spinner();
-    let results = engines::run(settings, &mut |what| {
-        if bar.is_hidden() {
-            // Not a terminal: a log shows where a run is by lines.
-            eprintln!("{what}");
-        }
-        bar.set_message(what.to_owned());
-        bar.tick();
-    });
-    bar.finish_and_clear();
+    let mut bar = Bar::new();
+    let results = engines::run(settings, &mut |what| bar.note(what));
+    bar.clear();
     let results = results?;
     print!("{}", engines::render(&results, Style::Terminal));
     if let Some(path) = json {
-        let text = serde_json::to_string(&results).map_err(|error| error.to_string())?;
-        fs::write(&path, text + "\n")
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        write_json(&results, &path)?;
     }
     if let Some(parent) = out {
         let directory = engines::write_record(&results, &parent)?;
@@ -81,18 +73,8 @@ pub(crate) fn execute(arguments: Arguments) -> Result<ExitCode, String> {
 
 fn settings(arguments: Arguments) -> Result<Settings, String> {
     let Arguments { quick, server_cpu, load_cpu, .. } = arguments;
-    if server_cpu == load_cpu {
-        return Err("servers and load need a CPU each: --server-cpu, --load-cpu".to_owned());
-    }
-    let gateway = match arguments.gateway {
-        Some(path) => path,
-        None => engines::beside_this().map_err(|error| error.to_string())?,
-    };
-    if !gateway.is_file() {
-        return Err(format!("there is no gateway at {}: --gateway FILE", gateway.display()));
-    }
     Ok(Settings {
-        gateway,
+        gateway: found_gateway(arguments.gateway, [server_cpu, load_cpu])?,
         targets: arguments.targets,
         tests: arguments.tests,
         rounds: arguments.rounds.unwrap_or(if quick { 1 } else { 12 }),
@@ -110,4 +92,51 @@ fn settings(arguments: Arguments) -> Result<Settings, String> {
         server_cpu,
         load_cpu,
     })
+}
+
+/// What a run is doing: a moving line on a terminal, else lines on standard error.
+pub(crate) struct Bar(ProgressBar);
+
+impl Bar {
+    pub(crate) fn new() -> Self {
+        Self(ProgressBar::new_spinner())
+    }
+
+    pub(crate) fn note(&mut self, what: &str) {
+        if self.0.is_hidden() {
+            // Not a terminal: a log shows where a run is by lines.
+            eprintln!("{what}");
+        }
+        self.0.set_message(what.to_owned());
+        self.0.tick();
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// The gateway's program, when there is one and the two CPUs are two.
+pub(crate) fn found_gateway(
+    gateway: Option<PathBuf>,
+    [server, load]: [usize; 2],
+) -> Result<PathBuf, String> {
+    if server == load {
+        return Err("servers and load need a CPU each: --server-cpu, --load-cpu".to_owned());
+    }
+    let gateway = match gateway {
+        Some(path) => path,
+        None => engines::beside_this().map_err(|error| error.to_string())?,
+    };
+    if !gateway.is_file() {
+        return Err(format!("there is no gateway at {}: --gateway FILE", gateway.display()));
+    }
+    Ok(gateway)
+}
+
+/// Writes what was found as JSON.
+pub(crate) fn write_json(results: &impl Serialize, path: &Path) -> Result<(), String> {
+    let text = serde_json::to_string(results).map_err(|error| error.to_string())?;
+    fs::write(path, text + "\n")
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))
 }

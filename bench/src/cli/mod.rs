@@ -2,6 +2,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod engines;
+pub(crate) mod lanes;
 pub(crate) mod load;
 mod plan;
 mod table;

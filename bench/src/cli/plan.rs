@@ -98,6 +98,10 @@ enum Kind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Version {
+    #[value(name = "1.0")]
+    V10,
+    #[value(name = "1.1")]
+    V11,
     #[value(name = "1.2")]
     V12,
     #[value(name = "1.3")]
@@ -150,6 +154,8 @@ impl TlsArguments {
         };
         Ok(Some(TlsPlan {
             version: match self.tls {
+                Version::V10 => TlsVersion::V10,
+                Version::V11 => TlsVersion::V11,
                 Version::V12 => TlsVersion::V12,
                 Version::V13 => TlsVersion::V13,
             },

@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use rustls::HandshakeKind;
-
 use super::exchange::Exchange;
 use super::failure::{ErrorKind, Failure};
+use super::session::Handshake;
 use super::transport::{Received, Transport};
 
 /// Reads and writes that one connection may do before the others get their turn.
@@ -30,7 +29,7 @@ pub(super) struct Established {
     pub(super) connect: Duration,
     pub(super) handshake: Duration,
     /// None for plaintext.
-    pub(super) kind: Option<HandshakeKind>,
+    pub(super) kind: Option<Handshake>,
 }
 
 /// How an exchange went.

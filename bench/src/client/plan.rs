@@ -130,7 +130,8 @@ pub struct TlsPlan {
     pub trust: Trust,
     /// ALPN protocols to offer, most wanted first. When the server chooses none, that is an error.
     pub alpn: Vec<String>,
-    /// IANA names of the cipher suites to offer; all that there are for the version when empty.
+    /// IANA names of the cipher suites to offer; all that there are for the version when empty. For
+    /// versions before 1.2, and with a suite that rustls does not have, OpenSSL is the client.
     pub suites: Vec<String>,
     /// Names of the key exchange groups to offer, the first with a key share; the provider's
     /// defaults when empty. `X25519`, `secp256r1` (`P-256`), `secp384r1` (`P-384`),
@@ -141,10 +142,26 @@ pub struct TlsPlan {
 /// A TLS protocol version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum TlsVersion {
+    /// TLS 1.0, RFC 2246.
+    V10,
+    /// TLS 1.1, RFC 4346.
+    V11,
     /// TLS 1.2, RFC 5246.
     V12,
     /// TLS 1.3, RFC 8446.
     V13,
+}
+
+impl TlsVersion {
+    /// Such as `1.2`.
+    pub fn number(self) -> &'static str {
+        match self {
+            Self::V10 => "1.0",
+            Self::V11 => "1.1",
+            Self::V12 => "1.2",
+            Self::V13 => "1.3",
+        }
+    }
 }
 
 /// What makes the server's certificate acceptable.

@@ -2,12 +2,10 @@
 //! of them. Which slot does what when is the worker's business.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use mio::{Registry, Token};
-use rustls::{ClientConfig, HandshakeKind};
 
 use super::connection::{Connection, Done, Established, Outcome};
 use super::exchange::Template;
@@ -15,7 +13,8 @@ use super::failure::{ErrorKind, Failure};
 use super::gate::Desk;
 use super::plan::{Plan, Workload};
 use super::report::Report;
-use super::tls::TlsSetup;
+use super::session::Handshake;
+use super::tls::{Connector, TlsSetup};
 use super::transport::Transport;
 
 /// Bytes read at once.
@@ -42,8 +41,8 @@ pub(super) struct Ended {
 struct Slot {
     connection: Option<Connection>,
     task: Option<Task>,
-    /// The sessions to resume, one store per slot.
-    config: Option<Arc<ClientConfig>>,
+    /// With the sessions to resume, one store per slot.
+    connector: Option<Connector>,
     /// The handshake of the current operation was not the kind that was wanted.
     not_resumed: bool,
     /// It is in the queue of those that can go on.
@@ -194,16 +193,16 @@ impl<'run> Slots<'run> {
     }
 
     fn connect(&mut self, slot: usize) -> Result<(), Failure> {
-        let tls = self.tls.as_ref().map(|setup| {
-            let config = match self.plan.workload {
+        let tls = match &self.tls {
+            None => None,
+            Some(setup) => Some(match self.plan.workload {
                 Workload::Handshakes { resumed: true } => {
-                    let own = &mut self.slots[slot].config;
-                    Arc::clone(own.get_or_insert_with(|| setup.with_own_sessions()))
+                    let own = &mut self.slots[slot].connector;
+                    own.get_or_insert_with(|| setup.with_own_sessions()).session()?
                 }
-                _ => setup.without_resumption(),
-            };
-            (config, setup.server_name.clone())
-        });
+                _ => setup.without_resumption().session()?,
+            }),
+        };
         let wants_alpn = self.plan.tls.as_ref().is_some_and(|tls| !tls.alpn.is_empty());
         let transport = Transport::connect(self.plan.target, &self.registry, Token(slot), tls)?;
         let connection = Connection::new(transport, self.plan.timeout, wants_alpn);
@@ -226,11 +225,11 @@ impl<'run> Slots<'run> {
         self.report.connect.record(established.connect);
         match established.kind {
             None => {}
-            Some(HandshakeKind::Resumed) => {
+            Some(Handshake::Resumed) => {
                 self.report.handshakes_resumed += 1;
                 self.report.handshake_resumed.record(established.handshake);
             }
-            Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest) => {
+            Some(Handshake::Full) => {
                 self.report.handshakes_full += 1;
                 self.report.handshake_full.record(established.handshake);
                 self.slots[slot].not_resumed =

@@ -1,4 +1,5 @@
-//! From a TLS plan to rustls configurations.
+//! From a TLS plan to what makes the sessions of its connections: rustls, or OpenSSL for versions and
+//! suites that rustls does not have.
 
 use std::sync::Arc;
 
@@ -7,64 +8,108 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedCipherSuite,
+};
 
 use super::Error;
+use super::failure::Failure;
+use super::openssl::Openssl;
 use super::plan::{TlsPlan, TlsVersion, Trust};
+use super::session::{Rustls, Session};
 
 /// Sessions that one connection slot remembers.
 const SESSIONS_PER_SLOT: usize = 8;
 
 /// What all connections of a run share.
 #[derive(Clone, Debug)]
-pub(super) struct TlsSetup {
-    pub(super) server_name: ServerName<'static>,
-    config: Arc<ClientConfig>,
+pub(super) struct TlsSetup(Connector);
+
+/// Makes sessions, and keeps those to resume if it has any of its own.
+#[derive(Clone, Debug)]
+pub(super) enum Connector {
+    Rustls(Arc<ClientConfig>, ServerName<'static>),
+    Openssl(Openssl),
 }
 
 impl TlsSetup {
     pub(super) fn new(plan: &TlsPlan) -> Result<Self, Error> {
+        if is_for_openssl(plan) {
+            return Openssl::new(plan).map(|openssl| Self(Connector::Openssl(openssl)));
+        }
         let server_name = ServerName::try_from(plan.server_name.clone())
             .map_err(|error| Error::Tls(format!("server name '{}': {error}", plan.server_name)))?;
-        let provider = Arc::new(provider(plan)?);
-        let version = match plan.version {
-            TlsVersion::V12 => &rustls::version::TLS12,
-            TlsVersion::V13 => &rustls::version::TLS13,
-        };
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&[version])
-            .map_err(|error| Error::Tls(error.to_string()))?;
-        let builder = match &plan.trust {
-            Trust::CaFile(path) => {
-                let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-                let name = path.display().to_string();
-                builder.with_root_certificates(roots(&name, certificates)?)
-            }
-            Trust::CaPem(text) => {
-                let certificates = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-                builder.with_root_certificates(roots("the given PEM text", certificates)?)
-            }
-            Trust::Insecure => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)))
-            }
-        };
-        let mut config = builder.with_no_client_auth();
-        config.alpn_protocols = plan.alpn.iter().map(|name| name.clone().into_bytes()).collect();
-        config.resumption = Resumption::disabled();
-        Ok(Self { server_name, config: Arc::new(config) })
+        Ok(Self(Connector::Rustls(Arc::new(config(plan)?), server_name)))
     }
 
-    /// The configuration of connections that never resume.
-    pub(super) fn without_resumption(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.config)
+    /// For connections that never resume.
+    pub(super) fn without_resumption(&self) -> &Connector {
+        &self.0
     }
 
-    /// A configuration with sessions of its own.
-    pub(super) fn with_own_sessions(&self) -> Arc<ClientConfig> {
-        let mut config = ClientConfig::clone(&self.config);
-        config.resumption = Resumption::in_memory_sessions(SESSIONS_PER_SLOT);
-        Arc::new(config)
+    /// One with sessions of its own.
+    pub(super) fn with_own_sessions(&self) -> Connector {
+        match &self.0 {
+            Connector::Rustls(config, name) => {
+                let mut config = ClientConfig::clone(config);
+                config.resumption = Resumption::in_memory_sessions(SESSIONS_PER_SLOT);
+                Connector::Rustls(Arc::new(config), name.clone())
+            }
+            Connector::Openssl(openssl) => Connector::Openssl(openssl.with_own_session()),
+        }
     }
+}
+
+impl Connector {
+    /// The client's side of a connection that has not begun.
+    pub(super) fn session(&self) -> Result<Box<dyn Session>, Failure> {
+        Ok(match self {
+            Self::Rustls(config, name) => Box::new(Rustls::new(Arc::clone(config), name.clone())?),
+            Self::Openssl(openssl) => openssl.session()?,
+        })
+    }
+}
+
+/// Whether rustls lacks the version, or a suite that OpenSSL has.
+fn is_for_openssl(plan: &TlsPlan) -> bool {
+    let is_unknown = |name: &String| {
+        let mut known = aws_lc_rs::ALL_CIPHER_SUITES.iter().map(suite_name);
+        !known.any(|known| known.eq_ignore_ascii_case(name)) && Openssl::knows(name)
+    };
+    match plan.version {
+        TlsVersion::V10 | TlsVersion::V11 => true,
+        TlsVersion::V12 => plan.suites.iter().any(is_unknown),
+        TlsVersion::V13 => false,
+    }
+}
+
+fn config(plan: &TlsPlan) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(provider(plan)?);
+    let version = match plan.version {
+        TlsVersion::V13 => &rustls::version::TLS13,
+        _ => &rustls::version::TLS12,
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[version])
+        .map_err(|error| Error::Tls(error.to_string()))?;
+    let builder = match &plan.trust {
+        Trust::CaFile(path) => {
+            let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+            let name = path.display().to_string();
+            builder.with_root_certificates(roots(&name, certificates)?)
+        }
+        Trust::CaPem(text) => {
+            let certificates = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+            builder.with_root_certificates(roots("the given PEM text", certificates)?)
+        }
+        Trust::Insecure => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+        }
+    };
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = plan.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 type PemResult = Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error>;
@@ -85,13 +130,8 @@ fn roots(name: &str, certificates: PemResult) -> Result<RootCertStore, Error> {
 fn provider(plan: &TlsPlan) -> Result<CryptoProvider, Error> {
     let mut provider = aws_lc_rs::default_provider();
     if !plan.suites.is_empty() {
-        provider.cipher_suites = pick(
-            "cipher suite",
-            &plan.suites,
-            aws_lc_rs::ALL_CIPHER_SUITES,
-            // rustls marks the suites of TLS 1.3 in their names, IANA does not.
-            |suite| format!("{:?}", suite.suite()).replace("TLS13_", "TLS_"),
-        )?;
+        provider.cipher_suites =
+            pick("cipher suite", &plan.suites, aws_lc_rs::ALL_CIPHER_SUITES, suite_name)?;
     }
     if !plan.groups.is_empty() {
         let names: Vec<String> = plan.groups.iter().map(|name| group_name(name)).collect();
@@ -99,6 +139,11 @@ fn provider(plan: &TlsPlan) -> Result<CryptoProvider, Error> {
         provider.kx_groups = pick("group", &names, aws_lc_rs::ALL_KX_GROUPS, name)?;
     }
     Ok(provider)
+}
+
+/// rustls marks the suites of TLS 1.3 in their names, IANA does not.
+fn suite_name(suite: &SupportedCipherSuite) -> String {
+    format!("{:?}", suite.suite()).replace("TLS13_", "TLS_")
 }
 
 fn group_name(name: &str) -> String {
@@ -200,7 +245,7 @@ mod tests {
     #[test]
     fn mistakes_are_told_apart() {
         let message = |plan: TlsPlan| TlsSetup::new(&plan).expect_err("wrong").to_string();
-        let suites = vec!["TLS_NULL".to_owned()];
+        let suites = vec!["TLS_UNHEARD_OF".to_owned()];
         assert!(message(TlsPlan { suites, ..plan() }).contains("TLS_AES_128_GCM_SHA256"));
         let trust = Trust::CaPem("nothing".to_owned());
         assert!(message(TlsPlan { trust, ..plan() }).contains("no certificate"));

@@ -1,15 +1,13 @@
 //! A connected socket with or without TLS over it, non-blocking.
 
-use std::io::{self, BufRead, ErrorKind as IoKind, Read, Write};
+use std::io::{self, ErrorKind as IoKind, Read, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, HandshakeKind};
 
 use super::failure::{ErrorKind, Failure};
+use super::session::{Handshake, Session};
 
 /// What [`Transport::receive`] found.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,7 +23,7 @@ pub(super) enum Received {
 #[derive(Debug)]
 pub(super) struct Transport {
     socket: TcpStream,
-    tls: Option<Box<ClientConnection>>,
+    tls: Option<Box<dyn Session>>,
     /// The TLS peer sent close_notify.
     ended: bool,
     /// The socket may have something to read. Saves a system call that would find nothing.
@@ -40,12 +38,8 @@ impl Transport {
         target: SocketAddr,
         registry: &Registry,
         token: Token,
-        tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+        tls: Option<Box<dyn Session>>,
     ) -> Result<Self, Failure> {
-        let tls = match tls {
-            Some((config, name)) => Some(Box::new(ClientConnection::new(config, name)?)),
-            None => None,
-        };
         let mut socket = TcpStream::connect(target)?;
         socket.set_nodelay(true)?;
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
@@ -92,13 +86,13 @@ impl Transport {
     }
 
     /// How the handshake went; none for plaintext.
-    pub(super) fn handshake_kind(&self) -> Option<HandshakeKind> {
-        self.tls.as_ref().and_then(|tls| tls.handshake_kind())
+    pub(super) fn handshake_kind(&self) -> Option<Handshake> {
+        self.tls.as_ref().map(|tls| tls.kind())
     }
 
     /// The ALPN protocol that the server chose.
     pub(super) fn alpn(&self) -> Option<&[u8]> {
-        self.tls.as_ref().and_then(|tls| tls.alpn_protocol())
+        self.tls.as_ref().and_then(|tls| tls.alpn())
     }
 
     /// Sends some of `data`; 0 when the socket takes nothing now.
@@ -109,7 +103,7 @@ impl Transport {
         match &mut self.tls {
             None => unless_blocked(self.socket.write(data), 0),
             Some(tls) => {
-                let taken = tls.writer().write(data)?;
+                let taken = tls.seal(data)?;
                 self.flush()?;
                 Ok(taken)
             }
@@ -120,7 +114,7 @@ impl Transport {
     pub(super) fn flush(&mut self) -> Result<bool, Failure> {
         let Some(tls) = &mut self.tls else { return Ok(true) };
         while tls.wants_write() {
-            if unless_blocked(tls.write_tls(&mut self.socket), 0)? == 0 {
+            if unless_blocked(tls.write_to(&mut self.socket), 0)? == 0 {
                 return Ok(false);
             }
         }
@@ -160,11 +154,11 @@ impl Transport {
                 Err(Failure::new(ErrorKind::Truncated, "the stream ended without close_notify"))
             }
             Some(tls) => {
-                let opened = open_records(tls, data, sink);
+                let opened = tls.open(data, sink);
                 if opened.is_err() {
                     // An alert that says why may be waiting. Should it not fit, the error that
                     // caused it is still the one to report.
-                    tls.write_tls(&mut self.socket).ok();
+                    tls.write_to(&mut self.socket).ok();
                 }
                 self.ended = opened?;
                 Ok(if self.ended { Received::End } else { Received::Something })
@@ -175,41 +169,11 @@ impl Transport {
     /// Says goodbye and closes. What does not fit the socket's buffer is not waited for.
     pub(super) fn close(mut self) -> Result<(), Failure> {
         if let Some(tls) = &mut self.tls {
-            tls.send_close_notify();
+            tls.close_notify();
             self.flush()?;
         }
         Ok(())
     }
-}
-
-/// Feeds received bytes to TLS; returns whether the peer said close_notify.
-///
-/// The socket is read in big pieces by the caller, because rustls itself asks for 4 KiB at a time.
-fn open_records(
-    tls: &mut ClientConnection,
-    data: &[u8],
-    sink: &mut impl FnMut(&[u8]) -> Result<(), Failure>,
-) -> Result<bool, Failure> {
-    let mut data = data;
-    let mut ended = false;
-    while !data.is_empty() && !ended {
-        tls.read_tls(&mut data)?;
-        ended = tls.process_new_packets()?.peer_has_closed();
-        let mut reader = tls.reader();
-        loop {
-            match reader.fill_buf() {
-                Ok([]) => break,
-                Ok(plain) => {
-                    let length = plain.len();
-                    sink(plain)?;
-                    reader.consume(length);
-                }
-                Err(error) if error.kind() == IoKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    Ok(ended)
 }
 
 fn unless_blocked(result: io::Result<usize>, blocked: usize) -> Result<usize, Failure> {

@@ -1,7 +1,9 @@
-//! A CA and a certificate for the run: P-256, one certificate in the chain.
+//! A CA and a certificate for the run: one certificate in the chain.
 
 use std::path::PathBuf;
 
+use openssl::pkey::PKey;
+use openssl::rsa::Rsa;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 use super::scratch::Scratch;
@@ -20,22 +22,44 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Makes one and writes its files.
+    /// Makes one with a P-256 key and writes its files.
     ///
     /// # Errors
     /// What failed, for the user to read.
-    pub(crate) fn new(scratch: &Scratch) -> Result<Self, String> {
-        let (ca_pem, certificate, key) = generate().map_err(|error| error.to_string())?;
+    pub(crate) fn ecdsa(scratch: &Scratch) -> Result<Self, String> {
+        Self::new(scratch, "", KeyPair::generate)
+    }
+
+    /// The same with an RSA key of 2048 bits, which ring does not make.
+    ///
+    /// # Errors
+    /// What failed, for the user to read.
+    pub(crate) fn rsa(scratch: &Scratch) -> Result<Self, String> {
+        let key = Rsa::generate(2048).and_then(PKey::from_rsa);
+        let pem = key.and_then(|key| key.private_key_to_pem_pkcs8());
+        let pem = pem.map_err(|error| error.to_string())?;
+        let pem = String::from_utf8(pem).map_err(|error| error.to_string())?;
+        Self::new(scratch, "rsa-", || KeyPair::from_pem(&pem))
+    }
+
+    fn new(
+        scratch: &Scratch,
+        prefix: &str,
+        key: impl FnOnce() -> Result<KeyPair, rcgen::Error>,
+    ) -> Result<Self, String> {
+        let (ca_pem, certificate, key) =
+            key().and_then(generate).map_err(|error| error.to_string())?;
+        let write = |name: &str, text: &str| scratch.write(&format!("{prefix}{name}"), text);
         Ok(Self {
             ca_pem,
-            combined: scratch.write("combined.pem", &format!("{certificate}{key}"))?,
-            certificate: scratch.write("certificate.pem", &certificate)?,
-            key: scratch.write("key.pem", &key)?,
+            combined: write("combined.pem", &format!("{certificate}{key}"))?,
+            certificate: write("certificate.pem", &certificate)?,
+            key: write("key.pem", &key)?,
         })
     }
 }
 
-fn generate() -> Result<(String, String, String), rcgen::Error> {
+fn generate(key: KeyPair) -> Result<(String, String, String), rcgen::Error> {
     let mut ca = CertificateParams::new(Vec::new())?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -43,7 +67,6 @@ fn generate() -> Result<(String, String, String), rcgen::Error> {
     let ca_pem = ca.self_signed(&ca_key)?.pem();
     let issuer = Issuer::new(ca, ca_key);
     let leaf = CertificateParams::new(vec![SERVER_NAME.to_owned()])?;
-    let key = KeyPair::generate()?;
     let certificate = leaf.signed_by(&key, &issuer)?.pem();
     Ok((ca_pem, certificate, key.serialize_pem()))
 }

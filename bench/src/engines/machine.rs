@@ -74,6 +74,7 @@ fn versions(gateway: &Path) -> Vec<(String, String)> {
     let gateway = gateway.display().to_string();
     let haproxy = find_program("haproxy").map(|path| path.display().to_string());
     let nginx = find_program("nginx").map(|path| path.display().to_string());
+    let stunnel = find_program("stunnel").map(|path| path.display().to_string());
     let found = [
         ("tlsgate", output(&gateway, &["version"]), ""),
         ("haproxy", haproxy.as_deref().and_then(|path| output(path, &["-v"])), "version"),
@@ -87,6 +88,17 @@ fn versions(gateway: &Path) -> Vec<(String, String)> {
             "nginx' TLS library",
             nginx.as_deref().and_then(|path| output(path, &["-V"])),
             "built with OpenSSL",
+        ),
+        ("stunnel", stunnel.as_deref().and_then(|path| output(path, &["-version"])), "stunnel 5"),
+        (
+            "stunnel's TLS library",
+            stunnel.as_deref().and_then(|path| output(path, &["-version"])),
+            "with OpenSSL",
+        ),
+        (
+            "OpenSSL of tlsgate and of the client",
+            Some(openssl::version::version().to_owned()),
+            "OpenSSL",
         ),
     ];
     let line = |text: Option<String>, word: &str| {

@@ -7,19 +7,20 @@
 //! idle. Short samples take turns over the servers, in opposite order every other round. Only what
 //! was measured in the same round is compared: ratios are medians of per-round ratios.
 
-mod affinity;
-mod identity;
-mod machine;
+pub(crate) mod affinity;
+pub(crate) mod identity;
+pub(crate) mod machine;
 mod memory;
-mod output;
-mod peers;
-mod process;
-mod record;
-mod sample;
-mod scratch;
+pub(crate) mod output;
+pub(crate) mod peers;
+pub(crate) mod process;
+pub(crate) mod record;
+pub(crate) mod rounds;
+pub(crate) mod sample;
+pub(crate) mod scratch;
 pub(crate) mod spin;
-mod statistics;
-mod summary;
+pub(crate) mod statistics;
+pub(crate) mod summary;
 mod syscalls;
 pub(crate) mod target;
 pub(crate) mod test;
@@ -36,7 +37,8 @@ use identity::Identity;
 use machine::Machine;
 use memory::Memory;
 use process::{Process, free_address};
-use sample::{Sample, Subject};
+use rounds::{Measurement, NO_WORK, Server};
+use sample::{Clock, Subject};
 use scratch::Scratch;
 use spin::Spinner;
 use syscalls::SystemCalls;
@@ -45,12 +47,6 @@ use test::{Test, tls};
 
 pub(crate) use output::{Style, render};
 pub(crate) use record::write as write_record;
-
-const NO_WORK: &str = "no work was done in the time of a sample";
-/// When others use more of the servers' CPU than this during a sample, it is taken again.
-const TOO_MUCH_FOREIGN: f64 = 0.15;
-/// Times that a sample is taken at most; the one with the least use by others counts.
-const ATTEMPTS: u32 = 2;
 
 /// What to measure, and with how much patience.
 #[derive(Clone, Debug, Serialize)]
@@ -89,16 +85,7 @@ pub(crate) struct Results {
 }
 
 /// A sample and its place in the run.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Row {
-    pub(crate) round: u32,
-    /// Place among the targets of its round, from 0.
-    pub(crate) position: usize,
-    pub(crate) test: Test,
-    pub(crate) target: Kind,
-    #[serde(flatten)]
-    pub(crate) sample: Sample,
-}
+pub(crate) type Row = rounds::Row<Test, Kind>;
 
 /// The client against the backend in plaintext.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -116,7 +103,7 @@ pub(crate) struct Direct {
 pub(crate) fn run(settings: Settings, note: &mut dyn FnMut(&str)) -> Result<Results, String> {
     let io = |error: std::io::Error| error.to_string();
     let scratch = Scratch::new().map_err(io)?;
-    let identity = Identity::new(&scratch)?;
+    let identity = Identity::ecdsa(&scratch)?;
     // This thread reads what processes have used: not on the CPU where they are measured.
     affinity::pin(settings.load_cpu)
         .map_err(|error| format!("cannot run on CPU {}: {error}", settings.load_cpu))?;
@@ -175,54 +162,27 @@ impl Bench<'_> {
         failures: &mut Vec<String>,
         note: &mut dyn FnMut(&str),
     ) -> Vec<Row> {
-        let mut rows = Vec::new();
-        for round in 0..self.settings.rounds {
-            for test in &self.settings.tests {
-                note(&format!("round {} of {}: {}", round + 1, self.settings.rounds, test.name()));
-                for position in 0..targets.len() {
-                    let forward = round % 2 == 0;
-                    let index = if forward { position } else { targets.len() - 1 - position };
-                    let target = &targets[index];
-                    match self.sample(*test, target) {
-                        Ok(sample) => {
-                            let (test, target) = (*test, target.kind);
-                            rows.push(Row { round, position, test, target, sample });
-                        }
-                        Err(error) => {
-                            let (kind, test) = (target.kind.name(), test.name());
-                            failures.push(format!("round {round}, {kind}, {test}: {error}"));
-                        }
-                    }
-                }
-            }
-        }
-        rows
-    }
-
-    fn sample(&self, test: Test, target: &Target) -> Result<Sample, String> {
-        let subject = Subject {
-            address: target.address,
-            pids: &target.pids,
-            cpu: self.settings.server_cpu,
-            client_cpu: self.settings.load_cpu,
+        let Settings { rounds, sample: length, server_cpu, load_cpu, .. } = *self.settings;
+        let kinds: Vec<Kind> = targets.iter().map(|target| target.kind).collect();
+        let sample = |test: Test, index: usize| {
+            let subject = Subject {
+                address: targets[index].address,
+                pids: &targets[index].pids,
+                cpu: server_cpu,
+                client_cpu: load_cpu,
+                clock: Clock::Threads,
+            };
+            let tls = tls(test.version(), &self.stage.identity.ca_pem);
+            sample::take(test, subject, Some(tls), length)
         };
-        let tls = tls(test.version(), &self.stage.identity.ca_pem);
-        let mut best: Option<Sample> = None;
-        for _ in 0..ATTEMPTS {
-            let quietest = best.as_ref().map_or(f64::INFINITY, |best| best.foreign_share);
-            if quietest <= TOO_MUCH_FOREIGN {
-                break;
-            }
-            let sample = sample::take(test, subject, Some(tls.clone()), self.settings.sample)?;
-            best = sample.filter(|sample| sample.foreign_share < quietest).or(best);
-        }
-        best.ok_or_else(|| NO_WORK.to_owned())
+        rounds::take(rounds, &self.settings.tests, &kinds, sample, failures, note)
     }
 
     /// The client without anything between it and the backend.
     fn direct(&self, backend: SocketAddr, pids: &[u32], failures: &mut Vec<String>) -> Vec<Direct> {
         let cpu = self.settings.load_cpu;
-        let subject = Subject { address: backend, pids, cpu, client_cpu: cpu };
+        let subject =
+            Subject { address: backend, pids, cpu, client_cpu: cpu, clock: Clock::Threads };
         let mut rates = Vec::new();
         for test in self.settings.tests.iter().filter(|test| test.has_plaintext_form()) {
             let sample = sample::take(*test, subject, None, self.settings.sample);

@@ -4,6 +4,7 @@ use comfy_table::presets::{ASCII_MARKDOWN, UTF8_BORDERS_ONLY};
 use comfy_table::{CellAlignment, Table};
 
 use super::Results;
+use super::rounds::{Measurement, Server, TOO_MUCH_FOREIGN};
 use super::sample::float;
 use super::statistics::Quartiles;
 use super::summary::REFERENCE;
@@ -25,6 +26,15 @@ pub(crate) fn render(results: &Results, style: Style) -> String {
         ("System calls per 100-byte round trip (two messages), 50 connections", calls(results)),
         ("Memory per idle TLS connection, bytes", memory(results)),
     ];
+    let foreign = results.foreign();
+    headed(parts, style) + &remarks(foreign, &results.left_out, &results.failures)
+}
+
+/// Tables that have rows, each under its heading.
+pub(crate) fn headed<'a>(
+    parts: impl IntoIterator<Item = (&'a str, Parts)>,
+    style: Style,
+) -> String {
     let mut text = String::new();
     for (heading, (head, rows)) in parts {
         if rows.is_empty() {
@@ -33,13 +43,11 @@ pub(crate) fn render(results: &Results, style: Style) -> String {
         let (before, after) = if style == Style::Markdown { ("## ", "\n") } else { ("", "") };
         text += &format!("{before}{heading}\n{after}{}\n\n", table(head, rows, style));
     }
-    for line in remarks(results) {
-        text += &format!("{line}\n");
-    }
     text
 }
 
-type Parts = (Vec<String>, Vec<Vec<String>>);
+/// Head and rows of a table.
+pub(crate) type Parts = (Vec<String>, Vec<Vec<String>>);
 
 fn table(head: Vec<String>, rows: Vec<Vec<String>>, style: Style) -> Table {
     let mut table = Table::new();
@@ -55,21 +63,24 @@ fn table(head: Vec<String>, rows: Vec<Vec<String>>, style: Style) -> Table {
     table
 }
 
-/// One row per test, one column per target.
-fn by_target(results: &Results, first: &str, cell: impl Fn(Test, super::Kind) -> String) -> Parts {
-    let kinds = results.kinds();
-    let mut head = vec![first.to_owned()];
-    head.extend(kinds.iter().map(|kind| kind.name().to_owned()));
-    let row = |test: Test| {
+/// One row per test, one column per server.
+pub(crate) fn by_server<T: Measurement, K: Server>(
+    tests: &[T],
+    servers: &[K],
+    cell: impl Fn(T, K) -> String,
+) -> Parts {
+    let mut head = vec!["measurement".to_owned()];
+    head.extend(servers.iter().map(|server| server.name().to_owned()));
+    let row = |test: &T| {
         let name = format!("{}, {}", test.name(), test.unit().cost());
-        std::iter::once(name).chain(kinds.iter().map(|kind| cell(test, *kind))).collect()
+        std::iter::once(name).chain(servers.iter().map(|server| cell(*test, *server))).collect()
     };
-    (head, results.tests().into_iter().map(row).collect())
+    (head, tests.iter().map(row).collect())
 }
 
 fn costs(results: &Results) -> Parts {
     let cell = |test, kind| quote(results.figure(test, kind, |row| row.sample.cost));
-    let (head, mut rows) = by_target(results, "measurement", cell);
+    let (head, mut rows) = by_server(&results.tests(), &results.kinds(), cell);
     let spreads: Vec<_> = results.kinds().into_iter().map(|kind| results.spread(kind)).collect();
     if spreads.iter().any(Option::is_some) {
         let mut row = vec!["round trip at 1,000 over at 50 connections".to_owned()];
@@ -83,11 +94,12 @@ fn ratios(results: &Results) -> Parts {
     if !results.kinds().contains(&REFERENCE) {
         return (Vec::new(), Vec::new());
     }
-    by_target(results, "measurement", |test, kind| quote(results.ratio(test, kind)))
+    let cell = |test, kind| quote(results.ratio(test, kind));
+    by_server(&results.tests(), &results.kinds(), cell)
 }
 
 fn saturation(results: &Results) -> Parts {
-    let (mut head, mut rows) = by_target(results, "measurement", |test, kind| {
+    let cell = |test: Test, kind| {
         let median = |figure: fn(&super::Row) -> f64| {
             results.figure(test, kind, figure).map(|quartiles| quartiles.median)
         };
@@ -96,15 +108,16 @@ fn saturation(results: &Results) -> Parts {
         let rate = median(|row| row.sample.rate());
         match (share, user, rate) {
             (Some(share), Some(user), Some(rate)) => {
-                format!("{share:.0} % (user {user:.0} %), {}", per_second(test, rate))
+                format!("{share:.0} % (user {user:.0} %), {}", per_second(test.unit(), rate))
             }
             _ => dash(),
         }
-    });
+    };
+    let (mut head, mut rows) = by_server(&results.tests(), &results.kinds(), cell);
     head.push("client alone, plaintext".to_owned());
     for (row, test) in rows.iter_mut().zip(results.tests()) {
         let direct = results.direct.iter().find(|direct| direct.test == test);
-        row.push(direct.map_or_else(dash, |direct| per_second(test, direct.rate)));
+        row.push(direct.map_or_else(dash, |direct| per_second(test.unit(), direct.rate)));
     }
     (head, rows)
 }
@@ -130,10 +143,7 @@ fn calls(results: &Results) -> Parts {
 fn memory(results: &Results) -> Parts {
     let head = ["server", "TLS", "connections", "no data yet", "after a round trip", "RSS, after"];
     let row = |memory: &super::Memory| {
-        let version = match memory.tls {
-            tlsgate_bench::client::TlsVersion::V12 => "1.2",
-            tlsgate_bench::client::TlsVersion::V13 => "1.3",
-        };
+        let version = memory.tls.number();
         let bytes = |bytes: f64| format!("{bytes:.0}");
         vec![
             memory.target.name().to_owned(),
@@ -147,35 +157,38 @@ fn memory(results: &Results) -> Parts {
     (head.map(str::to_owned).to_vec(), results.memory.iter().map(row).collect())
 }
 
-fn remarks(results: &Results) -> Vec<String> {
+/// What a reader of the figures must know: one line each.
+pub(crate) fn remarks(
+    foreign: Option<Quartiles>,
+    left_out: &[String],
+    failures: &[String],
+) -> String {
     let mut lines = Vec::new();
-    if let Some(foreign) = results.foreign() {
+    if let Some(foreign) = foreign {
         let percent = [foreign.low, foreign.median, foreign.high].map(|part| part * 100.0);
         lines.push(format!(
-            "Others used {:.1} % [{:.1}–{:.1}] of the servers' CPU.",
+            "Others used {:.1} % [{:.1}–{:.1}] of the servers' CPU.\n",
             percent[1], percent[0], percent[2]
         ));
-        if foreign.median > super::TOO_MUCH_FOREIGN {
-            lines.push(
-                "The machine was busy: costs are too high, and ratios are rough. Run it again."
-                    .to_owned(),
-            );
+        if foreign.median > TOO_MUCH_FOREIGN {
+            let advice = "costs are too high, and ratios are rough. Run it again.";
+            lines.push(format!("The machine was busy: {advice}\n"));
         }
     }
-    lines.extend(results.left_out.iter().map(|reason| format!("Not measured: {reason}")));
-    lines.extend(results.failures.iter().map(|failure| format!("FAILED: {failure}")));
-    lines
+    lines.extend(left_out.iter().map(|reason| format!("Not measured: {reason}\n")));
+    lines.extend(failures.iter().map(|failure| format!("FAILED: {failure}\n")));
+    lines.concat()
 }
 
-fn per_second(test: Test, rate: f64) -> String {
-    match test.unit() {
+pub(crate) fn per_second(unit: Unit, rate: f64) -> String {
+    match unit {
         Unit::Gigabyte => format!("{rate:.2} GB/s"),
         Unit::Handshake | Unit::RoundTrip => format!("{rate:.0}/s"),
     }
 }
 
 /// `12.3 [11.9–13.0]`, with about three digits.
-fn quote(quartiles: Option<Quartiles>) -> String {
+pub(crate) fn quote(quartiles: Option<Quartiles>) -> String {
     let Some(Quartiles { low, median, high }) = quartiles else { return dash() };
     let digits = match median {
         _ if median >= float(100) => 0,
@@ -185,6 +198,6 @@ fn quote(quartiles: Option<Quartiles>) -> String {
     format!("{median:.digits$} [{low:.digits$}–{high:.digits$}]")
 }
 
-fn dash() -> String {
+pub(crate) fn dash() -> String {
     "–".to_owned()
 }

@@ -78,6 +78,6 @@ stream {{
     Ok(command)
 }
 
-fn program(name: &str) -> Result<std::path::PathBuf, String> {
+pub(crate) fn program(name: &str) -> Result<std::path::PathBuf, String> {
     find_program(name).ok_or_else(|| format!("{name} is not installed"))
 }

@@ -2,47 +2,90 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::Results;
 use super::machine::Machine;
 use super::output::{Style, render};
+use super::rounds::{Measurement, Row, Server};
+use super::{Results, Settings};
 
 /// Writes the record below `parent` and returns its directory, named after day and machine.
 ///
 /// # Errors
 /// Which file could not be written, for the user to read.
 pub(crate) fn write(results: &Results, parent: &Path) -> Result<PathBuf, String> {
-    let machine = &results.machine;
-    let directory = parent.join(format!("{}-{}", machine.date, machine.slug()));
-    fs::create_dir_all(&directory)
-        .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
-    let files = [
-        ("README.md", conditions(results)),
-        ("summary.md", format!("# Results\n\n{}", render(results, Style::Markdown))),
-        ("raw.csv", samples(results)),
-    ];
-    for (name, text) in files {
-        let path = directory.join(name);
-        fs::write(&path, text)
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    }
-    Ok(directory)
+    let Settings { rounds, sample, server_cpu, load_cpu, .. } = results.settings;
+    let conduct = Conduct { rounds, sample, server_cpu, load_cpu };
+    let record = Record {
+        name: &format!("{}-{}", results.machine.date, results.machine.slug()),
+        title: "tlsgate and its peers",
+        how_to_read: HOW_TO_READ,
+        summary: &render(results, Style::Markdown),
+        raw: &samples(&results.samples),
+    };
+    record.write(&results.machine, &conduct, parent)
 }
 
-fn conditions(results: &Results) -> String {
-    let Machine { date, cpu, cpus, memory_gib, kernel, distribution, .. } = &results.machine;
-    let machine = &results.machine;
-    let settings = &results.settings;
-    let dirty = if machine.dirty { ", with changes" } else { "" };
-    let governor = machine.governor.as_deref().unwrap_or("not visible");
-    let virtualised = if machine.virtualised { "yes" } else { "no" };
-    let versions: String = machine
-        .versions
-        .iter()
-        .map(|(name, version)| format!("| {name} | {version} |\n"))
-        .collect();
-    format!(
-        "# tlsgate and its peers, {date}
+/// What is written.
+pub(crate) struct Record<'a> {
+    /// Of the directory.
+    pub(crate) name: &'a str,
+    pub(crate) title: &'a str,
+    pub(crate) how_to_read: &'a str,
+    /// The tables, as Markdown.
+    pub(crate) summary: &'a str,
+    /// Every sample, as CSV.
+    pub(crate) raw: &'a str,
+}
+
+/// How samples were taken.
+pub(crate) struct Conduct {
+    pub(crate) rounds: u32,
+    pub(crate) sample: Duration,
+    pub(crate) server_cpu: usize,
+    pub(crate) load_cpu: usize,
+}
+
+impl Record<'_> {
+    /// Writes it below `parent` and returns its directory.
+    ///
+    /// # Errors
+    /// Which file could not be written, for the user to read.
+    pub(crate) fn write(
+        &self,
+        machine: &Machine,
+        conduct: &Conduct,
+        parent: &Path,
+    ) -> Result<PathBuf, String> {
+        let directory = parent.join(self.name);
+        fs::create_dir_all(&directory)
+            .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
+        let files = [
+            ("README.md", &*self.conditions(machine, conduct)),
+            ("summary.md", &*format!("# Results\n\n{}", self.summary)),
+            ("raw.csv", self.raw),
+        ];
+        for (name, text) in files {
+            let path = directory.join(name);
+            fs::write(&path, text)
+                .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        }
+        Ok(directory)
+    }
+
+    fn conditions(&self, machine: &Machine, conduct: &Conduct) -> String {
+        let Machine { date, cpu, cpus, memory_gib, kernel, distribution, .. } = machine;
+        let Conduct { rounds, sample, server_cpu, load_cpu } = conduct;
+        let dirty = if machine.dirty { ", with changes" } else { "" };
+        let governor = machine.governor.as_deref().unwrap_or("not visible");
+        let virtualised = if machine.virtualised { "yes" } else { "no" };
+        let versions: String = machine
+            .versions
+            .iter()
+            .map(|(name, version)| format!("| {name} | {version} |\n"))
+            .collect();
+        format!(
+            "# {}, {date}
 
 | | |
 |---|---|
@@ -57,17 +100,17 @@ fn conditions(results: &Results) -> String {
 {versions}
 Command: `{}`
 
-{} rounds of samples of {} ms; servers on CPU {}, client and backend on CPU {}.
+{rounds} rounds of samples of {} ms; servers on CPU {server_cpu}, client and backend on CPU {load_cpu}.
 
-{HOW_TO_READ}",
-        machine.congestion_control,
-        machine.commit,
-        machine.command_line,
-        settings.rounds,
-        settings.sample.as_millis(),
-        settings.server_cpu,
-        settings.load_cpu,
-    )
+{}",
+            self.title,
+            machine.congestion_control,
+            machine.commit,
+            machine.command_line,
+            sample.as_millis(),
+            self.how_to_read,
+        )
+    }
 }
 
 const HOW_TO_READ: &str = "## How to read it
@@ -99,11 +142,12 @@ const HOW_TO_READ: &str = "## How to read it
   connections, per connection, in a new process each. The kernel's socket memory is not in it.
 ";
 
-fn samples(results: &Results) -> String {
+/// Every sample as CSV.
+pub(crate) fn samples<T: Measurement, K: Server>(rows: &[Row<T, K>]) -> String {
     let mut text = String::from(
         "round,position,test,target,units,cpu_ns,wall_ns,user_share,foreign_share,cost,cost_unit\n",
     );
-    for row in &results.samples {
+    for row in rows {
         let sample = &row.sample;
         text += &format!(
             "{},{},{},{},{},{},{},{:.3},{:.3},{:.4},{}\n",

@@ -8,7 +8,8 @@ use serde::Serialize;
 use tlsgate_bench::client::{Report, Stage, Stop, TlsPlan, run};
 use tlsgate_bench::procstat::{self, Usage};
 
-use super::test::{Test, Unit, plan};
+use super::rounds::Measurement;
+use super::test::{Unit, plan};
 
 /// A shorter window says nothing: times are read about every 100 ms.
 const SHORTEST_WINDOW: Duration = Duration::from_millis(50);
@@ -51,6 +52,17 @@ pub(crate) struct Subject<'run> {
     pub(crate) cpu: usize,
     /// The CPU of the client.
     pub(crate) client_cpu: usize,
+    pub(crate) clock: Clock,
+}
+
+/// How a target's CPU time is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// To the nanosecond, of threads that live: for servers whose threads stay.
+    Threads,
+    /// To a clock tick, also of threads that have ended: for servers with a thread for each
+    /// connection.
+    Ticks,
 }
 
 /// Loads the subject for `length` and reads its CPU time; none when it did no work.
@@ -58,7 +70,7 @@ pub(crate) struct Subject<'run> {
 /// # Errors
 /// When the load had errors, or a reading failed.
 pub(crate) fn take(
-    test: Test,
+    test: impl Measurement,
     subject: Subject<'_>,
     tls: Option<TlsPlan>,
     length: Duration,
@@ -84,9 +96,10 @@ pub(crate) fn take(
     }
     Ok(match test.unit() {
         // A body is too large a unit for a window; four handshakes are nothing beside it.
-        Unit::Gigabyte => between(test, before, after, gigabytes(&report)),
-        Unit::Handshake | Unit::RoundTrip => window
-            .and_then(|(first, last)| between(test, first, last, float(last.done - first.done))),
+        Unit::Gigabyte => between(test.unit(), before, after, gigabytes(&report)),
+        Unit::Handshake | Unit::RoundTrip => window.and_then(|(first, last)| {
+            between(test.unit(), first, last, float(last.done - first.done))
+        }),
     })
 }
 
@@ -101,21 +114,25 @@ pub(crate) fn clean(report: &Report) -> Result<(), String> {
     if errors.is_empty() { Ok(()) } else { Err(errors.join(", ")) }
 }
 
-fn between(test: Test, first: Reading, last: Reading, units: f64) -> Option<Sample> {
+fn between(unit: Unit, first: Reading, last: Reading, units: f64) -> Option<Sample> {
     let wall = last.at - first.at;
     let used = last.usage.since(&first.usage);
-    if wall < SHORTEST_WINDOW || units <= 0.0 || used.on_cpu.is_zero() {
+    let cpu = match first.clock {
+        Clock::Threads => used.on_cpu,
+        Clock::Ticks => used.user + used.system,
+    };
+    if wall < SHORTEST_WINDOW || units <= 0.0 || cpu.is_zero() {
         return None;
     }
     let split = (used.user + used.system).as_secs_f64();
-    let busy = last.busy.saturating_sub(first.busy).saturating_sub(used.on_cpu);
+    let busy = last.busy.saturating_sub(first.busy).saturating_sub(cpu);
     Some(Sample {
         units,
-        cpu: used.on_cpu,
+        cpu,
         wall,
         user_share: if split > 0.0 { used.user.as_secs_f64() / split } else { 0.0 },
         foreign_share: busy.as_secs_f64() / wall.as_secs_f64(),
-        cost: test.unit().quote(used.on_cpu, units),
+        cost: unit.quote(cpu, units),
     })
 }
 
@@ -135,6 +152,7 @@ struct Reading {
     usage: Usage,
     /// Time that the target's CPU was not idle, whoever used it.
     busy: Duration,
+    clock: Clock,
 }
 
 impl Reading {
@@ -147,7 +165,7 @@ impl Reading {
         let at = Instant::now();
         let text = fs::read_to_string("/proc/stat").map_err(|error| error.to_string())?;
         let busy = busy(&text, subject.cpu).ok_or("cannot understand /proc/stat")?;
-        Ok(Self { at, done, usage, busy })
+        Ok(Self { at, done, usage, busy, clock: subject.clock })
     }
 }
 
@@ -172,14 +190,15 @@ mod tests {
         let on_cpu = Duration::from_millis(cpu);
         let usage = Usage { on_cpu, user: on_cpu / 4, system: on_cpu * 3 / 4, ..Usage::default() };
         let busy = Duration::from_millis(cpu * 5 / 4);
-        Reading { at: at + Duration::from_millis(millis), done: 0, usage, busy }
+        let at = at + Duration::from_millis(millis);
+        Reading { at, done: 0, usage, busy, clock: Clock::Threads }
     }
 
     #[test]
     fn a_sample_is_what_happened_between_two_readings() {
         let start = Instant::now();
         let (first, last) = (reading(start, 0, 1000), reading(start, 500, 1400));
-        let sample = between(Test::RoundTrips50, first, last, 20_000.0).expect("work");
+        let sample = between(Unit::RoundTrip, first, last, 20_000.0).expect("work");
         assert!((sample.cost - 20.0).abs() < 1e-9, "{sample:?}");
         assert!((sample.saturation() - 0.8).abs() < 1e-9, "{sample:?}");
         assert!((sample.rate() - 40_000.0).abs() < 1e-6, "{sample:?}");
@@ -188,12 +207,26 @@ mod tests {
     }
 
     #[test]
+    fn threads_that_have_ended_count_by_ticks() {
+        let start = Instant::now();
+        let mut readings = [reading(start, 0, 1000), reading(start, 500, 1400)];
+        for reading in &mut readings {
+            reading.clock = Clock::Ticks;
+            // As if every thread were new.
+            reading.usage.on_cpu = Duration::ZERO;
+        }
+        let [first, last] = readings;
+        let sample = between(Unit::Handshake, first, last, 1000.0).expect("work");
+        assert!((sample.cost - 400.0).abs() < 1e-9, "{sample:?}");
+    }
+
+    #[test]
     fn nothing_done_is_no_sample() {
         let start = Instant::now();
         let (first, last) = (reading(start, 0, 0), reading(start, 500, 400));
-        assert!(between(Test::Full13, first, last, 0.0).is_none());
-        assert!(between(Test::Full13, first, reading(start, 10, 400), 5.0).is_none());
-        assert!(between(Test::Full13, first, reading(start, 500, 0), 5.0).is_none());
+        assert!(between(Unit::Handshake, first, last, 0.0).is_none());
+        assert!(between(Unit::Handshake, first, reading(start, 10, 400), 5.0).is_none());
+        assert!(between(Unit::Handshake, first, reading(start, 500, 0), 5.0).is_none());
     }
 
     #[test]

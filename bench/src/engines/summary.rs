@@ -1,9 +1,10 @@
 //! From samples to the figures that are quoted.
 
+use super::Results;
+use super::rounds::Row;
 use super::statistics::Quartiles;
 use super::target::Kind;
 use super::test::Test;
-use super::{Results, Row};
 
 /// Whom costs are compared with.
 pub(crate) const REFERENCE: Kind = Kind::IoUring;
@@ -26,36 +27,50 @@ impl Results {
         &self,
         test: Test,
         target: Kind,
-        figure: impl Fn(&Row) -> f64,
+        figure: impl Fn(&Row<Test, Kind>) -> f64,
     ) -> Option<Quartiles> {
-        Quartiles::of(self.of(test, target).map(figure))
+        self::figure(&self.samples, (test, target), figure)
     }
 
     /// Cost of `target` over the cost of [`REFERENCE`] in the same round.
     pub(crate) fn ratio(&self, test: Test, target: Kind) -> Option<Quartiles> {
-        self.paired((test, target), (test, REFERENCE))
+        paired(&self.samples, (test, target), (test, REFERENCE))
     }
 
     /// Cost of a round trip at 1,000 connections over that at 50 in the same round.
     pub(crate) fn spread(&self, target: Kind) -> Option<Quartiles> {
-        self.paired((Test::RoundTrips1000, target), (Test::RoundTrips50, target))
+        paired(&self.samples, (Test::RoundTrips1000, target), (Test::RoundTrips50, target))
     }
 
     /// Median part of the time in which others used the servers' CPU.
     pub(crate) fn foreign(&self) -> Option<Quartiles> {
         Quartiles::of(self.samples.iter().map(|row| row.sample.foreign_share))
     }
+}
 
-    fn of(&self, test: Test, target: Kind) -> impl Iterator<Item = &Row> {
-        self.samples.iter().filter(move |row| row.test == test && row.target == target)
-    }
+/// Any figure of the samples of one test and server.
+pub(crate) fn figure<T: PartialEq, K: PartialEq>(
+    rows: &[Row<T, K>],
+    of: (T, K),
+    figure: impl Fn(&Row<T, K>) -> f64,
+) -> Option<Quartiles> {
+    Quartiles::of(rows.iter().filter(|row| is_of(row, &of)).map(figure))
+}
 
-    fn paired(&self, above: (Test, Kind), below: (Test, Kind)) -> Option<Quartiles> {
-        Quartiles::of(self.of(above.0, above.1).filter_map(|row| {
-            let partner = self.of(below.0, below.1).find(|other| other.round == row.round)?;
-            Some(row.sample.cost / partner.sample.cost)
-        }))
-    }
+/// Cost of one test and server over that of another pair in the same round.
+pub(crate) fn paired<T: PartialEq, K: PartialEq>(
+    rows: &[Row<T, K>],
+    above: (T, K),
+    below: (T, K),
+) -> Option<Quartiles> {
+    Quartiles::of(rows.iter().filter(|row| is_of(row, &above)).filter_map(|row| {
+        let is_partner = |other: &&Row<T, K>| other.round == row.round && is_of(other, &below);
+        Some(row.sample.cost / rows.iter().find(is_partner)?.sample.cost)
+    }))
+}
+
+fn is_of<T: PartialEq, K: PartialEq>(row: &Row<T, K>, (test, server): &(T, K)) -> bool {
+    row.test == *test && row.target == *server
 }
 
 #[cfg(test)]
@@ -69,14 +84,14 @@ mod tests {
     use crate::engines::Settings;
     use crate::engines::machine::Machine;
 
-    fn row(round: u32, test: Test, target: Kind, cost: f64) -> Row {
+    fn row(round: u32, test: Test, target: Kind, cost: f64) -> Row<Test, Kind> {
         let (cpu, wall) = (Duration::from_millis(300), Duration::from_millis(600));
         let (user_share, foreign_share) = (0.25, 0.01);
         let sample = Sample { units: 10.0, cpu, wall, user_share, foreign_share, cost };
         Row { round, position: 0, test, target, sample }
     }
 
-    fn results(samples: Vec<Row>) -> Results {
+    fn results(samples: Vec<Row<Test, Kind>>) -> Results {
         let gateway = "/does/not/exist".into();
         let machine = Machine::look(std::path::Path::new("/does/not/exist"));
         let settings = Settings {

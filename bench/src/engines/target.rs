@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::identity::Identity;
 use super::peers;
 use super::process::{Process, free_address};
+use super::rounds::Server;
 use super::scratch::Scratch;
 
 /// The gateway's own count of its system calls.
@@ -37,15 +38,6 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) const ALL: [Self; 4] = [Self::IoUring, Self::Epoll, Self::Haproxy, Self::Nginx];
 
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::IoUring => "tlsgate io_uring",
-            Self::Epoll => "tlsgate epoll",
-            Self::Haproxy => "haproxy",
-            Self::Nginx => "nginx",
-        }
-    }
-
     /// Processes at work: nginx has a master and a worker.
     fn processes(self) -> usize {
         if self == Self::Nginx { 2 } else { 1 }
@@ -53,6 +45,17 @@ impl Kind {
 
     pub(crate) fn is_gateway(self) -> bool {
         matches!(self, Self::IoUring | Self::Epoll)
+    }
+}
+
+impl Server for Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::IoUring => "tlsgate io_uring",
+            Self::Epoll => "tlsgate epoll",
+            Self::Haproxy => "haproxy",
+            Self::Nginx => "nginx",
+        }
     }
 }
 

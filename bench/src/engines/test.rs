@@ -8,11 +8,12 @@ use serde::Serialize;
 use tlsgate_bench::client::{Pace, Plan, Stop, TlsPlan, TlsVersion, Trust, Workload};
 
 use super::identity::SERVER_NAME;
+use super::rounds::Measurement;
 
 /// Connections at a time of handshake and bulk measurements.
-const HANDSHAKES_AT_A_TIME: usize = 32;
-const BULK_CONNECTIONS: usize = 4;
-const BODY: u64 = 16 << 20;
+pub(crate) const HANDSHAKES_AT_A_TIME: usize = 32;
+pub(crate) const BULK_CONNECTIONS: usize = 4;
+pub(crate) const BODY: u64 = 16 << 20;
 pub(crate) const MESSAGE: u64 = 100;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -78,27 +79,6 @@ impl Test {
         Self::RoundTrips1000,
     ];
 
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Full13 => "TLS 1.3 full handshake",
-            Self::Resumed13 => "TLS 1.3 resumed handshake",
-            Self::Full12 => "TLS 1.2 full handshake",
-            Self::Resumed12 => "TLS 1.2 resumed handshake",
-            Self::Down => "bulk, backend to client",
-            Self::Up => "bulk, client to backend",
-            Self::RoundTrips50 => "round trips, 50 connections",
-            Self::RoundTrips1000 => "round trips, 1,000 connections",
-        }
-    }
-
-    pub(crate) fn unit(self) -> Unit {
-        match self {
-            Self::Full13 | Self::Resumed13 | Self::Full12 | Self::Resumed12 => Unit::Handshake,
-            Self::Down | Self::Up => Unit::Gigabyte,
-            Self::RoundTrips50 | Self::RoundTrips1000 => Unit::RoundTrip,
-        }
-    }
-
     pub(crate) fn version(self) -> TlsVersion {
         match self {
             Self::Full12 | Self::Resumed12 => TlsVersion::V12,
@@ -111,9 +91,31 @@ impl Test {
     pub(crate) fn has_plaintext_form(self) -> bool {
         !matches!(self, Self::Resumed13 | Self::Full12 | Self::Resumed12)
     }
+}
 
-    /// What the client does, and over how many connections.
-    pub(crate) fn load(self) -> (Workload, usize) {
+impl Measurement for Test {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Full13 => "TLS 1.3 full handshake",
+            Self::Resumed13 => "TLS 1.3 resumed handshake",
+            Self::Full12 => "TLS 1.2 full handshake",
+            Self::Resumed12 => "TLS 1.2 resumed handshake",
+            Self::Down => "bulk, backend to client",
+            Self::Up => "bulk, client to backend",
+            Self::RoundTrips50 => "round trips, 50 connections",
+            Self::RoundTrips1000 => "round trips, 1,000 connections",
+        }
+    }
+
+    fn unit(self) -> Unit {
+        match self {
+            Self::Full13 | Self::Resumed13 | Self::Full12 | Self::Resumed12 => Unit::Handshake,
+            Self::Down | Self::Up => Unit::Gigabyte,
+            Self::RoundTrips50 | Self::RoundTrips1000 => Unit::RoundTrip,
+        }
+    }
+
+    fn load(self) -> (Workload, usize) {
         let handshakes = |resumed| (Workload::Handshakes { resumed }, HANDSHAKES_AT_A_TIME);
         let messages = Workload::Messages { size: MESSAGE, per_connection_rate: None };
         match self {
@@ -150,8 +152,8 @@ pub(crate) fn plan(
 /// The one suite and key exchange that every target is measured with.
 pub(crate) fn tls(version: TlsVersion, ca_pem: &str) -> TlsPlan {
     let suite = match version {
-        TlsVersion::V12 => "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
         TlsVersion::V13 => "TLS_AES_128_GCM_SHA256",
+        _ => "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
     };
     TlsPlan {
         version,

@@ -1,0 +1,100 @@
+//! The gateway's lanes for old TLS beside stunnel and HAProxy with the same versions and suites: CPU
+//! time per full and resumed handshake and per gigabyte. It measures as [`crate::engines`] does.
+
+mod output;
+pub(crate) mod target;
+pub(crate) mod test;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::engines::affinity;
+use crate::engines::identity::Identity;
+use crate::engines::machine::Machine;
+use crate::engines::process::{Process, free_address};
+use crate::engines::rounds::{self, Row};
+use crate::engines::sample::{self, Subject};
+use crate::engines::scratch::Scratch;
+use crate::engines::spin::Spinner;
+use target::{Kind, Stage, Target};
+use test::Test;
+
+pub(crate) use output::{render, write_record};
+
+/// What to measure, and with how much patience.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Settings {
+    /// The gateway's program.
+    #[serde(skip)]
+    pub(crate) gateway: PathBuf,
+    pub(crate) targets: Vec<Kind>,
+    pub(crate) tests: Vec<Test>,
+    pub(crate) rounds: u32,
+    /// Length of one sample's load.
+    pub(crate) sample: Duration,
+    pub(crate) server_cpu: usize,
+    pub(crate) load_cpu: usize,
+}
+
+/// What a run found.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Results {
+    pub(crate) machine: Machine,
+    pub(crate) settings: Settings,
+    /// Peers that were not measured, and why.
+    pub(crate) left_out: Vec<String>,
+    /// What did not work; there is no sample for it.
+    pub(crate) failures: Vec<String>,
+    pub(crate) samples: Vec<Row<Test, Kind>>,
+}
+
+/// Measures everything; `note` gets told what is being done.
+///
+/// # Errors
+/// When nothing can be measured: the gateway or the backend does not start. What goes wrong with
+/// single samples is in the results.
+pub(crate) fn run(settings: Settings, note: &mut dyn FnMut(&str)) -> Result<Results, String> {
+    let io = |error: std::io::Error| error.to_string();
+    let scratch = Scratch::new().map_err(io)?;
+    let (modern, weak) = (Identity::ecdsa(&scratch)?, Identity::rsa(&scratch)?);
+    let Settings { rounds, sample: length, server_cpu, load_cpu, .. } = settings;
+    // This thread reads what processes have used: not on the CPU where they are measured.
+    affinity::pin(load_cpu).map_err(|error| format!("cannot run on CPU {load_cpu}: {error}"))?;
+    let machine = Machine::look(&settings.gateway);
+    let backend = free_address()?;
+    let mut command = Command::new(std::env::current_exe().map_err(io)?);
+    command.args(["backend", "--listen", &backend.to_string(), "--mode", "sniff"]);
+    let _behind = Process::serve("backend", command, load_cpu, backend, &scratch)?;
+    let (mut targets, mut left_out, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    let stage = Stage {
+        gateway: &settings.gateway,
+        cpu: server_cpu,
+        backend,
+        modern: &modern,
+        weak: &weak,
+        scratch: &scratch,
+    };
+    for kind in &settings.targets {
+        match Target::start(*kind, &stage) {
+            Ok(target) => targets.push(target),
+            Err(reason) if !kind.is_gateway() => left_out.push(reason),
+            Err(reason) => return Err(reason),
+        }
+    }
+    let kinds: Vec<Kind> = targets.iter().map(|target| target.kind).collect();
+    let samples = {
+        let _spinner = Spinner::start(load_cpu)?;
+        let sample = |test: Test, index: usize| {
+            let Target { kind, address, pids, .. } = &targets[index];
+            let clock = kind.clock();
+            let subject =
+                Subject { address: *address, pids, cpu: server_cpu, client_cpu: load_cpu, clock };
+            sample::take(test, subject, Some(test.tls(&weak.ca_pem)), length)
+        };
+        rounds::take(rounds, &settings.tests, &kinds, sample, &mut failures, note)
+    };
+    Ok(Results { machine, settings, left_out, failures, samples })
+}
