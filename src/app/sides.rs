@@ -6,16 +6,15 @@ use rustls::pki_types::ServerName;
 use super::compile::{Compiler, Problem};
 use crate::audit::Whose;
 use crate::config::model::{
-    CertificateFiles, Compat12, DownstreamTls, Endpoint, Listener, Rule, Sni, Upstream, UpstreamTls,
+    CertificateFiles, DownstreamTls, Endpoint, Listener, Rule, Sni, Upstream, UpstreamTls,
 };
 use crate::tls::client_config::{ClientSettings, client_config};
 use crate::tls::identity::{self, Identity};
 use crate::tls::lane::Lane;
-use crate::tls::openssl::spec::ServerSpec;
 use crate::tls::provider::provider_with;
 use crate::tls::resumption::{Binding, Domain, DomainId, DomainParts, PolicyId};
 use crate::tls::server_config::server_config;
-use crate::tls::trust::{ClientTrust, ClientTrustSettings, ServerTrust, ServerTrustSettings};
+use crate::tls::trust::{ClientTrustSettings, ServerTrust, ServerTrustSettings};
 use crate::tls::weak::{self, WeakClient, WeakServer};
 use crate::tls::{ClientProfile, ServerProfile};
 
@@ -85,13 +84,18 @@ impl Compiler<'_> {
         };
         let binding = Binding::new(&parts, identities.trust.crl_epoch());
         let domain = Domain::new(tls.resumption, binding, &self.standing.resumption);
-        let compat12 = match &tls.compat12 {
-            Some(lane) => Some(self.compat12(owner, tls, lane)?),
-            None => None,
-        };
+        let (mut compat12, mut legacy) = (None, None);
+        if let Some(lane) = &tls.compat12 {
+            let own = lane.certificate.as_ref();
+            compat12 = Some(self.weak_server(owner, tls, Lane::Compat12, own)?);
+        }
+        if let Some(lane) = &tls.legacy {
+            let own = lane.certificate.as_ref();
+            legacy = Some(self.weak_server(owner, tls, Lane::Legacy, own)?);
+        }
         match server_config(tls, &identities, &domain, &provider) {
             Ok(config) => {
-                Some(ServerProfile::new(config, &identities, tls).with_compat12(compat12))
+                Some(ServerProfile::new(config, &identities, tls).with_weak(compat12, legacy))
             }
             Err(error) => {
                 self.unusable(owner, "tls", &error);
@@ -100,32 +104,14 @@ impl Compiler<'_> {
         }
     }
 
-    /// A weak lane in process; `None` where a problem was reported.
-    fn compat12(
-        &mut self,
-        owner: Owner<'_>,
-        tls: &DownstreamTls,
-        lane: &Compat12,
-    ) -> Option<WeakServer> {
-        let spec = self.weak_server(owner, tls, Lane::Compat12, lane.certificate.as_ref())?;
-        let (spec, trust) = spec;
-        match WeakServer::new(spec, tls, trust, &self.standing.weak) {
-            Ok(lane) => Some(lane),
-            Err(error) => {
-                self.unusable(owner, "tls", &error);
-                None
-            }
-        }
-    }
-
-    /// What a weak lane is made from, and who its peers must be; `None` where a problem was reported.
+    /// A weak lane of a listener; `None` where a problem was reported.
     fn weak_server(
         &mut self,
         owner: Owner<'_>,
         tls: &DownstreamTls,
         lane: Lane,
         own: Option<&CertificateFiles>,
-    ) -> Option<(ServerSpec, ClientTrust)> {
+    ) -> Option<WeakServer> {
         let keys = match (own, lane) {
             (None, _) => ("certificate", "certificate_key"),
             (Some(_), Lane::Legacy) => ("legacy_certificate", "legacy_certificate_key"),
@@ -159,7 +145,14 @@ impl Compiler<'_> {
         });
         let kept = (&domain, self.lifetime);
         let spec = weak::server_spec(lane, tls, identities, &trust, kept);
-        Some((spec, trust))
+        let places = (&self.standing.weak, &self.standing.door);
+        match WeakServer::new(spec, tls, trust, places) {
+            Ok(lane) => Some(lane),
+            Err(error) => {
+                self.unusable(owner, "tls", &error);
+                None
+            }
+        }
     }
 
     /// TLS with the component at these upstreams; `None` where a problem was reported.
@@ -244,7 +237,7 @@ impl Compiler<'_> {
             };
             weak::client_spec(tls, shown.clone(), trust.trusted(), name)
         });
-        match WeakClient::new(&specs.collect::<Vec<_>>(), tls) {
+        match WeakClient::new(specs.collect(), tls, &self.standing.door) {
             Ok(client) => Some(client),
             Err(error) => {
                 self.unusable(owner, "upstream_tls", &error);

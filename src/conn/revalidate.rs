@@ -166,10 +166,10 @@ impl Connection {
         if !route.recognizes(facts.sni) {
             return Err(refused(route, StaleCause::UnrecognizedName));
         }
-        if !tls.version().is_some_and(|version| profile.allows_version(version)) {
+        let lane = tls.lane();
+        if !tls.version().is_some_and(|version| profile.allows_version(lane, version)) {
             return Err(refused(route, StaleCause::Version));
         }
-        let lane = tls.lane();
         if !tls.suite().is_some_and(|suite| profile.allows_suite(lane, suite)) {
             return Err(refused(route, StaleCause::CipherSuite));
         }

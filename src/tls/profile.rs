@@ -32,10 +32,12 @@ pub struct ServerProfile {
     strict_sni: bool,
     tls12: bool,
     tls13: bool,
+    weak_versions: RangeInclusive<TlsVersion>,
     verifies_peers: bool,
     trust: ClientTrust,
     revalidate: Revalidate,
     compat12: Option<Arc<WeakServer>>,
+    legacy: Option<Arc<WeakServer>>,
 }
 
 /// TLS of a route's upstream side, compiled once and shared.
@@ -71,24 +73,33 @@ impl ServerProfile {
             strict_sni: tls.strict_sni,
             tls12: versions.contains(&TlsVersion::V1_2),
             tls13: versions.contains(&TlsVersion::V1_3),
+            weak_versions: tls.min_version..=tls.max_version.min(TlsVersion::V1_2),
             revalidate: tls.revalidate,
             compat12: None,
+            legacy: None,
             verifies_peers: matches!(tls.client_cert, ClientCert::Optional | ClientCert::Required),
         }
     }
 
-    /// The same with a weak lane besides.
+    /// The same with weak lanes besides.
     #[must_use]
-    pub fn with_compat12(self, lane: Option<WeakServer>) -> Self {
-        Self { compat12: lane.map(Arc::new), ..self }
+    pub fn with_weak(self, compat12: Option<WeakServer>, legacy: Option<WeakServer>) -> Self {
+        Self { compat12: compat12.map(Arc::new), legacy: legacy.map(Arc::new), ..self }
+    }
+
+    fn weak(&self, lane: Lane) -> Option<&WeakServer> {
+        match lane {
+            Lane::Modern => None,
+            Lane::Compat12 => self.compat12.as_deref(),
+            Lane::Legacy => self.legacy.as_deref(),
+        }
     }
 
     /// Whether peers may take this lane.
     pub fn has(&self, lane: Lane) -> bool {
         match lane {
             Lane::Modern => self.tls12 || self.tls13,
-            Lane::Compat12 => self.compat12.is_some(),
-            Lane::Legacy => false,
+            Lane::Compat12 | Lane::Legacy => self.weak(lane).is_some(),
         }
     }
 
@@ -110,10 +121,7 @@ impl ServerProfile {
     }
 
     fn trust_in(&self, lane: Lane) -> &ClientTrust {
-        match (lane, &self.compat12) {
-            (Lane::Compat12, Some(lane)) => lane.trust(),
-            _ => &self.trust,
-        }
+        self.weak(lane).map_or(&self.trust, WeakServer::trust)
     }
 
     /// Whether a peer that is connected in this lane would be accepted now; as
@@ -139,8 +147,9 @@ impl ServerProfile {
     pub fn allows_suite(&self, lane: Lane, suite: CipherSuite) -> bool {
         match lane {
             Lane::Modern => allows(self.config.crypto_provider(), suite),
-            Lane::Compat12 => self.compat12.as_ref().is_some_and(|lane| lane.allows_suite(suite)),
-            Lane::Legacy => false,
+            Lane::Compat12 | Lane::Legacy => {
+                self.weak(lane).is_some_and(|lane| lane.allows_suite(suite))
+            }
         }
     }
 
@@ -159,9 +168,14 @@ impl ServerProfile {
         self.tls12 && tls12 || self.tls13 && tls13
     }
 
-    /// Whether this version may be spoken.
-    pub fn allows_version(&self, version: TlsVersion) -> bool {
-        self.speaks(version == TlsVersion::V1_2, version == TlsVersion::V1_3)
+    /// Whether this version may be spoken in this lane.
+    pub fn allows_version(&self, lane: Lane, version: TlsVersion) -> bool {
+        match lane {
+            Lane::Modern => self.speaks(version == TlsVersion::V1_2, version == TlsVersion::V1_3),
+            Lane::Compat12 | Lane::Legacy => {
+                self.has(lane) && self.weak_versions.contains(&version)
+            }
+        }
     }
 
     /// A session for a new connection that takes this lane and asks for `sni`.
@@ -169,11 +183,12 @@ impl ServerProfile {
     /// # Errors
     /// As [`ModernConn::new`] and [`WeakServer::accept`]; when there is no such lane.
     pub fn accept(&self, lane: Lane, sni: Option<&str>) -> Result<Box<dyn TlsConn>, TlsError> {
-        match (lane, &self.compat12, self.now()) {
-            (Lane::Modern, ..) => Ok(Box::new(ModernConn::new(Arc::clone(&self.config))?)),
-            (Lane::Compat12, Some(lane), Some(now)) => lane.accept(sni, now),
-            _ => Err(TlsError::local(format!("no {} lane", lane.as_str()))),
+        if lane == Lane::Modern {
+            return Ok(Box::new(ModernConn::new(Arc::clone(&self.config))?));
         }
+        let missing = || TlsError::local(format!("no {} lane", lane.as_str()));
+        let (weak, now) = self.weak(lane).zip(self.now()).ok_or_else(missing)?;
+        weak.accept(sni, now)
     }
 
     pub fn strict_sni(&self) -> bool {

@@ -12,6 +12,7 @@ use super::lane::Lane;
 use super::openssl::spec::{ClientSpec, Identity, Parameters, ServerSpec, Sessions, Spec, suites};
 use super::openssl::{Client, Server, Unusable, Verifier};
 use super::provider::provider;
+use super::remote::RemoteConn;
 use super::resumption::DomainId;
 use super::tls_conn::{TlsConn, suite_name};
 use super::trust::{ClientTrust, Strength};
@@ -19,22 +20,31 @@ use crate::buf::{Buf, Pool};
 use crate::config::model::{
     Compat12, DownstreamTls, Legacy, ResumptionMode, TlsVersion, UpstreamTls, WeakSuite,
 };
+use crate::lane::{Door, Profile};
 
-/// A weak lane of a listener, in process.
+/// A weak lane of a listener.
 #[derive(Debug)]
 pub struct WeakServer {
-    server: Arc<Server>,
+    server: Place<Arc<Server>>,
     trust: ClientTrust,
     suites: Vec<CipherSuite>,
 }
 
-/// The weak lane of an upstream side, in process.
+/// The weak lane of an upstream side.
 #[derive(Debug)]
 pub struct WeakClient {
     lane: Lane,
     /// By the position of the endpoint.
-    clients: Vec<Client>,
+    clients: Vec<Place<Client>>,
     suites: Vec<CipherSuite>,
+}
+
+/// Who makes a lane's sessions.
+#[derive(Debug)]
+enum Place<T> {
+    Here(T),
+    /// The child, by this profile.
+    Child(Arc<Profile>),
 }
 
 /// The servers of a process's weak lanes. One that the next configuration has as well stays itself,
@@ -76,10 +86,18 @@ impl WeakServer {
         spec: ServerSpec,
         tls: &DownstreamTls,
         trust: ClientTrust,
-        known: &WeakServers,
+        (known, door): (&WeakServers, &Door),
     ) -> Result<Self, Unusable> {
         let suites = codes(&server_suites(spec.parameters.lane, tls));
-        Ok(Self { server: known.server(spec)?, trust, suites })
+        let server = match spec.parameters.lane {
+            Lane::Legacy => {
+                // The child cannot tell whoever loads a configuration what is wrong with it.
+                drop(Server::new(spec.clone())?);
+                Place::Child(door.profile(Spec::Server(spec).encode()))
+            }
+            Lane::Modern | Lane::Compat12 => Place::Here(known.server(spec)?),
+        };
+        Ok(Self { server, trust, suites })
     }
 
     /// Who peers must be.
@@ -96,8 +114,13 @@ impl WeakServer {
     /// # Errors
     /// As [`Server::accept`].
     pub fn accept(&self, sni: Option<&str>, now: UnixTime) -> Result<Box<dyn TlsConn>, TlsError> {
-        let verifier = Verifier::Client(self.trust.clone());
-        Ok(Box::new(self.server.accept(sni, Some(verifier), now)?))
+        match &self.server {
+            Place::Here(server) => {
+                let verifier = Verifier::Client(self.trust.clone());
+                Ok(Box::new(server.accept(sni, Some(verifier), now)?))
+            }
+            Place::Child(profile) => Ok(Box::new(RemoteConn::accept(Arc::clone(profile)))),
+        }
     }
 }
 
@@ -107,8 +130,15 @@ impl WeakClient {
     ///
     /// # Errors
     /// As [`Client::new`].
-    pub fn new(specs: &[ClientSpec], tls: &UpstreamTls) -> Result<Self, Unusable> {
-        let clients = specs.iter().map(Client::new).collect::<Result<_, _>>()?;
+    pub fn new(specs: Vec<ClientSpec>, tls: &UpstreamTls, door: &Door) -> Result<Self, Unusable> {
+        let client = |spec: ClientSpec| {
+            let client = Client::new(&spec)?;
+            Ok(match spec.parameters.lane {
+                Lane::Legacy => Place::Child(door.profile(Spec::Client(spec).encode())),
+                Lane::Modern | Lane::Compat12 => Place::Here(client),
+            })
+        };
+        let clients = specs.into_iter().map(client).collect::<Result<_, Unusable>>()?;
         Ok(Self { lane: client_lane(tls), clients, suites: codes(&client_suites(tls)) })
     }
 
@@ -135,8 +165,12 @@ impl WeakClient {
         now: UnixTime,
         (pool, records): (&Pool, &mut VecDeque<Buf>),
     ) -> Result<Box<dyn TlsConn>, TlsError> {
-        let client = &self.clients[endpoint];
-        Ok(Box::new(client.connect(Some(verifier), now, pool, records)?))
+        match &self.clients[endpoint] {
+            Place::Here(client) => {
+                Ok(Box::new(client.connect(Some(verifier), now, pool, records)?))
+            }
+            Place::Child(profile) => Ok(Box::new(RemoteConn::connect(Arc::clone(profile)))),
+        }
     }
 }
 
