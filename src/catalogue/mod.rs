@@ -4,6 +4,7 @@
 //! not stand in its line follows from its kind and its profile.
 
 mod scaffold;
+pub mod uccx;
 
 use std::collections::BTreeSet;
 
