@@ -80,6 +80,7 @@ pub fn compile(
     for (position, listener) in config.listeners.iter().enumerate() {
         compiled.listener(position, listener);
     }
+    compiled.keys_of_lanes(config);
     let crls: Vec<Arc<SharedCrls>> = compiled.loader.crls().cloned().collect();
     let facts = crl_facts(&crls);
     let staples = compiled.certificates.iter().filter_map(staple_item);

@@ -8,6 +8,7 @@ mod crls;
 mod expiry;
 mod explain;
 mod groups;
+mod lanes;
 mod limits;
 mod listening;
 pub mod orders;

@@ -235,9 +235,9 @@ fn exceptions(listener: &Section) -> Vec<Exception> {
     for (tls, upstream_tls) in sections.chain(of_rules) {
         let legacy = [tls, upstream_tls].into_iter().flatten();
         let legacy = legacy.filter(|side| is_weak(side, "lane", &["legacy"]));
-        all.extend(legacy.filter_map(|tls| {
-            exception(tls, "legacy_until", tls.get("legacy_until"))
-        }));
+        all.extend(
+            legacy.filter_map(|tls| exception(tls, "legacy_until", tls.get("legacy_until"))),
+        );
         let tls = tls.filter(|side| is_weak(side, "client_cert", &["report", "optional"]));
         let upstream_tls = upstream_tls.filter(|side| is_weak(side, "verify", &["none", "chain"]));
         all.extend(

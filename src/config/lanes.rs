@@ -3,8 +3,10 @@
 //! Weakness is not inherited: a lane other than the modern one holds for the listener or rule that
 //! asks for it, and never for what somebody adds below the same host later.
 
+use std::path::PathBuf;
+
 use super::build::line_of;
-use super::model::{CertificateFiles, Compat12, Legacy, TlsVersion};
+use super::model::{CertificateFiles, Compat12, Legacy, TlsVersion, WEAK_SUITES};
 use super::options::{self, TableDoc};
 use super::read::{Field, Finding, Reader, Section};
 use super::value::Value;
@@ -91,29 +93,40 @@ pub(super) fn compat12(section: &Section) -> Option<Compat12> {
         && section.get::<TlsVersion>("max_version")? >= TlsVersion::V1_2;
     let is_open = has_room && matches!(section.get::<&str>("lane")?, "compat12" | "legacy");
     let suites = section.get("compat12_ciphers").filter(|_| is_open)?;
-    Some(Compat12 { suites, certificate: certificate(section, "compat12") })
+    let certificate = section.get("compat12_certificate");
+    let files = certificate.zip(section.get("compat12_certificate_key"));
+    let names = ["compat12_certificate", "compat12_certificate_key"];
+    Some(Compat12 { suites, certificate: files.map(|files| of_its_own(section, names, files)) })
 }
 
 /// The legacy lane of a side, if it is open. What it needs was asked for before.
 pub(super) fn legacy(section: &Section) -> Option<Legacy> {
     section.get::<&str>("lane").filter(|lane| *lane == "legacy")?;
+    let certificate = section.get("legacy_certificate");
+    let files = certificate.zip(section.get("legacy_certificate_key"));
+    let names = ["legacy_certificate", "legacy_certificate_key"];
     Some(Legacy {
         until: section.get("legacy_until")?,
         allow_from: section.get("allow_from")?,
-        suites: section.get("legacy_ciphers")?,
-        certificate: certificate(section, "legacy"),
+        suites: section
+            .get("legacy_ciphers")
+            .unwrap_or_else(|| WEAK_SUITES.iter().filter(|suite| !suite.only_tls12).collect()),
+        certificate: files.map(|files| of_its_own(section, names, files)),
     })
 }
 
-/// The certificate that is a lane's own.
-fn certificate(section: &Section, lane: &str) -> Option<CertificateFiles> {
-    let (certificate, key) = (format!("{lane}_certificate"), format!("{lane}_certificate_key"));
-    Some(CertificateFiles {
-        certificate: section.get(&certificate)?,
-        certificate_key: section.get(&key)?,
-        certificate_line: line_of(section, &certificate),
-        certificate_key_line: line_of(section, &key),
+/// A certificate and key that are a lane's own, which stand under these names.
+fn of_its_own(
+    section: &Section,
+    [certificate, key]: [&str; 2],
+    files: (PathBuf, PathBuf),
+) -> CertificateFiles {
+    CertificateFiles {
+        certificate: files.0,
+        certificate_key: files.1,
+        certificate_line: line_of(section, certificate),
+        certificate_key_line: line_of(section, key),
         ocsp_file: None,
         ocsp_file_line: 0,
-    })
+    }
 }

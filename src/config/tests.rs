@@ -13,6 +13,7 @@ use super::*;
 use everything::{everything_gateway, everything_tls, everything_upstream};
 
 mod hostile;
+mod lanes;
 mod vendor;
 
 const LISTENER: &str = "\
@@ -350,6 +351,8 @@ fn every_extreme_of_the_listener_is_understood() {
                 }
                 "min_version" | "max_version" if sample.contains("1.2") => continue,
                 "sec_protocol_semantics" => format!("{LISTENER}sec-protocol = \"TLSv12\"\n"),
+                "lane" if sample == "\"compat12\"" => format!("{LISTENER}{}", lanes::COMPAT12),
+                "lane" if sample == "\"legacy\"" => format!("{LISTENER}{}", lanes::LEGACY),
                 _ => LISTENER.to_owned(),
             };
             valid(&format!("{text}{} = {sample}\n", option.key));

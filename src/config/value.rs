@@ -14,8 +14,8 @@ use super::model::{
 };
 use super::options::{Condition, Kind};
 use super::suggest;
+use super::suites;
 use super::units::{format_duration, format_size, parse_duration, parse_size};
-use crate::genesys::ciphers;
 use crate::policy::rules::{Cidr, ClientMatch, SniPattern, Version, parse_sha256};
 
 /// Most characters of the file that a diagnostic repeats.
@@ -288,42 +288,15 @@ fn duration(text: &str, min: Duration, max: Duration, step: Duration) -> Result<
 
 fn word(text: &str, words: &'static [&'static str]) -> Result<&'static str, Refusal> {
     words.iter().find(|word| **word == text).copied().ok_or_else(|| {
-        if let Some(hint) = never_spoken(text) {
-            return Refusal::new("is a suite that is never spoken here", hint);
+        if let Some((message, hint)) = suites::misplaced(text, words) {
+            return Refusal::new(message, hint);
         }
-        let takes_weak = words.iter().any(|word| WeakSuite::named(word).is_some());
         let hint = match suggest::closest(text, words.iter().copied()) {
-            _ if WeakSuite::named(text).is_some() => {
-                "Only weak lanes speak it: lane = \"compat12\", and compat12_ciphers.".to_owned()
-            }
-            _ if takes_weak && ciphers::openssl_name(text).is_some() => {
-                "It is a modern one: those come first anyway, and ciphers lists them.".to_owned()
-            }
             Some(likely) => format!("Did you mean \"{likely}\"?"),
             None => "Write one of the allowed words.".to_owned(),
         };
         Refusal::new("is not an allowed word", hint)
     })
-}
-
-/// Why no lane has the suite of this name.
-fn never_spoken(suite: &str) -> Option<&'static str> {
-    let upper = suite.to_ascii_uppercase();
-    let is_suite = upper.starts_with("TLS_") || upper.starts_with("SSL_");
-    let has = |part: &str| is_suite && upper.contains(part);
-    match () {
-        () if has("EXPORT") => Some("EXPORT suites have keys of 40 bits. Take it out."),
-        () if has("_NULL") => Some("NULL suites do not encrypt. Take it out."),
-        () if has("ANON") => Some(
-            "Anonymous suites have no certificate: anybody in between reads along. Take it out.",
-        ),
-        () if has("RC4") => Some("RC4 is broken (RFC 7465). A peer without AES cannot be served."),
-        () if has("DES_") => {
-            Some("DES and 3DES have blocks of 64 bits (RFC 8429). A peer without AES cannot be \
-                  served.")
-        }
-        () => None,
-    }
 }
 
 fn version(text: &str) -> Result<TlsVersion, Refusal> {

@@ -172,6 +172,8 @@ pub(crate) fn tls(certificates: Vec<CertificateFiles>) -> DownstreamTls {
         revalidate: Revalidate::default(),
         resumption: ResumptionMode::Off,
         tls13_tickets: 0,
+        compat12: None,
+        legacy: None,
     }
 }
 

@@ -399,6 +399,8 @@ fn section(wanted: &ServerTls) -> DownstreamTls {
         revalidate: Revalidate::default(),
         resumption: wanted.resumption,
         tls13_tickets: 2,
+        compat12: None,
+        legacy: None,
     }
 }
 

@@ -13,17 +13,27 @@ const SCHEMA: &str = "config/tlsgate.schema.json";
 const TABLE: &str = "src/config/table/";
 const BUILD: &str = "src/config/build.rs";
 /// Where keys are read that the model does not need.
-const READERS: [&str; 4] =
-    [BUILD, "src/config/levels.rs", "src/config/vendor.rs", "src/config/contradictions/modes.rs"];
+const READERS: [&str; 5] = [
+    BUILD,
+    "src/config/lanes.rs",
+    "src/config/levels.rs",
+    "src/config/vendor.rs",
+    "src/config/contradictions/modes.rs",
+];
 /// Keys that one function reads for several tables.
-const READ_TOGETHER: [&str; 9] = [
+const READ_TOGETHER: [&str; 14] = [
+    "allow_from",
     "certificate",
     "certificate_key",
+    "compat12_ciphers",
     "crl_depth",
     "crl_expired",
     "crl_files",
     "crl_unknown",
     "host",
+    "lane",
+    "legacy_ciphers",
+    "legacy_until",
     "ocsp_file",
     "sec_protocol_semantics",
 ];

@@ -50,7 +50,8 @@ fn legacy(listener: &Section, tls: &Section, reader: &mut Reader<'_>) {
     if let (Some(ranges), Some(place)) =
         (tls.get::<Vec<Cidr>>("allow_from"), tls.place_of("allow_from"))
     {
-        let least = |range: &Cidr| if range.is_ipv4() { LEAST_BITS.0 } else { LEAST_BITS.1 };
+        let least =
+            |range: &Cidr| if range.address().is_ipv4() { LEAST_BITS.0 } else { LEAST_BITS.1 };
         for range in ranges.iter().filter(|range| range.length() < least(range)) {
             let finding = Finding {
                 message: "lets nearly everybody in",
@@ -90,14 +91,12 @@ fn compat12(tls: &Section, reader: &mut Reader<'_>) {
     let hint = "compat12_ciphers = [\"TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384\"], the suites that \
                 peers need beyond the modern ones";
     needs(tls, "compat12", "compat12_ciphers", hint, reader);
-    if tls.get::<TlsVersion>("min_version") == Some(TlsVersion::V1_3)
-        || tls.get::<TlsVersion>("max_version").is_some_and(|most| most < TlsVersion::V1_2)
-    {
+    if tls.get::<TlsVersion>("min_version") == Some(TlsVersion::V1_3) {
         let finding = Finding {
             message: "is a lane of TLS 1.2, which is not spoken",
-            found: "\"compat12\", and min_version or max_version leave TLS 1.2 out",
-            allowed: "with min_version and max_version around 1.2",
-            hint: "Change the versions, or remove lane.",
+            found: "\"compat12\", with min_version = \"1.3\"",
+            allowed: "with min_version = \"1.2\"",
+            hint: "Lower min_version, or remove lane.",
         };
         reader.report(place_of(tls, "lane"), &tls.path_of("lane"), finding);
     }
@@ -136,7 +135,9 @@ fn without_lane(tls: &Section, lane: &str, reader: &mut Reader<'_>) {
         for key in ["compat12_ciphers", "compat12_certificate"] {
             not_looked_at(tls, key, &found, "with lane = \"compat12\" or \"legacy\"", reader);
         }
-    } else if lane == "legacy" && tls.is_own("compat12_certificate") && !tls.sets("compat12_ciphers")
+    } else if lane == "legacy"
+        && tls.is_own("compat12_certificate")
+        && !tls.sets("compat12_ciphers")
     {
         not_looked_at(tls, "compat12_certificate", "no compat12_ciphers", "with them", reader);
     }

@@ -186,7 +186,9 @@ fn certificates(tls: &Section, reader: &mut Reader<'_>) {
 fn versions(tls: &Section, reader: &mut Reader<'_>) {
     let version = |key| tls.get::<TlsVersion>(key);
     let (Some(min), Some(max)) = (version("min_version"), version("max_version")) else { return };
-    if min <= max {
+    // What needs another lane is told as such.
+    let is_old = max < TlsVersion::V1_2 && tls.get::<&str>("lane") != Some("legacy");
+    if min <= max || is_old {
         return;
     }
     let finding = Finding {

@@ -1,6 +1,7 @@
 //! TLS towards the component: what its options need of each other.
 
 use super::super::model::Endpoint;
+use super::super::public::is_public;
 use super::super::read::{Finding, Reader, Section};
 use super::dated;
 
@@ -53,7 +54,7 @@ fn certificate(tls: &Section, reader: &mut Reader<'_>) {
     }
 }
 
-/// A unix socket has no name of its own to check.
+/// What the component's name or address rules out.
 pub(super) fn name(section: &Section, listener: &Section, tls: &Section, reader: &mut Reader<'_>) {
     // A rule without upstreams of its own has those of its listener.
     let own: Option<Vec<Endpoint>> = section.get("upstream");
@@ -62,6 +63,7 @@ pub(super) fn name(section: &Section, listener: &Section, tls: &Section, reader:
     for key in ["upstream", "backup"].into_iter().filter(|_| has_listeners) {
         endpoints.extend(listener.get::<Vec<Endpoint>>(key).unwrap_or_default());
     }
+    // A unix socket has no name of its own to check.
     let has_unix = endpoints.iter().any(|endpoint| matches!(endpoint, Endpoint::Unix(_)));
     if has_unix && tls.get::<&str>("verify") == Some("full") && !tls.sets("server_name") {
         let finding = Finding {
@@ -71,5 +73,18 @@ pub(super) fn name(section: &Section, listener: &Section, tls: &Section, reader:
             hint: "Add server_name: the name that the component's certificate must have.",
         };
         reader.report(tls.place, &tls.path_of("server_name"), finding);
+    }
+    // There is no exception up to a day: encryption with anybody is none.
+    let public = endpoints.iter().find(|endpoint| is_public(endpoint));
+    if let (Some(endpoint), Some("none")) = (public, tls.get::<&str>("verify")) {
+        let finding = Finding {
+            message: "takes whoever answers on the public internet for the component",
+            found: &format!("\"none\", towards \"{endpoint}\""),
+            allowed: "\"none\" towards private addresses, and names that are not public",
+            hint: "Use verify = \"full\" with trusted_ca, or verify = \"pin\" with the component's \
+                   public key. A component inside whose name looks public goes by its address.",
+        };
+        let place = tls.place_of("verify").unwrap_or(tls.place);
+        reader.report(place, &tls.path_of("verify"), finding);
     }
 }

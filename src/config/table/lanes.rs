@@ -128,16 +128,11 @@ const fn legacy_ciphers(table: &'static str) -> OptionDoc {
         table,
         key: "legacy_ciphers",
         kind: SUITES,
-        presence: Presence::Default(
-            "[\"TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA\", \
-             \"TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA\", \"TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA\", \
-             \"TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA\", \"TLS_DHE_RSA_WITH_AES_256_CBC_SHA\", \
-             \"TLS_DHE_RSA_WITH_AES_128_CBC_SHA\", \"TLS_RSA_WITH_AES_256_CBC_SHA\", \
-             \"TLS_RSA_WITH_AES_128_CBC_SHA\"]",
-        ),
+        presence: Presence::Optional { example: "[\"TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA\"]" },
         reload: true,
         doc: "Suites of the legacy lane, most preferred first, by their IANA names. The modern ones \
-              of TLS 1.2 come before them.",
+              of TLS 1.2 come before them. Without it, they are those of TLS 1.0: AES with CBC and \
+              SHA-1, with ECDHE, then DHE, then static RSA.",
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         presence: Presence::Default("\"1.2\""),
         reload: true,
         doc: "Oldest version of TLS that is spoken. \"TLSv1.2\" and \"TLSv1.3\" are understood \
-              too.",
+              too. \"1.0\" and \"1.1\" need lane = \"legacy\", whose default is \"1.0\".",
     },
     OptionDoc {
         table: "listener.tls",

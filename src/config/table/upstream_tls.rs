@@ -115,7 +115,8 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         kind: Kind::TlsVersion,
         presence: Presence::Default("\"1.2\""),
         reload: true,
-        doc: "Oldest version of TLS that is spoken.",
+        doc: "Oldest version of TLS that is spoken. \"1.0\" and \"1.1\" need lane = \"legacy\", \
+              whose default is \"1.0\".",
     },
     OptionDoc {
         table: "listener.upstream_tls",

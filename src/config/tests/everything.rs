@@ -53,5 +53,7 @@ pub(super) fn everything_tls() -> DownstreamTls {
         revalidate: Revalidate::Keep,
         resumption: ResumptionMode::Store,
         tls13_tickets: 4,
+        compat12: None,
+        legacy: None,
     }
 }

@@ -72,6 +72,8 @@ pub(super) fn judged(ca_now: &Ca, fate: Revalidate, clock: &Clock) -> ClientProf
         ciphers: Vec::new(),
         revalidate: fate,
         resumption: false,
+        compat12: None,
+        legacy: None,
     };
     let mut config = (*dialler(ca().roots(), |_| ())).clone();
     config.time_provider = Arc::new(clock.clone());

@@ -90,15 +90,6 @@ impl Cidr {
         (masked == address).then_some(Self { address, length })
     }
 
-    /// Bits that addresses have in common with it: up to 32 of IPv4, up to 128 of IPv6.
-    pub fn length(&self) -> u8 {
-        self.length
-    }
-
-    pub fn is_ipv4(&self) -> bool {
-        self.address.is_ipv4()
-    }
-
     /// The address with only its first bits kept.
     fn masked(address: IpAddr, length: u8) -> Option<IpAddr> {
         let length = u32::from(length);

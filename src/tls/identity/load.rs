@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::{Identities, Identity, SniResolver};
 use crate::config::model::{CertificateFiles, DownstreamTls, UpstreamTls};
 use crate::tls::file::{FileProblem, NamedFile};
-use crate::tls::trust::{ClientTrustSettings, Loader, certificates, load_staple};
+use crate::tls::trust::{ClientTrustSettings, Loader, PeerIdentity, certificates, load_staple};
 
 const GROUPS: &str = "/etc/group";
 const KEY_MODES: &str = "mode 0600 or 0400, or 0640 or 0440 with the group of `key_group`";
@@ -169,6 +169,15 @@ fn describe(
         key,
         schemes,
     })
+}
+
+/// SHA-256 of the public key (SubjectPublicKeyInfo) of the first certificate; `None` when it cannot be
+/// read.
+pub fn public_key(files: &CertificateFiles) -> Option<[u8; 32]> {
+    let named =
+        NamedFile { file: &files.certificate, line: files.certificate_line, key: "certificate" };
+    let chain = named.read().and_then(|bytes| certificates(&named, &bytes)).ok()?;
+    PeerIdentity::of(chain.first()?).map(|identity| identity.spki)
 }
 
 /// Subject of a certificate, as in `CN=component.example`; `None` when it cannot be read.
