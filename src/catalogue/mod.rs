@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::scaffold::{Request, scaffold};
+pub use self::scaffold::{Legacy, Request, scaffold};
 
 const CONNECTIONS: &str = include_str!("../../config/catalogue/connections.toml");
 const KINDS: &str = include_str!("../../config/catalogue/kinds.toml");

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Role, list};
 
-pub use self::route::{Answer, End, Lane, Question};
+pub use self::route::{Answer, End, Lane, Question, Wishes};
 
 const MATRIX: &str = include_str!("../../config/catalogue/uccx/matrix.toml");
 

@@ -138,6 +138,7 @@ pub(super) fn new(options: &NewOptions) -> Exit {
         upstream: options.upstream.clone(),
         mode: options.mode.map(Mode::from),
         until: options.until.clone(),
+        ..Request::default()
     };
     match scaffold(first, &request) {
         Ok(text) => print(&text),

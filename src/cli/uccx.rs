@@ -6,8 +6,10 @@ use comfy_table::presets::UTF8_BORDERS_ONLY;
 use serde_json::json;
 
 use super::catalogue::{fail, word};
+use super::import::date;
 use super::{Exit, print};
-use crate::catalogue::uccx::{Matrix, Over, Question, Row, Version};
+use crate::catalogue::Catalogue;
+use crate::catalogue::uccx::{Matrix, Over, Question, Row, Version, Wishes};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -20,6 +22,21 @@ pub(super) struct Options {
     /// What a connection from this needs
     #[arg(long, value_name = "WHOM", requires = "who")]
     from: Option<String>,
+    /// Print a configuration to begin with
+    #[arg(long, requires = "who", conflicts_with = "json")]
+    scaffold: bool,
+    /// Last day of the legacy lane in it
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = date, requires = "scaffold")]
+    until: Option<String>,
+    /// Addresses that may use that lane, such as 10.1.2.0/28
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', requires = "scaffold")]
+    allow_from: Vec<String>,
+    /// Where the gateway listens
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "scaffold")]
+    listen: Option<String>,
+    /// The server behind the gateway
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "scaffold")]
+    upstream: Option<String>,
     /// About connections to databases, not HTTPS
     #[arg(long)]
     jdbc: bool,
@@ -33,9 +50,22 @@ pub(super) fn uccx(options: &Options) -> Exit {
     let matrix = Matrix::shipped();
     let question = match question(options) {
         Some(question) => question,
+        None if options.scaffold => return fail("a route has two ends: say --to or --from"),
         None => return statements(&matrix, options),
     };
     match matrix.answer(&question) {
+        Ok(answer) if options.scaffold => {
+            let wishes = Wishes {
+                listen: options.listen.clone(),
+                upstream: options.upstream.clone(),
+                until: options.until.clone(),
+                allow_from: options.allow_from.clone(),
+            };
+            match answer.scaffold(&Catalogue::shipped(), wishes) {
+                Ok(text) => print(&text),
+                Err(message) => fail(&message),
+            }
+        }
         Ok(answer) if options.json => {
             let text = serde_json::to_string_pretty(&answer).expect("keys are strings");
             print(&format!("{text}\n"))

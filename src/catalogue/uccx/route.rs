@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::{Matrix, Over, Row, Version, is_release};
-use crate::catalogue::{Catalogue, Entry, Role};
+use crate::catalogue::{Catalogue, Entry, Legacy, Mode, Request, Role, scaffold};
 
 /// A connection that somebody asks about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,19 @@ pub struct Answer {
     pub lines: Vec<String>,
     #[serde(skip)]
     over: Over,
+}
+
+/// What the document does not know about a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Where the gateway listens.
+    pub listen: Option<String>,
+    /// The server behind it.
+    pub upstream: Option<String>,
+    /// Last day of the legacy lane, `2027-12-31`.
+    pub until: Option<String>,
+    /// Addresses that may use it.
+    pub allow_from: Vec<String>,
 }
 
 /// Client or server.
@@ -58,6 +71,36 @@ impl Answer {
     /// Whether a side needs more than the modern lane.
     pub fn is_legacy(&self) -> bool {
         [self.downstream, self.upstream].contains(&Lane::Legacy)
+    }
+
+    /// Writes the route.
+    ///
+    /// # Errors
+    ///
+    /// The legacy lane without its last day.
+    pub fn scaffold(&self, catalogue: &Catalogue, wishes: Wishes) -> Result<String, String> {
+        let entry = self.entry(catalogue).ok_or("the catalogue has no such connection")?;
+        let legacy = self.is_legacy().then(|| {
+            let missing = "the legacy lane ends on a day: say --until 2027-12-31";
+            Ok::<Legacy, &str>(Legacy {
+                downstream: self.downstream == Lane::Legacy,
+                upstream: self.upstream == Lane::Legacy,
+                until: wishes.until.ok_or(missing)?,
+                allow_from: wishes.allow_from,
+            })
+        });
+        let request = Request {
+            from: self.client.name.clone(),
+            to: self.server.name.clone(),
+            listen: wishes.listen,
+            upstream: wishes.upstream,
+            // The gateway ends TLS on both sides, or it could not change its version.
+            mode: Some(Mode::Bridge),
+            until: None,
+            legacy: legacy.transpose()?,
+            comments: self.lines.clone(),
+        };
+        scaffold(&entry, &request)
     }
 
     /// The connection of the catalogue that its route begins with.
