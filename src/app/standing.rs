@@ -10,12 +10,15 @@ use crate::config::model::Listener;
 use crate::policy::Policy;
 use crate::telemetry::ListenerNames;
 use crate::tls::resumption::{Clock, Resumption};
+use crate::tls::weak::WeakServers;
 use crate::upstream::{Presences, Resolver};
 
 /// Made at start, and handed from one configuration to the next.
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub resumption: Resumption,
+    /// What weak lanes accept with.
+    pub weak: WeakServers,
     /// Every upstream endpoint that a generation has.
     pub presences: Presences,
     /// Who knows the addresses of upstreams' names.
@@ -36,6 +39,7 @@ impl Standing {
         let resumption = Resumption::new(&config.resumption, clock)?;
         Ok(Self {
             resumption,
+            weak: WeakServers::default(),
             presences: Presences::default(),
             resolver: Resolver::system(),
             names: ListenerNames::default(),

@@ -126,7 +126,8 @@ impl Connection {
     fn meet_client(&mut self, cx: &mut Context<'_>) -> Result<Option<Arc<Peer>>, Arc<str>> {
         let Some(tls) = &self.downstream.tls else { return Ok(None) };
         let profile = self.route.tls.as_ref();
-        let Some(verification) = profile.and_then(|tls_of| tls_of.judge(tls.peer_certificates()))
+        let Some(verification) =
+            profile.and_then(|side| side.judge(tls.lane(), tls.peer_certificates()))
         else {
             return Ok(None);
         };

@@ -13,6 +13,7 @@ use crate::policy::{self, Decision, Downstream, ListenerPolicy, Route, Verdict};
 use crate::telemetry::Unterminated;
 use crate::tls::alert;
 use crate::tls::hello::{Hello, HelloError, HelloReader, MAX_MESSAGE, Progress};
+use crate::tls::lane::Lane;
 use crate::tls::tls_conn::Output;
 
 /// What has come of the ClientHello.
@@ -191,7 +192,7 @@ impl Connection {
 
     fn start_handshake(&mut self, reader: HelloReader, rest: Buf, cx: &mut Context<'_>) {
         let profile = self.route.tls.as_ref().expect("a hello is only taken where TLS may end");
-        let mut tls = match profile.accept() {
+        let mut tls = match profile.accept(Lane::Modern, self.sni.as_deref()) {
             Ok(tls) => tls,
             Err(error) => return self.tls_failed(Side::Downstream, error, cx),
         };

@@ -16,6 +16,7 @@ pub mod resumption;
 pub mod server_config;
 pub mod tls_conn;
 pub mod trust;
+pub mod weak;
 
 pub use profile::{ClientProfile, ServerProfile};
 

@@ -82,7 +82,7 @@ const BELOW: &[Below] = &[
     },
     Below {
         folder: "src/tls",
-        names: &["buf", "config::model", "conn::outcome", "time"],
+        names: &["buf", "config::model", "conn::outcome", "fields", "lane", "time"],
         why: "TLS turns bytes into bytes; it knows no connection, engine or shard",
     },
     Below {
