@@ -36,6 +36,8 @@ pub struct ServerProfile {
     trust: ClientTrust,
     revalidate: Revalidate,
     compat12: Option<Arc<WeakServer>>,
+    legacy: Option<Arc<WeakServer>>,
+    versions: RangeInclusive<TlsVersion>,
 }
 
 /// TLS of a route's upstream side, compiled once and shared.
@@ -73,22 +75,31 @@ impl ServerProfile {
             tls13: versions.contains(&TlsVersion::V1_3),
             revalidate: tls.revalidate,
             compat12: None,
+            legacy: None,
+            versions,
             verifies_peers: matches!(tls.client_cert, ClientCert::Optional | ClientCert::Required),
         }
     }
 
-    /// The same with a weak lane besides.
+    /// The same with these weak lanes besides.
     #[must_use]
-    pub fn with_compat12(self, lane: Option<WeakServer>) -> Self {
-        Self { compat12: lane.map(Arc::new), ..self }
+    pub fn with_lanes(self, compat12: Option<WeakServer>, legacy: Option<WeakServer>) -> Self {
+        Self { compat12: compat12.map(Arc::new), legacy: legacy.map(Arc::new), ..self }
+    }
+
+    fn weak(&self, lane: Lane) -> Option<&WeakServer> {
+        match lane {
+            Lane::Modern => None,
+            Lane::Compat12 => self.compat12.as_deref(),
+            Lane::Legacy => self.legacy.as_deref(),
+        }
     }
 
     /// Whether peers may take this lane.
     pub fn has(&self, lane: Lane) -> bool {
         match lane {
             Lane::Modern => self.tls12 || self.tls13,
-            Lane::Compat12 => self.compat12.is_some(),
-            Lane::Legacy => false,
+            weak => self.weak(weak).is_some(),
         }
     }
 
@@ -110,10 +121,7 @@ impl ServerProfile {
     }
 
     fn trust_in(&self, lane: Lane) -> &ClientTrust {
-        match (lane, &self.compat12) {
-            (Lane::Compat12, Some(lane)) => lane.trust(),
-            _ => &self.trust,
-        }
+        self.weak(lane).map_or(&self.trust, WeakServer::trust)
     }
 
     /// Whether a peer that is connected in this lane would be accepted now; as
@@ -139,8 +147,7 @@ impl ServerProfile {
     pub fn allows_suite(&self, lane: Lane, suite: CipherSuite) -> bool {
         match lane {
             Lane::Modern => allows(self.config.crypto_provider(), suite),
-            Lane::Compat12 => self.compat12.as_ref().is_some_and(|lane| lane.allows_suite(suite)),
-            Lane::Legacy => false,
+            weak => self.weak(weak).is_some_and(|lane| lane.allows_suite(suite)),
         }
     }
 
@@ -161,7 +168,7 @@ impl ServerProfile {
 
     /// Whether this version may be spoken.
     pub fn allows_version(&self, version: TlsVersion) -> bool {
-        self.speaks(version == TlsVersion::V1_2, version == TlsVersion::V1_3)
+        self.versions.contains(&version)
     }
 
     /// A session for a new connection that takes this lane and asks for `sni`.
@@ -169,9 +176,9 @@ impl ServerProfile {
     /// # Errors
     /// As [`ModernConn::new`] and [`WeakServer::accept`]; when there is no such lane.
     pub fn accept(&self, lane: Lane, sni: Option<&str>) -> Result<Box<dyn TlsConn>, TlsError> {
-        match (lane, &self.compat12, self.now()) {
+        match (lane, self.weak(lane), self.now()) {
             (Lane::Modern, ..) => Ok(Box::new(ModernConn::new(Arc::clone(&self.config))?)),
-            (Lane::Compat12, Some(lane), Some(now)) => lane.accept(sni, now),
+            (_, Some(weak), Some(now)) => weak.accept(sni, now),
             _ => Err(TlsError::local(format!("no {} lane", lane.as_str()))),
         }
     }
