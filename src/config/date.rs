@@ -15,7 +15,7 @@ pub struct Date {
 
 impl Date {
     /// `"2027-12-31"`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let is_form = text.len() == 10
             && text.bytes().enumerate().all(|(position, byte)| match position {
                 4 | 7 => byte == b'-',

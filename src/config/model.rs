@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::date::Date;
+pub use super::date::Date;
 use crate::policy::rules::RuleSpec;
 pub use lanes::{Compat12, KeyExchange, Legacy, WEAK_SUITES, WeakSuite};
 pub use proxy::{ProxyIn, ProxyOut, ProxyVersions};

@@ -352,6 +352,7 @@ impl Connection {
     fn outcome(&self) -> Option<Outcome> {
         let ending = self.ending.as_ref()?;
         let agreed = ending.agreed.as_deref().cloned().unwrap_or_else(|| self.agreed());
+        let lane = self.lane(agreed.tls.is_some());
         Some(Outcome {
             listener: self.policy.index,
             peer: self.peer.map(|peer| (peer.ip(), peer.port())),
@@ -368,6 +369,7 @@ impl Connection {
             upstream_tls: agreed.upstream_tls,
             upstream_security: agreed.upstream,
             sni: self.sni.clone(),
+            lane,
             alert_sent: ending.alert_sent,
             alert_received: ending.alert_received,
             upstream_alert_sent: ending.upstream_alert_sent,

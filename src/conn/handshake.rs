@@ -171,8 +171,9 @@ impl Connection {
             Decision::Follow(_) if self.dial.has_begun() => false,
             Decision::Follow(route) => {
                 let route = Arc::clone(route);
+                let is_open = route.allows_upstream(self.source()).is_ok();
                 self.follow(route);
-                false
+                !is_open
             }
         }
     }

@@ -12,8 +12,8 @@ use crate::engine::{CloseMode, Side};
 use crate::policy::{self, Decision, Downstream, ListenerPolicy, Route, Verdict};
 use crate::telemetry::Unterminated;
 use crate::tls::alert;
-use crate::tls::hello::{Hello, HelloError, HelloReader, MAX_MESSAGE, Progress};
-use crate::tls::lane::Lane;
+use crate::tls::hello::{HelloError, HelloReader, MAX_MESSAGE, Progress};
+use crate::tls::lane::NoLane;
 use crate::tls::tls_conn::Output;
 
 /// What has come of the ClientHello.
@@ -58,14 +58,17 @@ impl Connection {
         let route = Arc::clone(route);
         self.follow(route);
         if self.policy.downstream == Downstream::Plaintext {
-            return self.leave_unterminated(Unterminated::Plaintext, cx);
+            return match self.route.allows_upstream(self.source()) {
+                Ok(()) => self.leave_unterminated(Unterminated::Plaintext, cx),
+                Err(why) => self.has_no_lane(why, cx),
+            };
         }
         self.phase = Phase::Hello(Box::default());
     }
 
     pub(super) fn on_hello_bytes(&mut self, buf: Buf, cx: &mut Context<'_>) {
         let Phase::Hello(opening) = &mut self.phase else { return };
-        if opening.awaits_first_byte(&self.policy) && buf.first() != Some(&HANDSHAKE_RECORD) {
+        if opening.awaits_first_byte(&self.policy) && !is_tls(&buf, &self.policy) {
             return self.on_plaintext(buf, cx);
         }
         opening.begun = true;
@@ -83,6 +86,9 @@ impl Connection {
         };
         let route = Arc::clone(route);
         self.follow(route);
+        if let Err(why) = self.route.allows_upstream(self.source()) {
+            return self.has_no_lane(why, cx);
+        }
         self.leave_unterminated(Unterminated::Plaintext, cx);
         self.queue_upstream(buf, cx);
     }
@@ -156,18 +162,16 @@ impl Connection {
         let Next::Follow(route, verdict) = next else { return };
         self.follow(route);
         match verdict {
-            Verdict::Admit if self.policy.downstream == Downstream::Passthrough => {
+            Verdict::Admit(_) if self.policy.downstream == Downstream::Passthrough => {
                 self.leave_unterminated(Unterminated::Passthrough, cx);
                 self.pass_through(&opening.unread, buf, cx);
             }
-            Verdict::Admit => {
+            Verdict::Admit(choice) => {
+                self.take_lane(choice);
                 buf.advance(consumed);
                 self.start_handshake(opening.reader, buf, cx);
             }
-            Verdict::VersionMismatch => {
-                let reason = Reason::VersionMismatch;
-                self.end_with_alert(reason, Cause::Downstream, alert::PROTOCOL_VERSION, cx);
-            }
+            Verdict::NoLane(why) => self.has_no_lane(why, cx),
             Verdict::UnrecognizedName => {
                 let reason = Reason::UnrecognizedName;
                 self.end_with_alert(reason, Cause::Policy, alert::UNRECOGNIZED_NAME, cx);
@@ -178,7 +182,7 @@ impl Connection {
     /// The second look at the policy.
     fn look_into_hello(&mut self) -> Result<Next, HelloError> {
         let Phase::Hello(opening) = &self.phase else { return Ok(Next::Deny) };
-        let hello = Hello::parse(opening.reader.message())?;
+        let hello = opening.reader.hello()?;
         self.sni = hello.sni.map(|sni| sni.bytes.escape_ascii().to_string().into());
         let facts = policy::facts(self.source(), &hello);
         self.said = Said::of(&facts);
@@ -187,13 +191,35 @@ impl Connection {
         }
         Ok(match self.policy.after_hello(&facts) {
             Decision::Deny => Next::Deny,
-            Decision::Follow(route) => Next::Follow(Arc::clone(route), route.admit(&hello)),
+            Decision::Follow(route) => {
+                Next::Follow(Arc::clone(route), route.admit(&hello, self.source()))
+            }
         })
+    }
+
+    /// Nothing that is open here speaks with this peer, or with the component for it.
+    fn has_no_lane(&mut self, why: NoLane, cx: &mut Context<'_>) {
+        let (reason, cause, description) = match why {
+            // SSL 3 has no alert about versions (RFC 6101 §5.4.2).
+            NoLane::Ssl3 => (Reason::Ssl3, Cause::Downstream, alert::HANDSHAKE_FAILURE),
+            NoLane::Format => (Reason::Sslv2Format, Cause::Downstream, alert::PROTOCOL_VERSION),
+            NoLane::Version => {
+                (Reason::VersionMismatch, Cause::Downstream, alert::PROTOCOL_VERSION)
+            }
+            NoLane::Source => (Reason::LegacySource, Cause::Policy, alert::ACCESS_DENIED),
+            NoLane::Over => (Reason::LegacyOver, Cause::Policy, alert::ACCESS_DENIED),
+        };
+        if self.downstream.is_secure() {
+            self.end_with_alert(reason, cause, description, cx);
+        } else {
+            self.end_now(reason, cause, CloseMode::Reset, cx);
+        }
     }
 
     fn start_handshake(&mut self, reader: HelloReader, rest: Buf, cx: &mut Context<'_>) {
         let profile = self.route.tls.as_ref().expect("a hello is only taken where TLS may end");
-        let mut tls = match profile.accept(Lane::Modern, self.sni.as_deref()) {
+        let lane = self.lane(true).unwrap_or_default().lane;
+        let mut tls = match profile.accept(lane, self.sni.as_deref()) {
             Ok(tls) => tls,
             Err(error) => return self.tls_failed(Side::Downstream, error, cx),
         };
@@ -265,6 +291,7 @@ impl Connection {
     fn hello_failed(&mut self, error: HelloError, cx: &mut Context<'_>) {
         let reason = match error {
             HelloError::TooLarge => Reason::HelloTooLarge,
+            HelloError::Ssl2 => Reason::Ssl2,
             _ => Reason::HelloMalformed,
         };
         let alert = error.alert();
@@ -281,6 +308,16 @@ impl Connection {
     pub(super) fn queue_alert(&mut self, description: u8, cx: &Context<'_>) {
         self.downstream.clear();
         self.downstream.tell_early(description, cx.pool);
+    }
+}
+
+/// Whether what comes first, where plaintext could come, is TLS: a record of its handshake, or, where
+/// a lane takes it, a ClientHello in the format of SSL 2, of which enough is here to tell.
+fn is_tls(first: &[u8], policy: &ListenerPolicy) -> bool {
+    match *first {
+        [HANDSHAKE_RECORD, ..] => true,
+        [0x80..=0xff, _, 1, 3, ..] => policy.has_legacy_lane(),
+        _ => false,
     }
 }
 

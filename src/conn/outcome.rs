@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::stale::StaleCause;
+use crate::tls::lane::Choice;
 use crate::tls::trust::CertificateProblem;
 
 /// Everything worth saying about a connection that has ended.
@@ -40,6 +41,9 @@ pub struct Outcome {
     pub upstream_security: Option<Security>,
     /// SNI as the peer sent it, present once the ClientHello was read.
     pub sni: Option<Arc<str>>,
+    /// The lane of the peer and why it is that one; present once the ClientHello was read, where TLS
+    /// ends here and a lane was open to it.
+    pub lane: Option<Choice>,
     /// Fatal alert that we sent, by its RFC 8446 §6 number.
     pub alert_sent: Option<u8>,
     /// Fatal alert that we received.
@@ -192,8 +196,18 @@ pub enum Reason {
     HelloTooLarge,
     /// Memory for unfinished ClientHellos was used up by the worker or by this source.
     HelloMemory,
+    /// A ClientHello of SSL 2.
+    Ssl2,
+    /// SSL 3 at most.
+    Ssl3,
+    /// A ClientHello in the format of SSL 2, where no lane takes it.
+    Sslv2Format,
     /// No version that both sides speak.
     VersionMismatch,
+    /// Only the legacy lane would do, and is not for this source.
+    LegacySource,
+    /// Only the legacy lane would do, and its last day is over.
+    LegacyOver,
     /// No cipher suite, group or signature scheme that both sides speak.
     NoSharedParameters,
     /// SNI that no certificate names, with `strict_sni`.
@@ -275,7 +289,12 @@ impl Reason {
             Self::HelloMalformed => "hello_malformed",
             Self::HelloTooLarge => "hello_too_large",
             Self::HelloMemory => "hello_memory",
+            Self::Ssl2 => "ssl2",
+            Self::Ssl3 => "ssl3",
+            Self::Sslv2Format => "sslv2_format",
             Self::VersionMismatch => "version_mismatch",
+            Self::LegacySource => "legacy_source",
+            Self::LegacyOver => "legacy_over",
             Self::NoSharedParameters => "no_shared_parameters",
             Self::UnrecognizedName => "unrecognized_name",
             Self::NoSharedAlpn => "no_shared_alpn",
@@ -313,7 +332,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and for showing counters that are still zero.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 54] = [
         Self::Finished,
         Self::Truncated,
         Self::Reset,
@@ -329,7 +348,12 @@ impl Reason {
         Self::HelloMalformed,
         Self::HelloTooLarge,
         Self::HelloMemory,
+        Self::Ssl2,
+        Self::Ssl3,
+        Self::Sslv2Format,
         Self::VersionMismatch,
+        Self::LegacySource,
+        Self::LegacyOver,
         Self::NoSharedParameters,
         Self::UnrecognizedName,
         Self::NoSharedAlpn,

@@ -15,9 +15,10 @@ use crate::engine::{CloseMode, Side};
 use crate::policy::rules::{Facts, Version};
 use crate::policy::{Decision, Downstream, ListenerPolicy, Route};
 use crate::telemetry::ShardTelemetry;
-use crate::tls::ServerProfile;
 use crate::tls::hello::AlpnProtocols;
+use crate::tls::lane::Choice;
 use crate::tls::trust::{PeerIdentity, TrustPath};
+use crate::tls::{ClientProfile, ServerProfile};
 
 /// What is known of where a connection comes from and what it was admitted by, where there is
 /// anything to keep.
@@ -32,6 +33,7 @@ pub(super) struct Grounds {
     pub(super) client: Option<Arc<TrustPath>>,
     pub(super) component: Option<Arc<TrustPath>>,
     stale: Option<Box<Stale>>,
+    lane: Choice,
 }
 
 /// What a peer said in its ClientHello, in two bytes.
@@ -57,6 +59,20 @@ impl Said {
 }
 
 impl Connection {
+    /// Keeps which lane the peer takes, where that is not what most take.
+    pub(super) fn take_lane(&mut self, choice: Choice) {
+        if choice != Choice::default() {
+            self.grounds().lane = choice;
+        }
+    }
+
+    /// The lane that the peer has taken, if it has: it `shook` hands, or is about to.
+    pub(super) fn lane(&self, shook: bool) -> Option<Choice> {
+        let lane = self.grounds.as_ref().map(|grounds| grounds.lane).unwrap_or_default();
+        let has_one = shook || self.downstream.tls.is_some() || lane != Choice::default();
+        has_one.then_some(lane)
+    }
+
     pub(super) fn grounds(&mut self) -> &mut Grounds {
         self.grounds.get_or_insert_default()
     }
@@ -105,24 +121,32 @@ impl Connection {
         self.put_off || self.seconds_left().any(|left| left.is_none())
     }
 
-    /// How long the certificates that it rests on are good for, at most. Those that have ended were
-    /// judged, and nothing more will come of them.
+    /// How long what it rests on is good for, at most: certificates, and lanes up to a day. What has
+    /// ended was judged, and nothing more will come of it.
     pub fn good_for(&self) -> Option<Duration> {
         // That second included.
         let left = self.seconds_left().flatten().min()?;
         Some(Duration::from_secs(left.saturating_add(1)))
     }
 
-    /// For each path that it rests on, until its last second; `None` where that has passed.
+    /// For each path and each lane that it rests on, until its last second; `None` where that has
+    /// passed.
     fn seconds_left(&self) -> impl Iterator<Item = Option<u64>> {
-        let grounds = self.grounds.as_ref().filter(|grounds| grounds.stale.is_none());
+        let is_judged = self.stale().is_some();
+        let grounds = self.grounds.as_ref();
         let paths = grounds.map(|grounds| [&grounds.client, &grounds.component]);
+        let paths = paths.into_iter().flatten().flatten().map(|path| path.not_after());
+        let lane = self.lane(false).unwrap_or_default().lane;
+        let lanes = [
+            self.route.tls.as_ref().and_then(|tls| tls.lane_ends(lane)),
+            self.route.upstream_tls.as_ref().and_then(ClientProfile::lane_ends),
+        ];
         let tls = self.route.tls.as_ref().and_then(ServerProfile::now);
         let now = tls.or_else(|| self.route.upstream_tls.as_ref()?.now());
-        let paths = paths.into_iter().flatten().flatten();
-        paths.zip(std::iter::repeat(now)).filter_map(|(path, now)| {
+        let ends = paths.chain(lanes.into_iter().flatten()).filter(move |_| !is_judged);
+        ends.zip(std::iter::repeat(now)).filter_map(|(end, now)| {
             let now = now?.as_secs();
-            Some(u64::try_from(path.not_after()).ok().and_then(|end| end.checked_sub(now)))
+            Some(u64::try_from(end).ok().and_then(|end| end.checked_sub(now)))
         })
     }
 
@@ -172,6 +196,9 @@ impl Connection {
         let lane = tls.lane();
         if !tls.suite().is_some_and(|suite| profile.allows_suite(lane, suite)) {
             return Err(refused(route, StaleCause::CipherSuite));
+        }
+        if profile.allows_lane(tls.lane(), facts.source).is_err() {
+            return Err(refused(route, StaleCause::Lane));
         }
         let chain = tls.peer_certificates();
         let mut path = self.grounds.as_ref().and_then(|grounds| grounds.client.clone());
@@ -230,6 +257,9 @@ impl Connection {
         }
         if !tls.suite().is_some_and(|suite| profile.allows_suite(suite)) {
             return refused(StaleCause::CipherSuite);
+        }
+        if profile.allows(self.source()).is_err() {
+            return refused(StaleCause::Lane);
         }
         let mut path = self.grounds.as_ref().and_then(|grounds| grounds.component.clone());
         let verdict = profile.recheck(endpoint, tls.peer_certificates(), &mut path);

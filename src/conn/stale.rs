@@ -31,6 +31,8 @@ pub enum StaleCause {
     Version,
     /// Its cipher suite is not enabled any more.
     CipherSuite,
+    /// Its lane is not open to it any more: its last day is over, or other sources are meant.
+    Lane,
     /// It speaks plaintext, where TLS is demanded now.
     Plaintext,
     /// Its listener, its kind of listener or its component is not configured any more. Nobody says
@@ -52,7 +54,7 @@ impl Stale {
 }
 
 impl StaleCause {
-    pub const COUNT: usize = 6 + CertificateProblem::ALL.len();
+    pub const COUNT: usize = 7 + CertificateProblem::ALL.len();
 
     /// All of them, each at its index.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -61,6 +63,7 @@ impl StaleCause {
             Self::UnrecognizedName,
             Self::Version,
             Self::CipherSuite,
+            Self::Lane,
             Self::Plaintext,
             Self::Unconfigured,
         ];
@@ -74,9 +77,10 @@ impl StaleCause {
             Self::UnrecognizedName => 1,
             Self::Version => 2,
             Self::CipherSuite => 3,
-            Self::Plaintext => 4,
-            Self::Unconfigured => 5,
-            Self::Certificate(problem) => 6 + problem as usize,
+            Self::Lane => 4,
+            Self::Plaintext => 5,
+            Self::Unconfigured => 6,
+            Self::Certificate(problem) => 7 + problem as usize,
         }
     }
 
@@ -87,6 +91,7 @@ impl StaleCause {
             Self::UnrecognizedName => "unrecognized_name",
             Self::Version => "version",
             Self::CipherSuite => "cipher_suite",
+            Self::Lane => "lane",
             Self::Plaintext => "plaintext",
             Self::Unconfigured => "unconfigured",
             Self::Certificate(problem) => problem.as_str(),
@@ -108,7 +113,7 @@ impl StaleCause {
                 _ => alert::CERTIFICATE_UNKNOWN,
             },
             Self::Version => alert::PROTOCOL_VERSION,
-            Self::CipherSuite => alert::INSUFFICIENT_SECURITY,
+            Self::CipherSuite | Self::Lane => alert::INSUFFICIENT_SECURITY,
             Self::UnrecognizedName => alert::UNRECOGNIZED_NAME,
             Self::PolicyDenied | Self::Plaintext | Self::Unconfigured => alert::ACCESS_DENIED,
         }

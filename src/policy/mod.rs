@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::config::model::{ConnectWhen, Keepalive, ProxyIn, ProxyOut, Timeouts};
 use crate::tls::hello::Hello;
+use crate::tls::lane::{Choice, NoLane};
 use crate::tls::{ClientProfile, ServerProfile};
 use crate::upstream::Group;
 pub use decide::{Outcome, Rules};
@@ -92,9 +93,10 @@ pub enum Decision<'a> {
 /// What to do with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    Admit,
-    /// None of the offered versions is enabled here.
-    VersionMismatch,
+    /// In this lane.
+    Admit(Choice),
+    /// No lane is open to it.
+    NoLane(NoLane),
     /// The name is none of ours and `strict_sni` is on.
     UnrecognizedName,
 }
@@ -114,6 +116,13 @@ impl Policy {
 }
 
 impl ListenerPolicy {
+    /// Whether peers may take the legacy lane, whatever their route.
+    pub fn has_legacy_lane(&self) -> bool {
+        self.routes
+            .iter()
+            .any(|route| route.tls.as_ref().is_some_and(ServerProfile::has_legacy_lane))
+    }
+
     /// Whether a peer may say where its connections are from; `None` came by a unix socket.
     pub fn believes(&self, peer: Option<IpAddr>) -> bool {
         let trusted = self.proxy_in.iter().flat_map(|proxy| &proxy.trusted);
@@ -140,13 +149,27 @@ pub fn facts<'a>(source: Option<IpAddr>, hello: &Hello<'a>) -> Facts<'a> {
 
 impl Route {
     /// The verdict over one connection whose TLS would end here.
-    pub fn admit(&self, hello: &Hello<'_>) -> Verdict {
-        let Some(tls) = &self.tls else { return Verdict::Admit };
-        if !tls.speaks(hello.offers_tls12(), hello.offers_tls13()) {
-            return Verdict::VersionMismatch;
+    pub fn admit(&self, hello: &Hello<'_>, source: Option<IpAddr>) -> Verdict {
+        let Some(tls) = &self.tls else { return Verdict::Admit(Choice::default()) };
+        let choice = match tls.choose(hello, source) {
+            Ok(choice) => choice,
+            Err(why) => return Verdict::NoLane(why),
+        };
+        if !self.recognizes(hello.sni.and_then(|sni| sni.dns_name())) {
+            return Verdict::UnrecognizedName;
         }
-        let is_known = self.recognizes(hello.sni.and_then(|sni| sni.dns_name()));
-        if is_known { Verdict::Admit } else { Verdict::UnrecognizedName }
+        match self.allows_upstream(source) {
+            Ok(()) => Verdict::Admit(choice),
+            Err(why) => Verdict::NoLane(why),
+        }
+    }
+
+    /// Whether the component may be spoken to for a client from there.
+    ///
+    /// # Errors
+    /// Why the lane that it takes is not open.
+    pub fn allows_upstream(&self, source: Option<IpAddr>) -> Result<(), NoLane> {
+        self.upstream_tls.as_ref().map_or(Ok(()), |tls| tls.allows(source))
     }
 
     /// Whether a peer may ask for this name, or for none.

@@ -276,6 +276,7 @@ impl ShardTelemetry {
 pub(crate) mod tests {
     use super::*;
     use crate::conn::outcome::{ByteCounts, Cause, Stage, TlsFacts};
+    use crate::tls::lane::Choice;
 
     /// List of listeners for tests.
     pub(crate) fn names(list: &[&str]) -> ListenerNames {
@@ -307,6 +308,7 @@ pub(crate) mod tests {
             upstream_tls: None,
             upstream_security: None,
             sni: None,
+            lane: (!is_handshake_stage(stage)).then(Choice::default),
             alert_sent: None,
             alert_received: None,
             upstream_alert_sent: None,

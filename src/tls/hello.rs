@@ -6,10 +6,11 @@
 //!   most twice those bytes, at least 512, at most [`MAX_MESSAGE`].
 //! - Only the handshake message is kept. Record headers are checked and dropped: the transcript
 //!   hash covers messages (RFC 8446 §4.4.1), so the TLS library can be given other records with
-//!   the same message ([`HelloReader::reframed`]).
+//!   the same message ([`HelloReader::reframed`]). One in the format of SSL 2 is kept as it came.
 //! - Nothing that a peer sends panics.
 
 mod peek;
+mod sslv2;
 mod stray;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,10 @@ pub struct HelloReader {
     /// Version field of the first record.
     record_version: Option<[u8; 2]>,
     message: Vec<u8>,
+    /// The message is in the format of SSL 2.
+    is_sslv2_format: bool,
+    /// Such a message as it came, once it is complete.
+    raw: Vec<u8>,
     end: Option<Result<(), HelloError>>,
 }
 
@@ -61,6 +66,9 @@ pub enum HelloError {
     /// The stream does not start with a TLS handshake record.
     #[error("not a TLS ClientHello: {0}")]
     NotTls(Stray),
+    /// A ClientHello of SSL 2, which is spoken nowhere (RFC 6176).
+    #[error("ClientHello of SSL 2")]
+    Ssl2,
     /// A length or a value breaks the format.
     #[error("malformed ClientHello: {0}")]
     Malformed(&'static str),
@@ -83,8 +91,8 @@ impl HelloError {
     /// understand one or has ended the connection itself.
     pub const fn alert(&self) -> Option<u8> {
         match self {
-            Self::NotTls(Stray::Sslv2Hello) => Some(alert::PROTOCOL_VERSION),
-            Self::NotTls(_) => None,
+            // SSL 2 has no alerts.
+            Self::NotTls(_) | Self::Ssl2 => None,
             Self::Malformed(_) | Self::TooLarge => Some(alert::DECODE_ERROR),
             Self::Unexpected(_) => Some(alert::UNEXPECTED_MESSAGE),
             Self::Illegal(_) => Some(alert::ILLEGAL_PARAMETER),
@@ -115,7 +123,7 @@ impl HelloReader {
             Ok(Progress::NeedMore) => None,
             Ok(Progress::Complete { .. }) => Some(Ok(())),
             Err(error) => {
-                self.message = Vec::new();
+                (self.message, self.raw) = (Vec::new(), Vec::new());
                 Some(Err(error))
             }
         };
@@ -124,16 +132,31 @@ impl HelloReader {
 
     /// Bytes of memory held for the message.
     pub fn buffered(&self) -> usize {
-        self.message.capacity()
+        self.message.capacity() + self.raw.capacity()
     }
 
-    /// The handshake message, header included, as far as it has come.
+    /// The handshake message, header included, as far as it has come; complete, one in the format of
+    /// SSL 2 is in today's.
     pub fn message(&self) -> &[u8] {
         &self.message
     }
 
-    /// The message in as few records as it takes, with the version of the first record received.
+    /// Looks into the message.
+    ///
+    /// # Errors
+    /// As [`Hello::parse`].
+    pub fn hello(&self) -> Result<Hello<'_>, HelloError> {
+        let mut hello = Hello::parse(&self.message)?;
+        hello.is_sslv2_format = self.is_sslv2_format;
+        Ok(hello)
+    }
+
+    /// The message in as few records as it takes, with the version of the first record received; one
+    /// in the format of SSL 2 as it came, since its bytes are what the transcript hash covers.
     pub fn reframed(&self) -> Vec<u8> {
+        if self.is_sslv2_format {
+            return self.raw.clone();
+        }
         let [major, minor] = self.record_version.unwrap_or([3, 1]);
         let records = self.message.len().div_ceil(MAX_RECORD);
         let mut bytes = Vec::with_capacity(self.message.len() + records * RECORD_HEADER);
@@ -189,6 +212,9 @@ impl HelloReader {
     fn check_start(&mut self) -> Result<Option<usize>, HelloError> {
         let start = &self.start[..self.started];
         let first_record = self.record_version.is_none();
+        if first_record && start.first().is_some_and(|first| *first >= 0x80) {
+            return self.check_sslv2();
+        }
         if first_record && let Some(stray) = stray::recognise(start) {
             return Err(HelloError::NotTls(stray));
         }
@@ -222,8 +248,36 @@ impl HelloReader {
         }
     }
 
+    /// As [`check_start`](Self::check_start), where the first byte has its top bit set: the whole
+    /// message counts as one record.
+    fn check_sslv2(&mut self) -> Result<Option<usize>, HelloError> {
+        let start = &self.start[..self.started];
+        match (sslv2::recognise(start), start) {
+            (Some(true), [_, _, _, 0, 2]) => Err(HelloError::Ssl2),
+            (Some(true), [first, second, ..]) => {
+                let total = sslv2::length(*first, *second);
+                let left = total.checked_sub(start.len()).filter(|left| *left > 0);
+                let left = left.ok_or(HelloError::Malformed("SSL 2 message length"))?;
+                self.is_sslv2_format = true;
+                self.message.extend_from_slice(start);
+                Ok(Some(left))
+            }
+            (Some(_), _) => Err(HelloError::NotTls(Stray::Binary)),
+            (None, _) => Ok(None),
+        }
+    }
+
     /// Adds bytes of a record's body to the message. True when the message is complete.
     fn take_body(&mut self, body: &[u8]) -> Result<bool, HelloError> {
+        if self.is_sslv2_format {
+            self.append(body, MAX_MESSAGE);
+            if self.record_left > 0 {
+                return Ok(false);
+            }
+            let message = sslv2::translate(&self.message)?;
+            self.raw = std::mem::replace(&mut self.message, message);
+            return Ok(true);
+        }
         let header = MESSAGE_HEADER.saturating_sub(self.message.len()).min(body.len());
         let (header, body) = body.split_at(header);
         self.append(header, MAX_MESSAGE);

@@ -1,6 +1,7 @@
 //! TLS of the two sides of a route, ready to accept and to dial with.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -10,8 +11,9 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CipherSuite, ClientConfig, ServerConfig};
 
 use super::error::TlsError;
-use super::identity::{Identities, SniResolver};
-use super::lane::Lane;
+use super::hello::Hello;
+use super::identity::{Identities, SniResolver, keys};
+use super::lane::{Choice, Lane, Lanes, NoLane, allow};
 use super::modern::ModernConn;
 use super::openssl::Verifier;
 use super::tls_conn::TlsConn;
@@ -21,7 +23,7 @@ use super::trust::{
 use super::weak::{WeakClient, WeakServer};
 use crate::buf::{Buf, Pool};
 use crate::config::model::{
-    ClientCert, DownstreamTls, Revalidate, TlsVersion, UpstreamTls, Verify,
+    ClientCert, DownstreamTls, Legacy, Revalidate, TlsVersion, UpstreamTls, Verify,
 };
 
 /// Certificates, versions and resumption of one listener, compiled once and shared.
@@ -30,12 +32,13 @@ pub struct ServerProfile {
     config: Arc<ServerConfig>,
     resolver: Arc<SniResolver>,
     strict_sni: bool,
-    tls12: bool,
-    tls13: bool,
+    versions: RangeInclusive<TlsVersion>,
+    lanes: Lanes,
     verifies_peers: bool,
     trust: ClientTrust,
     revalidate: Revalidate,
     compat12: Option<Arc<WeakServer>>,
+    legacy: Option<Arc<WeakServer>>,
 }
 
 /// TLS of a route's upstream side, compiled once and shared.
@@ -47,6 +50,8 @@ pub struct ClientProfile {
     /// What components are judged by after their handshake; without it, they are not.
     judge: Option<Arc<Judge>>,
     versions: RangeInclusive<TlsVersion>,
+    /// Of the legacy lane, if the side has it.
+    legacy: Option<Arc<Legacy>>,
     revalidate: Revalidate,
     /// Whoever is connected to takes this lane, if it is there.
     weak: Option<Arc<WeakClient>>,
@@ -63,32 +68,32 @@ struct Judge {
 impl ServerProfile {
     /// The profile of a listener whose TLS section is `tls`, from what was made of it.
     pub fn new(config: Arc<ServerConfig>, identities: &Identities, tls: &DownstreamTls) -> Self {
-        let versions = tls.min_version..=tls.max_version;
+        let (provider, resolver) = (Arc::clone(config.crypto_provider()), &identities.resolver);
         Self {
+            lanes: Lanes::new(tls, provider, Arc::clone(resolver), keys(tls, identities)),
             config,
-            resolver: Arc::clone(&identities.resolver),
+            resolver: Arc::clone(resolver),
             trust: identities.trust.clone(),
             strict_sni: tls.strict_sni,
-            tls12: versions.contains(&TlsVersion::V1_2),
-            tls13: versions.contains(&TlsVersion::V1_3),
+            versions: tls.min_version..=tls.max_version,
             revalidate: tls.revalidate,
             compat12: None,
+            legacy: None,
             verifies_peers: matches!(tls.client_cert, ClientCert::Optional | ClientCert::Required),
         }
     }
 
-    /// The same with a weak lane besides.
+    /// The same with these weak lanes besides.
     #[must_use]
-    pub fn with_compat12(self, lane: Option<WeakServer>) -> Self {
-        Self { compat12: lane.map(Arc::new), ..self }
+    pub fn with_lanes(self, compat12: Option<WeakServer>, legacy: Option<WeakServer>) -> Self {
+        Self { compat12: compat12.map(Arc::new), legacy: legacy.map(Arc::new), ..self }
     }
 
-    /// Whether peers may take this lane.
-    pub fn has(&self, lane: Lane) -> bool {
+    fn weak(&self, lane: Lane) -> Option<&WeakServer> {
         match lane {
-            Lane::Modern => self.tls12 || self.tls13,
-            Lane::Compat12 => self.compat12.is_some(),
-            Lane::Legacy => false,
+            Lane::Modern => None,
+            Lane::Compat12 => self.compat12.as_deref(),
+            Lane::Legacy => self.legacy.as_deref(),
         }
     }
 
@@ -110,10 +115,7 @@ impl ServerProfile {
     }
 
     fn trust_in(&self, lane: Lane) -> &ClientTrust {
-        match (lane, &self.compat12) {
-            (Lane::Compat12, Some(lane)) => lane.trust(),
-            _ => &self.trust,
-        }
+        self.weak(lane).map_or(&self.trust, WeakServer::trust)
     }
 
     /// Whether a peer that is connected in this lane would be accepted now; as
@@ -139,8 +141,7 @@ impl ServerProfile {
     pub fn allows_suite(&self, lane: Lane, suite: CipherSuite) -> bool {
         match lane {
             Lane::Modern => allows(self.config.crypto_provider(), suite),
-            Lane::Compat12 => self.compat12.as_ref().is_some_and(|lane| lane.allows_suite(suite)),
-            Lane::Legacy => false,
+            weak => self.weak(weak).is_some_and(|lane| lane.allows_suite(suite)),
         }
     }
 
@@ -154,14 +155,39 @@ impl ServerProfile {
         self.verifies_peers
     }
 
-    /// Whether a peer that offers these versions can be spoken to.
-    pub fn speaks(&self, tls12: bool, tls13: bool) -> bool {
-        self.tls12 && tls12 || self.tls13 && tls13
+    /// The lane of a peer from `source` that says `hello` now.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn choose(&self, hello: &Hello<'_>, source: Option<IpAddr>) -> Result<Choice, NoLane> {
+        self.lanes.choose(hello, source, seconds(self.now()))
+    }
+
+    pub fn has_legacy_lane(&self) -> bool {
+        self.lanes.terms().is_some()
     }
 
     /// Whether this version may be spoken.
     pub fn allows_version(&self, version: TlsVersion) -> bool {
-        self.speaks(version == TlsVersion::V1_2, version == TlsVersion::V1_3)
+        self.versions.contains(&version)
+    }
+
+    /// Whether a connection from `source` may be in this lane now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn allows_lane(&self, lane: Lane, source: Option<IpAddr>) -> Result<(), NoLane> {
+        match (lane, self.lanes.terms()) {
+            (Lane::Legacy, None) => Err(NoLane::Version),
+            (Lane::Legacy, Some(terms)) => allow(terms, source, seconds(self.now())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The last second of this lane, Unix time, if it has one.
+    pub fn lane_ends(&self, lane: Lane) -> Option<i64> {
+        let terms = self.lanes.terms().filter(|_| lane == Lane::Legacy)?;
+        Some(terms.until.end() - 1)
     }
 
     /// A session for a new connection that takes this lane and asks for `sni`.
@@ -169,9 +195,9 @@ impl ServerProfile {
     /// # Errors
     /// As [`ModernConn::new`] and [`WeakServer::accept`]; when there is no such lane.
     pub fn accept(&self, lane: Lane, sni: Option<&str>) -> Result<Box<dyn TlsConn>, TlsError> {
-        match (lane, &self.compat12, self.now()) {
+        match (lane, self.weak(lane), self.now()) {
             (Lane::Modern, ..) => Ok(Box::new(ModernConn::new(Arc::clone(&self.config))?)),
-            (Lane::Compat12, Some(lane), Some(now)) => lane.accept(sni, now),
+            (_, Some(weak), Some(now)) => weak.accept(sni, now),
             _ => Err(TlsError::local(format!("no {} lane", lane.as_str()))),
         }
     }
@@ -195,6 +221,7 @@ impl ClientProfile {
             verify: Verify::Full,
             judge: None,
             versions: TlsVersion::V1_2..=TlsVersion::V1_3,
+            legacy: None,
             revalidate: Revalidate::default(),
             weak: None,
         }
@@ -223,7 +250,8 @@ impl ClientProfile {
         let verify = trust.verify();
         let judge = Some(Arc::new(Judge { trust, names }));
         let versions = tls.min_version..=tls.max_version;
-        Self { verify, judge, versions, revalidate: tls.revalidate, ..self }
+        let legacy = tls.legacy.clone().map(Arc::new);
+        Self { verify, judge, versions, legacy, revalidate: tls.revalidate, ..self }
     }
 
     /// What is known of the component behind `endpoint` after a handshake, also a resumed one, in
@@ -258,6 +286,19 @@ impl ClientProfile {
         let judge = self.judge.as_deref()?;
         // Without a clock rustls would not have let the component pass.
         Some((judge, judge.names.get(endpoint)?, self.now()?))
+    }
+
+    /// Whether the component may be spoken to for a client from `source` now.
+    ///
+    /// # Errors
+    /// Why not: it takes the legacy lane, on whose terms that is not allowed.
+    pub fn allows(&self, source: Option<IpAddr>) -> Result<(), NoLane> {
+        self.legacy.as_ref().map_or(Ok(()), |terms| allow(terms, source, seconds(self.now())))
+    }
+
+    /// The last second of the lane that components are spoken to in, Unix time, if it has one.
+    pub fn lane_ends(&self) -> Option<i64> {
+        self.legacy.as_ref().map(|terms| terms.until.end() - 1)
     }
 
     /// What becomes of connections whose component would not be accepted any more.
@@ -329,6 +370,11 @@ impl ClientProfile {
         let (config, name) = &self.endpoints[endpoint];
         Ok(Box::new(ModernConn::connect(Arc::clone(config), name.clone(), pool, records)?))
     }
+}
+
+/// Unix time; without a clock nothing is allowed any more.
+fn seconds(now: Option<UnixTime>) -> i64 {
+    now.and_then(|now| i64::try_from(now.as_secs()).ok()).unwrap_or(i64::MAX)
 }
 
 fn allows(provider: &CryptoProvider, suite: CipherSuite) -> bool {

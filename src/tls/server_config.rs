@@ -22,7 +22,11 @@ pub fn server_config(
     domain: &Domain,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let versions = protocol_versions(tls.min_version..=tls.max_version);
+    let mut versions = protocol_versions(tls.min_version..=tls.max_version);
+    if versions.is_empty() && tls.legacy.is_some() {
+        // There is no modern lane, and nobody is given to it: see `lane::Lanes`.
+        versions.push(&rustls::version::TLS12);
+    }
     let resolver = Arc::clone(&identities.resolver) as Arc<dyn ResolvesServerCert>;
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&versions)?

@@ -1,6 +1,7 @@
 //! The weak lanes of a side: what they may speak, with whom, up to when.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::{CertificateFiles, Date, TlsVersion};
 use crate::policy::rules::Cidr;
@@ -31,6 +32,18 @@ pub struct Legacy {
     /// The lane's own certificate and key, which no other lane has. As the server always there; as
     /// the client never, since `certificate` is shown.
     pub certificate: Option<CertificateFiles>,
+}
+
+impl Legacy {
+    /// Whether a connection from there may take the lane; `None` has no address.
+    pub fn is_for(&self, source: Option<IpAddr>) -> bool {
+        source.is_some_and(|source| self.allow_from.iter().any(|range| range.contains(source)))
+    }
+
+    /// Whether the last day has passed at `now`, Unix time in seconds.
+    pub fn is_over(&self, now: i64) -> bool {
+        now >= self.until.end()
+    }
 }
 
 /// A suite of TLS 1.2 and before that only weak lanes speak.

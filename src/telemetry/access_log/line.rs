@@ -17,6 +17,7 @@ use crate::config::model::LogFormat;
 use crate::conn::outcome::{Outcome, Security, UpstreamTls};
 use crate::conn::stale::StaleCause;
 use crate::tls::alert::alert_name;
+use crate::tls::lane::Choice;
 
 /// Longest text of one key, in bytes before escaping: twice what a host name can have.
 pub(super) const MAX_TEXT: usize = 512;
@@ -69,6 +70,10 @@ impl<'a> Fields<'a> {
         fields.alert("alert_sent", "alert_sent_number", outcome.alert_sent);
         fields.alert("alert_received", "alert_received_number", outcome.alert_received);
         fields.optional("sni", outcome.sni.as_deref());
+        if let Some(Choice { lane, why }) = &outcome.lane {
+            fields.text("lane", lane.as_str());
+            fields.text("lane_reason", why.as_str());
+        }
         if let Some(tls) = &outcome.tls {
             fields.text("tls_version", tls.version);
             fields.text("cipher_suite", tls.cipher_suite);

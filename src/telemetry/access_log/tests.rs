@@ -55,7 +55,7 @@ fn connection_as_json() {
         "time": "2009-02-13T23:31:30.123Z", "event": "connection", "listener": "sip",
         "route": "partners", "shard": 1, "connection": 7, "generation": 3, "peer": "[::1]:50123", "upstream": "127.0.0.1:5060",
         "stage": "relay", "reason": "finished", "cause": "upstream", "sni": "sip.example.com",
-        "tls_version": "TLSv1.3", "cipher_suite": "TLS_AES_128_GCM_SHA256", "group": "X25519",
+        "lane": "modern", "lane_reason": "able", "tls_version": "TLSv1.3", "cipher_suite": "TLS_AES_128_GCM_SHA256", "group": "X25519",
         "resumed": false, "bytes_received": 10, "bytes_sent": 20, "handshake_us": 1500,
         "lifetime_us": 250_000,
     });
@@ -66,8 +66,8 @@ fn connection_as_json() {
 fn connection_as_text() {
     let expected = "time=2009-02-13T23:31:30.123Z event=connection listener=sip route=partners shard=1 \
         connection=7 generation=3 peer=[::1]:50123 upstream=127.0.0.1:5060 stage=relay reason=finished \
-        cause=upstream sni=sip.example.com tls_version=TLSv1.3 \
-        cipher_suite=TLS_AES_128_GCM_SHA256 group=X25519 resumed=false bytes_received=10 \
+        cause=upstream sni=sip.example.com lane=modern lane_reason=able \
+        tls_version=TLSv1.3 cipher_suite=TLS_AES_128_GCM_SHA256 group=X25519 resumed=false bytes_received=10 \
         bytes_sent=20 handshake_us=1500 lifetime_us=250000\n";
     assert_eq!(text(&record(), LogFormat::Text), expected);
 }

@@ -45,6 +45,8 @@ pub struct Hello<'a> {
     /// Code of RFC 6066 §4: 1 is 512 bytes, 4 is 4,096.
     pub max_fragment_length: Option<u8>,
     pub extensions: usize,
+    /// Whether it came in the format of SSL 2 (RFC 5246 appendix E.2), which has no extensions.
+    pub is_sslv2_format: bool,
     /// Whether `versions` comes from supported_versions.
     lists_versions: bool,
 }
@@ -121,6 +123,7 @@ impl<'a> Hello<'a> {
             record_size_limit: None,
             max_fragment_length: None,
             extensions: 0,
+            is_sslv2_format: false,
             lists_versions: false,
         };
         // Hellos without extensions end here (RFC 5246 §7.4.1.2).
@@ -145,6 +148,29 @@ impl<'a> Hello<'a> {
     /// Whether TLS 1.3 (0x0304) is among the versions offered, which takes the extension.
     pub fn offers_tls13(&self) -> bool {
         self.lists_versions && self.versions.contains(0x0304)
+    }
+
+    /// Whether a version up to TLS 1.1 (0x0302) is offered. Without the extension, the legacy version
+    /// stands for all up to it (RFC 5246 appendix E.1).
+    pub fn offers(&self, version: u16) -> bool {
+        if self.lists_versions {
+            self.versions.contains(version)
+        } else {
+            self.legacy_version >= version
+        }
+    }
+
+    /// The newest version offered, SSL 3 (0x0300) included; `None` where there is none that anybody
+    /// knows.
+    pub fn newest_version(&self) -> Option<u16> {
+        if self.lists_versions {
+            return self
+                .versions
+                .iter()
+                .filter(|version| (0x0300..=0x0304).contains(version))
+                .max();
+        }
+        (self.legacy_version >= 0x0300).then(|| self.legacy_version.min(0x0303))
     }
 
     fn read_extensions(&mut self, mut reader: Reader<'a>) -> Result<(), HelloError> {

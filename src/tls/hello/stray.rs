@@ -16,8 +16,6 @@ pub enum Stray {
     Ssh,
     /// A PROXY protocol header, version 1 or 2.
     ProxyProtocol,
-    /// A ClientHello in SSLv2 format (RFC 5246 appendix E.2), which RFC 6176 forbids.
-    Sslv2Hello,
     /// A TLS alert: the peer ended the connection before it began.
     Alert { level: u8, description: u8 },
     /// Other printable text, as of a client that speaks its protocol without TLS.
@@ -32,7 +30,6 @@ impl fmt::Display for Stray {
             Self::Http => "plaintext HTTP",
             Self::Ssh => "SSH",
             Self::ProxyProtocol => "PROXY protocol",
-            Self::Sslv2Hello => "ClientHello in SSLv2 format",
             Self::Alert { description, .. } => {
                 return write!(formatter, "alert {}", alert_name(*description));
             }
@@ -60,14 +57,11 @@ const BEGINNINGS: [(&[u8], Stray); 13] = [
 ];
 
 /// What a stream with these first bytes is. `None` for TLS handshake and alert records, and as
-/// long as more bytes are needed to tell, which they are at most [`LONGEST`] times.
+/// long as more bytes are needed to tell, which they are at most [`LONGEST`] times. What begins with
+/// a set top bit is not asked about.
 pub(super) fn recognise(start: &[u8]) -> Option<Stray> {
     match *start {
         [] | [21 | 22, ..] => None,
-        // Two bytes of length, the higher one with its top bit set, then message type 1
-        // (CLIENT-HELLO) and a version: 0.2 for SSLv2, 3.x for SSLv3 and later.
-        [0x80..=0xff, _, 1, 0, 2] | [0x80..=0xff, _, 1, 3, _] => Some(Stray::Sslv2Hello),
-        [0x80..=0xff] | [0x80..=0xff, _] | [0x80..=0xff, _, 1] | [0x80..=0xff, _, 1, 0 | 3] => None,
         _ => {
             if let Some((_, stray)) = BEGINNINGS.iter().find(|(text, _)| start.starts_with(text)) {
                 Some(*stray)

@@ -305,7 +305,7 @@ fn broken_records_are_refused() {
 
 #[test]
 fn what_is_not_tls_is_named() {
-    let cases: [(&[u8], Stray); 15] = [
+    let cases: [(&[u8], Stray); 13] = [
         (b"GET / HTTP/1.1\r\n", Stray::Http),
         (b"OPTIONS * HTTP/1.1\r\n", Stray::Http),
         (b"PRI * HTTP/2.0\r\n", Stray::Http),
@@ -315,8 +315,6 @@ fn what_is_not_tls_is_named() {
         (b"REGISTER sip:example", Stray::Text),
         (b"P-Header: x", Stray::Text),
         (b"\r\n\r\nhello", Stray::Text),
-        (&[0x80, 0x2e, 1, 3, 1, 0, 21], Stray::Sslv2Hello),
-        (&[0x80, 0x2e, 1, 0, 2, 0, 21], Stray::Sslv2Hello),
         (&[0x80, 0x2e, 1, 9, 9], Stray::Binary),
         (&[0x80, 0x2e, 4], Stray::Binary),
         (&[4, 1, 0, 0], Stray::Binary),
@@ -327,8 +325,7 @@ fn what_is_not_tls_is_named() {
         let first = stream.iter().find_map(|byte| reader.feed(&[*byte]).err());
         assert_eq!(first, Some(HelloError::NotTls(stray)), "byte by byte");
         assert_eq!(read(stream), Err(HelloError::NotTls(stray)), "at once");
-        let answer = (stray == Stray::Sslv2Hello).then_some(alert::PROTOCOL_VERSION);
-        assert_eq!(HelloError::NotTls(stray).alert(), answer);
+        assert_eq!(HelloError::NotTls(stray).alert(), None);
     }
     let text = HelloError::NotTls(Stray::Alert { level: 2, description: 48 }).to_string();
     assert_eq!(text, "not a TLS ClientHello: alert unknown_ca");
@@ -355,18 +352,19 @@ fn the_corpus_gets_its_verdicts() {
         let mut reader = HelloReader::new();
         let verdict = match reader.feed(&case.stream) {
             Ok(Progress::NeedMore) => Ok(false),
-            Ok(Progress::Complete { .. }) => Hello::parse(reader.message()).map(|_| true),
+            Ok(Progress::Complete { .. }) => reader.hello().map(|_| true),
             Err(error) => Err(error),
         };
         let (reason, alert) = match verdict {
             Ok(false) => ("hello_eof", "-"),
             // What follows is for the policy and the TLS library to say.
             Ok(true) => {
-                let early = ["hello_eof", "hello_malformed", "hello_too_large"];
+                let early = ["hello_eof", "hello_malformed", "hello_too_large", "ssl2"];
                 assert!(!early.contains(&&*case.outcome.reason), "{} is taken", case.name);
                 continue;
             }
             Err(HelloError::TooLarge) => ("hello_too_large", "decode_error"),
+            Err(HelloError::Ssl2) => ("ssl2", "-"),
             Err(error) => ("hello_malformed", error.alert().map_or("-", alert::alert_name)),
         };
         let said = (&*case.outcome.reason, &*case.outcome.alert);
@@ -441,4 +439,71 @@ proptest! {
             prop_assert!(hello.extensions <= 128);
         }
     }
+}
+
+/// A ClientHello in the format of SSL 2 with these cipher specs and bytes behind them.
+fn sslv2(version: [u8; 2], specs: &[u8], session: &[u8], challenge: &[u8]) -> Vec<u8> {
+    let length = |list: &[u8]| u16::try_from(list.len()).expect("short").to_be_bytes();
+    let lengths = [length(specs), length(session), length(challenge)].concat();
+    let body = [&[1], &version[..], &lengths, specs, session, challenge].concat();
+    let [high, low] = length(&body);
+    [&[0x80 | high, low], &*body].concat()
+}
+
+#[test]
+fn the_format_of_ssl_2_is_read_and_kept_as_it_came() {
+    // Of SSL 2 itself, of TLS.
+    let specs = [1, 0, 0x80, 0, 0, 0x35, 0, 0, 0x2f];
+    for (challenge, session) in [(&[9; 32][..], &[][..]), (&[9; 16], &[5; 16])] {
+        let bytes = sslv2([3, 1], &specs, session, challenge);
+        for size in [1, 2, 7, bytes.len()] {
+            let mut reader = HelloReader::new();
+            let mut progress = Ok(Progress::NeedMore);
+            for piece in [&*bytes, b"more"].concat().chunks(size) {
+                if progress == Ok(Progress::NeedMore) {
+                    progress = reader.feed(piece);
+                }
+            }
+            assert!(matches!(progress, Ok(Progress::Complete { .. })), "{progress:?}");
+            let hello = reader.hello().expect("well-formed");
+            assert!(hello.is_sslv2_format);
+            assert_eq!(hello.cipher_suites.iter().collect::<Vec<_>>(), [0x35, 0x2f]);
+            assert_eq!((hello.newest_version(), hello.extensions), (Some(0x0301), 0));
+            assert_eq!(reader.reframed(), bytes, "as it came");
+            assert!(reader.buffered() >= bytes.len());
+        }
+    }
+    let mut reader = HelloReader::new();
+    let at_once = [sslv2([3, 1], &specs, &[], &[9; 32]), b"more".to_vec()].concat();
+    let consumed = at_once.len() - 4;
+    assert_eq!(reader.feed(&at_once), Ok(Progress::Complete { consumed }));
+}
+
+#[test]
+fn ssl_2_itself_is_refused_at_its_first_bytes() {
+    assert_eq!(read(&[0x80, 0x2e, 1, 0, 2]), Err(HelloError::Ssl2));
+    assert_eq!(HelloError::Ssl2.alert(), None);
+    // Nothing but suites of SSL 2.
+    assert_eq!(read(&sslv2([3, 1], &[1, 0, 0x80], &[], &[9; 32])), Err(HelloError::Ssl2));
+}
+
+#[test]
+fn the_format_of_ssl_2_has_its_lengths_checked() {
+    let specs = [0, 0, 0x2f];
+    for bytes in [
+        sslv2([3, 1], &[], &[], &[9; 32]),
+        sslv2([3, 1], &specs[..2], &[], &[9; 32]),
+        sslv2([3, 1], &specs, &[5; 15], &[9; 32]),
+        sslv2([3, 1], &specs, &[], &[9; 15]),
+        sslv2([3, 1], &specs, &[], &[9; 33]),
+        [&[0x80, 45, 1, 3, 1, 0, 3, 0, 0, 0, 32][..], &specs, &[9; 33]].concat(),
+        vec![0x80, 3, 1, 3, 1],
+        vec![0x80, 4, 1, 3, 1, 0],
+    ] {
+        assert!(matches!(read(&bytes), Err(HelloError::Malformed(_))), "{bytes:x?}");
+    }
+    // An announced length costs no memory.
+    let mut reader = HelloReader::new();
+    assert_eq!(reader.feed(&[0xff, 0xff, 1, 3, 1, 0]), Ok(Progress::NeedMore));
+    assert!(reader.buffered() <= MIN_CAPACITY);
 }

@@ -3,17 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::SignatureScheme;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{SignatureAlgorithm, SignatureScheme};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::public_key::PublicKey;
 use zeroize::Zeroizing;
 
 use super::{Identities, Identity, SniResolver};
 use crate::config::model::{CertificateFiles, DownstreamTls, UpstreamTls};
 use crate::tls::file::{FileProblem, NamedFile};
+use crate::tls::lane::Keys;
 use crate::tls::openssl::spec;
 use crate::tls::trust::{ClientTrustSettings, Loader, PeerIdentity, certificates, load_staple};
 
@@ -222,10 +224,36 @@ fn describe(
 /// SHA-256 of the public key (SubjectPublicKeyInfo) of the first certificate; `None` when it cannot be
 /// read.
 pub fn public_key(files: &CertificateFiles) -> Option<[u8; 32]> {
+    PeerIdentity::of(&leaf(files)?).map(|identity| identity.spki)
+}
+
+/// Which kinds of keys the compat12 and the legacy lane have: their own certificates', else those of
+/// the modern lane. None, where a file cannot be read, which its user reports.
+pub fn keys(tls: &DownstreamTls, identities: &Identities) -> (Keys, Keys) {
+    let modern = identities.list.iter().map(|identity| identity.key.key.algorithm());
+    let modern = modern.fold(Keys::default(), Keys::with);
+    let own = |files: &Option<CertificateFiles>| files.as_ref().map_or(modern, key_of);
+    let compat12 = tls.compat12.as_ref().map(|lane| own(&lane.certificate));
+    let legacy = tls.legacy.as_ref().map(|lane| own(&lane.certificate));
+    (compat12.unwrap_or_default(), legacy.unwrap_or_default())
+}
+
+fn key_of(files: &CertificateFiles) -> Keys {
+    let Some(leaf) = leaf(files) else { return Keys::default() };
+    let Ok((_, parsed)) = X509Certificate::from_der(&leaf) else { return Keys::default() };
+    match parsed.public_key().parsed() {
+        Ok(PublicKey::RSA(_)) => Keys::default().with(SignatureAlgorithm::RSA),
+        Ok(PublicKey::EC(_)) => Keys::default().with(SignatureAlgorithm::ECDSA),
+        _ => Keys::default(),
+    }
+}
+
+/// The first certificate of a file.
+fn leaf(files: &CertificateFiles) -> Option<CertificateDer<'static>> {
     let named =
         NamedFile { file: &files.certificate, line: files.certificate_line, key: "certificate" };
-    let chain = named.read().and_then(|bytes| certificates(&named, &bytes)).ok()?;
-    PeerIdentity::of(chain.first()?).map(|identity| identity.spki)
+    let chain = named.read().and_then(|bytes| certificates(&named, &bytes));
+    chain.ok()?.into_iter().next()
 }
 
 /// Subject of a certificate, as in `CN=component.example`; `None` when it cannot be read.

@@ -70,28 +70,40 @@ impl SniResolver {
         self.with_name(name, |exact, wildcard| !exact.is_empty() || !wildcard.is_empty())
     }
 
-    /// The certificate for a peer that asks for `name` and verifies `offered`. When no key can
-    /// make such a signature, the first candidate: the handshake then fails for that reason.
+    /// What kind of key a peer gets that asks for `name` and verifies what `is_offered`, if it makes
+    /// such a signature that `is_usable`, too.
+    pub fn algorithm_for(
+        &self,
+        name: Option<&str>,
+        is_offered: impl Fn(SignatureScheme) -> bool,
+        is_usable: impl Fn(SignatureScheme) -> bool,
+    ) -> Option<SignatureAlgorithm> {
+        let chosen = self.choose(name, &is_offered)?;
+        let mut schemes = chosen.schemes.iter();
+        let signs = schemes.any(|scheme| is_offered(*scheme) && is_usable(*scheme));
+        signs.then(|| chosen.key.key.algorithm())
+    }
+
+    /// The certificate for a peer that asks for `name` and verifies what `is_offered`. When no key
+    /// can make such a signature, the first candidate: the handshake then fails for that reason.
     fn choose(
         &self,
         name: Option<&str>,
-        offered: &[SignatureScheme],
-    ) -> Option<&Arc<CertifiedKey>> {
-        let signs = |candidate: &&Candidate| {
-            candidate.schemes.iter().any(|scheme| offered.contains(scheme))
-        };
+        is_offered: impl Fn(SignatureScheme) -> bool,
+    ) -> Option<&Candidate> {
+        let signs =
+            |candidate: &&Candidate| candidate.schemes.iter().any(|scheme| is_offered(*scheme));
         let named = name.and_then(|name| {
             self.with_name(name, |exact, wildcard| {
                 let mut all = exact.iter().chain(wildcard);
                 all.clone().find(signs).or_else(|| all.next())
             })
         });
-        let found = match (named, name) {
+        match (named, name) {
             (Some(found), _) => Some(found),
             (None, Some(_)) if self.strict => None,
             _ => self.default.iter().find(signs).or_else(|| self.default.first()),
-        };
-        found.map(|candidate| &candidate.key)
+        }
     }
 
     /// Looks up `name` in both maps, in the form that their keys have, without allocating.
@@ -119,7 +131,9 @@ impl SniResolver {
 
 impl ResolvesServerCert for SniResolver {
     fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.choose(client_hello.server_name(), client_hello.signature_schemes()).cloned()
+        let offered = client_hello.signature_schemes();
+        let chosen = self.choose(client_hello.server_name(), |scheme| offered.contains(&scheme));
+        chosen.map(|candidate| Arc::clone(&candidate.key))
     }
 }
 
@@ -152,7 +166,7 @@ mod tests {
         let identities: Vec<Identity> = issued.iter().map(identity_for_tests).collect();
         let resolver = SniResolver::new(&identities, strict);
         move |name, offered| {
-            let chosen = resolver.choose(name, offered)?;
+            let chosen = &resolver.choose(name, |scheme| offered.contains(&scheme))?.key;
             if let Some(name) = name {
                 let named = identities
                     .iter()

@@ -17,7 +17,10 @@ const UNDECODABLE: Outcome = Outcome::new("hello_malformed", "decode_error");
 const UNEXPECTED: Outcome = Outcome::new("hello_malformed", "unexpected_message");
 const ILLEGAL: Outcome = Outcome::new("hello_malformed", "illegal_parameter");
 const OVERFLOW: Outcome = Outcome::new("hello_malformed", "record_overflow");
-const SSLV2: Outcome = Outcome::new("hello_malformed", "protocol_version");
+const SSL2: Outcome = Outcome::new("ssl2", "-");
+const SSL3: Outcome = Outcome::new("ssl3", "handshake_failure");
+/// TLS in the format of SSL 2, where no lane takes it.
+const SSLV2_FORMAT: Outcome = Outcome::new("sslv2_format", "protocol_version");
 const NOT_TLS: Outcome = Outcome::new("hello_malformed", "-");
 const TOO_LARGE: Outcome = Outcome::new("hello_too_large", "decode_error");
 const WRONG_VERSION: Outcome = Outcome::new("version_mismatch", "protocol_version");

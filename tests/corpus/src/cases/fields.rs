@@ -1,8 +1,8 @@
 //! What is wrong inside the message: a length, a field, an extension.
 
 use super::{
-    ANSWERED, Cases, EXTENSION_MISSING, ILLEGAL, NO_NULL, NOT_DECODED, NOTHING_SHARED, UNDECODABLE,
-    UNEXPECTED, UNFINISHED, VIOLATION, WRONG_VERSION,
+    ANSWERED, Cases, EXTENSION_MISSING, ILLEGAL, NO_NULL, NOT_DECODED, NOTHING_SHARED, SSL3,
+    UNDECODABLE, UNEXPECTED, UNFINISHED, VIOLATION, WRONG_VERSION,
 };
 use crate::hello::{
     ALPN, EXTENDED_MASTER_SECRET, Hello, KEY_SHARE, Lies, MAX_FRAGMENT_LENGTH, PADDING,
@@ -82,7 +82,7 @@ fn versions(cases: &mut Cases) {
         ("tls_1_0", [3, 1]),
         ("tls_1_1", [3, 2]),
     ] {
-        let outcome = WRONG_VERSION;
+        let outcome = if name == "ssl_3" { SSL3 } else { WRONG_VERSION };
         cases.hello12(format!("version_{name}_only"), outcome, |hello| hello.version = version);
     }
     cases.hello12("version_3_4_without_list", ANSWERED, |hello| hello.version = [3, 4]);

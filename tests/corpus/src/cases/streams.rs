@@ -1,8 +1,8 @@
 //! What is wrong around the message: other protocols, records, order, length, an early end.
 
 use super::{
-    ANSWERED, BAD_RECORD, Cases, NOT_DECODED, NOT_TLS, OVERFLOW, SSLV2, TOO_LARGE, UNDECODABLE,
-    UNEXPECTED, UNFINISHED,
+    ANSWERED, BAD_RECORD, Cases, NOT_DECODED, NOT_TLS, OVERFLOW, SSL2, SSL3, SSLV2_FORMAT,
+    TOO_LARGE, UNDECODABLE, UNEXPECTED, UNFINISHED,
 };
 use crate::Outcome;
 use crate::hello::{
@@ -84,14 +84,7 @@ fn not_tls(cases: &mut Cases) {
     cases.stream("proxy_v2_signature_only", NOT_TLS, proxy_v2(0, 0, &[])[..12].to_vec());
     cases.stream("proxy_v2_cut_in_signature", UNFINISHED, proxy_v2(0, 0, &[])[..6].to_vec());
     cases.stream("proxy_v1_cut_in_word", UNFINISHED, b"PROX".to_vec());
-    let sslv2 = |version: [u8; 2]| {
-        let head = [0x80, 0x2e, 1, version[0], version[1], 0, 0x15, 0, 0, 0, 0x10];
-        [&head[..], &[0, 0, 4, 1, 0, 0x80], &[0x33; 31]].concat()
-    };
-    cases.stream("sslv2_hello", SSLV2, sslv2([0, 2]));
-    cases.stream("sslv2_format_for_sslv3", SSLV2, sslv2([3, 0]));
-    cases.stream("sslv2_format_for_tls12", SSLV2, sslv2([3, 3]));
-    cases.stream("sslv2_format_other_version", NOT_TLS, sslv2([9, 9]));
+    sslv2(cases);
     cases.stream("binary_zeroes", NOT_TLS, vec![0; 64]);
     cases.stream("binary_ones", NOT_TLS, vec![0xff; 64]);
     cases.stream("dtls_hello", UNDECODABLE, [&[22, 0xfe, 0xfd][..], &[0; 60]].concat());
@@ -252,4 +245,38 @@ fn cut(cases: &mut Cases) {
     }
     cases.stream("cut_in_record_header", UNFINISHED, stream[..3].to_vec());
     cases.stream("cut_behind_record_header", UNFINISHED, stream[..5].to_vec());
+}
+
+/// The format of SSL 2: length, type, version, the lengths of three lists, and the lists.
+fn sslv2(cases: &mut Cases) {
+    let of = |version: [u8; 2], lengths: [u8; 3]| {
+        let [specs, session, challenge] = lengths;
+        let head = [0x80, 0x2e, 1, version[0], version[1], 0, specs, 0, session, 0, challenge];
+        [&head[..], &[0, 0, 4, 1, 0, 0x80], &[0x33; 31]].concat()
+    };
+    cases.stream("sslv2_hello", SSL2, of([0, 2], [21, 0, 16]));
+    cases.stream("sslv2_hello_cut", SSL2, of([0, 2], [21, 0, 16])[..5].to_vec());
+    cases.stream("sslv2_format_for_sslv3", SSL3, of([3, 0], [21, 0, 16]));
+    for (name, version) in [("tls10", [3, 1]), ("tls11", [3, 2]), ("tls12", [3, 3])] {
+        let stream = of(version, [21, 0, 16]);
+        cases.stream(format!("sslv2_format_for_{name}"), SSLV2_FORMAT, stream);
+    }
+    cases.stream("sslv2_format_of_32_bytes", SSLV2_FORMAT, of([3, 1], [6, 0, 31]));
+    cases.stream("sslv2_format_other_version", NOT_TLS, of([9, 9], [21, 0, 16]));
+    for (name, lengths) in [
+        ("without_specs", [0, 16, 21]),
+        ("specs_of_two_bytes", [20, 0, 17]),
+        ("session_of_one_byte", [18, 1, 18]),
+        ("challenge_too_short", [30, 0, 7]),
+        ("challenge_too_long", [3, 0, 34]),
+        ("lists_too_long", [21, 0, 17]),
+        ("lists_too_short", [18, 0, 16]),
+    ] {
+        cases.stream(format!("sslv2_format_{name}"), UNDECODABLE, of([3, 1], lengths));
+    }
+    let only = [&of([3, 1], [3, 16, 18])[..11], &[1, 0, 0x80], &[0x33; 34]].concat();
+    cases.stream("sslv2_format_without_suites_of_tls", SSL2, only);
+    cases.stream("sslv2_format_too_short", UNDECODABLE, vec![0x80, 3, 1, 3, 1]);
+    cases.stream("sslv2_format_cut", UNFINISHED, of([3, 1], [21, 0, 16])[..40].to_vec());
+    cases.stream("sslv2_format_cut_in_length", UNFINISHED, vec![0x80]);
 }
