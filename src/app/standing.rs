@@ -7,6 +7,7 @@ use super::compile::Compiled;
 use super::unix_now;
 use crate::config::Config;
 use crate::config::model::Listener;
+use crate::lane::Door;
 use crate::policy::Policy;
 use crate::telemetry::ListenerNames;
 use crate::tls::resumption::{Clock, Resumption};
@@ -23,6 +24,8 @@ pub struct Standing {
     pub presences: Presences,
     /// Who knows the addresses of upstreams' names.
     pub resolver: Resolver,
+    /// Where connections of the legacy lane go. Its profiles are those of all generations.
+    pub door: Door,
     /// Every listener that there has been, by its index in telemetry.
     pub names: ListenerNames,
     /// What the configuration that runs was compiled to; none before the first.
@@ -42,6 +45,7 @@ impl Standing {
             weak: WeakServers::default(),
             presences: Presences::default(),
             resolver: Resolver::system(),
+            door: Door::default(),
             names: ListenerNames::default(),
             policy: None,
         })

@@ -61,7 +61,7 @@ impl Connection {
             return self.upstream_tls_failed(Failure::of_tls(error), cx);
         }
         let cause = match error.reason {
-            Reason::Internal => Cause::Local,
+            Reason::Internal | Reason::LegacyBusy | Reason::LegacyDied => Cause::Local,
             _ => Cause::Downstream,
         };
         self.end(error.reason, cause, cx)
@@ -109,8 +109,8 @@ impl Connection {
             Ok(client) => client,
             Err(refusal) => return self.end_now_with(refusal, cx),
         };
-        if let Some(hello) = hello
-            && self.is_denied(hello.reader.message(), client.as_deref())
+        if let Some(reader) = hello.and_then(|hello| hello.reader)
+            && self.is_denied(reader.message(), client.as_deref())
         {
             return self.deny(cx);
         }

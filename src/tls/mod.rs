@@ -12,6 +12,7 @@ pub mod modern;
 pub mod openssl;
 pub mod profile;
 pub mod provider;
+pub mod remote;
 pub mod resumption;
 pub mod server_config;
 pub mod tls_conn;

@@ -102,6 +102,9 @@ const BELOW: &[Below] = &[
             "engine::Operation",
             "engine::Side",
             "engine::Source",
+            "lane::Profile",
+            "lane::Unpassed",
+            "lane::frame",
             "policy",
             "proxy",
             "telemetry",
@@ -162,7 +165,8 @@ const RESERVED: &[Reserved] = &[
     },
     Reserved {
         names: &["crate::shard"],
-        to: &["src/shard", "src/app"],
+        // The child's loop has a shard's tables and timers.
+        to: &["src/shard", "src/app", "src/lane/child.rs"],
         why: "a shard is made and told by app alone",
         instead: "take what is needed of it as an argument",
     },
