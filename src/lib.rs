@@ -17,6 +17,7 @@ pub mod engine;
 mod fields;
 pub mod genesys;
 pub mod handover;
+pub mod lane;
 pub mod policy;
 pub mod proxy;
 pub mod shard;

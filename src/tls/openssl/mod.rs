@@ -78,9 +78,9 @@ impl From<ErrorStack> for Unusable {
 impl Server {
     /// # Errors
     /// A key that is not the certificate's or that OpenSSL cannot read, no suite that it knows.
-    pub fn new(spec: &ServerSpec) -> Result<Self, Unusable> {
-        let made = Made { contexts: contexts(spec)?, until: None };
-        Ok(Self { spec: spec.clone(), current: RwLock::new(made) })
+    pub fn new(spec: ServerSpec) -> Result<Self, Unusable> {
+        let made = Made { contexts: contexts(&spec)?, until: None };
+        Ok(Self { spec, current: RwLock::new(made) })
     }
 
     /// A session for a new connection, whose ClientHello says `sni`. Clients that show a certificate

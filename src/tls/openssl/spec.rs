@@ -1,7 +1,10 @@
 //! What the session contexts of a weak lane are made of. The same whether they are made here or by
 //! the legacy child, which gets it in these bytes. It has private keys in it, and wipes them.
 
+use openssl::error::ErrorStack;
+use openssl::pkey::PKey;
 use openssl::ssl::cipher_name;
+use openssl::x509::X509;
 use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
@@ -232,6 +235,16 @@ impl Parameters {
 }
 
 impl Identity {
+    /// Whether the key is the certificate's.
+    ///
+    /// # Errors
+    /// When OpenSSL can read one of them not.
+    pub fn key_fits(&self) -> Result<bool, ErrorStack> {
+        let key = PKey::private_key_from_der(&self.key)?;
+        let leaf = X509::from_der(self.chain.first().map_or(&[][..], Vec::as_slice))?;
+        Ok(leaf.public_key()?.public_eq(&key))
+    }
+
     fn write(&self, writer: &mut Writer) {
         list(writer, &self.names, |writer, name| writer.bytes(name.as_bytes()));
         list(writer, &self.chain, |writer, certificate| writer.bytes(certificate));

@@ -264,7 +264,7 @@ pub(super) fn pair(client: &Client, server: &Server) -> (End, End) {
 }
 
 pub(super) fn server(spec: &ServerSpec) -> Server {
-    Server::new(spec).expect("a good specification")
+    Server::new(spec.clone()).expect("a good specification")
 }
 
 pub(super) fn client(spec: &ClientSpec) -> Client {

@@ -216,6 +216,6 @@ fn a_specification_survives_its_bytes() {
     }
     assert!(!format!("{:?}", spec.identities[0]).contains("48"), "a key in a log");
     let wrong = Identity { key: ca.issue(NAME).key, ..ca.issue(NAME) };
-    let refused = Server::new(&server_spec(Lane::Legacy, wrong)).expect_err("another's key");
+    let refused = Server::new(server_spec(Lane::Legacy, wrong)).expect_err("another's key");
     assert!(refused.to_string().contains("key values mismatch"), "{refused}");
 }
