@@ -21,7 +21,7 @@ use crate::tls::tls_conn::TlsConn;
 /// When it is none, or OpenSSL cannot use it.
 pub fn read(description: &[u8]) -> io::Result<Arc<dyn Sessions>> {
     match Spec::decode(description).map_err(invalid_data)? {
-        Spec::Server(spec) => Ok(Arc::new(Server::new(&spec).map_err(invalid_data)?)),
+        Spec::Server(spec) => Ok(Arc::new(Server::new(spec).map_err(invalid_data)?)),
         Spec::Client(spec) => Ok(Arc::new(Client::new(&spec).map_err(invalid_data)?)),
     }
 }
