@@ -15,6 +15,7 @@ mod reload;
 mod run;
 mod secret;
 mod service;
+mod uccx;
 mod version;
 mod whom;
 
