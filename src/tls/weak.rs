@@ -25,7 +25,7 @@ use crate::lane::{Door, Profile};
 /// A weak lane of a listener.
 #[derive(Debug)]
 pub struct WeakServer {
-    server: Held<Arc<Server>>,
+    server: Place<Arc<Server>>,
     trust: ClientTrust,
     suites: Vec<CipherSuite>,
 }
@@ -35,15 +35,15 @@ pub struct WeakServer {
 pub struct WeakClient {
     lane: Lane,
     /// By the position of the endpoint.
-    clients: Vec<Held<Client>>,
+    clients: Vec<Place<Client>>,
     suites: Vec<CipherSuite>,
 }
 
-/// Who holds the sessions of a lane.
+/// Who makes a lane's sessions.
 #[derive(Debug)]
-enum Held<T> {
+enum Place<T> {
     Here(T),
-    /// The legacy lane's child does.
+    /// The child, by this profile.
     Child(Arc<Profile>),
 }
 
@@ -88,15 +88,16 @@ impl WeakServer {
         trust: ClientTrust,
         (known, door): (&WeakServers, &Door),
     ) -> Result<Self, Unusable> {
-        let lane = spec.parameters.lane;
-        let server = if lane == Lane::Legacy {
-            // What cannot be used is found here, not by the child.
-            let _usable = Server::new(spec.clone())?;
-            Held::Child(door.profile(Spec::Server(spec).encode()))
-        } else {
-            Held::Here(known.server(spec)?)
+        let suites = codes(&server_suites(spec.parameters.lane, tls));
+        let server = match spec.parameters.lane {
+            Lane::Legacy => {
+                // The child cannot tell whoever loads a configuration what is wrong with it.
+                drop(Server::new(spec.clone())?);
+                Place::Child(door.profile(Spec::Server(spec).encode()))
+            }
+            Lane::Modern | Lane::Compat12 => Place::Here(known.server(spec)?),
         };
-        Ok(Self { server, trust, suites: codes(&server_suites(lane, tls)) })
+        Ok(Self { server, trust, suites })
     }
 
     /// Who peers must be.
@@ -114,11 +115,11 @@ impl WeakServer {
     /// As [`Server::accept`].
     pub fn accept(&self, sni: Option<&str>, now: UnixTime) -> Result<Box<dyn TlsConn>, TlsError> {
         match &self.server {
-            Held::Here(server) => {
+            Place::Here(server) => {
                 let verifier = Verifier::Client(self.trust.clone());
                 Ok(Box::new(server.accept(sni, Some(verifier), now)?))
             }
-            Held::Child(profile) => Ok(Box::new(RemoteConn::accept(Arc::clone(profile)))),
+            Place::Child(profile) => Ok(Box::new(RemoteConn::accept(Arc::clone(profile)))),
         }
     }
 }
@@ -130,17 +131,15 @@ impl WeakClient {
     /// # Errors
     /// As [`Client::new`].
     pub fn new(specs: Vec<ClientSpec>, tls: &UpstreamTls, door: &Door) -> Result<Self, Unusable> {
-        let lane = client_lane(tls);
-        let clients = specs.into_iter().map(|spec| -> Result<_, Unusable> {
-            // What cannot be used is found here, not by the child.
+        let client = |spec: ClientSpec| {
             let client = Client::new(&spec)?;
-            Ok(match lane {
-                Lane::Legacy => Held::Child(door.profile(Spec::Client(spec).encode())),
-                Lane::Modern | Lane::Compat12 => Held::Here(client),
+            Ok(match spec.parameters.lane {
+                Lane::Legacy => Place::Child(door.profile(Spec::Client(spec).encode())),
+                Lane::Modern | Lane::Compat12 => Place::Here(client),
             })
-        });
-        let clients = clients.collect::<Result<_, _>>()?;
-        Ok(Self { lane, clients, suites: codes(&client_suites(tls)) })
+        };
+        let clients = specs.into_iter().map(client).collect::<Result<_, Unusable>>()?;
+        Ok(Self { lane: client_lane(tls), clients, suites: codes(&client_suites(tls)) })
     }
 
     pub fn lane(&self) -> Lane {
@@ -167,10 +166,10 @@ impl WeakClient {
         (pool, records): (&Pool, &mut VecDeque<Buf>),
     ) -> Result<Box<dyn TlsConn>, TlsError> {
         match &self.clients[endpoint] {
-            Held::Here(client) => {
+            Place::Here(client) => {
                 Ok(Box::new(client.connect(Some(verifier), now, pool, records)?))
             }
-            Held::Child(profile) => Ok(Box::new(RemoteConn::connect(Arc::clone(profile)))),
+            Place::Child(profile) => Ok(Box::new(RemoteConn::connect(Arc::clone(profile)))),
         }
     }
 }

@@ -16,3 +16,4 @@ pub(crate) mod rig;
 mod rules;
 mod sources;
 mod unterminated;
+mod weak;
