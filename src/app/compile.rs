@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::audit::{crl_item, staple_item};
 use super::routes;
@@ -71,6 +72,7 @@ pub fn compile(
         upstreams: Upstreams::look_up(standing, endpoints, addresses),
         standing,
         loader: Loader::new(provider()),
+        lifetime: config.resumption.lifetime,
         groups: 0,
         listeners: Vec::new(),
         certificates: Vec::new(),
@@ -156,6 +158,8 @@ pub(super) struct Compiler<'a> {
     pub(super) upstreams: Upstreams<'a>,
     /// Reads CAs and CRLs once.
     pub(super) loader: Loader,
+    /// Of sessions.
+    pub(super) lifetime: Duration,
     /// Routes so far, over all listeners.
     pub(super) groups: usize,
     pub(super) listeners: Vec<Arc<ListenerPolicy>>,

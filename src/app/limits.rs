@@ -2,6 +2,11 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::config::model::Gateway;
+use crate::engine::probe::EngineKind;
+use crate::lane;
+use crate::lane::wire::Begin;
+
 /// The result of raising the limit as far as this process may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
@@ -26,6 +31,18 @@ pub(super) fn raise(configured: Option<u32>, workers: usize, listeners: usize) -
     derive(descriptors, configured, workers, listeners)
 }
 
+/// What the legacy lane's child works with, where there are so many connections at most.
+pub(super) fn of_lane(engine: EngineKind, gateway: &Gateway, max_connections: u32) -> Begin {
+    Begin {
+        uring: engine == EngineKind::Uring,
+        limits: lane::wire::Limits {
+            links: max_connections.min(LINKS),
+            handshakes: HANDSHAKES,
+            buffer_memory: gateway.buffer_memory as u64,
+        },
+    }
+}
+
 fn derive(descriptors: u64, configured: Option<u32>, workers: usize, listeners: usize) -> Limits {
     // The gateway keeps a second descriptor of each listening socket.
     let own = OWN + (workers * (PER_WORKER + 2 * listeners)) as u64;
@@ -38,6 +55,10 @@ fn derive(descriptors: u64, configured: Option<u32>, workers: usize, listeners: 
     }
 }
 
+/// Connections of the legacy lane: some hundred old phones and servers, with reserve.
+const LINKS: u32 = 4_096;
+/// Of them, in their handshakes: half a second of work, so that those who wait are served in time.
+const HANDSHAKES: u32 = 256;
 /// Standard streams, logs, admin connections, files being read.
 const OWN: u64 = 96;
 /// Ring or epoll, eventfd, and a little reserve.

@@ -9,6 +9,7 @@ mod expiry;
 mod explain;
 mod groups;
 mod lanes;
+mod legacy;
 mod limits;
 mod listening;
 pub mod orders;
@@ -45,6 +46,8 @@ use control::Control;
 use crls::Crls;
 use expiry::ExpiryWatch;
 pub use explain::Explained;
+use legacy::Supervisor;
+pub use legacy::serve_lane;
 use listening::Listening;
 use reload::Unfollowed;
 pub use reload::{ReloadError, Reloaded};
@@ -92,6 +95,7 @@ pub struct Gateway {
     aggregator: Aggregator,
     access: AccessLog,
     lookout: Lookout,
+    supervisor: Supervisor,
 }
 
 /// How a gateway ended.

@@ -95,6 +95,7 @@ impl Gateway {
         let (secrets, lifetime) = (compiled.secrets.take(), config.resumption.lifetime);
         self.standing.resumption.set(secrets, lifetime).map_err(StartError::TicketKeys)?;
         // Nothing can fail from here on.
+        self.supervisor.follow();
         if let Some(target) = target {
             self.access.retarget(target);
         }

@@ -5,13 +5,18 @@ use rustls::pki_types::ServerName;
 
 use super::compile::{Compiler, Problem};
 use crate::audit::Whose;
-use crate::config::model::{DownstreamTls, Endpoint, Listener, Rule, Sni, Upstream, UpstreamTls};
+use crate::config::model::{
+    CertificateFiles, Compat12, DownstreamTls, Endpoint, Listener, Rule, Sni, Upstream, UpstreamTls,
+};
 use crate::tls::client_config::{ClientSettings, client_config};
 use crate::tls::identity::{self, Identity};
+use crate::tls::lane::Lane;
+use crate::tls::openssl::spec::ServerSpec;
 use crate::tls::provider::provider_with;
-use crate::tls::resumption::{Binding, Domain, DomainParts, PolicyId};
+use crate::tls::resumption::{Binding, Domain, DomainId, DomainParts, PolicyId};
 use crate::tls::server_config::server_config;
-use crate::tls::trust::{ServerTrust, ServerTrustSettings};
+use crate::tls::trust::{ClientTrust, ClientTrustSettings, ServerTrust, ServerTrustSettings};
+use crate::tls::weak::{self, WeakClient, WeakServer};
 use crate::tls::{ClientProfile, ServerProfile};
 
 /// A listener, or a rule of it.
@@ -80,13 +85,81 @@ impl Compiler<'_> {
         };
         let binding = Binding::new(&parts, identities.trust.crl_epoch());
         let domain = Domain::new(tls.resumption, binding, &self.standing.resumption);
+        let compat12 = match &tls.compat12 {
+            Some(lane) => Some(self.compat12(owner, tls, lane)?),
+            None => None,
+        };
         match server_config(tls, &identities, &domain, &provider) {
-            Ok(config) => Some(ServerProfile::new(config, &identities, tls)),
+            Ok(config) => {
+                Some(ServerProfile::new(config, &identities, tls).with_compat12(compat12))
+            }
             Err(error) => {
                 self.unusable(owner, "tls", &error);
                 None
             }
         }
+    }
+
+    /// A weak lane in process; `None` where a problem was reported.
+    fn compat12(
+        &mut self,
+        owner: Owner<'_>,
+        tls: &DownstreamTls,
+        lane: &Compat12,
+    ) -> Option<WeakServer> {
+        let spec = self.weak_server(owner, tls, Lane::Compat12, lane.certificate.as_ref())?;
+        let (spec, trust) = spec;
+        match WeakServer::new(spec, tls, trust, &self.standing.weak) {
+            Ok(lane) => Some(lane),
+            Err(error) => {
+                self.unusable(owner, "tls", &error);
+                None
+            }
+        }
+    }
+
+    /// What a weak lane is made from, and who its peers must be; `None` where a problem was reported.
+    fn weak_server(
+        &mut self,
+        owner: Owner<'_>,
+        tls: &DownstreamTls,
+        lane: Lane,
+        own: Option<&CertificateFiles>,
+    ) -> Option<(ServerSpec, ClientTrust)> {
+        let keys = match (own, lane) {
+            (None, _) => ("certificate", "certificate_key"),
+            (Some(_), Lane::Legacy) => ("legacy_certificate", "legacy_certificate_key"),
+            (Some(_), _) => ("compat12_certificate", "compat12_certificate_key"),
+        };
+        let key_group = (tls.key_group.as_deref(), tls.key_group_line);
+        let files = own.map_or(&tls.certificates[..], std::slice::from_ref);
+        let (mut identities, mut problems) = (Vec::new(), Vec::new());
+        for files in files {
+            match identity::load_weak(files, keys, key_group) {
+                Ok(identity) => identities.push(identity),
+                Err(found) => problems.extend(found),
+            }
+        }
+        let trust = self.loader.client_of(&ClientTrustSettings::of(tls), lane.strength());
+        let trust = match trust {
+            Ok(trust) if problems.is_empty() => trust,
+            trust => {
+                problems.extend(trust.err().into_iter().flatten());
+                self.file_problems(&owner.path("tls"), problems);
+                return None;
+            }
+        };
+        let names = identities.iter().flat_map(|identity| &identity.names);
+        let domain = DomainId::new(&DomainParts {
+            policy: owner.policy(),
+            names: &names.map(String::as_str).collect(),
+            client_cert: tls.client_cert,
+            trusted: trust.trusted(),
+            options: &trust.options(),
+        });
+        let kept = (&domain, self.lifetime);
+        let spec = weak::server_spec(lane, tls, identities, &trust, kept);
+        Some((spec, trust))
     }
 
     /// TLS with the component at these upstreams; `None` where a problem was reported.
@@ -97,8 +170,14 @@ impl Compiler<'_> {
         upstreams: &[Upstream],
     ) -> Option<ClientProfile> {
         let provider = provider_with(&tls.ciphers);
-        let trust = self.loader.server(&ServerTrustSettings::of(tls));
-        let (trust, shown) = match (trust, identity::load_shown(tls, &provider)) {
+        let lane = weak::client_lane(tls);
+        let trust = self.loader.server_of(&ServerTrustSettings::of(tls), lane.strength());
+        let shown = match lane {
+            // What rustls does not take may do there: see below.
+            Lane::Legacy => Ok(identity::load_shown(tls, &provider).ok().flatten()),
+            _ => identity::load_shown(tls, &provider),
+        };
+        let (trust, shown) = match (trust, shown) {
             (Ok(trust), Ok(shown)) => (trust, shown),
             (trust, shown) => {
                 let problems = [trust.err(), shown.err()];
@@ -108,7 +187,7 @@ impl Compiler<'_> {
             }
         };
         self.note_certificates(owner.listener, Whose::Upstream, shown.as_slice());
-        let (mut profiles, mut judged) = (Vec::new(), Vec::new());
+        let (mut profiles, mut judged, mut told) = (Vec::new(), Vec::new(), Vec::new());
         for endpoint in upstreams.iter().map(|upstream| &upstream.endpoint) {
             let side = Component { owner, tls, trust: &trust, shown: shown.as_ref(), endpoint };
             let names =
@@ -118,6 +197,7 @@ impl Compiler<'_> {
                     let settings = self.client_settings(&side, &checked, sends);
                     match client_config(settings, trust.verifier(checked.clone()), &provider) {
                         Ok(config) => {
+                            told.push(sends.then(|| sent.clone()));
                             profiles.push((config, sent));
                             judged.push(checked);
                         }
@@ -129,7 +209,48 @@ impl Compiler<'_> {
                 Err(problem) => self.bad_name(&side, problem),
             }
         }
-        Some(ClientProfile::new(profiles).judged_by(trust, judged, tls))
+        let weak = match lane {
+            Lane::Modern => None,
+            Lane::Compat12 | Lane::Legacy => Some(self.weak_client(owner, tls, &trust, &told)?),
+        };
+        Some(ClientProfile::new(profiles).judged_by(trust, judged, tls).in_lane(weak))
+    }
+
+    /// The weak lane of an upstream side, whose endpoints are `told` these names; `None` where a
+    /// problem was reported.
+    fn weak_client(
+        &mut self,
+        owner: Owner<'_>,
+        tls: &UpstreamTls,
+        trust: &ServerTrust,
+        told: &[Option<ServerName<'static>>],
+    ) -> Option<WeakClient> {
+        let key_group = (tls.key_group.as_deref(), tls.key_group_line);
+        let keys = ("certificate", "certificate_key");
+        let shown = tls.certificate.as_ref();
+        let shown = shown.map(|files| identity::load_weak(files, keys, key_group)).transpose();
+        let shown = match shown {
+            Ok(shown) => shown,
+            Err(problems) => {
+                self.file_problems(&owner.path("upstream_tls"), problems);
+                return None;
+            }
+        };
+        let specs = told.iter().map(|name| {
+            // An address is no SNI (RFC 6066 §3).
+            let name = match name {
+                Some(ServerName::DnsName(name)) => Some(name.as_ref().to_owned()),
+                _ => None,
+            };
+            weak::client_spec(tls, shown.clone(), trust.trusted(), name)
+        });
+        match WeakClient::new(&specs.collect::<Vec<_>>(), tls) {
+            Ok(client) => Some(client),
+            Err(error) => {
+                self.unusable(owner, "upstream_tls", &error);
+                None
+            }
+        }
     }
 
     fn client_settings(
@@ -167,7 +288,7 @@ impl Compiler<'_> {
         self.report((line, format!("{}.{key}", side.owner.path("upstream_tls"))), problem);
     }
 
-    fn unusable(&mut self, owner: Owner<'_>, table: &str, error: &rustls::Error) {
+    fn unusable(&mut self, owner: Owner<'_>, table: &str, error: &dyn std::fmt::Display) {
         let hint = "Compare versions and ciphers with the reference.";
         let problem = Problem { message: "cannot be used", found: &error.to_string(), hint };
         self.report((owner.line, owner.path(table)), problem);

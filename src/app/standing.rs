@@ -7,19 +7,25 @@ use super::compile::Compiled;
 use super::unix_now;
 use crate::config::Config;
 use crate::config::model::Listener;
+use crate::lane::Door;
 use crate::policy::Policy;
 use crate::telemetry::ListenerNames;
 use crate::tls::resumption::{Clock, Resumption};
+use crate::tls::weak::WeakServers;
 use crate::upstream::{Presences, Resolver};
 
 /// Made at start, and handed from one configuration to the next.
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub resumption: Resumption,
+    /// What weak lanes accept with.
+    pub weak: WeakServers,
     /// Every upstream endpoint that a generation has.
     pub presences: Presences,
     /// Who knows the addresses of upstreams' names.
     pub resolver: Resolver,
+    /// Where connections of the legacy lane go. Its profiles are those of all generations.
+    pub door: Door,
     /// Every listener that there has been, by its index in telemetry.
     pub names: ListenerNames,
     /// What the configuration that runs was compiled to; none before the first.
@@ -36,8 +42,10 @@ impl Standing {
         let resumption = Resumption::new(&config.resumption, clock)?;
         Ok(Self {
             resumption,
+            weak: WeakServers::default(),
             presences: Presences::default(),
             resolver: Resolver::system(),
+            door: Door::default(),
             names: ListenerNames::default(),
             policy: None,
         })

@@ -12,16 +12,18 @@ use super::audit::Auditor;
 use super::control::Control;
 use super::crls::Crls;
 use super::expiry::ExpiryWatch;
+use super::legacy::Supervisor;
 use super::limits::{self, Limits};
 use super::listening::{Assignment, Listening};
 use super::orders::Order;
+use super::standing::Standing;
 use super::status::{Status, StatusParts};
 use super::texts::Texts;
 use super::workers::{self, Plan};
 use super::{Gateway, Loaded, StartError, Threads, default_count};
 use crate::admin::{Admin, Lifecycle};
 use crate::engine::probe;
-use crate::handover::{Inheritance, InheritedGroup, Opaque, Purpose};
+use crate::handover::{Inheritance, InheritedGroup, Purpose};
 use crate::policy::Policy;
 use crate::systemd::Activation;
 use crate::telemetry::access_log::AccessLog;
@@ -55,10 +57,8 @@ impl Prepared {
         let count = config.gateway.workers.map_or_else(default_count, usize::from);
         let limits = limits::raise(config.gateway.max_connections, count, config.listeners.len());
         standing.resumption.set(compiled.secrets.clone(), config.resumption.lifetime)?;
-        let Inheritance { mut groups, ticket_keys, .. } = inheritance.unwrap_or_default();
-        take_keys(&standing.resumption.keys, &ticket_keys);
-        let admin = config.admin.listen.map(|address| bind_admin(address, &mut groups));
-        let admin = admin.transpose()?;
+        let mut groups = take_keys(&standing.resumption.keys, inheritance.unwrap_or_default());
+        let admin = bind_admin(config.admin.listen, &mut groups)?;
         let passed = Activation::from_environment(is_successor).map_err(io::Error::other)?;
         let mut listening = Listening::new(passed);
         groups.retain(|group| group.purpose == Purpose::Listener);
@@ -78,6 +78,7 @@ impl Prepared {
             names: Arc::clone(&names),
             answers,
             access: access.sender(),
+            door: standing.door.clone(),
             process: RandomState::new().build_hasher().finish(),
         };
         standing.follow(&compiled);
@@ -89,8 +90,8 @@ impl Prepared {
             resumption: standing.resumption.clone(),
             shared: Arc::clone(&shared),
         }));
-        let lookout = Lookout::start(standing.resolver.clone())?;
-        lookout.watch(policy.groups());
+        let supervisor = Supervisor::start(&plan, shared.clone())?;
+        let lookout = watch_upstreams(&standing, &policy)?;
         let (workers, threads) = start_workers(&plan, count)?;
         let aggregator = aggregate(&status, &workers, inbox, shared)?;
         let admin = admin.map(|listener| start_admin(listener, &status)).transpose()?;
@@ -115,6 +116,7 @@ impl Prepared {
             aggregator,
             access,
             lookout,
+            supervisor,
         };
         Ok(Self { gateway, policy, names, assignment, limits, is_successor, taken })
     }
@@ -226,6 +228,12 @@ impl Gateway {
     }
 }
 
+fn watch_upstreams(standing: &Standing, policy: &Policy) -> io::Result<Lookout> {
+    let lookout = Lookout::start(standing.resolver.clone())?;
+    lookout.watch(policy.groups());
+    Ok(lookout)
+}
+
 fn start_workers(plan: &Plan, count: usize) -> io::Result<(Vec<workers::Address>, Threads)> {
     let workers = workers::start(plan, count)?.into_iter();
     let (addresses, threads) = workers.map(|worker| (worker.address, worker.thread)).unzip();
@@ -251,31 +259,36 @@ fn aggregate(
     Ok(aggregator)
 }
 
-/// Tickets of the predecessor stay good. Those that are not are no reason not to start: their
+/// Tickets of the predecessor stay good; returns the rest of what it gives. Those that are not are no reason not to start: their
 /// owners make a full handshake.
-fn take_keys(keys: &TicketKeys, pieces: &[Opaque]) {
-    for piece in pieces {
+fn take_keys(keys: &TicketKeys, inheritance: Inheritance) -> Vec<InheritedGroup> {
+    for piece in inheritance.ticket_keys {
         match keys.import(piece.as_bytes()) {
             Ok(true) => {}
             Ok(false) => tracing::debug!("the ticket keys do not come from the old process"),
             Err(error) => tracing::warn!(%error, "ticket keys of the old process are lost"),
         }
     }
+    inheritance.groups
 }
 
 /// The admin port's listening socket, from the predecessor where it has that address.
 fn bind_admin(
-    address: SocketAddr,
+    address: Option<SocketAddr>,
     groups: &mut Vec<InheritedGroup>,
-) -> Result<TcpListener, StartError> {
+) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = address else { return Ok(None) };
     let key = admin_key(address);
     let is_ours = |group: &mut InheritedGroup| {
         group.purpose == Purpose::Admin && group.address == key.as_bytes()
     };
     let inherited = groups.extract_if(.., is_ours).next();
     match inherited.and_then(|mut group| group.sockets.pop()) {
-        Some(socket) => Ok(socket.into()),
-        None => TcpListener::bind(address).map_err(|error| StartError::AdminBind(address, error)),
+        Some(socket) => Ok(Some(socket.into())),
+        None => match TcpListener::bind(address) {
+            Ok(listener) => Ok(Some(listener)),
+            Err(error) => Err(StartError::AdminBind(address, error)),
+        },
     }
 }
 

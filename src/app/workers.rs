@@ -16,6 +16,7 @@ use crate::engine::probe::EngineKind;
 use crate::engine::socket::{Listener, Stream};
 use crate::engine::uring::UringEngine;
 use crate::engine::{Engine, EngineLimits, Wake};
+use crate::lane::Door;
 use crate::policy::Policy;
 use crate::shard::mailbox::{self, Command, Mailbox};
 use crate::shard::{Finished, Parts, Shard};
@@ -33,6 +34,7 @@ pub(super) struct Plan {
     pub names: ListenerNames,
     pub answers: AnswerSender,
     pub access: AccessSender,
+    pub door: Door,
     /// Drawn: tells this process's connections from those of others.
     pub process: u64,
 }
@@ -150,6 +152,7 @@ impl Task {
             telemetry: ShardTelemetry::new(id, plan.names),
             answers: plan.answers,
             mailbox,
+            door: plan.door,
             on_finish: on_finish(plan.access),
         });
         // Fails only when the start was given up.

@@ -4,12 +4,13 @@
 //! not stand in its line follows from its kind and its profile.
 
 mod scaffold;
+pub mod uccx;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::scaffold::{Request, scaffold};
+pub use self::scaffold::{Legacy, Request, scaffold};
 
 const CONNECTIONS: &str = include_str!("../../config/catalogue/connections.toml");
 const KINDS: &str = include_str!("../../config/catalogue/kinds.toml");

@@ -4,7 +4,7 @@
 //! result loads once the files of the certificates are there.
 
 use super::{Entry, FirstSpeaker, Mode, Mutual};
-use crate::genesys::write::{self, Line, Table};
+use crate::genesys::write::{self, Line, Table, Value};
 
 /// What the catalogue does not know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,11 +19,28 @@ pub struct Request {
     pub mode: Option<Mode>,
     /// Last day of autodetect, `2027-12-31`.
     pub until: Option<String>,
+    /// For ends that speak nothing newer than TLS 1.1.
+    pub legacy: Option<Legacy>,
+    /// More sentences for its reader.
+    pub comments: Vec<String>,
+}
+
+/// A route whose sides need the legacy lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Legacy {
+    pub downstream: bool,
+    pub upstream: bool,
+    /// Its last day.
+    pub until: String,
+    /// Who may use it; if nobody is named, a placeholder.
+    pub allow_from: Vec<String>,
 }
 
 /// Placeholders: nobody's port, on loopback so that nothing is open by mistake.
 const LISTEN: &str = "127.0.0.1:6101";
 const UPSTREAM: &str = "127.0.0.1:6100";
+/// Who may use the legacy lane.
+const ALLOWED: &str = "127.0.0.1";
 /// Between the two gateways of a pair.
 const BETWEEN: &str = "127.0.0.1:6102";
 /// The control agent's documented port.
@@ -68,6 +85,7 @@ impl Route<'_> {
             format!("{from} to {to}: {}, {} ({})", connection.group, kind.name, connection.seed),
             format!("Mode: {}.", kind.why),
         ];
+        comments.extend(self.request.comments.iter().cloned());
         comments.extend(connection.note.as_ref().map(|note| format!("Note: {note}.")));
         if connection.to.iter().all(|to| to.starts_with('(')) {
             comments
@@ -212,6 +230,17 @@ impl Route<'_> {
             Line::text("certificate", &format!("certificates/{stem}.pem"), names),
             Line::text("certificate_key", &format!("certificates/{stem}.key"), ""),
         ];
+        if let Some(legacy) = self.request.legacy.as_ref().filter(|legacy| legacy.downstream) {
+            lines.extend(legacy.lines("the peers that cannot do better"));
+            let own = "RSA, which old peers take; its key is this lane's alone";
+            let (certificate, key) = (format!("{stem}.legacy.pem"), format!("{stem}.legacy.key"));
+            lines.push(Line::text(
+                "legacy_certificate",
+                &format!("certificates/{certificate}"),
+                own,
+            ));
+            lines.push(Line::text("legacy_certificate_key", &format!("certificates/{key}"), ""));
+        }
         let word = match self.entry.mutual_in(self.mode) {
             Mutual::None => {
                 lines.push(Line::text("client_cert", "none", "mutual TLS: \"required\""));
@@ -232,11 +261,26 @@ impl Route<'_> {
             Line::text("trusted_ca", "certificates/ca.pem", ca),
             Line::comment("server_name: the name in its certificate, where upstream has another"),
         ];
+        if let Some(legacy) = self.request.legacy.as_ref().filter(|legacy| legacy.upstream) {
+            lines.extend(legacy.lines("the clients that the component is for"));
+        }
         if self.entry.mutual_in(self.mode) == Mutual::Required && self.mode != Mode::Pair {
             lines.push(Line::text("certificate", "certificates/gateway.pem", "shown to it"));
             lines.push(Line::text("certificate_key", "certificates/gateway.key", ""));
         }
         lines
+    }
+}
+
+impl Legacy {
+    fn lines(&self, whom: &str) -> [Line; 3] {
+        let placeholder = [ALLOWED.to_owned()];
+        let list = if self.allow_from.is_empty() { &placeholder[..] } else { &self.allow_from };
+        [
+            Line::text("lane", "legacy", "weaker than modern only for those who cannot do better"),
+            Line::text("legacy_until", &self.until, "its last day; see above for when it can go"),
+            Line::new("allow_from", &Value::List(list.to_vec()), whom),
+        ]
     }
 }
 

@@ -1,16 +1,19 @@
 //! `tlsgate catalogue` and `tlsgate new`: known connections, and a route for one of them.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use serde_json::{Value, json};
 
 use super::import::date;
-use super::{Exit, print};
+use super::{Exit, print, uccx};
 use crate::catalogue::{Catalogue, Entry, Mode, Request, scaffold};
 
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Options {
+    #[command(subcommand)]
+    estate: Option<Estate>,
     /// Only groups with this in their names
     #[arg(long)]
     group: Option<String>,
@@ -20,6 +23,12 @@ pub(super) struct Options {
     /// Print everything about each as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Estate {
+    /// Which versions of TLS releases of Unified CCX speak, and what a route needs for them
+    Uccx(uccx::Options),
 }
 
 #[derive(Args, Debug)]
@@ -72,6 +81,9 @@ impl From<ModeName> for Mode {
 
 /// Prints the catalogue, or a part of it.
 pub(super) fn catalogue(options: &Options) -> Exit {
+    if let Some(Estate::Uccx(options)) = &options.estate {
+        return uccx::uccx(options);
+    }
     let catalogue = Catalogue::shipped();
     let found: Vec<Entry<'_>> =
         catalogue.search(options.group.as_deref(), options.component.as_deref()).collect();
@@ -126,6 +138,7 @@ pub(super) fn new(options: &NewOptions) -> Exit {
         upstream: options.upstream.clone(),
         mode: options.mode.map(Mode::from),
         until: options.until.clone(),
+        ..Request::default()
     };
     match scaffold(first, &request) {
         Ok(text) => print(&text),
@@ -158,7 +171,7 @@ fn as_json(entry: &Entry<'_>) -> Value {
 }
 
 /// A variant's name, as in the files.
-fn word(value: Value) -> String {
+pub(super) fn word(value: Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
@@ -183,7 +196,7 @@ fn not_found(catalogue: &Catalogue, options: &NewOptions) -> String {
     )
 }
 
-fn fail(message: &str) -> Exit {
+pub(super) fn fail(message: &str) -> Exit {
     eprintln!("{message}");
     Exit::Failure
 }

@@ -15,6 +15,7 @@ mod reload;
 mod run;
 mod secret;
 mod service;
+mod uccx;
 mod version;
 mod whom;
 
@@ -24,7 +25,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::StartError;
+use crate::app::{self, StartError};
+use crate::lane;
 
 /// A TLS gateway for machines that talk to machines.
 #[derive(Debug, Parser)]
@@ -70,6 +72,9 @@ enum Command {
     New(catalogue::NewOptions),
     /// Run a gateway on an embedded CA, certificate and backend, and drive it
     Demo(demo::Options),
+    /// The process of the legacy lane: the gateway starts it
+    #[command(name = lane::child::VERB, hide = true)]
+    LegacyChild,
 }
 
 #[derive(Args, Debug)]
@@ -109,11 +114,17 @@ pub fn main() -> ExitCode {
         (Some(Command::Catalogue(options)), ..) => catalogue::catalogue(&options),
         (Some(Command::New(options)), ..) => catalogue::new(&options),
         (Some(Command::Demo(options)), ..) => demo::demo(&options),
+        (Some(Command::LegacyChild), ..) => legacy_child(),
         (None, true, Some(config)) => check::check(&check::Options { config, json: false }),
         (None, false, Some(config)) => run::run(&config),
         (None, ..) => Exit::Failure,
     };
     ExitCode::from(exit as u8)
+}
+
+/// Who starts it hears over the channel why it could not go on.
+fn legacy_child() -> Exit {
+    app::serve_lane().map_or(Exit::Failure, |()| Exit::Success)
 }
 
 /// Prints a whole file. A reader that has seen enough (`| head`) is no failure.

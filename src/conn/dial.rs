@@ -228,7 +228,7 @@ impl Connection {
             return;
         };
         match profile.connect(endpoint, cx.pool, &mut self.upstream.queue) {
-            Ok(tls) => self.upstream.tls = Some(tls),
+            Ok(tls) => self.upstream.speak(tls),
             Err(error) => self.on_attempt_failed(Failure::of_tls(error), cx),
         }
     }
@@ -298,7 +298,7 @@ impl Connection {
 
     /// Tries the next endpoint, or gives up. Nothing was relayed yet.
     pub(super) fn on_attempt_failed(&mut self, failure: Failure, cx: &mut Context<'_>) {
-        if failure.reason == Reason::Internal {
+        if is_of_ours(failure.reason) {
             return self.give_up_dialling(failure, cx);
         }
         self.report_failure(failure.reason, cx);
@@ -398,10 +398,16 @@ const NO_SOURCE: &str = "the client has no address of the family of an upstream"
 /// Whose fault a failed attempt is: what we lack says nothing about the endpoint.
 fn whose(reason: Reason) -> Cause {
     match reason {
-        Reason::UpstreamResources | Reason::Internal => Cause::Local,
-        reason if is_of_source(reason) => Cause::Local,
+        Reason::UpstreamResources => Cause::Local,
+        reason if is_of_ours(reason) || is_of_source(reason) => Cause::Local,
         _ => Cause::Upstream,
     }
+}
+
+/// Whether no other endpoint would do better.
+fn is_of_ours(reason: Reason) -> bool {
+    use Reason::{Internal, LegacyBusy, LegacyDied, LegacyDown};
+    matches!(reason, Internal | LegacyDown | LegacyBusy | LegacyDied)
 }
 
 /// Whether an attempt failed because of where it came from.

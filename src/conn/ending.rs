@@ -30,6 +30,7 @@ pub(super) struct Ending {
     agreed: Option<Box<Agreed>>,
     /// The outcome was handed out.
     finished: bool,
+    since: Time,
 }
 
 /// How a socket leaves.
@@ -173,6 +174,7 @@ impl Connection {
             upstream: Leave::Now(CloseMode::Fin),
             agreed: None,
             finished: false,
+            since: cx.now,
         }))
     }
 
@@ -259,13 +261,14 @@ impl Connection {
         }
     }
 
-    pub(super) fn poll_ending(&mut self) -> Option<Action> {
+    pub(super) fn poll_ending(&mut self, cx: &Context<'_>) -> Option<Action> {
         self.ending.as_ref()?;
         for side in [Side::Upstream, Side::Downstream] {
+            self.leave_passed(side);
             let leave = *self.leave(side)?;
             match (self.side(side).socket, leave) {
                 (Socket::Open, Leave::Flushed { then, .. }) => {
-                    if let Some(action) = self.poll_flush(side, then) {
+                    if let Some(action) = self.poll_flush(side, then, cx) {
                         return Some(action);
                     }
                 }
@@ -288,13 +291,28 @@ impl Connection {
         None
     }
 
-    fn poll_flush(&mut self, side: Side, then: Then) -> Option<Action> {
+    /// Closing the way to the child looks like RST there: an end in order is told before.
+    fn leave_passed(&mut self, side: Side) {
+        let owes = self.side(side).is_open() && self.side(side).owes_fin();
+        let Some(ending) = self.ending.as_mut().filter(|_| owes) else { return };
+        let deadline = ending.since + LINGER;
+        let leave = ending.leave(side);
+        if matches!(leave, Leave::Now(CloseMode::Fin)) {
+            *leave = Leave::Flushed { deadline, then: Then::Close(CloseMode::Fin) };
+            self.side_mut(side).clear();
+        }
+    }
+
+    fn poll_flush(&mut self, side: Side, then: Then, cx: &Context<'_>) -> Option<Action> {
         let state = self.side_mut(side);
         if state.sending > 0 {
             return None;
         }
         if let Some(buf) = state.next_to_send() {
             return Some(Action::Send(side, buf));
+        }
+        if state.owes_fin() && !matches!(then, Then::Close(CloseMode::Reset)) {
+            return state.take_fin(cx.pool).map(|fin| Action::Send(side, fin));
         }
         match then {
             Then::Close(mode) => return Some(self.close(side, mode)),

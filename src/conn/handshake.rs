@@ -61,7 +61,7 @@ impl Connection {
             return self.upstream_tls_failed(Failure::of_tls(error), cx);
         }
         let cause = match error.reason {
-            Reason::Internal => Cause::Local,
+            Reason::Internal | Reason::LegacyBusy | Reason::LegacyDied => Cause::Local,
             _ => Cause::Downstream,
         };
         self.end(error.reason, cause, cx)
@@ -109,8 +109,8 @@ impl Connection {
             Ok(client) => client,
             Err(refusal) => return self.end_now_with(refusal, cx),
         };
-        if let Some(hello) = hello
-            && self.is_denied(hello.reader.message(), client.as_deref())
+        if let Some(reader) = hello.and_then(|hello| hello.reader)
+            && self.is_denied(reader.message(), client.as_deref())
         {
             return self.deny(cx);
         }
@@ -126,7 +126,8 @@ impl Connection {
     fn meet_client(&mut self, cx: &mut Context<'_>) -> Result<Option<Arc<Peer>>, Arc<str>> {
         let Some(tls) = &self.downstream.tls else { return Ok(None) };
         let profile = self.route.tls.as_ref();
-        let Some(verification) = profile.and_then(|tls_of| tls_of.judge(tls.peer_certificates()))
+        let Some(verification) =
+            profile.and_then(|side| side.judge(tls.lane(), tls.peer_certificates()))
         else {
             return Ok(None);
         };

@@ -13,7 +13,7 @@ use crate::policy::{self, Decision, Downstream, ListenerPolicy, Route, Verdict};
 use crate::telemetry::Unterminated;
 use crate::tls::alert;
 use crate::tls::hello::{HelloError, HelloReader, MAX_MESSAGE, Progress};
-use crate::tls::lane::NoLane;
+use crate::tls::lane::{Lane, NoLane};
 use crate::tls::tls_conn::Output;
 
 /// What has come of the ClientHello.
@@ -28,9 +28,10 @@ pub(super) struct Opening {
     unread: Vec<u8>,
 }
 
-/// A ClientHello that is needed again when the handshake is done.
+/// A ClientHello that is needed again.
 pub(super) struct Kept {
-    pub(super) reader: HelloReader,
+    /// Present where the policy is asked again when the handshake is done.
+    pub(super) reader: Option<HelloReader>,
     /// As [`Opening::charged`].
     pub(super) charged: usize,
 }
@@ -168,7 +169,7 @@ impl Connection {
             Verdict::Admit(choice) => {
                 self.take_lane(choice);
                 buf.advance(consumed);
-                self.start_handshake(opening.reader, buf, cx);
+                self.start_handshake(choice.lane, opening.reader, buf, cx);
             }
             Verdict::NoLane(why) => self.has_no_lane(why, cx),
             Verdict::UnrecognizedName => {
@@ -215,18 +216,27 @@ impl Connection {
         }
     }
 
-    fn start_handshake(&mut self, reader: HelloReader, rest: Buf, cx: &mut Context<'_>) {
+    fn start_handshake(
+        &mut self,
+        lane: Lane,
+        reader: HelloReader,
+        rest: Buf,
+        cx: &mut Context<'_>,
+    ) {
         let profile = self.route.tls.as_ref().expect("a hello is only taken where TLS may end");
-        let mut tls = match profile.accept() {
+        let mut tls = match profile.accept(lane, self.sni.as_deref()) {
             Ok(tls) => tls,
             Err(error) => return self.tls_failed(Side::Downstream, error, cx),
         };
         let mut message = reader.reframed();
-        if self.policy.asks_for_identity() {
+        let is_asked_again = self.policy.asks_for_identity();
+        // The child gets it when the upstream does not have to be waited for any more.
+        if is_asked_again || tls.remote().is_some() {
             let charged = reader.buffered();
             if !cx.hellos.change(self.source(), 0, charged) {
                 return self.end_now(Reason::HelloMemory, Cause::Policy, CloseMode::Reset, cx);
             }
+            let reader = is_asked_again.then_some(reader);
             self.phase = Phase::Handshake(Some(Box::new(Kept { reader, charged })));
         }
         let mut output = Output {
@@ -235,7 +245,7 @@ impl Connection {
             records: &mut self.downstream.queue,
         };
         let started = tls.start(&mut message, &mut output);
-        self.downstream.tls = Some(tls);
+        self.downstream.speak(tls);
         match started {
             Ok(()) => {
                 self.dial_after_hello();

@@ -32,15 +32,16 @@ use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
 use crate::config::model::Revalidate;
 use crate::engine::{CloseMode, Operation, Side, Source};
+use crate::lane::{Profile, Unpassed};
 use crate::policy::{Downstream, ListenerPolicy, Route};
 use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
-
+use crate::tls::alert;
 use crate::upstream::{Destination, Upstreams};
-use dial::Dial;
+use dial::{Dial, Failure};
 use ending::Ending;
 use hello::{Kept, Opening};
-use outcome::{ByteCounts, Outcome, PhaseTimes, Reason};
+use outcome::{ByteCounts, Cause, Outcome, PhaseTimes, Reason};
 use proxy_in::{Introduction, Proxy};
 use revalidate::{Grounds, Said};
 use side::SideState;
@@ -93,6 +94,9 @@ pub enum Action {
     Send(Side, Buf),
     ShutdownWrite(Side),
     Close(Side, CloseMode),
+    /// Pass this side's socket to the child, for TLS by this profile, and put our end of a pair that
+    /// leads there in its place. How that went is for [`Connection::passed`].
+    HandOver(Side, Arc<Profile>),
     /// Both sockets are closed: log, count and forget the connection.
     Finish(Box<Outcome>),
 }
@@ -247,7 +251,28 @@ impl Connection {
             }
         }
         // Polling a side may have been what ended the connection.
-        self.poll_ending()
+        self.poll_ending(cx)
+    }
+
+    /// What became of [`Action::HandOver`].
+    pub fn passed(&mut self, side: Side, result: Result<(), Unpassed>, cx: &mut Context<'_>) {
+        if !self.policy.asks_for_identity() {
+            self.release_hello(cx);
+        }
+        let reason = match result {
+            Ok(()) => return self.side_mut(side).passed(cx.pool),
+            Err(Unpassed::Down) => Reason::LegacyDown,
+            Err(Unpassed::Busy) => Reason::LegacyBusy,
+        };
+        if self.ending.is_some() {
+            return;
+        }
+        match side {
+            Side::Downstream => {
+                self.end_with_alert(reason, Cause::Local, alert::INTERNAL_ERROR, cx);
+            }
+            Side::Upstream => self.on_attempt_failed(Failure::of(reason), cx),
+        }
     }
 
     /// When [`Input::Deadline`] is due; may have passed already.
@@ -315,6 +340,16 @@ impl Connection {
             if let Some(buf) = state.next_to_send() {
                 return Some(Action::Send(side, buf));
             }
+            if let Some(profile) = state.wants_child() {
+                return Some(Action::HandOver(side, Arc::clone(profile)));
+            }
+            if state.output.is_ending() && state.is_ready() && state.owes_fin() {
+                return state.take_fin(cx.pool).map(|fin| Action::Send(side, fin));
+            }
+            if state.output.is_ended() && last_output {
+                self.finish(cx);
+                return None;
+            }
             if state.output.is_ending() && state.is_ready() {
                 state.output.end();
                 if last_output {
@@ -325,6 +360,8 @@ impl Connection {
                 return Some(Action::ShutdownWrite(side));
             }
         }
+        // What is to be passed is passed with all that is in it.
+        let may_receive = may_receive && state.wants_child().is_none();
         if may_receive && !state.receiving && !state.ended {
             state.receiving = true;
             return Some(Action::Receive(side, state.receive_class()));

@@ -1,5 +1,6 @@
 //! How a connection ended: exactly one [`Outcome`] each, for the log, the metrics and the tests.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -253,6 +254,12 @@ pub enum Reason {
     NoLongerAdmitted,
     /// Its component would not be accepted any more (`revalidate`).
     UpstreamNoLongerTrusted,
+    /// The child of the legacy lane is not there, or cannot be passed a socket.
+    LegacyDown,
+    /// The child of the legacy lane has as much as it may.
+    LegacyBusy,
+    /// The child of the legacy lane ended, and its connections with it.
+    LegacyDied,
     /// `max_connections` was reached.
     ConnectionLimit,
     /// The drain deadline passed.
@@ -314,6 +321,9 @@ impl Reason {
             Self::UpstreamProtocol => "upstream_protocol",
             Self::NoLongerAdmitted => "no_longer_admitted",
             Self::UpstreamNoLongerTrusted => "upstream_no_longer_trusted",
+            Self::LegacyDown => "legacy_down",
+            Self::LegacyBusy => "legacy_busy",
+            Self::LegacyDied => "legacy_died",
             Self::ConnectionLimit => "connection_limit",
             Self::Drained => "drained",
             Self::Stopped => "stopped",
@@ -322,7 +332,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and for showing counters that are still zero.
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 54] = [
         Self::Finished,
         Self::Truncated,
         Self::Reset,
@@ -370,11 +380,27 @@ impl Reason {
         Self::UpstreamProtocol,
         Self::NoLongerAdmitted,
         Self::UpstreamNoLongerTrusted,
+        Self::LegacyDown,
+        Self::LegacyBusy,
+        Self::LegacyDied,
         Self::ConnectionLimit,
         Self::Drained,
         Self::Stopped,
         Self::Internal,
     ];
+
+    /// The reason of this word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
+
+    /// Which word the failure of a connected socket deserves.
+    pub fn of_socket_error(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH) => Self::Vanished,
+            _ => Self::Reset,
+        }
+    }
 
     /// Position in [`Reason::ALL`], for tables of counters.
     pub const fn index(self) -> usize {

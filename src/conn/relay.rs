@@ -11,6 +11,7 @@ use super::{Connection, Context, Phase};
 use crate::buf::Buf;
 use crate::engine::{CloseMode, Side};
 use crate::time::Time;
+use crate::tls::error::TlsError;
 use crate::tls::tls_conn::Output;
 
 impl Connection {
@@ -79,13 +80,18 @@ impl Connection {
 
     /// A socket error, which goes on to the other side as RST.
     pub(super) fn on_failed(&mut self, side: Side, error: &io::Error, cx: &mut Context<'_>) {
-        let reason = reset_reason(error);
+        let reason = Reason::of_socket_error(error);
         match side {
             Side::Downstream if self.has_said_close_notify() => {
                 // It did not stay for the rest: its right. Of a plaintext peer, nobody knows what
                 // it meant: behind RST, the kernel tells of FIN, too.
                 let ending = self.end(Reason::Finished, Cause::Downstream, cx);
                 ending.detail(error).reset_upstream().close_downstream(CloseMode::Reset);
+            }
+            side if self.side(side).is_passed() && !self.side(side).ended => {
+                // What happens to the peer's socket, the child tells in a frame.
+                let reason = Reason::LegacyDied;
+                self.tls_failed(side, TlsError { reason, ..TlsError::local(error) }, cx);
             }
             Side::Downstream => {
                 let ending = self.end(reason, Cause::Downstream, cx);
@@ -227,14 +233,6 @@ impl Connection {
     fn half_close_deadline(&self) -> Option<Time> {
         (self.downstream.ended || self.upstream.ended)
             .then(|| self.last_activity + self.policy.timeouts.half_close)
-    }
-}
-
-/// Which word an errno deserves.
-fn reset_reason(error: &io::Error) -> Reason {
-    match error.raw_os_error() {
-        Some(libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH) => Reason::Vanished,
-        _ => Reason::Reset,
     }
 }
 

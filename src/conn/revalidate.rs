@@ -193,7 +193,8 @@ impl Connection {
         if !tls.version().is_some_and(|version| profile.allows_version(version)) {
             return Err(refused(route, StaleCause::Version));
         }
-        if !tls.suite().is_some_and(|suite| profile.allows_suite(suite)) {
+        let lane = tls.lane();
+        if !tls.suite().is_some_and(|suite| profile.allows_suite(lane, suite)) {
             return Err(refused(route, StaleCause::CipherSuite));
         }
         if profile.allows_lane(tls.lane(), facts.source).is_err() {
@@ -201,7 +202,7 @@ impl Connection {
         }
         let chain = tls.peer_certificates();
         let mut path = self.grounds.as_ref().and_then(|grounds| grounds.client.clone());
-        let verdict = profile.recheck(chain, &mut path);
+        let verdict = profile.recheck(lane, chain, &mut path);
         let identity = match chain.first() {
             Some(leaf) if policy.asks_for_identity() && profile.verifies_peers() => {
                 PeerIdentity::of(leaf)

@@ -1,8 +1,11 @@
 //! One side of a connection: its socket's state and what waits to be sent on it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::buf::{Buf, BufClass, Pool};
+use crate::lane::Profile;
+use crate::lane::frame::{Frame, queue_frame};
 use crate::tls::alert::plaintext_alert;
 use crate::tls::error::TlsError;
 use crate::tls::tls_conn::TlsConn;
@@ -27,6 +30,17 @@ pub(super) struct SideState {
     pub(super) paused: bool,
     /// Receives in a row that filled their buffer.
     full_receives: u8,
+    passing: Passing,
+}
+
+/// Whether the child speaks the TLS of this side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passing {
+    No,
+    /// It will, as soon as it has been passed the socket.
+    Wanted,
+    /// It does: what is queued are frames, and the socket is our end of a pair.
+    Done,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +75,7 @@ impl SideState {
             output: Output::Open,
             paused: false,
             full_receives: 0,
+            passing: Passing::No,
         }
     }
 
@@ -153,6 +168,43 @@ impl SideState {
         buf.tail_mut()[..record.len()].copy_from_slice(record);
         buf.extend(record.len());
         self.queue.push_back(buf);
+    }
+
+    /// The session of this side, and who speaks it.
+    pub(super) fn speak(&mut self, tls: Box<dyn TlsConn>) {
+        self.passing = if tls.remote().is_some() { Passing::Wanted } else { Passing::No };
+        self.tls = Some(tls);
+    }
+
+    /// The profile by which the child is asked for, as long as it is.
+    pub(super) fn wants_child(&self) -> Option<&Arc<Profile>> {
+        let tls = self.tls.as_ref().filter(|_| self.passing == Passing::Wanted)?;
+        tls.remote()
+    }
+
+    /// True once the child has the socket.
+    pub(super) fn is_passed(&self) -> bool {
+        self.passing == Passing::Done
+    }
+
+    /// The child has been passed the socket.
+    pub(super) fn passed(&mut self, pool: &Pool) {
+        self.passing = Passing::Done;
+        if let Some(tls) = &mut self.tls {
+            tls.passed(pool, &mut self.queue);
+        }
+    }
+
+    /// True when the child must be told of an end, as no FIN of ours reaches the peer.
+    pub(super) fn owes_fin(&self) -> bool {
+        self.is_passed() && !self.output.is_ended()
+    }
+
+    /// What tells it.
+    pub(super) fn take_fin(&mut self, pool: &Pool) -> Option<Buf> {
+        self.output.end();
+        queue_frame(&mut self.queue, pool, &Frame::Fin.encode());
+        self.next_to_send()
     }
 
     /// Forgets all that waits.

@@ -20,6 +20,7 @@ pub mod uring;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -69,6 +70,26 @@ pub trait Engine {
     /// # Errors
     /// When the kernel refuses to watch the socket; the connection is closed.
     fn adopt(&mut self, socket: SocketId, stream: Self::Stream) -> io::Result<()>;
+
+    /// Gives a connected socket that came from another process its id.
+    ///
+    /// # Errors
+    /// When the kernel refuses to watch it, or the engine has no sockets of the kernel's; it is
+    /// closed.
+    fn take_over(&mut self, socket: SocketId, with: OwnedFd) -> io::Result<()> {
+        let _nobody = (socket, with);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Puts another connected socket in the place of one on which nothing is outstanding, and gives
+    /// that one back: for another process to go on with. What was not received is still in it.
+    ///
+    /// # Errors
+    /// As [`Engine::take_over`]; then `with` is closed, and the socket stays where it is.
+    fn exchange(&mut self, socket: SocketId, with: OwnedFd) -> io::Result<OwnedFd> {
+        let _nobody = (socket, with);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Where the peer of an adopted connection has connected to; `None` for unix sockets.
     fn local_address(&self, socket: SocketId) -> Option<SocketAddr>;

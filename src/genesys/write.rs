@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::options::Value;
+pub(crate) use super::options::Value;
 
 /// A table of the file.
 #[derive(Debug, Default)]

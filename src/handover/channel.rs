@@ -1,19 +1,15 @@
 //! The way between the two processes: a pair of connected sockets that keep packets apart.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
-    sendmsg, socketpair,
-};
+use rustix::net::SendFlags;
 use socket2::SockRef;
 use zeroize::Zeroizing;
 
-use super::wire::{MAX_DESCRIPTORS, MAX_PACKET, Message};
+use super::wire::Message;
+use crate::sys::packets::{self, MAX_PACKET, invalid_data};
 
 /// One end. Every call ends by the deadline, if there is one.
 #[derive(Debug)]
@@ -28,11 +24,8 @@ impl Channel {
     /// # Errors
     /// When there are no descriptors left.
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        // Room for some packets, whatever the system's default is.
-        SockRef::from(&ours).set_send_buffer_size(4 * MAX_PACKET)?;
-        SockRef::from(&theirs).set_send_buffer_size(4 * MAX_PACKET)?;
+        // Room for some packets.
+        let (ours, theirs) = packets::pair(4)?;
         Ok((Self::new(ours), theirs))
     }
 
@@ -63,22 +56,8 @@ impl Channel {
     pub fn send(&mut self, message: &Message, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
         let packet = message.encode().map_err(invalid)?;
-        let mut space =
-            vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if !sockets.is_empty() && !control.push(SendAncillaryMessage::ScmRights(sockets)) {
-            return Err(invalid(super::wire::WireError::TooLong));
-        }
-        let iov = [io::IoSlice::new(&packet)];
-        loop {
-            SockRef::from(&self.socket).set_write_timeout(self.time_left()?)?;
-            match sendmsg(&self.socket, &iov, &mut control, SendFlags::NOSIGNAL) {
-                // A packet is sent whole or not at all (unix(7), SOCK_SEQPACKET).
-                Ok(_) => return Ok(()),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(or_timed_out(errno)),
-            }
-        }
+        SockRef::from(&self.socket).set_write_timeout(self.time_left()?)?;
+        packets::send(&self.socket, &packet, sockets, SendFlags::empty()).map_err(or_timed_out)
     }
 
     /// The next message and the sockets that came with it.
@@ -88,36 +67,10 @@ impl Channel {
     /// when it is not a message.
     pub fn receive(&mut self) -> io::Result<(Message, Vec<OwnedFd>)> {
         let mut packet = Zeroizing::new(vec![0; MAX_PACKET]);
-        let mut space =
-            vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = loop {
-            SockRef::from(&self.socket).set_read_timeout(self.time_left()?)?;
-            let mut iov = [io::IoSliceMut::new(&mut packet)];
-            match recvmsg(&self.socket, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC) {
-                Ok(received) => break received,
-                // CONNRESET says, once, that the other has ended without reading all; what it said
-                // before comes after that.
-                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
-                Err(errno) => return Err(or_timed_out(errno)),
-            }
-        };
-        let mut sockets = Vec::new();
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                sockets.extend(descriptors);
-            }
-        }
-        if received.flags.contains(ReturnFlags::TRUNC) {
-            return Err(invalid_data("a packet that is too long"));
-        }
-        if received.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(invalid_data("more sockets than this process may have open"));
-        }
-        if received.bytes == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let message = Message::decode(&packet[..received.bytes]).map_err(invalid_data)?;
+        SockRef::from(&self.socket).set_read_timeout(self.time_left()?)?;
+        let (length, sockets) =
+            packets::receive(&self.socket, &mut packet).map_err(or_timed_out)?;
+        let message = Message::decode(&packet[..length]).map_err(invalid_data)?;
         let expected = match &message {
             Message::Sockets { count, .. } => usize::from(*count),
             _ => 0,
@@ -150,15 +103,11 @@ pub fn interrupt(handle: &OwnedFd) {
     let _gone = rustix::net::shutdown(handle, rustix::net::Shutdown::Both);
 }
 
-fn invalid_data(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
 /// The time limit of a socket passes as EAGAIN (socket(7), SO_RCVTIMEO).
-fn or_timed_out(errno: rustix::io::Errno) -> io::Error {
-    match errno {
-        rustix::io::Errno::AGAIN => io::ErrorKind::TimedOut.into(),
-        errno => errno.into(),
+fn or_timed_out(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => error,
     }
 }
 
@@ -167,7 +116,7 @@ mod tests {
     use std::io::ErrorKind;
     use std::net::TcpListener;
 
-    use super::super::wire::{Opaque, Purpose};
+    use super::super::wire::{MAX_DESCRIPTORS, Opaque, Purpose};
     use super::*;
 
     fn pair() -> (Channel, Channel) {

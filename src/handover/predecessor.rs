@@ -3,19 +3,19 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command};
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::CHANNEL_VARIABLE;
 use super::channel::{Channel, interrupt};
 use super::program::Program;
 use super::wire::{MAX_DESCRIPTORS, Message, Opaque, PROTOCOL, Purpose};
+use crate::sys::program::wait_within;
 
 /// What a successor gets.
 pub struct Offer {
@@ -244,8 +244,8 @@ fn unexpected(message: &Message) -> Ended {
 /// Starts the successor in a process group of its own, so that all that it starts can be ended
 /// with it.
 fn spawn(program: &Program, theirs: OwnedFd) -> io::Result<Child> {
-    // It is inherited by what is started from here until it is dropped: nothing but the successor,
-    // because no other thread of this process starts programs.
+    // It is inherited by what is started from here until it is dropped: the successor, and maybe a
+    // child of the legacy lane, which closes all that it inherits.
     fcntl_setfd(&theirs, FdFlags::empty())?;
     let mut command = Command::new(&program.path);
     command.args(&program.arguments).process_group(0);
@@ -262,7 +262,7 @@ fn explain(ended: Ended, child: &mut Child, goal: &str, limit: Duration) -> Stri
     let status = match ended {
         // It is about to end by itself: its exit status may say more than the broken channel.
         Ended::Said(_) => None,
-        Ended::Broken(_) => wait_briefly(child),
+        Ended::Broken(_) => wait_within(child, BRIEFLY),
     };
     end(child);
     match (ended, status) {
@@ -276,17 +276,6 @@ fn explain(ended: Ended, child: &mut Child, goal: &str, limit: Duration) -> Stri
     }
 }
 
-/// The exit status of a process that ends at once.
-fn wait_briefly(child: &mut Child) -> Option<ExitStatus> {
-    let pid = Pid::from_child(child);
-    let ended = pidfd_open(pid, PidfdFlags::empty()).and_then(|process| {
-        let limit = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
-        poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit))
-    });
-    // Without an answer, killing it is what is left.
-    ended.is_ok_and(|ended| ended > 0).then(|| child.wait().ok()).flatten()
-}
-
 fn end(child: &mut Child) {
     // Fails when all of it has ended.
     let _ended = kill_process_group(Pid::from_child(child), Signal::KILL);
@@ -297,5 +286,7 @@ fn end(child: &mut Child) {
 
 /// How long a successor that is ready may take to serve: its workers are given five seconds for it.
 const SERVE: Duration = Duration::from_secs(10);
+/// How long one that is about to end may take for it.
+const BRIEFLY: Duration = Duration::from_millis(500);
 /// How long the last word may take.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -8,14 +8,13 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::fields::{Reader, Short, Writer};
+pub use crate::sys::packets::{MAX_DESCRIPTORS, MAX_PACKET};
+
 /// Version of everything but [`Message::Hello`].
 pub const PROTOCOL: u16 = 2;
-/// Longest packet, in bytes: a fraction of the send buffer that a socket has by default.
-pub const MAX_PACKET: usize = 64 * 1024;
 /// Longest [`Opaque`] and longest text in a packet, in bytes.
 pub const MAX_CHUNK: usize = MAX_PACKET - 64;
-/// Descriptors with one packet: what the kernel allows (SCM_MAX_FD, linux/net/scm.h).
-pub const MAX_DESCRIPTORS: usize = 253;
 
 /// One packet. What it says comes from the running process ("old") or its successor ("new").
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,11 +81,11 @@ impl Message {
     /// # Errors
     /// [`WireError::TooLong`] when a field is longer than [`MAX_CHUNK`].
     pub fn encode(&self) -> Result<Zeroizing<Vec<u8>>, WireError> {
-        let mut out = Writer(Zeroizing::new(Vec::with_capacity(64)));
+        let mut out = Writer::new();
         out.byte(self.kind());
         match self {
             Self::Hello { protocol, version } => {
-                out.0.extend_from_slice(&protocol.to_be_bytes());
+                out.array(protocol.to_be_bytes());
                 out.bytes(version.as_bytes());
             }
             Self::Sockets { group, purpose, address, count } => {
@@ -194,6 +193,12 @@ impl Message {
     }
 }
 
+impl From<Short> for WireError {
+    fn from(Short: Short) -> Self {
+        Self::Short
+    }
+}
+
 impl Purpose {
     fn from_byte(byte: u8) -> Result<Self, WireError> {
         match byte {
@@ -228,50 +233,6 @@ impl fmt::Debug for Opaque {
 
 fn text(bytes: &[u8]) -> Result<String, WireError> {
     String::from_utf8(bytes.to_vec()).map_err(|_| WireError::BadField)
-}
-
-struct Writer(Zeroizing<Vec<u8>>);
-
-impl Writer {
-    fn byte(&mut self, byte: u8) {
-        self.0.push(byte);
-    }
-
-    fn number(&mut self, number: u32) {
-        self.0.extend_from_slice(&number.to_be_bytes());
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        // A length beyond u32 makes the packet too long, which the caller refuses.
-        self.number(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-        self.0.reserve_exact(bytes.len());
-        self.0.extend_from_slice(bytes);
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
-        let (first, rest) = self.0.split_first_chunk().ok_or(WireError::Short)?;
-        self.0 = rest;
-        Ok(*first)
-    }
-
-    fn byte(&mut self) -> Result<u8, WireError> {
-        self.array().map(|[byte]| byte)
-    }
-
-    fn number(&mut self) -> Result<u32, WireError> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    fn bytes(&mut self) -> Result<&'a [u8], WireError> {
-        let length = usize::try_from(self.number()?).map_err(|_| WireError::Short)?;
-        let (bytes, rest) = self.0.split_at_checked(length).ok_or(WireError::Short)?;
-        self.0 = rest;
-        Ok(bytes)
-    }
 }
 
 #[cfg(test)]

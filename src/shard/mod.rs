@@ -27,6 +27,7 @@ use crate::audit::{Census, Kept};
 use crate::conn::outcome::{Outcome, Reason};
 use crate::conn::{Action, Connection, Context, Input};
 use crate::engine::{ConnectOptions, Engine, Event, SocketId};
+use crate::lane::{Door, Profile, Unpassed};
 use crate::policy::{ListenerPolicy, Policy, Route};
 use crate::telemetry::aggregator::AnswerSender;
 use crate::telemetry::{ShardSnapshot, ShardTelemetry};
@@ -54,6 +55,8 @@ pub struct Parts<E: Engine> {
     pub telemetry: ShardTelemetry,
     pub answers: AnswerSender,
     pub mailbox: Mailbox<E::Listener>,
+    /// Where connections of the legacy lane go.
+    pub door: Door,
     pub on_finish: OnFinish,
 }
 
@@ -82,6 +85,7 @@ pub struct Shard<E: Engine> {
     telemetry: ShardTelemetry,
     answers: AnswerSender,
     mailbox: Mailbox<E::Listener>,
+    door: Door,
     on_finish: OnFinish,
     accepting: Accepting,
     census: Census,
@@ -132,6 +136,7 @@ impl<E: Engine> Shard<E> {
             telemetry: parts.telemetry,
             answers: parts.answers,
             mailbox: parts.mailbox,
+            door: parts.door,
             on_finish: parts.on_finish,
             connections_seen: 0,
             drain_until: None,
@@ -262,6 +267,10 @@ impl<E: Engine> Shard<E> {
                     let options = ConnectOptions { keepalive, source };
                     self.engine.connect(socket, &to.address, &options);
                 }
+                Action::HandOver(side, profile) => {
+                    let passed = pass(&mut self.engine, socket(side), &self.door, &profile);
+                    connection.passed(side, passed, &mut context);
+                }
                 Action::Finish(outcome) => break Some(outcome),
             }
         };
@@ -381,4 +390,22 @@ impl<E: Engine> Shard<E> {
         self.telemetry.set_buffer_bytes(bytes as u64);
         self.telemetry.hand_over(report);
     }
+}
+
+/// Passes a socket, with nothing outstanding, to the child, and puts an end of a pair in its place. If
+/// that fails, the socket is where it was, or closed if even that fails.
+fn pass<E: Engine>(
+    engine: &mut E,
+    socket: SocketId,
+    door: &Door,
+    profile: &Profile,
+) -> Result<(), Unpassed> {
+    let (ours, theirs) = door.pair()?;
+    let Ok(passed) = engine.exchange(socket, ours) else { return Err(Unpassed::Down) };
+    let result = door.pass(profile, &passed, &theirs);
+    if result.is_err() {
+        // Where it fails, what is sent on the pair does, too.
+        let _pair = engine.exchange(socket, passed);
+    }
+    result
 }

@@ -103,6 +103,7 @@ fn shard<E: Kernel>(
         telemetry: ShardTelemetry::new(0, Arc::from([name])),
         answers,
         mailbox,
+        door: crate::lane::Door::default(),
         on_finish,
     })
 }

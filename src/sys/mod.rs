@@ -4,5 +4,7 @@
 pub mod heap;
 #[allow(unsafe_code, reason = "takes over descriptors by number")]
 pub mod inherited;
+pub mod packets;
+pub mod program;
 #[allow(unsafe_code, reason = "sets options that only the C library names")]
 pub mod socket;

@@ -132,6 +132,9 @@ metrics! {
     AUDIT_EVICTED = Counter, "tlsgate_audit_rows_evicted_total", "Rows of the audit that made room for others.";
     AUDIT_LUMPED = Counter, "tlsgate_audit_connections_without_row_total", "Connections that found no row in the audit because all had open connections.";
     ACCESS_LOG_DROPPED = Counter, "tlsgate_access_log_dropped_lines_total", "Access-log lines lost because the queue was full or the target failed.";
+    LEGACY_UP = Gauge, "tlsgate_legacy_child_up", "1 while the process of the legacy lane takes connections, else 0.";
+    LEGACY_STARTS = Counter, "tlsgate_legacy_child_starts_total", "Processes of the legacy lane that were started and ready.";
+    LEGACY_DEATHS = Counter, "tlsgate_legacy_child_deaths_total", "Processes of the legacy lane that ended by themselves or could not be started; each is followed by another one, with back-off.";
     ADMIN_REFUSED = Counter, "tlsgate_admin_connections_refused_total", "Connections to the admin port closed at once because too many were open.";
 }
 

@@ -344,6 +344,9 @@ fn write_shared(text: &mut String, snapshot: &Snapshot) {
         (names::SESSION_ENTRIES, shared.session_entries),
         (names::SESSION_BYTES, shared.session_bytes),
         (names::ACCESS_LOG_DROPPED, shared.access_log_dropped),
+        (names::LEGACY_UP, shared.legacy_up),
+        (names::LEGACY_STARTS, shared.legacy_starts),
+        (names::LEGACY_DEATHS, shared.legacy_deaths),
     ] {
         write_single(text, &metric, value);
     }

@@ -30,7 +30,7 @@ impl SharedCounter {
     }
 }
 
-/// Counters of the session store and the access log.
+/// Counters of the session store, the access log and the legacy lane's child.
 #[derive(Debug, Default)]
 pub struct SharedCounters {
     pub session_hits: SharedCounter,
@@ -42,6 +42,11 @@ pub struct SharedCounters {
     pub session_bytes: SharedCounter,
     /// Access-log lines lost because the queue was full or the target could not be written.
     pub access_log_dropped: SharedCounter,
+    /// Gauge: 1 while the legacy lane's child takes connections.
+    pub legacy_up: SharedCounter,
+    /// Children of the legacy lane that were ready, and that have ended without having been told.
+    pub legacy_starts: SharedCounter,
+    pub legacy_deaths: SharedCounter,
 }
 
 /// The values of [`SharedCounters`] at one moment.
@@ -53,6 +58,9 @@ pub struct SharedValues {
     pub session_entries: u64,
     pub session_bytes: u64,
     pub access_log_dropped: u64,
+    pub legacy_up: u64,
+    pub legacy_starts: u64,
+    pub legacy_deaths: u64,
 }
 
 impl SharedCounters {
@@ -64,6 +72,9 @@ impl SharedCounters {
             session_entries: self.session_entries.get(),
             session_bytes: self.session_bytes.get(),
             access_log_dropped: self.access_log_dropped.get(),
+            legacy_up: self.legacy_up.get(),
+            legacy_starts: self.legacy_starts.get(),
+            legacy_deaths: self.legacy_deaths.get(),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 /// `unexpected_message`: a message that has no place here.
 pub const UNEXPECTED_MESSAGE: u8 = 10;
+/// `bad_record_mac`: a record that does not authenticate.
+pub const BAD_RECORD_MAC: u8 = 20;
 /// `record_overflow`: a record longer than 2^14 bytes.
 pub const RECORD_OVERFLOW: u8 = 22;
 /// `handshake_failure`: nothing that both sides can do.

@@ -9,12 +9,15 @@ pub mod hello;
 pub mod identity;
 pub mod lane;
 pub mod modern;
+pub mod openssl;
 pub mod profile;
 pub mod provider;
+pub mod remote;
 pub mod resumption;
 pub mod server_config;
 pub mod tls_conn;
 pub mod trust;
+pub mod weak;
 
 pub use profile::{ClientProfile, ServerProfile};
 

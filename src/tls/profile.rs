@@ -15,10 +15,12 @@ use super::hello::Hello;
 use super::identity::{Identities, SniResolver, keys};
 use super::lane::{Choice, Lane, Lanes, NoLane, allow};
 use super::modern::ModernConn;
+use super::openssl::Verifier;
 use super::tls_conn::TlsConn;
 use super::trust::{
     ClientTrust, ClientVerification, Rejection, ServerTrust, ServerVerification, TrustPath,
 };
+use super::weak::{WeakClient, WeakServer};
 use crate::buf::{Buf, Pool};
 use crate::config::model::{
     ClientCert, DownstreamTls, Legacy, Revalidate, TlsVersion, UpstreamTls, Verify,
@@ -35,6 +37,7 @@ pub struct ServerProfile {
     verifies_peers: bool,
     trust: ClientTrust,
     revalidate: Revalidate,
+    compat12: Option<Arc<WeakServer>>,
 }
 
 /// TLS of a route's upstream side, compiled once and shared.
@@ -49,6 +52,8 @@ pub struct ClientProfile {
     /// Of the legacy lane, if the side has it.
     legacy: Option<Arc<Legacy>>,
     revalidate: Revalidate,
+    /// Whoever is connected to takes this lane, if it is there.
+    weak: Option<Arc<WeakClient>>,
 }
 
 /// Who components must be.
@@ -71,19 +76,36 @@ impl ServerProfile {
             strict_sni: tls.strict_sni,
             versions: tls.min_version..=tls.max_version,
             revalidate: tls.revalidate,
+            compat12: None,
             verifies_peers: matches!(tls.client_cert, ClientCert::Optional | ClientCert::Required),
         }
     }
 
-    /// What a peer has shown, by the certificates that rustls has of it; `None` where it was not
-    /// asked. To be asked after every handshake, whether full or resumed.
-    pub fn judge(&self, chain: &[CertificateDer<'_>]) -> Option<ClientVerification> {
-        if self.trust.mode() == ClientCert::None {
+    /// The same with a weak lane besides.
+    #[must_use]
+    pub fn with_compat12(self, lane: Option<WeakServer>) -> Self {
+        Self { compat12: lane.map(Arc::new), ..self }
+    }
+
+    /// Whether peers may take this lane.
+    pub fn has(&self, lane: Lane) -> bool {
+        match lane {
+            Lane::Modern => *self.versions.end() >= TlsVersion::V1_2,
+            Lane::Compat12 => self.compat12.is_some(),
+            Lane::Legacy => self.lanes.terms().is_some(),
+        }
+    }
+
+    /// What a peer has shown in this lane; `None` where it was not asked. To be asked after every
+    /// handshake, whether full or resumed.
+    pub fn judge(&self, lane: Lane, chain: &[CertificateDer<'_>]) -> Option<ClientVerification> {
+        let trust = self.trust_in(lane);
+        if trust.mode() == ClientCert::None {
             return None;
         }
         // Without a clock rustls would not have let the peer in.
         let now = self.now()?;
-        Some(self.trust.judge(chain, now))
+        Some(trust.judge(chain, now))
     }
 
     /// What peers are asked for.
@@ -91,16 +113,25 @@ impl ServerProfile {
         self.trust.mode()
     }
 
-    /// Whether a peer that is connected would be accepted now; as [`ClientTrust::recheck`].
+    fn trust_in(&self, lane: Lane) -> &ClientTrust {
+        match (lane, &self.compat12) {
+            (Lane::Compat12, Some(lane)) => lane.trust(),
+            _ => &self.trust,
+        }
+    }
+
+    /// Whether a peer that is connected in this lane would be accepted now; as
+    /// [`ClientTrust::recheck`].
     ///
     /// # Errors
     /// Why it would not.
     pub fn recheck(
         &self,
+        lane: Lane,
         chain: &[CertificateDer<'_>],
         path: &mut Option<Arc<TrustPath>>,
     ) -> Result<(), Rejection> {
-        self.now().map_or(Ok(()), |now| self.trust.recheck(chain, path, now))
+        self.now().map_or(Ok(()), |now| self.trust_in(lane).recheck(chain, path, now))
     }
 
     /// What becomes of connections that would not be admitted any more.
@@ -108,9 +139,13 @@ impl ServerProfile {
         self.revalidate
     }
 
-    /// Whether this suite may be used.
-    pub fn allows_suite(&self, suite: CipherSuite) -> bool {
-        allows(self.config.crypto_provider(), suite)
+    /// Whether this suite may be used in this lane.
+    pub fn allows_suite(&self, lane: Lane, suite: CipherSuite) -> bool {
+        match lane {
+            Lane::Modern => allows(self.config.crypto_provider(), suite),
+            Lane::Compat12 => self.compat12.as_ref().is_some_and(|lane| lane.allows_suite(suite)),
+            Lane::Legacy => self.lanes.legacy_allows(suite),
+        }
     }
 
     /// The time by which certificates are judged.
@@ -129,10 +164,6 @@ impl ServerProfile {
     /// Why there is none.
     pub fn choose(&self, hello: &Hello<'_>, source: Option<IpAddr>) -> Result<Choice, NoLane> {
         self.lanes.choose(hello, source, seconds(self.now()))
-    }
-
-    pub fn has_legacy_lane(&self) -> bool {
-        self.lanes.terms().is_some()
     }
 
     /// Whether this version may be spoken.
@@ -158,12 +189,16 @@ impl ServerProfile {
         Some(terms.until.end() - 1)
     }
 
-    /// A session for a new connection.
+    /// A session for a new connection that takes this lane and asks for `sni`.
     ///
     /// # Errors
-    /// As [`ModernConn::new`].
-    pub fn accept(&self) -> Result<Box<dyn TlsConn>, TlsError> {
-        Ok(Box::new(ModernConn::new(Arc::clone(&self.config))?))
+    /// As [`ModernConn::new`] and [`WeakServer::accept`]; when there is no such lane.
+    pub fn accept(&self, lane: Lane, sni: Option<&str>) -> Result<Box<dyn TlsConn>, TlsError> {
+        match (lane, &self.compat12, self.now()) {
+            (Lane::Modern, ..) => Ok(Box::new(ModernConn::new(Arc::clone(&self.config))?)),
+            (Lane::Compat12, Some(lane), Some(now)) => lane.accept(sni, now),
+            _ => Err(TlsError::local(format!("no {} lane", lane.as_str()))),
+        }
     }
 
     pub fn strict_sni(&self) -> bool {
@@ -187,7 +222,19 @@ impl ClientProfile {
             versions: TlsVersion::V1_2..=TlsVersion::V1_3,
             legacy: None,
             revalidate: Revalidate::default(),
+            weak: None,
         }
+    }
+
+    /// The same for components that are spoken to in a weak lane.
+    #[must_use]
+    pub fn in_lane(self, weak: Option<WeakClient>) -> Self {
+        Self { weak: weak.map(Arc::new), ..self }
+    }
+
+    /// What speaks TLS with components.
+    pub fn lane(&self) -> Lane {
+        self.weak.as_ref().map_or(Lane::Modern, |weak| weak.lane())
     }
 
     /// The same with components that are judged by `trust` as well after their handshake, each under
@@ -265,6 +312,9 @@ impl ClientProfile {
 
     /// Whether this suite may be used.
     pub fn allows_suite(&self, suite: CipherSuite) -> bool {
+        if let Some(weak) = &self.weak {
+            return weak.allows_suite(suite);
+        }
         let of_all = self.endpoints.first();
         of_all.is_some_and(|(config, _)| allows(config.crypto_provider(), suite))
     }
@@ -287,8 +337,12 @@ impl ClientProfile {
     }
 
     /// What a check of this endpoint shakes hands with: each time in full, so that its certificate is
-    /// looked at. `None` when the route has more endpoints than the profile.
+    /// looked at. `None` when the route has more endpoints than the profile, and in a weak lane, where
+    /// to connect is all.
     pub fn for_checks(&self, endpoint: usize) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+        if self.weak.is_some() {
+            return None;
+        }
         let (config, name) = self.endpoints.get(endpoint)?;
         let mut config = ClientConfig::clone(config);
         config.resumption = Resumption::disabled();
@@ -308,6 +362,10 @@ impl ClientProfile {
         pool: &Pool,
         records: &mut VecDeque<Buf>,
     ) -> Result<Box<dyn TlsConn>, TlsError> {
+        if let (Some(weak), Some((judge, name, now))) = (&self.weak, self.judge_of(endpoint)) {
+            let verifier = Verifier::Server(judge.trust.clone(), name.clone());
+            return weak.connect(endpoint, verifier, now, (pool, records));
+        }
         let (config, name) = &self.endpoints[endpoint];
         Ok(Box::new(ModernConn::connect(Arc::clone(config), name.clone(), pool, records)?))
     }

@@ -59,9 +59,11 @@ pub fn provider_with(suites: &[&str]) -> Arc<CryptoProvider> {
 }
 
 /// What rustls calls the versions that are `allowed`, newest first; none where the range is empty.
+/// Where it has old ones alone, TLS 1.2: rustls wants one, and nobody takes that lane.
 pub(super) fn protocol_versions(
     allowed: RangeInclusive<TlsVersion>,
 ) -> Vec<&'static SupportedProtocolVersion> {
+    let allowed = *allowed.start()..=(*allowed.end()).max(TlsVersion::V1_2);
     [(TlsVersion::V1_3, &rustls::version::TLS13), (TlsVersion::V1_2, &rustls::version::TLS12)]
         .into_iter()
         .filter_map(|(version, supported)| allowed.contains(&version).then_some(supported))

@@ -3,6 +3,7 @@
 //! another process.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use rustls::CipherSuite;
 use rustls::pki_types::CertificateDer;
@@ -14,6 +15,7 @@ use super::resumption::Refusal;
 use crate::buf::{Buf, Pool};
 use crate::config::model::TlsVersion;
 use crate::conn::outcome::TlsFacts;
+use crate::lane;
 
 /// Where [`TlsConn::receive`] puts what comes out of it.
 pub struct Output<'a> {
@@ -28,6 +30,18 @@ pub struct Output<'a> {
 pub trait TlsConn {
     /// Whose session this is.
     fn lane(&self) -> Lane;
+
+    /// By which profile the child is to speak it. Then nothing goes out, and nothing more is to be
+    /// received, before the child has been passed the socket.
+    fn remote(&self) -> Option<&Arc<lane::Profile>> {
+        None
+    }
+
+    /// The child has been passed the socket: from now on, what comes in and goes out are frames. The
+    /// first goes into `records`.
+    fn passed(&mut self, pool: &Pool, records: &mut VecDeque<Buf>) {
+        let _for_the_child = (pool, records);
+    }
 
     /// Takes the (re-framed) ClientHello, as the server.
     ///

@@ -5,6 +5,7 @@
 
 mod accepting;
 mod closing;
+mod exchanging;
 mod limits;
 mod moving;
 #[path = "../it/support/own_network.rs"]
@@ -71,6 +72,10 @@ contract! {
         an_id_is_free_after_closed
         streams_that_nobody_adopts_are_reset
         descriptors_come_back;
+    exchanging:
+        another_socket_takes_the_place_of_one
+        an_exchange_can_be_undone
+        a_socket_from_elsewhere_is_taken_over;
     limits:
         starved_receives_complete_when_buffers_come_back
         bulk_is_not_starved_by_messages

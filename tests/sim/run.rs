@@ -141,6 +141,7 @@ impl Stage {
             telemetry: ShardTelemetry::new(0, names),
             answers,
             mailbox,
+            door: tlsgate::lane::Door::default(),
             on_finish: recorder(&finishes, clock.clone(), trace.clone()),
         });
         let sockets = bindings.open.into_iter().zip(bindings.serves);

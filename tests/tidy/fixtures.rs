@@ -265,9 +265,10 @@ fn names_outside_the_glossary_are_found() {
     let found = words::synonyms(&tree(&[
         ("src/conn/mod.rs", text),
         ("src/tls/mod.rs", text),
-        ("src/tls/record.rs", "struct S { frame_size: usize }"),
+        ("src/tls/modern/record.rs", "struct S { frame_size: usize }"),
     ]));
-    let expected = [("src/tls/record.rs:1", "frame_size"), ("src/conn/mod.rs:2", "end_sessions")];
+    let expected =
+        [("src/tls/modern/record.rs:1", "frame_size"), ("src/conn/mod.rs:2", "end_sessions")];
     assert_found(found, &expected);
 }
 

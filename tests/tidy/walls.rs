@@ -82,7 +82,7 @@ const BELOW: &[Below] = &[
     },
     Below {
         folder: "src/tls",
-        names: &["buf", "config::model", "conn::outcome", "time"],
+        names: &["buf", "config::model", "conn::outcome", "fields", "lane", "time"],
         why: "TLS turns bytes into bytes; it knows no connection, engine or shard",
     },
     Below {
@@ -96,6 +96,9 @@ const BELOW: &[Below] = &[
             "engine::Operation",
             "engine::Side",
             "engine::Source",
+            "lane::Profile",
+            "lane::Unpassed",
+            "lane::frame",
             "policy",
             "proxy",
             "telemetry",
@@ -156,7 +159,8 @@ const RESERVED: &[Reserved] = &[
     },
     Reserved {
         names: &["crate::shard"],
-        to: &["src/shard", "src/app"],
+        // The child's loop has a shard's tables and timers.
+        to: &["src/shard", "src/app", "src/lane/child.rs"],
         why: "a shard is made and told by app alone",
         instead: "take what is needed of it as an argument",
     },

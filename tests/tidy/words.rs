@@ -10,7 +10,7 @@ const MACROS: [&str; 3] = ["todo", "unimplemented", "dbg"];
 
 /// Where a word of the glossary is taken for something else: folders, the wrong word, the right one.
 const SYNONYMS: [(&[&str], &str, &str); 4] = [
-    (&["src"], "frame", "record (of TLS)"),
+    (&["src/tls/hello", "src/tls/modern", "src/tls/openssl"], "frame", "record (of TLS)"),
     (&["src"], "frontend", "downstream or listener"),
     (&["src/conn", "src/shard", "src/engine"], "session", "connection (a session is resumable)"),
     (&["src/conn", "src/shard", "src/upstream"], "backend", "upstream or component"),

@@ -30,16 +30,16 @@ impl Identity {
         Self::new(scratch, "", KeyPair::generate)
     }
 
-    /// The same with an RSA key of 2048 bits, which ring does not make.
+    /// The same with an RSA key of 2048 bits, which ring does not make. `prefix` is that of its files.
     ///
     /// # Errors
     /// What failed, for the user to read.
-    pub(crate) fn rsa(scratch: &Scratch) -> Result<Self, String> {
+    pub(crate) fn rsa(scratch: &Scratch, prefix: &str) -> Result<Self, String> {
         let key = Rsa::generate(2048).and_then(PKey::from_rsa);
         let pem = key.and_then(|key| key.private_key_to_pem_pkcs8());
         let pem = pem.map_err(|error| error.to_string())?;
         let pem = String::from_utf8(pem).map_err(|error| error.to_string())?;
-        Self::new(scratch, "rsa-", || KeyPair::from_pem(&pem))
+        Self::new(scratch, prefix, || KeyPair::from_pem(&pem))
     }
 
     fn new(

@@ -59,7 +59,10 @@ pub(crate) struct Results {
 pub(crate) fn run(settings: Settings, note: &mut dyn FnMut(&str)) -> Result<Results, String> {
     let io = |error: std::io::Error| error.to_string();
     let scratch = Scratch::new().map_err(io)?;
-    let (modern, weak) = (Identity::ecdsa(&scratch)?, Identity::rsa(&scratch)?);
+    let modern = Identity::ecdsa(&scratch)?;
+    let compat12 = Identity::rsa(&scratch, "compat12-")?;
+    let legacy = Identity::rsa(&scratch, "legacy-")?;
+    let trusted = [&*compat12.ca_pem, &legacy.ca_pem].concat();
     let Settings { rounds, sample: length, server_cpu, load_cpu, .. } = settings;
     // This thread reads what processes have used: not on the CPU where they are measured.
     affinity::pin(load_cpu).map_err(|error| format!("cannot run on CPU {load_cpu}: {error}"))?;
@@ -74,7 +77,8 @@ pub(crate) fn run(settings: Settings, note: &mut dyn FnMut(&str)) -> Result<Resu
         cpu: server_cpu,
         backend,
         modern: &modern,
-        weak: &weak,
+        compat12: &compat12,
+        legacy: &legacy,
         scratch: &scratch,
     };
     for kind in &settings.targets {
@@ -92,7 +96,7 @@ pub(crate) fn run(settings: Settings, note: &mut dyn FnMut(&str)) -> Result<Resu
             let clock = kind.clock();
             let subject =
                 Subject { address: *address, pids, cpu: server_cpu, client_cpu: load_cpu, clock };
-            sample::take(test, subject, Some(test.tls(&weak.ca_pem)), length)
+            sample::take(test, subject, Some(test.tls(&trusted)), length)
         };
         rounds::take(rounds, &settings.tests, &kinds, sample, &mut failures, note)
     };

@@ -56,9 +56,9 @@ const HOW_TO_READ: &str = "## How to read it
   its threads end. The samples of a round take turns; every other round goes through them backwards.
   Client and backend share another CPU, where a process of lowest priority takes all idle time.
 - TLS 1.0 runs in the lane `legacy`, TLS 1.2 with CBC and static RSA in `compat12`, both of one
-  listener. All servers have the same suites (AES-128-CBC with SHA-1), group (P-256), key (RSA, 2048
-  bits) and OpenSSL's security level 0; all have OpenSSL, though not the same one (see above).
-  The peers have the settings of their packages apart from that.
+  listener. All servers have the same suites (AES-128-CBC with SHA-1), group (P-256), kind of
+  key (RSA, 2048 bits) and OpenSSL's security level 0. All have OpenSSL, though not the same one (see
+  above). The peers have the settings of their packages apart from that.
 - A **handshake** is: connect, handshake, 100-byte echo through the backend, close_notify, close.
   The client verifies the certificate, and that it resumed where it should.
 - **Bulk** is 4 connections with bodies of 16 MiB, content checked; 1 GB is 10^9 bytes.

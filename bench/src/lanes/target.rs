@@ -67,10 +67,10 @@ pub(crate) struct Stage<'run> {
     /// The CPU of the server.
     pub(crate) cpu: usize,
     pub(crate) backend: SocketAddr,
-    /// Of the lane `modern`, which has a key of its own.
+    /// Each lane has a key of its own; the peers have that of `legacy`.
     pub(crate) modern: &'run Identity,
-    /// Of the weak lanes, and of the peers.
-    pub(crate) weak: &'run Identity,
+    pub(crate) compat12: &'run Identity,
+    pub(crate) legacy: &'run Identity,
     pub(crate) scratch: &'run Scratch,
 }
 
@@ -102,7 +102,7 @@ impl Target {
 }
 
 fn gateway(stage: &Stage<'_>, engine: &str, address: SocketAddr) -> Result<Command, String> {
-    let Stage { backend, modern, weak, .. } = stage;
+    let Stage { backend, modern, compat12, legacy, .. } = stage;
     let names = SUITES.map(|[name, _]| name);
     let text = format!(
         "[gateway]\nworkers = 1\nengine = \"{engine}\"\ndrain_timeout = \"0s\"\n\
@@ -111,13 +111,15 @@ fn gateway(stage: &Stage<'_>, engine: &str, address: SocketAddr) -> Result<Comma
          [[listener]]\nname = \"bench\"\nlisten = \"{address}\"\nupstream = \"{backend}\"\n\
          [listener.tls]\ncertificate = {:?}\ncertificate_key = {:?}\n\
          lane = \"legacy\"\nlegacy_until = \"2099-12-31\"\nallow_from = [\"127.0.0.0/8\"]\n\
-         legacy_certificate = {certificate:?}\nlegacy_certificate_key = {key:?}\n\
-         legacy_ciphers = {names:?}\ncompat12_ciphers = {names:?}\n\
-         compat12_certificate = {certificate:?}\ncompat12_certificate_key = {key:?}\n",
+         legacy_certificate = {:?}\nlegacy_certificate_key = {:?}\nlegacy_ciphers = {names:?}\n\
+         compat12_certificate = {:?}\ncompat12_certificate_key = {:?}\n\
+         compat12_ciphers = {names:?}\n",
         modern.certificate,
         modern.key,
-        certificate = weak.certificate,
-        key = weak.key,
+        legacy.certificate,
+        legacy.key,
+        compat12.certificate,
+        compat12.key,
     );
     let file = stage.scratch.write(&format!("tlsgate-{engine}.toml"), &text)?;
     let mut command = Command::new(stage.gateway);
@@ -126,7 +128,7 @@ fn gateway(stage: &Stage<'_>, engine: &str, address: SocketAddr) -> Result<Comma
 }
 
 fn stunnel(stage: &Stage<'_>, address: SocketAddr) -> Result<Command, String> {
-    let Stage { backend, weak, scratch, .. } = stage;
+    let Stage { backend, legacy, scratch, .. } = stage;
     let text = format!(
         "foreground = yes
 pid =
@@ -144,8 +146,8 @@ curves = {GROUP}
 sessionCacheSize = 20000
 TIMEOUTclose = 0
 ",
-        weak.certificate.display(),
-        weak.key.display(),
+        legacy.certificate.display(),
+        legacy.key.display(),
         openssl_suites(),
     );
     let mut command = Command::new(program("stunnel")?);
@@ -154,7 +156,7 @@ TIMEOUTclose = 0
 }
 
 fn haproxy(stage: &Stage<'_>, address: SocketAddr) -> Result<Command, String> {
-    let Stage { backend, weak, scratch, .. } = stage;
+    let Stage { backend, legacy, scratch, .. } = stage;
     let text = format!(
         "global
     nbthread 1
@@ -174,7 +176,7 @@ backend be
     server b {backend}
 ",
         openssl_suites(),
-        weak.combined.display(),
+        legacy.combined.display(),
     );
     let mut command = Command::new(program("haproxy")?);
     command.arg("-db").arg("-f").arg(scratch.write("haproxy.cfg", &text)?);

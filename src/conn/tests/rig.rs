@@ -269,6 +269,7 @@ impl Rig {
                 socket.closed = Some(mode);
                 (socket.receiving, socket.sending) = (None, None);
             }
+            Action::HandOver(..) => panic!("no route here has the legacy lane"),
             Action::Finish(outcome) => {
                 assert!(!self.down.open && !self.up.open && !self.up.dialling, "still open");
                 self.finished = Some(outcome);

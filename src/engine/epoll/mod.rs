@@ -318,6 +318,32 @@ impl Engine for EpollEngine {
         Ok(())
     }
 
+    fn take_over(&mut self, socket: SocketId, with: OwnedFd) -> io::Result<()> {
+        rustix::io::ioctl_fionbio(&with, true)?;
+        self.watch(socket, &with)?;
+        let entry = self.entry(socket);
+        debug_assert!(entry.fd.is_none(), "socket id in use");
+        entry.fd = Some(with);
+        Ok(())
+    }
+
+    fn exchange(&mut self, socket: SocketId, with: OwnedFd) -> io::Result<OwnedFd> {
+        rustix::io::ioctl_fionbio(&with, true)?;
+        self.watch(socket, &with)?;
+        let entry = self.entry(socket);
+        debug_assert!(
+            entry.receiving.is_none() && entry.sending.is_none() && !entry.connecting,
+            "nothing may be outstanding"
+        );
+        let queued = entry.queued;
+        // Edges of the old socket say nothing about the new one, whose own are reported anew.
+        let old =
+            std::mem::replace(entry, SocketEntry { fd: Some(with), queued, ..Default::default() });
+        let old = old.fd.ok_or(io::ErrorKind::NotConnected)?;
+        self.poll.registry().deregister(&mut SourceFd(&old.as_raw_fd()))?;
+        Ok(old)
+    }
+
     fn local_address(&self, socket: SocketId) -> Option<SocketAddr> {
         socket::local_of(self.sockets.get(socket.index())?.fd.as_ref()?)
     }

@@ -359,6 +359,27 @@ impl Engine for UringEngine {
         Ok(())
     }
 
+    fn take_over(&mut self, socket: SocketId, with: OwnedFd) -> io::Result<()> {
+        // Non-blocking, an operation would end where it should wait for the socket.
+        rustix::io::ioctl_fionbio(&with, false)?;
+        let entry = self.entry(socket);
+        debug_assert!(entry.fd.is_none() && entry.in_flight == 0, "socket id in use");
+        entry.fd = Some(with);
+        Ok(())
+    }
+
+    fn exchange(&mut self, socket: SocketId, with: OwnedFd) -> io::Result<OwnedFd> {
+        rustix::io::ioctl_fionbio(&with, false)?;
+        let entry = self.entry(socket);
+        debug_assert!(
+            entry.in_flight == 0 && entry.closing.is_none(),
+            "nothing may be outstanding"
+        );
+        let old = entry.fd.replace(with).ok_or(io::ErrorKind::NotConnected)?;
+        entry.readable = false;
+        Ok(old)
+    }
+
     fn local_address(&self, socket: SocketId) -> Option<SocketAddr> {
         socket::local_of(self.sockets.get(socket.index())?.fd.as_ref()?)
     }

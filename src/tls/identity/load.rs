@@ -16,6 +16,7 @@ use super::{Identities, Identity, SniResolver};
 use crate::config::model::{CertificateFiles, DownstreamTls, UpstreamTls};
 use crate::tls::file::{FileProblem, NamedFile};
 use crate::tls::lane::Keys;
+use crate::tls::openssl::spec;
 use crate::tls::trust::{ClientTrustSettings, Loader, PeerIdentity, certificates, load_staple};
 
 const GROUPS: &str = "/etc/group";
@@ -99,18 +100,76 @@ pub fn load_shown(
     load_identity(files, key_group, provider).map(Some)
 }
 
+/// Reads a certificate with its key for a lane of OpenSSL's, which may be weaker than rustls takes
+/// them. `keys` are what the configuration calls the two files.
+///
+/// # Errors
+/// Every problem found.
+pub fn load_weak(
+    files: &CertificateFiles,
+    keys: (&'static str, &'static str),
+    (key_group, line): (Option<&str>, usize),
+) -> Result<spec::Identity, Vec<FileProblem>> {
+    let (certificate, key) = named_files(files, keys);
+    let key_group = find_key_group(key_group, line).map_err(|problem| vec![problem])?;
+    let chain = certificate.read().and_then(|bytes| certificates(&certificate, &bytes));
+    let secret = read_key(&key, key_group, "a private key in PEM: RSA or ECDSA");
+    let (chain, secret) = match (chain, secret) {
+        (Ok(chain), Ok(secret)) => (chain, secret),
+        (chain, secret) => return Err([chain.err(), secret.err()].into_iter().flatten().collect()),
+    };
+    let first = chain.first().map_or(&[][..], |first| first);
+    let (_, parsed) =
+        X509Certificate::from_der(first).map_err(|_| vec![unreadable(&certificate)])?;
+    let identity = spec::Identity {
+        names: names(&parsed),
+        chain: chain.iter().map(|one| one.to_vec()).collect(),
+        key: Zeroizing::new(secret.secret_der().to_vec()),
+    };
+    match identity.key_fits() {
+        Ok(true) => Ok(identity),
+        Ok(false) => Err(vec![anothers_key(&certificate, &key)]),
+        Err(_) => Err(vec![unsupported_key(&key, "a private key that OpenSSL reads")]),
+    }
+}
+
+fn named_files<'a>(
+    files: &'a CertificateFiles,
+    (certificate, key): (&'static str, &'static str),
+) -> (NamedFile<'a>, NamedFile<'a>) {
+    let certificate =
+        NamedFile { file: &files.certificate, line: files.certificate_line, key: certificate };
+    let key = NamedFile { file: &files.certificate_key, line: files.certificate_key_line, key };
+    (certificate, key)
+}
+
+fn anothers_key(certificate: &NamedFile<'_>, key: &NamedFile<'_>) -> FileProblem {
+    let hint = format!(
+        "Compare `openssl x509 -pubkey -noout -in {}` with `openssl pkey -pubout -in {}`.",
+        certificate.file.display(),
+        key.file.display()
+    );
+    let allowed = "the key of the first certificate in `certificate`";
+    key.problem("the key of another certificate", allowed, hint)
+}
+
+fn unreadable(certificate: &NamedFile<'_>) -> FileProblem {
+    let found = "a certificate that cannot be read";
+    certificate.problem(found, "X.509 certificates in PEM", "Ask for the certificate again.")
+}
+
+fn unsupported_key(named: &NamedFile<'_>, allowed: &'static str) -> FileProblem {
+    let hint =
+        format!("`openssl pkey -noout -text -in {}` shows what it is.", named.file.display());
+    named.problem("a key of a type or size that is not supported", allowed, hint)
+}
+
 fn load_identity(
     files: &CertificateFiles,
     key_group: Option<u32>,
     provider: &CryptoProvider,
 ) -> Result<Identity, Vec<FileProblem>> {
-    let certificate =
-        NamedFile { file: &files.certificate, line: files.certificate_line, key: "certificate" };
-    let key = NamedFile {
-        file: &files.certificate_key,
-        line: files.certificate_key_line,
-        key: "certificate_key",
-    };
+    let (certificate, key) = named_files(files, ("certificate", "certificate_key"));
     let chain = certificate.read().and_then(|bytes| certificates(&certificate, &bytes));
     let signing_key = load_key(&key, key_group, provider);
     let (chain, signing_key) = match (chain, signing_key) {
@@ -119,15 +178,7 @@ fn load_identity(
     };
     let mut certified = CertifiedKey::new(chain, signing_key);
     let identity = describe(&certificate, &certified).map_err(|problem| vec![problem])?;
-    certified.keys_match().map_err(|_| {
-        let found = "the key of another certificate";
-        let hint = format!(
-            "Compare `openssl x509 -pubkey -noout -in {}` with `openssl pkey -pubout -in {}`.",
-            certificate.file.display(),
-            key.file.display()
-        );
-        vec![key.problem(found, "the key of the first certificate in `certificate`", hint)]
-    })?;
+    certified.keys_match().map_err(|_| vec![anothers_key(&certificate, &key)])?;
     let staple = match &files.ocsp_file {
         Some(path) => {
             let file = NamedFile { file: path, line: files.ocsp_file_line, key: "ocsp_file" };
@@ -147,10 +198,7 @@ fn describe(
     certified: &CertifiedKey,
 ) -> Result<impl FnOnce(Arc<CertifiedKey>) -> Identity + use<>, FileProblem> {
     let first = certified.cert.first().map_or(&[][..], |certificate| certificate);
-    let (_, parsed) = X509Certificate::from_der(first).map_err(|_| {
-        let found = "a certificate that cannot be read";
-        named.problem(found, "X.509 certificates in PEM", "Ask for the certificate again.")
-    })?;
+    let (_, parsed) = X509Certificate::from_der(first).map_err(|_| unreadable(named))?;
     let names = names(&parsed);
     let subject = parsed.subject().to_string();
     let serial = parsed.raw_serial_as_string();
@@ -240,14 +288,25 @@ fn load_key(
     key_group: Option<u32>,
     provider: &CryptoProvider,
 ) -> Result<Arc<dyn SigningKey>, FileProblem> {
+    let allowed = "a private key in PEM: RSA of 2048 to 8192 bits, ECDSA P-256 or P-384, Ed25519";
+    let key = read_key(named, key_group, allowed)?;
+    // Wipes the key's DER encoding when done.
+    let loaded = provider.key_provider.load_private_key(key);
+    loaded.map_err(|_| unsupported_key(named, allowed))
+}
+
+fn read_key(
+    named: &NamedFile<'_>,
+    key_group: Option<u32>,
+    allowed: &'static str,
+) -> Result<PrivateKeyDer<'static>, FileProblem> {
     let bytes = {
         // One handle for both, so that what is checked is what is read.
         let file = named.open()?;
         named.check_mode(&file, key_group, KEY_MODES)?;
         Zeroizing::new(named.read_from(file)?)
     };
-    let allowed = "a private key in PEM: RSA of 2048 to 8192 bits, ECDSA P-256 or P-384, Ed25519";
-    let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         let encrypted = bytes.windows(9).any(|word| word == b"ENCRYPTED");
         let found = match error {
             _ if encrypted => "an encrypted private key",
@@ -261,12 +320,6 @@ fn load_key(
             "It starts with -----BEGIN PRIVATE KEY----- (or EC, or RSA).".to_owned()
         };
         named.problem(found, allowed, hint)
-    })?;
-    // Wipes the key's DER encoding when done.
-    provider.key_provider.load_private_key(key).map_err(|_| {
-        let hint =
-            format!("`openssl pkey -noout -text -in {}` shows what it is.", named.file.display());
-        named.problem("a key of a type or size that is not supported", allowed, hint)
     })
 }
 

@@ -94,7 +94,7 @@ impl DomainId {
         Self(bytes)
     }
 
-    pub(super) fn bytes(&self) -> &[u8; Self::LENGTH] {
+    pub(in crate::tls) fn bytes(&self) -> &[u8; Self::LENGTH] {
         &self.0
     }
 }

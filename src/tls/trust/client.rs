@@ -20,7 +20,7 @@ use crate::tls::resumption::CrlEpoch;
 
 /// Longest list of CAs that is sent to peers, in bytes. It may have 64 KiB; some stacks take
 /// no message longer than this.
-const MAX_HINTS: usize = 16 << 10;
+pub(in crate::tls) const MAX_HINTS: usize = 16 << 10;
 
 /// Who peers that connect must be; shared by the connections of a policy.
 #[derive(Clone, Debug)]

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 
 use super::authority::{Authority, Usage};
 use super::client::ClientTrust;
 use super::crls::SharedCrls;
 use super::roots::Roots;
 use super::server::ServerTrust;
+use super::strength::Strength;
 use super::{
     ClientCert, ClientTrustSettings, CrlPolicy, CrlRules, ServerTrustSettings, TrustFile, Verify,
 };
@@ -22,12 +23,13 @@ use crate::tls::file::{FileProblem, NamedFile};
 pub struct Loader {
     provider: Arc<CryptoProvider>,
     roots: HashMap<Vec<PathBuf>, Arc<Roots>>,
-    crls: HashMap<Vec<PathBuf>, Arc<SharedCrls>>,
+    crls: HashMap<(Vec<PathBuf>, Strength), Arc<SharedCrls>>,
     authorities: HashMap<Key, Arc<Authority>>,
 }
 
-/// What makes two authorities the same: CAs, CRLs, how those apply, what certificates are for.
-type Key = (Vec<PathBuf>, Vec<PathBuf>, CrlRules, Usage);
+/// What makes two authorities the same: CAs, CRLs, how those apply, what certificates are for, and
+/// which signatures count.
+type Key = (Vec<PathBuf>, Vec<PathBuf>, CrlRules, Usage, Strength);
 
 impl Loader {
     pub fn new(provider: Arc<CryptoProvider>) -> Self {
@@ -42,10 +44,22 @@ impl Loader {
         &mut self,
         settings: &ClientTrustSettings,
     ) -> Result<ClientTrust, Vec<FileProblem>> {
+        self.client_of(settings, Strength::Usual)
+    }
+
+    /// The same of peers whose certificates may be this weak.
+    ///
+    /// # Errors
+    /// Every problem found.
+    pub fn client_of(
+        &mut self,
+        settings: &ClientTrustSettings,
+        strength: Strength,
+    ) -> Result<ClientTrust, Vec<FileProblem>> {
         let authority = match settings.client_cert {
             ClientCert::None => None,
             ClientCert::Optional | ClientCert::Required | ClientCert::Report => {
-                Some(self.authority(&settings.trusted_ca, &settings.crls, Usage::Client)?)
+                Some(self.authority(settings.sources(), Usage::Client, strength)?)
             }
         };
         Ok(ClientTrust::new(settings.client_cert, authority))
@@ -59,13 +73,25 @@ impl Loader {
         &mut self,
         settings: &ServerTrustSettings,
     ) -> Result<ServerTrust, Vec<FileProblem>> {
+        self.server_of(settings, Strength::Usual)
+    }
+
+    /// The same in components whose certificates may be this weak.
+    ///
+    /// # Errors
+    /// Every problem found.
+    pub fn server_of(
+        &mut self,
+        settings: &ServerTrustSettings,
+        strength: Strength,
+    ) -> Result<ServerTrust, Vec<FileProblem>> {
         let authority = match settings.verify {
             Verify::Full | Verify::Chain => {
-                Some(self.authority(&settings.trusted_ca, &settings.crls, Usage::Server)?)
+                Some(self.authority(settings.sources(), Usage::Server, strength)?)
             }
             Verify::Pin | Verify::None => None,
         };
-        let algorithms = self.provider.signature_verification_algorithms;
+        let algorithms = self.algorithms(strength);
         Ok(ServerTrust::new(
             settings.verify,
             settings.name_match,
@@ -82,16 +108,16 @@ impl Loader {
 
     fn authority(
         &mut self,
-        trusted_ca: &[TrustFile],
-        policy: &CrlPolicy,
+        (trusted_ca, policy): (&[TrustFile], &CrlPolicy),
         usage: Usage,
+        strength: Strength,
     ) -> Result<Arc<Authority>, Vec<FileProblem>> {
-        let key = (paths(trusted_ca), paths(&policy.files), policy.rules, usage);
+        let key = (paths(trusted_ca), paths(&policy.files), policy.rules, usage, strength);
         if let Some(known) = self.authorities.get(&key) {
             return Ok(Arc::clone(known));
         }
-        let algorithms = self.provider.signature_verification_algorithms;
-        let (roots, crls) = match (self.roots(trusted_ca), self.crls_of(&policy.files)) {
+        let algorithms = self.algorithms(strength);
+        let (roots, crls) = match (self.roots(trusted_ca), self.crls_of(&policy.files, strength)) {
             (Ok(roots), Ok(crls)) => (roots, crls),
             (roots, crls) => {
                 let problems = [roots.err(), crls.err()];
@@ -105,6 +131,10 @@ impl Loader {
         let authority = Arc::new(authority);
         self.authorities.insert(key, Arc::clone(&authority));
         Ok(authority)
+    }
+
+    fn algorithms(&self, strength: Strength) -> WebPkiSupportedAlgorithms {
+        strength.algorithms(self.provider.signature_verification_algorithms)
     }
 
     fn roots(&mut self, files: &[TrustFile]) -> Result<Arc<Roots>, Vec<FileProblem>> {
@@ -124,16 +154,17 @@ impl Loader {
     fn crls_of(
         &mut self,
         files: &[TrustFile],
+        strength: Strength,
     ) -> Result<Option<Arc<SharedCrls>>, Vec<FileProblem>> {
         if files.is_empty() {
             return Ok(None);
         }
-        if let Some(known) = self.crls.get(&paths(files)) {
+        let key = (paths(files), strength);
+        if let Some(known) = self.crls.get(&key) {
             return Ok(Some(Arc::clone(known)));
         }
-        let algorithms = self.provider.signature_verification_algorithms;
-        let crls = Arc::new(SharedCrls::load(files, algorithms)?);
-        self.crls.insert(paths(files), Arc::clone(&crls));
+        let crls = Arc::new(SharedCrls::load(files, self.algorithms(strength))?);
+        self.crls.insert(key, Arc::clone(&crls));
         Ok(Some(crls))
     }
 }

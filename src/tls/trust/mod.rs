@@ -25,12 +25,14 @@ mod problem;
 mod roots;
 mod server;
 mod signature;
+mod strength;
 #[cfg(test)]
 mod tests;
 
 use super::file::NamedFile;
 use crate::config::model::{DownstreamTls, UpstreamTls};
 
+pub(in crate::tls) use client::MAX_HINTS;
 pub use client::{ClientTrust, ClientVerdict, ClientVerification};
 pub use crls::{CrlFacts, CrlReload, CrlSet, MAX_CRLS, SharedCrls};
 pub use loader::Loader;
@@ -40,6 +42,7 @@ pub(super) use peer::sha256;
 pub use peer::{MAX_NAME, MAX_NAMES, Peer, PeerIdentity, fingerprint, subject_and_serial};
 pub use problem::{CertificateProblem, Rejection};
 pub use server::{ServerTrust, ServerVerification};
+pub use strength::Strength;
 
 pub use crate::config::model::{
     ClientCert, CrlDepth, CrlExpired, CrlPolicy, CrlRules, CrlUnknown, NameMatch, TrustFile, Verify,
@@ -78,6 +81,10 @@ impl ClientTrustSettings {
             crls: tls.crls.clone(),
         }
     }
+
+    fn sources(&self) -> (&[TrustFile], &CrlPolicy) {
+        (&self.trusted_ca, &self.crls)
+    }
 }
 
 impl ServerTrustSettings {
@@ -90,6 +97,10 @@ impl ServerTrustSettings {
             crls: tls.crls.clone(),
             pins: tls.pins.clone(),
         }
+    }
+
+    fn sources(&self) -> (&[TrustFile], &CrlPolicy) {
+        (&self.trusted_ca, &self.crls)
     }
 }
 

@@ -151,6 +151,7 @@ impl Kernel {
                 assert!(!std::mem::replace(&mut socket.closing, true), "closes twice");
                 (socket.receiving, socket.sending) = (None, None);
             }
+            Action::HandOver(..) => panic!("no route here has the legacy lane"),
             Action::Finish(outcome) => {
                 let open = [&self.downstream, &self.upstream].map(|one| one.open || one.dialling);
                 assert_eq!(open, [false, false], "ends with an open socket");

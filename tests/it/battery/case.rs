@@ -122,6 +122,7 @@ impl Case {
             upstream: Some(upstream.to_owned()),
             mode: Some(self.combination.mode),
             until: is_autodetect.then(|| "2099-12-31".to_owned()),
+            ..Request::default()
         }
     }
 

@@ -1,0 +1,264 @@
+//! A session that the legacy lane's child holds, as a connection sees it: what a peer says comes as
+//! frames over the pair of sockets that leads to the child, and what it is told goes that way.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::{CipherSuite, NamedGroup};
+
+use super::error::TlsError;
+use super::lane::Lane;
+use super::resumption::Refusal;
+use super::tls_conn::{Output, TlsConn, suite_name};
+use super::trust::CertificateProblem;
+use crate::buf::{Buf, BufClass, Pool};
+use crate::config::model::TlsVersion;
+use crate::conn::outcome::{Reason, TlsFacts};
+use crate::lane::Profile;
+use crate::lane::frame::{Established, Failed, Frame, FrameReader, Part, queue_data, queue_frame};
+
+/// See the module.
+pub struct RemoteConn {
+    profile: Arc<Profile>,
+    as_client: bool,
+    /// What the child is to hear first, until it has been passed the socket.
+    first: Option<Frame>,
+    reader: FrameReader,
+    known: Option<Box<Known>>,
+    closed: bool,
+    peer_closed: bool,
+    /// The child has said that the peer's stream has ended.
+    fin: bool,
+}
+
+/// What the handshake agreed on.
+struct Known {
+    version: TlsVersion,
+    suite: CipherSuite,
+    group: Option<&'static str>,
+    alpn: Option<Arc<str>>,
+    resumed: bool,
+    shown: bool,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl RemoteConn {
+    /// A session as the server, that nobody has been told of yet.
+    pub fn accept(profile: Arc<Profile>) -> Self {
+        Self::new(profile, None)
+    }
+
+    /// The same as the client.
+    pub fn connect(profile: Arc<Profile>) -> Self {
+        Self::new(profile, Some(Frame::Start))
+    }
+
+    fn new(profile: Arc<Profile>, first: Option<Frame>) -> Self {
+        Self {
+            profile,
+            as_client: first.is_some(),
+            first,
+            reader: FrameReader::default(),
+            known: None,
+            closed: false,
+            peer_closed: false,
+            fin: false,
+        }
+    }
+
+    fn on_frame(&mut self, frame: Frame) -> Result<(), TlsError> {
+        match frame {
+            Frame::Established(established) if self.known.is_none() => {
+                self.known = Some(Box::new(Known::of(*established)?));
+            }
+            Frame::CloseNotify if self.known.is_some() => self.peer_closed = true,
+            Frame::Fin => self.fin = true,
+            Frame::Nothing => {}
+            Frame::Failed(failed) => return Err(self.failure(failed)),
+            _ => return Err(out_of_turn()),
+        }
+        Ok(())
+    }
+
+    fn failure(&self, failed: Failed) -> TlsError {
+        let Some(mut reason) = Reason::of_word(&failed.reason) else { return out_of_turn() };
+        let left = matches!(reason, Reason::Reset | Reason::Vanished);
+        if left && self.as_client && self.known.is_none() {
+            reason = Reason::UpstreamHandshakeEof;
+        }
+        let word = failed.certificate.as_deref();
+        let is_word = |problem: &CertificateProblem| Some(problem.as_str()) == word;
+        TlsError {
+            reason,
+            detail: failed.detail.into(),
+            alert_sent: failed.alert_sent,
+            alert_received: failed.alert_received,
+            certificate: CertificateProblem::ALL.into_iter().find(is_word),
+        }
+    }
+}
+
+impl TlsConn for RemoteConn {
+    fn lane(&self) -> Lane {
+        Lane::Legacy
+    }
+
+    fn remote(&self) -> Option<&Arc<Profile>> {
+        Some(&self.profile)
+    }
+
+    fn passed(&mut self, pool: &Pool, records: &mut VecDeque<Buf>) {
+        if let Some(first) = self.first.take() {
+            queue_frame(records, pool, &first.encode());
+        }
+    }
+
+    fn start(&mut self, hello: &mut [u8], _output: &mut Output<'_>) -> Result<(), TlsError> {
+        self.first = Some(Frame::Hello { hello: hello.to_vec(), rest: Vec::new() });
+        Ok(())
+    }
+
+    fn receive(&mut self, input: Buf, output: &mut Output<'_>) -> Result<(), TlsError> {
+        if let Some(Frame::Hello { rest, .. }) = &mut self.first {
+            // It came with the hello, and is the peer's.
+            rest.extend_from_slice(&input);
+            return Ok(());
+        }
+        let mut bytes = &input[..];
+        while !self.peer_closed {
+            match self.reader.next(&mut bytes).map_err(TlsError::local)? {
+                None => break,
+                Some(Part::Data(_)) if self.known.is_none() => return Err(out_of_turn()),
+                Some(Part::Data(data)) => {
+                    // No longer than the buffer that they came in.
+                    let class = BufClass::holding(data.len()).unwrap_or(BufClass::Bulk);
+                    let mut buf = output.pool.take(class);
+                    buf.tail_mut()[..data.len()].copy_from_slice(data);
+                    buf.extend(data.len());
+                    output.plaintext.push_back(buf);
+                }
+                Some(Part::Frame(frame)) => self.on_frame(frame)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn end_of_stream(&mut self) -> Result<(), TlsError> {
+        if self.fin {
+            return Ok(());
+        }
+        let reason = Reason::LegacyDied;
+        Err(TlsError { reason, ..TlsError::local("the process of the legacy lane has ended") })
+    }
+
+    fn seal(
+        &mut self,
+        plaintext: &[u8],
+        pool: &Pool,
+        records: &mut VecDeque<Buf>,
+    ) -> Result<(), TlsError> {
+        queue_data(records, pool, plaintext);
+        Ok(())
+    }
+
+    fn close_notify(&mut self, pool: &Pool, records: &mut VecDeque<Buf>) -> Result<(), TlsError> {
+        self.closed = true;
+        queue_frame(records, pool, &Frame::CloseNotify.encode());
+        Ok(())
+    }
+
+    fn last_alert(self: Box<Self>, description: u8) -> Option<Vec<u8>> {
+        (!self.closed).then(|| Frame::Alert(description).encode())
+    }
+
+    fn version(&self) -> Option<TlsVersion> {
+        self.known.as_ref().map(|known| known.version)
+    }
+
+    fn suite(&self) -> Option<CipherSuite> {
+        self.known.as_ref().map(|known| known.suite)
+    }
+
+    fn is_handshaking(&self) -> bool {
+        self.known.is_none()
+    }
+
+    fn has_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn peer_has_closed(&self) -> bool {
+        self.peer_closed
+    }
+
+    fn is_resumed(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.resumed)
+    }
+
+    fn resumption_refused(&self) -> Option<Refusal> {
+        None
+    }
+
+    fn facts(&self) -> TlsFacts {
+        let known = self.known.as_ref();
+        TlsFacts {
+            version: known.map_or("unknown", |known| known.version.as_str()),
+            cipher_suite: known.map_or("unknown", |known| suite_name(known.suite)),
+            group: known.and_then(|known| known.group),
+            alpn: known.and_then(|known| known.alpn.clone()),
+            resumed: self.is_resumed(),
+        }
+    }
+
+    fn peer_certificates(&self) -> &[CertificateDer<'static>] {
+        self.known.as_ref().map_or(&[], |known| &known.certificates)
+    }
+
+    fn has_shown_certificate(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.shown)
+    }
+}
+
+impl Known {
+    fn of(said: Established) -> Result<Self, TlsError> {
+        let version = match said.version {
+            0x0301 => TlsVersion::V1_0,
+            0x0302 => TlsVersion::V1_1,
+            0x0303 => TlsVersion::V1_2,
+            0x0304 => TlsVersion::V1_3,
+            _ => return Err(out_of_turn()),
+        };
+        let named = |name: String| {
+            GROUPS.iter().filter_map(NamedGroup::as_str).find(|known| *known == name)
+        };
+        let text = |name: Vec<u8>| String::from_utf8_lossy(&name).into();
+        Ok(Self {
+            version,
+            suite: CipherSuite::from(said.suite),
+            group: said.group.and_then(named),
+            alpn: said.alpn.map(text),
+            resumed: said.resumed,
+            shown: said.shown,
+            certificates: said.certificates.into_iter().map(CertificateDer::from).collect(),
+        })
+    }
+}
+
+fn out_of_turn() -> TlsError {
+    TlsError::local("the process of the legacy lane said what makes no sense")
+}
+
+/// Groups of old TLS and of OpenSSL that there are words for.
+const GROUPS: [NamedGroup; 6] = [
+    NamedGroup::secp256r1,
+    NamedGroup::secp384r1,
+    NamedGroup::secp521r1,
+    NamedGroup::X25519,
+    NamedGroup::X448,
+    NamedGroup::FFDHE2048,
+];
+
+#[cfg(test)]
+#[path = "remote_tests.rs"]
+mod tests;
