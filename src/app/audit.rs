@@ -81,7 +81,8 @@ impl Status {
         let now = unix_now();
         let auditor = self.auditor();
         let around = self.surroundings(now);
-        let needs_rows = [Section::Pairs, Section::Certificates, Section::Autodetect];
+        let needs_rows =
+            [Section::Pairs, Section::Certificates, Section::Autodetect, Section::Lanes];
         let part = match needs_rows.into_iter().any(|section| query.wants(section)) {
             true => Part::All,
             false => Part::Summary,
@@ -109,6 +110,7 @@ impl Status {
             generation: self.generation(),
             workers: self.auditor().map_or(0, Auditor::workers),
             autodetect: self.autodetect(now),
+            lanes: self.weak_lanes(),
         }
     }
 

@@ -10,6 +10,7 @@ use super::standing::{MAX_NAMES, Standing};
 use super::status::crl_facts;
 use super::upstreams::Upstreams;
 use crate::audit::Whose;
+use crate::audit::lanes::Opening;
 use crate::config::date::Date;
 use crate::config::model::{self, Config, DownstreamTls, Listener, Mode};
 use crate::config::{Diagnostic, Diagnostics};
@@ -17,6 +18,7 @@ use crate::policy::{ListenerPolicy, Policy};
 use crate::telemetry::{CertificateFacts, ListenerNames};
 use crate::tls::file::FileProblem;
 use crate::tls::identity::{self, Identity};
+use crate::tls::lane::Lane;
 use crate::tls::provider::provider;
 use crate::tls::resumption::Secrets;
 use crate::tls::trust::{Loader, SharedCrls};
@@ -34,6 +36,8 @@ pub struct Compiled {
     pub crls: Vec<Arc<SharedCrls>>,
     /// Listeners with `mode = "autodetect"`, and their last day.
     pub autodetect: Vec<(Arc<str>, Option<Date>)>,
+    /// Lanes weaker than the modern one.
+    pub lanes: Vec<Opening>,
     /// Worth telling, and no reason not to start.
     pub warnings: Vec<String>,
 }
@@ -99,6 +103,7 @@ pub fn compile(
         certificates: compiled.certificates,
         crls,
         autodetect: autodetect(config),
+        lanes: openings(config, now),
         warnings: compiled.warnings,
     })
 }
@@ -111,6 +116,39 @@ fn autodetect(config: &Config) -> Vec<(Arc<str>, Option<Date>)> {
         own.map(|exception| exception.until)
     };
     listeners.map(|listener| (listener.name.as_str().into(), last_day(listener))).collect()
+}
+
+/// Every weak lane of a listener, and of its rules that have lanes of their own.
+fn openings(config: &Config, now: i64) -> Vec<Opening> {
+    let mut all = Vec::new();
+    for listener in &config.listeners {
+        let own = (&listener.name, &listener.tls, &listener.upstream_tls);
+        let rules =
+            listener.rules.iter().map(|rule| (&rule.spec.name, &rule.tls, &rule.upstream_tls));
+        for (route, tls, upstream_tls) in std::iter::once(own).chain(rules) {
+            let downstream = tls.as_ref().map(|tls| (&tls.compat12, &tls.legacy));
+            let upstream = upstream_tls.as_ref().map(|tls| (&tls.compat12, &tls.legacy));
+            for (side, lanes) in [(Whose::Downstream, downstream), (Whose::Upstream, upstream)] {
+                let Some((compat12, legacy)) = lanes else { continue };
+                let opening = |lane, until, allow_from| Opening {
+                    listener: listener.name.as_str().into(),
+                    route: route.as_str().into(),
+                    side,
+                    lane,
+                    until,
+                    allow_from,
+                    since: now,
+                };
+                all.extend(compat12.iter().map(|_| opening(Lane::Compat12, None, Vec::new())));
+                all.extend(legacy.iter().map(|legacy| {
+                    let until = (legacy.until.to_string(), legacy.until.end());
+                    let allowed = legacy.allow_from.iter().map(ToString::to_string).collect();
+                    opening(Lane::Legacy, Some(until), allowed)
+                }));
+            }
+        }
+    }
+    all
 }
 
 /// Checks the files that these sections name, for a configuration that is wrong elsewhere.

@@ -292,7 +292,13 @@ mod tests {
         let _control = Control::start(&path, orders).expect("a free path");
         let gateway = std::thread::spawn(move || {
             let Ok(Order::Audit(query, asker)) = inbox.recv() else { panic!("another order") };
-            let around = Surroundings { now: 9, generation: 4, workers: 0, autodetect: Vec::new() };
+            let around = Surroundings {
+                now: 9,
+                generation: 4,
+                workers: 0,
+                autodetect: Vec::new(),
+                lanes: Vec::new(),
+            };
             asker.send(put_together(&query, &[], &around)).expect("it waits");
             let Ok(Order::Explain(id, asker)) = inbox.recv() else { panic!("another order") };
             asker.send(Err(format!("no {id}"))).expect("it waits");

@@ -6,7 +6,7 @@ use rustls::pki_types::ServerName;
 use super::compile::{Compiler, Problem};
 use crate::audit::Whose;
 use crate::config::model::{
-    CertificateFiles, Compat12, DownstreamTls, Endpoint, Listener, Rule, Sni, Upstream, UpstreamTls,
+    CertificateFiles, DownstreamTls, Endpoint, Listener, Rule, Sni, Upstream, UpstreamTls,
 };
 use crate::tls::client_config::{ClientSettings, client_config};
 use crate::tls::identity::{self, Identity};
@@ -86,12 +86,20 @@ impl Compiler<'_> {
         let binding = Binding::new(&parts, identities.trust.crl_epoch());
         let domain = Domain::new(tls.resumption, binding, &self.standing.resumption);
         let compat12 = match &tls.compat12 {
-            Some(lane) => Some(self.compat12(owner, tls, lane)?),
+            Some(lane) => {
+                Some(self.weak_lane(owner, tls, Lane::Compat12, lane.certificate.as_ref())?)
+            }
+            None => None,
+        };
+        let legacy = match &tls.legacy {
+            Some(lane) => {
+                Some(self.weak_lane(owner, tls, Lane::Legacy, lane.certificate.as_ref())?)
+            }
             None => None,
         };
         match server_config(tls, &identities, &domain, &provider) {
             Ok(config) => {
-                Some(ServerProfile::new(config, &identities, tls).with_compat12(compat12))
+                Some(ServerProfile::new(config, &identities, tls).with_lanes(compat12, legacy))
             }
             Err(error) => {
                 self.unusable(owner, "tls", &error);
@@ -100,16 +108,17 @@ impl Compiler<'_> {
         }
     }
 
-    /// A weak lane in process; `None` where a problem was reported.
-    fn compat12(
+    /// A weak lane; `None` where a problem was reported.
+    fn weak_lane(
         &mut self,
         owner: Owner<'_>,
         tls: &DownstreamTls,
-        lane: &Compat12,
+        lane: Lane,
+        own: Option<&CertificateFiles>,
     ) -> Option<WeakServer> {
-        let spec = self.weak_server(owner, tls, Lane::Compat12, lane.certificate.as_ref())?;
-        let (spec, trust) = spec;
-        match WeakServer::new(spec, tls, trust, &self.standing.weak) {
+        let (spec, trust) = self.weak_server(owner, tls, lane, own)?;
+        let held = (&self.standing.weak, &self.standing.door);
+        match WeakServer::new(spec, tls, trust, held) {
             Ok(lane) => Some(lane),
             Err(error) => {
                 self.unusable(owner, "tls", &error);
@@ -244,7 +253,7 @@ impl Compiler<'_> {
             };
             weak::client_spec(tls, shown.clone(), trust.trusted(), name)
         });
-        match WeakClient::new(&specs.collect::<Vec<_>>(), tls) {
+        match WeakClient::new(specs.collect(), tls, &self.standing.door) {
             Ok(client) => Some(client),
             Err(error) => {
                 self.unusable(owner, "upstream_tls", &error);

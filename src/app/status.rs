@@ -9,6 +9,7 @@ use super::Compiled;
 use super::audit::Auditor;
 use crate::admin::{Lifecycle, StatusSource};
 use crate::audit::Part;
+use crate::audit::lanes::Opening;
 use crate::audit::report::Traffic;
 use crate::config::date::Date;
 use crate::engine::probe::Chosen;
@@ -54,6 +55,7 @@ struct Running {
     crls: Vec<Arc<SharedCrls>>,
     crl_swaps: CrlSwaps,
     autodetect: Vec<(Arc<str>, Option<Date>)>,
+    lanes: Vec<Opening>,
     upstreams: Vec<Arc<Group>>,
 }
 
@@ -73,6 +75,7 @@ impl Status {
             certificates: compiled.certificates,
             crls: compiled.crls,
             autodetect: compiled.autodetect,
+            lanes: compiled.lanes,
             crl_swaps: CrlSwaps::default(),
         };
         Self {
@@ -100,6 +103,11 @@ impl Status {
         running.certificates = compiled.certificates;
         running.crls = compiled.crls;
         running.autodetect = compiled.autodetect;
+        let before = std::mem::replace(&mut running.lanes, compiled.lanes);
+        for opening in &mut running.lanes {
+            let same = before.iter().find(|one| one.is_same(opening));
+            opening.since = same.map_or(opening.since, |one| one.since);
+        }
     }
 
     /// A new configuration was refused.
@@ -164,6 +172,11 @@ impl Status {
             (Arc::clone(name), until.map(|until| until.to_string()), days)
         };
         self.running().autodetect.iter().map(last).collect()
+    }
+
+    /// Lanes weaker than the modern one that it opens.
+    pub(super) fn weak_lanes(&self) -> Vec<Opening> {
+        self.running().lanes.clone()
     }
 
     /// Called by the aggregator, once per snapshot.

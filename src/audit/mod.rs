@@ -8,6 +8,7 @@
 pub mod autodetect;
 pub mod census;
 pub mod expiry;
+pub mod lanes;
 pub mod query;
 pub mod report;
 pub mod table;
@@ -18,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::conn::outcome::{Security, Shown};
+use crate::tls::lane::Lane;
 use crate::tls::trust::PeerIdentity;
 pub use census::{Census, Kept, Part, ShardCensus};
 pub use query::{Query, Section};
@@ -47,6 +49,8 @@ pub struct Spoken {
     pub security: Security,
     /// Version and suite, where TLS ends here.
     pub tls: Option<(&'static str, &'static str)>,
+    /// What speaks it there.
+    pub lane: Option<Lane>,
     /// Whether and how the other's certificate is looked at: `client_cert` or `verify`, as the
     /// configuration spells it; empty where no TLS ends here.
     pub checks: &'static str,
@@ -112,7 +116,7 @@ impl Spoken {
     /// Of a side of which nothing is known yet.
     pub fn unknown() -> Self {
         let security = Security::Unread;
-        Self { security, tls: None, checks: "", shown: None, certificate: None }
+        Self { security, tls: None, lane: None, checks: "", shown: None, certificate: None }
     }
 
     /// See [`Pair::is_unauthenticated`].

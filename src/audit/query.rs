@@ -19,6 +19,8 @@ pub enum Section {
     Autodetect,
     /// Connections that are open.
     Connections,
+    /// Lanes weaker than the modern one that are open, and who takes them.
+    Lanes,
 }
 
 /// What is to be told, and of whom.

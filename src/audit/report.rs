@@ -9,10 +9,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::autodetect::{self, Sources, Verdict, Watch};
+use super::lanes::{self, Opening, OpeningRow};
 use super::query::DAY;
 use super::{Counts, Pair, PeerCertificate, Query, Section, ShardCensus, Spoken, Whose};
 use crate::conn::outcome::{Security, Shown};
 use crate::time::Time;
+use crate::tls::lane::Lane;
 
 /// The answer to a [`Query`]. Sections that were not asked for are absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,8 @@ pub struct Report {
     pub autodetect: Option<Vec<Watch>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<List<ConnectionRow>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lanes: Option<Vec<OpeningRow>>,
 }
 
 /// Rows up to a limit.
@@ -88,6 +92,9 @@ pub struct SideRow {
     pub security: String,
     pub version: Option<String>,
     pub suite: Option<String>,
+    /// What speaks it, where that is not the modern lane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<String>,
     /// `client_cert` or `verify`, as it holds.
     pub checks: Option<String>,
     /// What a peer that was asked has shown.
@@ -176,6 +183,8 @@ pub struct Surroundings {
     /// Autodetect listeners of the configuration that runs, with their last day in words and the
     /// days up to it.
     pub autodetect: Vec<(Arc<str>, Option<String>, Option<i64>)>,
+    /// Weak lanes that it opens.
+    pub lanes: Vec<Opening>,
 }
 
 impl<T> List<T> {
@@ -211,6 +220,7 @@ pub fn put_together(query: &Query, shards: &[ShardCensus], around: &Surroundings
         crls: None,
         autodetect: None,
         connections: None,
+        lanes: None,
     };
     if query.wants(Section::Pairs) {
         let asked_for = merged.iter().filter(|(pair, _)| query.takes(pair));
@@ -225,6 +235,16 @@ pub fn put_together(query: &Query, shards: &[ShardCensus], around: &Surroundings
     }
     if query.wants(Section::Autodetect) {
         report.autodetect = Some(watches(query, shards, &merged, around));
+    }
+    if query.wants(Section::Lanes) {
+        report.lanes = Some(lanes::rows(&lanes::Facts {
+            query,
+            pairs: merged.iter().map(|(pair, merged)| (&**pair, merged.seen)).collect(),
+            openings: &around.lanes,
+            missing: report.workers_missing,
+            unknown: report.others.connections + report.others.evicted_connections,
+            now: around.now,
+        }));
     }
     report
 }
@@ -280,6 +300,7 @@ impl SideRow {
             security: spoken.security.as_str().to_owned(),
             version: spoken.tls.map(|(version, _)| version.to_owned()),
             suite: spoken.tls.map(|(_, suite)| suite.to_owned()),
+            lane: spoken.lane.filter(|lane| *lane != Lane::Modern).map(|lane| lane.as_str().into()),
             checks: (!spoken.checks.is_empty()).then(|| spoken.checks.to_owned()),
             shown: spoken.shown.map(Shown::as_str).map(str::to_owned),
             unauthenticated: spoken.is_unauthenticated(),

@@ -56,7 +56,7 @@ fn pair(last: u8, downstream: Spoken, upstream: Spoken) -> Pair {
 
 fn around(workers: usize) -> Surroundings {
     let autodetect = vec![("sip".into(), Some("2099-12-31".to_owned()), Some(9))];
-    Surroundings { now: NOW, generation: 3, workers, autodetect }
+    Surroundings { now: NOW, generation: 3, workers, autodetect, lanes: Vec::new() }
 }
 
 /// Two shards that have seen the same pair, and others of their own.

@@ -9,6 +9,7 @@ use super::whom::{ANOTHER_ANSWER, Whom};
 use super::{Exit, audit_tables, print};
 use crate::app::control::{Request, Response};
 use crate::audit::autodetect::Verdict;
+use crate::audit::lanes::Need;
 use crate::audit::query::{MAX_ROWS, QUIET_SECONDS};
 use crate::audit::{Query, Report, Section};
 use crate::config::units::parse_duration;
@@ -27,6 +28,10 @@ pub(super) struct Options {
     /// enforced; ends with 6 where it cannot
     #[arg(long)]
     autodetect: bool,
+    /// Show who still needs a lane weaker than the modern one, such as that of TLS 1.0, and up to
+    /// when; ends with 6 where one is open that nobody needs
+    #[arg(long)]
+    lanes: bool,
     /// Show connections that are open, with their ids for `tlsgate explain --connection`
     #[arg(long)]
     connections: bool,
@@ -48,7 +53,8 @@ pub(super) struct Options {
     /// Only what expires within so many days
     #[arg(long, value_name = "DAYS")]
     expiring: Option<u16>,
-    /// How long nobody must have spoken plaintext before TLS can be enforced; without it, 7d
+    /// How long nobody must have spoken plaintext before TLS can be enforced, or have needed a lane
+    /// before it can go; without it, 7d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     quiet: Option<Duration>,
     /// Most rows of each section
@@ -101,6 +107,7 @@ fn query(options: &Options) -> Query {
         (options.crls, Section::Crls),
         (options.autodetect, Section::Autodetect),
         (options.connections, Section::Connections),
+        (options.lanes, Section::Lanes),
     ];
     let asked = asked.into_iter().filter_map(|(is_asked, section)| is_asked.then_some(section));
     let mut sections: Vec<Section> = asked.collect();
@@ -141,9 +148,11 @@ fn found(query: &Query, report: &Report) -> bool {
     let pairs = report.pairs.as_ref().is_some_and(|list| !list.is_empty());
     let connections = report.connections.as_ref().is_some_and(|list| !list.is_empty());
     let mut watches = report.autodetect.iter().flatten();
+    let mut lanes = report.lanes.iter().flatten();
     query.expiring_days.is_some() && (certificates || crls)
         || query.looks_for_faults() && (pairs || connections)
         || watches.any(|watch| watch.verdict != Verdict::Safe)
+        || lanes.any(|row| row.need == Need::Unneeded)
 }
 
 fn failed(error: &str, exit: Exit) -> Exit {

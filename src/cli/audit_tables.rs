@@ -6,6 +6,7 @@ use comfy_table::Table;
 
 use crate::audit::Report;
 use crate::audit::autodetect::{Watch, in_words};
+use crate::audit::lanes::OpeningRow;
 use crate::audit::report::{
     CertificateRow, ConnectionRow, CrlRow, List, OthersRow, Owner, PairRow, SideRow,
 };
@@ -49,6 +50,12 @@ pub(super) fn render(report: &Report) -> String {
     }
     if report.autodetect.as_ref().is_some_and(Vec::is_empty) {
         line(&mut text, "no listener has mode = \"autodetect\"");
+    }
+    for row in report.lanes.iter().flatten() {
+        opening(&mut text, row, now);
+    }
+    if report.lanes.as_ref().is_some_and(Vec::is_empty) {
+        line(&mut text, "no lane is open but the modern one: nobody can speak TLS 1.0 or 1.1");
     }
     if report.workers_missing > 0 {
         let (missing, all) = (report.workers_missing, report.workers);
@@ -180,6 +187,35 @@ fn autodetect(text: &mut String, watch: &Watch, now: i64) {
     }
 }
 
+fn opening(text: &mut String, row: &OpeningRow, now: i64) {
+    let place = route(&row.listener, &row.route);
+    let (side, lane) = (row.side.as_str(), &row.lane);
+    line(text, &format!("{place}, {side}: lane {lane}: {}", row.why));
+    let until = match (&row.until, row.days_left) {
+        (Some(until), Some(days)) => format!("until {until} ({days} days)"),
+        (Some(until), None) => format!("over since the end of {until}"),
+        (None, _) => "without end".to_owned(),
+    };
+    let whose = match row.allow_from.as_slice() {
+        [] => "whoever comes".to_owned(),
+        list => list.join(", "),
+    };
+    let since = to_the_minute(row.since);
+    line(text, &format!("  {until}, for {whose}; watched since {since}"));
+    for user in &row.users.rows {
+        let source = user.source.map_or("unix socket".to_owned(), |source| source.to_string());
+        let spoken = [&user.version, &user.suite].map(|word| word.as_deref().unwrap_or("-"));
+        let modern = if user.modern { ", which the modern lane has" } else { "" };
+        let (seen, to) = (&user.seen, to(user.endpoint.as_deref(), None));
+        let counts = format!("{} connections, {} open", seen.connections, seen.open);
+        let (spoken, ago) = (spoken.join(" "), in_words(now - seen.last));
+        line(text, &format!("  {source} to {to}: {spoken}{modern}, {counts}, last {ago} ago"));
+    }
+    if row.users.left_out > 0 {
+        line(text, &format!("  {} more", row.users.left_out));
+    }
+}
+
 fn others(text: &mut String, others: &OthersRow) {
     let OthersRow { connections, open, evicted_rows, evicted_connections } = others;
     if *connections > 0 {
@@ -209,6 +245,9 @@ fn side(key: &str, row: &SideRow) -> String {
     let mut add = |word: String| {
         let _never_fails = write!(words, ", {word}");
     };
+    if let Some(lane) = &row.lane {
+        add(format!("lane {lane}"));
+    }
     if let Some(checks) = &row.checks {
         add(format!("{key} = {checks}"));
     }

@@ -13,7 +13,7 @@ use crate::policy::{self, Decision, Downstream, ListenerPolicy, Route, Verdict};
 use crate::telemetry::Unterminated;
 use crate::tls::alert;
 use crate::tls::hello::{HelloError, HelloReader, MAX_MESSAGE, Progress};
-use crate::tls::lane::{Lane, NoLane};
+use crate::tls::lane::NoLane;
 use crate::tls::tls_conn::Output;
 
 /// What has come of the ClientHello.
@@ -169,7 +169,7 @@ impl Connection {
             Verdict::Admit(choice) => {
                 self.take_lane(choice);
                 buf.advance(consumed);
-                self.start_handshake(choice.lane, opening.reader, buf, cx);
+                self.start_handshake(opening.reader, buf, cx);
             }
             Verdict::NoLane(why) => self.has_no_lane(why, cx),
             Verdict::UnrecognizedName => {
@@ -216,14 +216,9 @@ impl Connection {
         }
     }
 
-    fn start_handshake(
-        &mut self,
-        lane: Lane,
-        reader: HelloReader,
-        rest: Buf,
-        cx: &mut Context<'_>,
-    ) {
+    fn start_handshake(&mut self, reader: HelloReader, rest: Buf, cx: &mut Context<'_>) {
         let profile = self.route.tls.as_ref().expect("a hello is only taken where TLS may end");
+        let lane = self.lane(true).unwrap_or_default().lane;
         let mut tls = match profile.accept(lane, self.sni.as_deref()) {
             Ok(tls) => tls,
             Err(error) => return self.tls_failed(Side::Downstream, error, cx),

@@ -9,6 +9,7 @@ use super::{Connection, Phase};
 use crate::engine::Side;
 use crate::policy::Downstream;
 use crate::time::Time;
+use crate::tls::lane::Lane;
 use crate::tls::trust::{Verify, subject_and_serial};
 use crate::upstream::Destination;
 
@@ -18,6 +19,8 @@ pub struct SideFacts<'a> {
     pub security: Security,
     /// Where TLS ends here.
     pub tls: Option<TlsFacts>,
+    /// What speaks it.
+    pub lane: Option<Lane>,
     /// `client_cert` or `verify`, as the configuration spells it; empty where no TLS ends here.
     pub checks: &'static str,
     /// What a peer that was asked has shown.
@@ -87,6 +90,7 @@ impl Connection {
             security,
             checks: checks.filter(|_| tls.is_some()).unwrap_or_default(),
             tls,
+            lane: known.map(|tls| tls.lane()),
             shown: shown.filter(|_| side == Side::Downstream),
             certificate: known.and_then(|tls| tls.peer_certificates().first()),
         })

@@ -10,7 +10,7 @@ use super::link::Sessions;
 use crate::buf::{Buf, Pool};
 use crate::sys::packets::invalid_data;
 use crate::tls::error::TlsError;
-use crate::tls::hello::{Hello, HelloReader, Progress};
+use crate::tls::hello::{HelloReader, Progress};
 use crate::tls::openssl::spec::Spec;
 use crate::tls::openssl::{Client, Server};
 use crate::tls::tls_conn::TlsConn;
@@ -62,6 +62,6 @@ fn now() -> UnixTime {
 fn sni_of(hello: &[u8]) -> Option<String> {
     let mut reader = HelloReader::default();
     let Ok(Progress::Complete { .. }) = reader.feed(hello) else { return None };
-    let hello = Hello::parse(reader.message()).ok()?;
+    let hello = reader.hello().ok()?;
     hello.sni.and_then(|sni| sni.dns_name()).map(str::to_owned)
 }

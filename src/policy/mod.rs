@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::config::model::{ConnectWhen, Keepalive, ProxyIn, ProxyOut, Timeouts};
 use crate::tls::hello::Hello;
-use crate::tls::lane::{Choice, Lane, NoLane};
+use crate::tls::lane::{Choice, NoLane};
 use crate::tls::{ClientProfile, ServerProfile};
 use crate::upstream::Group;
 pub use decide::{Outcome, Rules};
@@ -118,7 +118,9 @@ impl Policy {
 impl ListenerPolicy {
     /// Whether peers may take the legacy lane, whatever their route.
     pub fn has_legacy_lane(&self) -> bool {
-        self.routes.iter().any(|route| route.tls.as_ref().is_some_and(|tls| tls.has(Lane::Legacy)))
+        self.routes
+            .iter()
+            .any(|route| route.tls.as_ref().is_some_and(ServerProfile::has_legacy_lane))
     }
 
     /// Whether a peer may say where its connections are from; `None` came by a unix socket.

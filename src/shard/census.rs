@@ -156,10 +156,11 @@ fn dialled(connection: &Connection) -> (Option<Arc<str>>, Option<Address>) {
 }
 
 fn spoken(facts: &SideFacts<'_>, census: &mut Census) -> (Spoken, bool) {
-    let SideFacts { security, tls, checks, shown, certificate } = facts;
+    let SideFacts { security, tls, lane, checks, shown, certificate } = facts;
     let spoken = Spoken {
         security: *security,
         tls: tls.as_ref().map(|tls| (tls.version, tls.cipher_suite)),
+        lane: *lane,
         checks,
         shown: *shown,
         certificate: certificate.and_then(|der| census.certificate(der)),

@@ -12,9 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::{
-    CipherSuite, ProtocolVersion, SignatureAlgorithm, SignatureScheme, SupportedCipherSuite,
-};
+use rustls::{ProtocolVersion, SignatureAlgorithm, SignatureScheme, SupportedCipherSuite};
 
 use super::hello::{Hello, SniForm};
 use super::identity::SniResolver;
@@ -195,11 +193,6 @@ impl Lanes {
             Why::Version => Err(NoLane::Version),
             _ => Ok(Choice { lane: Lane::Modern, why }),
         }
-    }
-
-    /// Whether the legacy lane has this suite.
-    pub fn legacy_allows(&self, suite: CipherSuite) -> bool {
-        self.legacy.as_ref().is_some_and(|(lane, _)| lane.has(suite.into()))
     }
 
     /// The terms of the legacy lane, if there is one.

@@ -38,6 +38,7 @@ pub struct ServerProfile {
     trust: ClientTrust,
     revalidate: Revalidate,
     compat12: Option<Arc<WeakServer>>,
+    legacy: Option<Arc<WeakServer>>,
 }
 
 /// TLS of a route's upstream side, compiled once and shared.
@@ -77,22 +78,22 @@ impl ServerProfile {
             versions: tls.min_version..=tls.max_version,
             revalidate: tls.revalidate,
             compat12: None,
+            legacy: None,
             verifies_peers: matches!(tls.client_cert, ClientCert::Optional | ClientCert::Required),
         }
     }
 
-    /// The same with a weak lane besides.
+    /// The same with these weak lanes besides.
     #[must_use]
-    pub fn with_compat12(self, lane: Option<WeakServer>) -> Self {
-        Self { compat12: lane.map(Arc::new), ..self }
+    pub fn with_lanes(self, compat12: Option<WeakServer>, legacy: Option<WeakServer>) -> Self {
+        Self { compat12: compat12.map(Arc::new), legacy: legacy.map(Arc::new), ..self }
     }
 
-    /// Whether peers may take this lane.
-    pub fn has(&self, lane: Lane) -> bool {
+    fn weak(&self, lane: Lane) -> Option<&WeakServer> {
         match lane {
-            Lane::Modern => *self.versions.end() >= TlsVersion::V1_2,
-            Lane::Compat12 => self.compat12.is_some(),
-            Lane::Legacy => self.lanes.terms().is_some(),
+            Lane::Modern => None,
+            Lane::Compat12 => self.compat12.as_deref(),
+            Lane::Legacy => self.legacy.as_deref(),
         }
     }
 
@@ -114,10 +115,7 @@ impl ServerProfile {
     }
 
     fn trust_in(&self, lane: Lane) -> &ClientTrust {
-        match (lane, &self.compat12) {
-            (Lane::Compat12, Some(lane)) => lane.trust(),
-            _ => &self.trust,
-        }
+        self.weak(lane).map_or(&self.trust, WeakServer::trust)
     }
 
     /// Whether a peer that is connected in this lane would be accepted now; as
@@ -143,8 +141,7 @@ impl ServerProfile {
     pub fn allows_suite(&self, lane: Lane, suite: CipherSuite) -> bool {
         match lane {
             Lane::Modern => allows(self.config.crypto_provider(), suite),
-            Lane::Compat12 => self.compat12.as_ref().is_some_and(|lane| lane.allows_suite(suite)),
-            Lane::Legacy => self.lanes.legacy_allows(suite),
+            weak => self.weak(weak).is_some_and(|lane| lane.allows_suite(suite)),
         }
     }
 
@@ -164,6 +161,10 @@ impl ServerProfile {
     /// Why there is none.
     pub fn choose(&self, hello: &Hello<'_>, source: Option<IpAddr>) -> Result<Choice, NoLane> {
         self.lanes.choose(hello, source, seconds(self.now()))
+    }
+
+    pub fn has_legacy_lane(&self) -> bool {
+        self.lanes.terms().is_some()
     }
 
     /// Whether this version may be spoken.
@@ -194,9 +195,9 @@ impl ServerProfile {
     /// # Errors
     /// As [`ModernConn::new`] and [`WeakServer::accept`]; when there is no such lane.
     pub fn accept(&self, lane: Lane, sni: Option<&str>) -> Result<Box<dyn TlsConn>, TlsError> {
-        match (lane, &self.compat12, self.now()) {
+        match (lane, self.weak(lane), self.now()) {
             (Lane::Modern, ..) => Ok(Box::new(ModernConn::new(Arc::clone(&self.config))?)),
-            (Lane::Compat12, Some(lane), Some(now)) => lane.accept(sni, now),
+            (_, Some(weak), Some(now)) => weak.accept(sni, now),
             _ => Err(TlsError::local(format!("no {} lane", lane.as_str()))),
         }
     }

@@ -12,6 +12,7 @@ use super::lane::Lane;
 use super::openssl::spec::{ClientSpec, Identity, Parameters, ServerSpec, Sessions, Spec, suites};
 use super::openssl::{Client, Server, Unusable, Verifier};
 use super::provider::provider;
+use super::remote::RemoteConn;
 use super::resumption::DomainId;
 use super::tls_conn::{TlsConn, suite_name};
 use super::trust::{ClientTrust, Strength};
@@ -19,22 +20,31 @@ use crate::buf::{Buf, Pool};
 use crate::config::model::{
     Compat12, DownstreamTls, Legacy, ResumptionMode, TlsVersion, UpstreamTls, WeakSuite,
 };
+use crate::lane::{Door, Profile};
 
-/// A weak lane of a listener, in process.
+/// A weak lane of a listener.
 #[derive(Debug)]
 pub struct WeakServer {
-    server: Arc<Server>,
+    server: Held<Arc<Server>>,
     trust: ClientTrust,
     suites: Vec<CipherSuite>,
 }
 
-/// The weak lane of an upstream side, in process.
+/// The weak lane of an upstream side.
 #[derive(Debug)]
 pub struct WeakClient {
     lane: Lane,
     /// By the position of the endpoint.
-    clients: Vec<Client>,
+    clients: Vec<Held<Client>>,
     suites: Vec<CipherSuite>,
+}
+
+/// Who holds the sessions of a lane.
+#[derive(Debug)]
+enum Held<T> {
+    Here(T),
+    /// The legacy lane's child does.
+    Child(Arc<Profile>),
 }
 
 /// The servers of a process's weak lanes. One that the next configuration has as well stays itself,
@@ -68,7 +78,7 @@ impl Lane {
 
 impl WeakServer {
     /// The lane of the listener whose TLS section is `tls`, by a specification of
-    /// [`server_spec`].
+    /// [`server_spec`]. The legacy lane's is told to the child behind the door.
     ///
     /// # Errors
     /// As [`Server::new`].
@@ -76,10 +86,17 @@ impl WeakServer {
         spec: ServerSpec,
         tls: &DownstreamTls,
         trust: ClientTrust,
-        known: &WeakServers,
+        (known, door): (&WeakServers, &Door),
     ) -> Result<Self, Unusable> {
-        let suites = codes(&server_suites(spec.parameters.lane, tls));
-        Ok(Self { server: known.server(spec)?, trust, suites })
+        let lane = spec.parameters.lane;
+        let server = if lane == Lane::Legacy {
+            // What cannot be used is found here, not by the child.
+            let _usable = Server::new(spec.clone())?;
+            Held::Child(door.profile(Spec::Server(spec).encode()))
+        } else {
+            Held::Here(known.server(spec)?)
+        };
+        Ok(Self { server, trust, suites: codes(&server_suites(lane, tls)) })
     }
 
     /// Who peers must be.
@@ -96,20 +113,34 @@ impl WeakServer {
     /// # Errors
     /// As [`Server::accept`].
     pub fn accept(&self, sni: Option<&str>, now: UnixTime) -> Result<Box<dyn TlsConn>, TlsError> {
-        let verifier = Verifier::Client(self.trust.clone());
-        Ok(Box::new(self.server.accept(sni, Some(verifier), now)?))
+        match &self.server {
+            Held::Here(server) => {
+                let verifier = Verifier::Client(self.trust.clone());
+                Ok(Box::new(server.accept(sni, Some(verifier), now)?))
+            }
+            Held::Child(profile) => Ok(Box::new(RemoteConn::accept(Arc::clone(profile)))),
+        }
     }
 }
 
 impl WeakClient {
     /// The lane of the upstream side that says `tls`, by a specification of [`client_spec`] for each
-    /// endpoint.
+    /// endpoint. The legacy lane's are told to the child behind the door.
     ///
     /// # Errors
     /// As [`Client::new`].
-    pub fn new(specs: &[ClientSpec], tls: &UpstreamTls) -> Result<Self, Unusable> {
-        let clients = specs.iter().map(Client::new).collect::<Result<_, _>>()?;
-        Ok(Self { lane: client_lane(tls), clients, suites: codes(&client_suites(tls)) })
+    pub fn new(specs: Vec<ClientSpec>, tls: &UpstreamTls, door: &Door) -> Result<Self, Unusable> {
+        let lane = client_lane(tls);
+        let clients = specs.into_iter().map(|spec| -> Result<_, Unusable> {
+            // What cannot be used is found here, not by the child.
+            let client = Client::new(&spec)?;
+            Ok(match lane {
+                Lane::Legacy => Held::Child(door.profile(Spec::Client(spec).encode())),
+                Lane::Modern | Lane::Compat12 => Held::Here(client),
+            })
+        });
+        let clients = clients.collect::<Result<_, _>>()?;
+        Ok(Self { lane, clients, suites: codes(&client_suites(tls)) })
     }
 
     pub fn lane(&self) -> Lane {
@@ -135,8 +166,12 @@ impl WeakClient {
         now: UnixTime,
         (pool, records): (&Pool, &mut VecDeque<Buf>),
     ) -> Result<Box<dyn TlsConn>, TlsError> {
-        let client = &self.clients[endpoint];
-        Ok(Box::new(client.connect(Some(verifier), now, pool, records)?))
+        match &self.clients[endpoint] {
+            Held::Here(client) => {
+                Ok(Box::new(client.connect(Some(verifier), now, pool, records)?))
+            }
+            Held::Child(profile) => Ok(Box::new(RemoteConn::connect(Arc::clone(profile)))),
+        }
     }
 }
 

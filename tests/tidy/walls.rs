@@ -47,7 +47,13 @@ const BELOW: &[Below] = &[
     },
     Below {
         folder: "src/audit",
-        names: &["conn::outcome", "telemetry::access_log::rfc3339", "time", "tls::trust"],
+        names: &[
+            "conn::outcome",
+            "telemetry::access_log::rfc3339",
+            "time",
+            "tls::lane",
+            "tls::trust",
+        ],
         why: "an audit is counting and sorting what shards hand over; it knows none of them",
     },
     Below {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use openssl::pkey::PKey;
 use openssl::rsa::Rsa;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 use super::scratch::Scratch;
 
@@ -48,7 +48,7 @@ impl Identity {
         key: impl FnOnce() -> Result<KeyPair, rcgen::Error>,
     ) -> Result<Self, String> {
         let (ca_pem, certificate, key) =
-            key().and_then(generate).map_err(|error| error.to_string())?;
+            key().and_then(|key| generate(prefix, key)).map_err(|error| error.to_string())?;
         let write = |name: &str, text: &str| scratch.write(&format!("{prefix}{name}"), text);
         Ok(Self {
             ca_pem,
@@ -59,8 +59,10 @@ impl Identity {
     }
 }
 
-fn generate(key: KeyPair) -> Result<(String, String, String), rcgen::Error> {
+fn generate(prefix: &str, key: KeyPair) -> Result<(String, String, String), rcgen::Error> {
     let mut ca = CertificateParams::new(Vec::new())?;
+    // OpenSSL finds an issuer by its name.
+    ca.distinguished_name.push(DnType::CommonName, format!("{prefix}bench"));
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
     let ca_key = KeyPair::generate()?;

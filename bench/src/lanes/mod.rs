@@ -2,6 +2,7 @@
 //! time per full and resumed handshake and per gigabyte. It measures as [`crate::engines`] does.
 
 mod output;
+mod peers;
 pub(crate) mod target;
 pub(crate) mod test;
 
@@ -20,7 +21,7 @@ use crate::engines::sample::{self, Subject};
 use crate::engines::scratch::Scratch;
 use crate::engines::spin::Spinner;
 use target::{Kind, Stage, Target};
-use test::Test;
+use test::{Role, Test};
 
 pub(crate) use output::{render, write_record};
 
@@ -72,13 +73,23 @@ pub(crate) fn run(settings: Settings, note: &mut dyn FnMut(&str)) -> Result<Resu
     command.args(["backend", "--listen", &backend.to_string(), "--mode", "sniff"]);
     let _behind = Process::serve("backend", command, load_cpu, backend, &scratch)?;
     let (mut targets, mut left_out, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    let (front10, front12) = (free_address()?, free_address()?);
+    let command = peers::front(&scratch, &legacy, backend, [front10, front12]);
+    let front =
+        command.and_then(|command| Process::serve("front", command, load_cpu, front12, &scratch));
+    if let Err(reason) = &front {
+        left_out.push(format!("the lanes as clients: {reason}"));
+    }
     let stage = Stage {
         gateway: &settings.gateway,
         cpu: server_cpu,
         backend,
+        front10,
+        front12,
         modern: &modern,
         compat12: &compat12,
         legacy: &legacy,
+        ca: &scratch.write("ca.pem", &legacy.ca_pem)?,
         scratch: &scratch,
     };
     for kind in &settings.targets {
@@ -88,17 +99,18 @@ pub(crate) fn run(settings: Settings, note: &mut dyn FnMut(&str)) -> Result<Resu
             Err(reason) => return Err(reason),
         }
     }
+    let mut tests = settings.tests.clone();
+    tests.retain(|test| front.is_ok() || test.role() == Role::Server);
     let kinds: Vec<Kind> = targets.iter().map(|target| target.kind).collect();
     let samples = {
         let _spinner = Spinner::start(load_cpu)?;
         let sample = |test: Test, index: usize| {
-            let Target { kind, address, pids, .. } = &targets[index];
-            let clock = kind.clock();
-            let subject =
-                Subject { address: *address, pids, cpu: server_cpu, client_cpu: load_cpu, clock };
-            sample::take(test, subject, Some(test.tls(&trusted)), length)
+            let Target { kind, ports, pids, .. } = &targets[index];
+            let (address, clock) = (ports.of(test.role()), kind.clock());
+            let subject = Subject { address, pids, cpu: server_cpu, client_cpu: load_cpu, clock };
+            sample::take(test, subject, test.tls(&trusted), length)
         };
-        rounds::take(rounds, &settings.tests, &kinds, sample, &mut failures, note)
+        rounds::take(rounds, &tests, &kinds, sample, &mut failures, note)
     };
     Ok(Results { machine, settings, left_out, failures, samples })
 }

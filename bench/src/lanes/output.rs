@@ -61,6 +61,9 @@ const HOW_TO_READ: &str = "## How to read it
   above). The peers have the settings of their packages apart from that.
 - A **handshake** is: connect, handshake, 100-byte echo through the backend, close_notify, close.
   The client verifies the certificate, and that it resumed where it should.
+- **As client** the load comes in plaintext, and the server that is measured speaks TLS with one that
+  has nothing but this version: an HAProxy on the other CPU, in front of the backend. Everybody
+  verifies its chain; nobody resumes, because the lanes do not.
 - **Bulk** is 4 connections with bodies of 16 MiB, content checked; 1 GB is 10^9 bytes.
 ";
 

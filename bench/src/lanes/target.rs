@@ -1,5 +1,4 @@
-//! The servers that are measured: the gateway with all lanes and each engine, and its peers, all of
-//! them with the same versions, suites, group, key and number of threads at work where they have one.
+//! The servers that are measured: the gateway with all lanes and each engine, and its peers.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,9 +7,9 @@ use std::process::Command;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::test::{GROUP, SUITES};
-use crate::engines::identity::Identity;
-use crate::engines::peers::program;
+use super::peers;
+use super::test::{Role, SUITES};
+use crate::engines::identity::{Identity, SERVER_NAME};
 use crate::engines::process::{Process, free_address};
 use crate::engines::rounds::Server;
 use crate::engines::sample::Clock;
@@ -67,17 +66,45 @@ pub(crate) struct Stage<'run> {
     /// The CPU of the server.
     pub(crate) cpu: usize,
     pub(crate) backend: SocketAddr,
-    /// Each lane has a key of its own; the peers have that of `legacy`.
+    /// In front of the backend, with nothing but TLS 1.0.
+    pub(crate) front10: SocketAddr,
+    /// In front of the backend, with nothing but TLS 1.2 and CBC.
+    pub(crate) front12: SocketAddr,
+    /// Each lane has a key of its own; the peers and what is in front of the backend have that of
+    /// `legacy`.
     pub(crate) modern: &'run Identity,
     pub(crate) compat12: &'run Identity,
     pub(crate) legacy: &'run Identity,
+    /// The CA of `legacy`.
+    pub(crate) ca: &'run Path,
     pub(crate) scratch: &'run Scratch,
+}
+
+/// Where a server listens.
+#[derive(Clone, Copy)]
+pub(crate) struct Ports {
+    /// For clients of TLS.
+    pub(crate) server: SocketAddr,
+    /// For plaintext, which goes on in TLS 1.0.
+    pub(crate) client10: SocketAddr,
+    /// For plaintext, which goes on in TLS 1.2 with CBC.
+    pub(crate) client12: SocketAddr,
+}
+
+impl Ports {
+    pub(crate) fn of(self, role: Role) -> SocketAddr {
+        match role {
+            Role::Server => self.server,
+            Role::Client10 => self.client10,
+            Role::Client12 => self.client12,
+        }
+    }
 }
 
 /// A running server; it ends when dropped.
 pub(crate) struct Target {
     pub(crate) kind: Kind,
-    pub(crate) address: SocketAddr,
+    pub(crate) ports: Ports,
     /// The process that was started, and its descendants.
     pub(crate) pids: Vec<u32>,
     _process: Process,
@@ -87,103 +114,61 @@ impl Target {
     /// # Errors
     /// Why it does not serve, for the user to read.
     pub(crate) fn start(kind: Kind, stage: &Stage<'_>) -> Result<Self, String> {
-        let address = free_address()?;
+        let ports =
+            Ports { server: free_address()?, client10: free_address()?, client12: free_address()? };
         let command = match kind {
-            Kind::IoUring => gateway(stage, "io_uring", address)?,
-            Kind::Epoll => gateway(stage, "epoll", address)?,
-            Kind::Stunnel => stunnel(stage, address)?,
-            Kind::Haproxy => haproxy(stage, address)?,
+            Kind::IoUring => gateway(stage, "io_uring", ports)?,
+            Kind::Epoll => gateway(stage, "epoll", ports)?,
+            Kind::Stunnel => peers::stunnel(stage, ports)?,
+            Kind::Haproxy => peers::haproxy(stage, ports)?,
         };
         let name = kind.name().replace(' ', "-");
-        let process = Process::serve(&name, command, stage.cpu, address, stage.scratch)?;
+        let process = Process::serve(&name, command, stage.cpu, ports.client12, stage.scratch)?;
         let pids = process.family(kind.processes())?;
-        Ok(Self { kind, address, pids, _process: process })
+        Ok(Self { kind, ports, pids, _process: process })
     }
 }
 
-fn gateway(stage: &Stage<'_>, engine: &str, address: SocketAddr) -> Result<Command, String> {
-    let Stage { backend, modern, compat12, legacy, .. } = stage;
-    let names = SUITES.map(|[name, _]| name);
-    let text = format!(
-        "[gateway]\nworkers = 1\nengine = \"{engine}\"\ndrain_timeout = \"0s\"\n\
-         [admin]\nlisten = \"off\"\n\
-         [log]\nlevel = \"warn\"\naccess = \"off\"\n\
-         [[listener]]\nname = \"bench\"\nlisten = \"{address}\"\nupstream = \"{backend}\"\n\
-         [listener.tls]\ncertificate = {:?}\ncertificate_key = {:?}\n\
-         lane = \"legacy\"\nlegacy_until = \"2099-12-31\"\nallow_from = [\"127.0.0.0/8\"]\n\
-         legacy_certificate = {:?}\nlegacy_certificate_key = {:?}\nlegacy_ciphers = {names:?}\n\
-         compat12_certificate = {:?}\ncompat12_certificate_key = {:?}\n\
-         compat12_ciphers = {names:?}\n",
-        modern.certificate,
-        modern.key,
-        legacy.certificate,
-        legacy.key,
-        compat12.certificate,
-        compat12.key,
+fn gateway(stage: &Stage<'_>, engine: &str, ports: Ports) -> Result<Command, String> {
+    let Stage { backend, front10, front12, modern, compat12, legacy, ca, .. } = stage;
+    let suites = SUITES.map(|[name, _]| name);
+    let lane = format!(
+        "lane = \"legacy\"\nlegacy_until = \"2099-12-31\"\nallow_from = [\"127.0.0.0/8\"]\n\
+         legacy_ciphers = {suites:?}\n"
     );
-    let file = stage.scratch.write(&format!("tlsgate-{engine}.toml"), &text)?;
+    let listener = |name: &str, listen: SocketAddr, upstream: &SocketAddr| {
+        format!(
+            "[[listener]]\nname = \"{name}\"\nlisten = \"{listen}\"\nupstream = \"{upstream}\"\n"
+        )
+    };
+    let trust = format!(
+        "mode = \"originate\"\n[listener.upstream_tls]\ntrusted_ca = {ca:?}\n\
+         server_name = \"{SERVER_NAME}\"\n"
+    );
+    let text = [
+        format!("[gateway]\nworkers = 1\nengine = \"{engine}\"\ndrain_timeout = \"0s\"\n"),
+        "[admin]\nlisten = \"off\"\n[log]\nlevel = \"warn\"\naccess = \"off\"\n".to_owned(),
+        listener("server", ports.server, backend),
+        "[listener.tls]\n".to_owned(),
+        lane.clone(),
+        format!("compat12_ciphers = {suites:?}\n"),
+        shown("", modern),
+        shown("compat12_", compat12),
+        shown("legacy_", legacy),
+        listener("client10", ports.client10, front10),
+        trust.clone(),
+        lane,
+        listener("client12", ports.client12, front12),
+        trust,
+        format!("lane = \"compat12\"\ncompat12_ciphers = {suites:?}\n"),
+    ];
+    let file = stage.scratch.write(&format!("tlsgate-{engine}.toml"), &text.concat())?;
     let mut command = Command::new(stage.gateway);
     command.arg("run").arg("-c").arg(file);
     Ok(command)
 }
 
-fn stunnel(stage: &Stage<'_>, address: SocketAddr) -> Result<Command, String> {
-    let Stage { backend, legacy, scratch, .. } = stage;
-    let text = format!(
-        "foreground = yes
-pid =
-debug = err
-[lanes]
-accept = {address}
-connect = {backend}
-cert = {}
-key = {}
-sslVersionMin = TLSv1
-sslVersionMax = TLSv1.2
-securityLevel = 0
-ciphers = {}
-curves = {GROUP}
-sessionCacheSize = 20000
-TIMEOUTclose = 0
-",
-        legacy.certificate.display(),
-        legacy.key.display(),
-        openssl_suites(),
-    );
-    let mut command = Command::new(program("stunnel")?);
-    command.arg(scratch.write("stunnel.conf", &text)?);
-    Ok(command)
-}
-
-fn haproxy(stage: &Stage<'_>, address: SocketAddr) -> Result<Command, String> {
-    let Stage { backend, legacy, scratch, .. } = stage;
-    let text = format!(
-        "global
-    nbthread 1
-    maxconn 5000
-    tune.ssl.cachesize 20000
-    ssl-default-bind-options ssl-min-ver TLSv1.0 ssl-max-ver TLSv1.2
-    ssl-default-bind-ciphers {}
-defaults
-    mode tcp
-    timeout connect 5s
-    timeout client 120s
-    timeout server 120s
-frontend tls
-    bind {address} ssl crt {} curves {GROUP}
-    default_backend be
-backend be
-    server b {backend}
-",
-        openssl_suites(),
-        legacy.combined.display(),
-    );
-    let mut command = Command::new(program("haproxy")?);
-    command.arg("-db").arg("-f").arg(scratch.write("haproxy.cfg", &text)?);
-    Ok(command)
-}
-
-/// At security level 0: OpenSSL 3 has TLS before 1.2 at no other.
-fn openssl_suites() -> String {
-    format!("{}:@SECLEVEL=0", SUITES.map(|[_, name]| name).join(":"))
+fn shown(prefix: &str, identity: &Identity) -> String {
+    let Identity { certificate, key, .. } = identity;
+    format!("{prefix}certificate = {certificate:?}\n{prefix}certificate_key = {key:?}\n")
 }

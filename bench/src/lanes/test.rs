@@ -39,10 +39,30 @@ pub(crate) enum Test {
     Down12,
     /// TLS 1.2 with CBC, bulk from client to backend.
     Up12,
+    /// As the client of TLS 1.0: full handshake, a 100-byte echo, close.
+    Client10,
+    /// As the client of TLS 1.0, bulk from backend to client.
+    ClientDown10,
+    /// As the client of TLS 1.0, bulk from client to backend.
+    ClientUp10,
+    /// As the client of TLS 1.2 with CBC: full handshake, a 100-byte echo, close.
+    Client12,
+    /// As the client of TLS 1.2 with CBC, bulk from backend to client.
+    ClientDown12,
+    /// As the client of TLS 1.2 with CBC, bulk from client to backend.
+    ClientUp12,
+}
+
+/// On which side the server that is measured has TLS, and thus where the load goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Server,
+    Client10,
+    Client12,
 }
 
 impl Test {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Full10,
         Self::Rsa10,
         Self::Resumed10,
@@ -53,24 +73,36 @@ impl Test {
         Self::Resumed12,
         Self::Down12,
         Self::Up12,
+        Self::Client10,
+        Self::ClientDown10,
+        Self::ClientUp10,
+        Self::Client12,
+        Self::ClientDown12,
+        Self::ClientUp12,
     ];
 
-    /// What the client offers.
-    pub(crate) fn tls(self, ca_pem: &str) -> TlsPlan {
+    pub(crate) fn role(self) -> Role {
+        match self {
+            Self::Client10 | Self::ClientDown10 | Self::ClientUp10 => Role::Client10,
+            Self::Client12 | Self::ClientDown12 | Self::ClientUp12 => Role::Client12,
+            _ => Role::Server,
+        }
+    }
+
+    /// What the client offers; nothing where the server under test is TLS's client.
+    pub(crate) fn tls(self, ca_pem: &str) -> Option<TlsPlan> {
         let version = match self {
             Self::Full10 | Self::Rsa10 | Self::Resumed10 | Self::Down10 | Self::Up10 => {
                 TlsVersion::V10
             }
-            Self::Full12 | Self::Rsa12 | Self::Resumed12 | Self::Down12 | Self::Up12 => {
-                TlsVersion::V12
-            }
+            _ => TlsVersion::V12,
         };
         let [suite, _] = match self {
             Self::Rsa10 | Self::Rsa12 => STATIC_RSA,
             _ => ECDHE,
         };
         let (suites, groups) = (vec![suite.to_owned()], vec![GROUP.to_owned()]);
-        TlsPlan { suites, groups, ..tls(version, ca_pem) }
+        (self.role() == Role::Server).then(|| TlsPlan { suites, groups, ..tls(version, ca_pem) })
     }
 }
 
@@ -87,23 +119,34 @@ impl Measurement for Test {
             Self::Resumed12 => "TLS 1.2 resumed handshake, CBC",
             Self::Down12 => "TLS 1.2 bulk with CBC, backend to client",
             Self::Up12 => "TLS 1.2 bulk with CBC, client to backend",
+            Self::Client10 => "as client: TLS 1.0 full handshake, ECDHE",
+            Self::ClientDown10 => "as client: TLS 1.0 bulk, backend to client",
+            Self::ClientUp10 => "as client: TLS 1.0 bulk, client to backend",
+            Self::Client12 => "as client: TLS 1.2 full handshake, ECDHE and CBC",
+            Self::ClientDown12 => "as client: TLS 1.2 bulk with CBC, backend to client",
+            Self::ClientUp12 => "as client: TLS 1.2 bulk with CBC, client to backend",
         }
     }
 
     fn unit(self) -> Unit {
-        match self {
-            Self::Down10 | Self::Up10 | Self::Down12 | Self::Up12 => Unit::Gigabyte,
-            _ => Unit::Handshake,
+        match self.load().0 {
+            Workload::Handshakes { .. } => Unit::Handshake,
+            _ => Unit::Gigabyte,
         }
     }
 
     fn load(self) -> (Workload, usize) {
         let handshakes = |resumed| (Workload::Handshakes { resumed }, HANDSHAKES_AT_A_TIME);
         match self {
-            Self::Full10 | Self::Rsa10 | Self::Full12 | Self::Rsa12 => handshakes(false),
+            Self::Full10 | Self::Rsa10 | Self::Client10 => handshakes(false),
+            Self::Full12 | Self::Rsa12 | Self::Client12 => handshakes(false),
             Self::Resumed10 | Self::Resumed12 => handshakes(true),
-            Self::Down10 | Self::Down12 => (Workload::BulkDown { bytes: BODY }, BULK_CONNECTIONS),
-            Self::Up10 | Self::Up12 => (Workload::BulkUp { bytes: BODY }, BULK_CONNECTIONS),
+            Self::Down10 | Self::Down12 | Self::ClientDown10 | Self::ClientDown12 => {
+                (Workload::BulkDown { bytes: BODY }, BULK_CONNECTIONS)
+            }
+            Self::Up10 | Self::Up12 | Self::ClientUp10 | Self::ClientUp12 => {
+                (Workload::BulkUp { bytes: BODY }, BULK_CONNECTIONS)
+            }
         }
     }
 }

@@ -67,10 +67,6 @@ impl Weak {
         Self { lane, versions, suites: modern.chain(weak).collect(), keys }
     }
 
-    pub(super) fn has(&self, suite: u16) -> bool {
-        self.suites.iter().any(|known| known.code == suite)
-    }
-
     /// Whether a peer could be served that says `hello`.
     pub(super) fn serves(&self, hello: &Hello<'_>) -> bool {
         let Some(version) = self.version(hello) else { return false };

@@ -11,6 +11,7 @@ pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod network;
 pub(crate) mod offers;
+pub(crate) mod old_peers;
 pub(crate) mod own_network;
 pub(crate) mod peers;
 pub(crate) mod ports;
