@@ -232,7 +232,7 @@ fn legacy_child_that_is_killed_comes_back() {
         }
         let lines = gateway.lines();
         let line = lines.iter().find(|line| line.text("reason") == "legacy_down").expect("found");
-        assert_eq!((line.text("cause"), line.number("alert_sent")), ("local", 80));
+        assert_eq!((line.text("cause"), line.number("alert_sent_number")), ("local", 80));
         wait_until("it is back", SOON, || is_up(&gateway));
         assert_eq!(deaths(&gateway), killed, "{engine:?}");
         OldClient::quiet(gateway.address()).echo();
@@ -368,6 +368,7 @@ fn legacy_child_speaks_to_old_components() {
         let trusted = directory.path().join("ca.pem");
         fs::write(&trusted, ca().pem()).expect("a writable directory");
         let gateway = Setup::new(engine, component.address())
+            .listener("mode = \"bridge\"")
             .upstream_tls(&format!(
                 "trusted_ca = \"{}\"\nserver_name = \"{NAME}\"",
                 trusted.display()

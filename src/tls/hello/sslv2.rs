@@ -73,3 +73,7 @@ pub(super) fn translate(raw: &[u8]) -> Result<Vec<u8>, HelloError> {
     message.extend_from_slice(&body);
     Ok(message)
 }
+
+#[cfg(test)]
+#[path = "sslv2_tests.rs"]
+mod tests;
