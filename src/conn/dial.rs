@@ -236,6 +236,8 @@ impl Connection {
     /// The handshake with the upstream is done.
     pub(super) fn upstream_is_secured(&mut self, cx: &mut Context<'_>) {
         if let Err(failure) = self.meet_component() {
+            // What it has said already is not for the peer, whoever is dialled next.
+            self.downstream.inlet().clear();
             return self.on_attempt_failed(failure, cx);
         }
         let Some(tls) = &self.upstream.tls else { return };

@@ -172,6 +172,8 @@ pub(super) struct Rig {
     /// Endpoints dialled, and from where.
     pub(super) dialled: Vec<usize>,
     pub(super) sources: Vec<Source>,
+    /// Sides whose socket was given to the child.
+    pub(super) handed: Vec<Side>,
     pub(super) finished: Option<Box<Outcome>>,
     upstreams: Upstreams,
     pub(super) telemetry: ShardTelemetry,
@@ -197,6 +199,7 @@ impl Rig {
             up: Socket::default(),
             dialled: Vec::new(),
             sources: Vec::new(),
+            handed: Vec::new(),
             finished: None,
             upstreams: Upstreams::new(vec![Arc::clone(&policy.route().upstreams)], 0),
             telemetry: ShardTelemetry::new(0, Arc::from([Arc::clone(&policy.name)])),
@@ -227,6 +230,11 @@ impl Rig {
         };
         handle(&mut self.connection, &mut context);
         while let Some(action) = self.connection.poll_action(&mut context) {
+            if let Action::HandOver(side, _) = action {
+                self.handed.push(side);
+                self.connection.passed(side, Ok(()), &mut context);
+                continue;
+            }
             actions.push(action);
             assert!(actions.len() < 100, "actions without end: {actions:?}");
         }
@@ -269,7 +277,7 @@ impl Rig {
                 socket.closed = Some(mode);
                 (socket.receiving, socket.sending) = (None, None);
             }
-            Action::HandOver(..) => panic!("no route here has the legacy lane"),
+            Action::HandOver(..) => unreachable!("done as it comes"),
             Action::Finish(outcome) => {
                 assert!(!self.down.open && !self.up.open && !self.up.dialling, "still open");
                 self.finished = Some(outcome);

@@ -1,5 +1,7 @@
 //! The weak lane that is in process, on both sides of a connection.
 
+use std::collections::VecDeque;
+
 use rcgen::PKCS_ECDSA_P256_SHA256;
 use zeroize::Zeroizing;
 
@@ -7,10 +9,15 @@ use super::component::dialler;
 use super::judged::upstream_tls;
 use super::relay::pattern;
 use super::rig::*;
-use crate::config::model::{Compat12, DownstreamTls, Revalidate, WeakSuite};
+use crate::buf::Pool;
+use crate::config::date::Date;
+use crate::config::model::{
+    Compat12, DownstreamTls, Legacy, Revalidate, TlsVersion, UpstreamTls, WeakSuite,
+};
 use crate::conn::outcome::{Cause, Outcome, Reason, Security};
 use crate::lane::Door;
-use crate::policy::{ListenerPolicy, Route};
+use crate::lane::frame::{Established, Frame, queue_data};
+use crate::policy::{Downstream, ListenerPolicy, Route};
 use crate::tls::identity::{load, load_weak};
 use crate::tls::lane::Lane;
 use crate::tls::openssl::spec::{Identity, suites};
@@ -18,7 +25,7 @@ use crate::tls::openssl::tests::{End, client, client_spec, server, server_spec};
 use crate::tls::provider::provider;
 use crate::tls::resumption::{Domain, DomainId, DomainParts, PolicyId};
 use crate::tls::server_config::server_config;
-use crate::tls::testing::{self, Ca, Files, NAME};
+use crate::tls::testing::{self, Ca, Files, Issued, NAME};
 use crate::tls::trust::{Loader, ServerTrustSettings};
 use crate::tls::weak::{self, WeakClient, WeakServer, WeakServers};
 use crate::tls::{ClientProfile, ServerProfile};
@@ -59,7 +66,7 @@ fn in_front() -> ServerProfile {
 fn behind(ca_now: &Ca) -> ClientProfile {
     let files = Files::new();
     let tls = upstream_tls(&files, ca_now, Revalidate::Close);
-    let tls = crate::config::model::UpstreamTls { compat12: lane(), ..tls };
+    let tls = UpstreamTls { compat12: lane(), ..tls };
     let trust = Loader::new(provider()).server(&ServerTrustSettings::of(&tls)).expect("a CA");
     let name = || NAME.try_into().expect("a DNS name");
     let spec = weak::client_spec(&tls, None, trust.trusted(), Some(NAME.to_owned()));
@@ -171,4 +178,59 @@ fn an_end_without_close_notify_is_truncation() {
     rig.up.inbound.extend(component.said());
     rig.up.inbound_fin = true;
     assert_eq!(rig.outcome().reason, Reason::Truncated);
+}
+
+/// What the child says of a component that has this certificate and speaks at once.
+fn says(certificate: &Issued, words: &[u8]) -> Vec<u8> {
+    let established = Established {
+        version: 0x0301,
+        suite: 0x002f,
+        certificates: vec![certificate.certificate.der().to_vec()],
+        ..Established::default()
+    };
+    let (pool, mut data) = (Pool::new(1 << 20, 0), VecDeque::new());
+    queue_data(&mut data, &pool, words);
+    let mut said = Frame::Established(Box::new(established)).encode();
+    said.extend(data.iter().flat_map(|buf| buf.to_vec()));
+    said
+}
+
+/// The child verifies nobody: the connection does, before anything is passed on.
+#[test]
+fn what_a_stranger_says_behind_the_child_reaches_nobody() {
+    let files = Files::new();
+    let legacy = Legacy {
+        until: Date::parse("2999-12-31").expect("a date"),
+        allow_from: vec!["198.51.100.0/24".parse().expect("a range")],
+        suites: vec![WeakSuite::named("TLS_RSA_WITH_AES_128_CBC_SHA").expect("a weak suite")],
+        certificate: None,
+    };
+    let tls = upstream_tls(&files, ca(), Revalidate::Close);
+    let tls = UpstreamTls { min_version: TlsVersion::V1_0, legacy: Some(legacy), ..tls };
+    let trust = Loader::new(provider()).server(&ServerTrustSettings::of(&tls)).expect("a CA");
+    let name = || NAME.try_into().expect("a DNS name");
+    let specs = vec![weak::client_spec(&tls, None, trust.trusted(), None); 2];
+    let weak = WeakClient::new(specs, &tls, &Door::default()).expect("usable");
+    let config = dialler(ca().roots(), |_| ());
+    let profile = ClientProfile::new(vec![(config.clone(), name()), (config, name())])
+        .judged_by(trust, vec![name(), name()], &tls)
+        .in_lane(Some(weak));
+    let route = Route { tls: None, upstream_tls: Some(profile), ..two_endpoints() };
+    let policy = ListenerPolicy { downstream: Downstream::Plaintext, ..with(route) };
+    let mut rig = Rig::new(policy);
+    let stranger = Ca::new().issue(&PKCS_ECDSA_P256_SHA256);
+    let component = ca().issue(&PKCS_ECDSA_P256_SHA256);
+    for (issued, words) in [(&stranger, b"lies!"), (&component, b"truth")] {
+        assert!(rig.connected());
+        assert_eq!(rig.handed.pop(), Some(UP));
+        rig.settle();
+        rig.up.outbound.clear();
+        rig.up.inbound.extend(says(issued, words));
+        rig.settle();
+    }
+    assert_eq!(rig.down.outbound, b"truth");
+    assert_eq!(rig.dialled.len(), 2);
+    rig.input(crate::conn::Input::Stop(Reason::Stopped));
+    let outcome = rig.outcome();
+    assert_eq!(outcome.upstream_tls.expect("the handshake is done").facts.version, "TLSv1");
 }
