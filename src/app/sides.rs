@@ -11,10 +11,11 @@ use crate::config::model::{
 use crate::tls::client_config::{ClientSettings, client_config};
 use crate::tls::identity::{self, Identity};
 use crate::tls::lane::Lane;
+use crate::tls::openssl::spec::ServerSpec;
 use crate::tls::provider::provider_with;
 use crate::tls::resumption::{Binding, Domain, DomainId, DomainParts, PolicyId};
 use crate::tls::server_config::server_config;
-use crate::tls::trust::{ClientTrustSettings, ServerTrust, ServerTrustSettings};
+use crate::tls::trust::{ClientTrust, ClientTrustSettings, ServerTrust, ServerTrustSettings};
 use crate::tls::weak::{self, WeakClient, WeakServer};
 use crate::tls::{ClientProfile, ServerProfile};
 
@@ -84,18 +85,21 @@ impl Compiler<'_> {
         };
         let binding = Binding::new(&parts, identities.trust.crl_epoch());
         let domain = Domain::new(tls.resumption, binding, &self.standing.resumption);
-        let (mut compat12, mut legacy) = (None, None);
-        if let Some(lane) = &tls.compat12 {
-            let own = lane.certificate.as_ref();
-            compat12 = Some(self.weak_server(owner, tls, Lane::Compat12, own)?);
-        }
-        if let Some(lane) = &tls.legacy {
-            let own = lane.certificate.as_ref();
-            legacy = Some(self.weak_server(owner, tls, Lane::Legacy, own)?);
-        }
+        let compat12 = match &tls.compat12 {
+            Some(lane) => {
+                Some(self.weak_lane(owner, tls, Lane::Compat12, lane.certificate.as_ref())?)
+            }
+            None => None,
+        };
+        let legacy = match &tls.legacy {
+            Some(lane) => {
+                Some(self.weak_lane(owner, tls, Lane::Legacy, lane.certificate.as_ref())?)
+            }
+            None => None,
+        };
         match server_config(tls, &identities, &domain, &provider) {
             Ok(config) => {
-                Some(ServerProfile::new(config, &identities, tls).with_weak(compat12, legacy))
+                Some(ServerProfile::new(config, &identities, tls).with_lanes(compat12, legacy))
             }
             Err(error) => {
                 self.unusable(owner, "tls", &error);
@@ -104,14 +108,33 @@ impl Compiler<'_> {
         }
     }
 
-    /// A weak lane of a listener; `None` where a problem was reported.
-    fn weak_server(
+    /// A weak lane; `None` where a problem was reported.
+    fn weak_lane(
         &mut self,
         owner: Owner<'_>,
         tls: &DownstreamTls,
         lane: Lane,
         own: Option<&CertificateFiles>,
     ) -> Option<WeakServer> {
+        let (spec, trust) = self.weak_server(owner, tls, lane, own)?;
+        let held = (&self.standing.weak, &self.standing.door);
+        match WeakServer::new(spec, tls, trust, held) {
+            Ok(lane) => Some(lane),
+            Err(error) => {
+                self.unusable(owner, "tls", &error);
+                None
+            }
+        }
+    }
+
+    /// What a weak lane is made from, and who its peers must be; `None` where a problem was reported.
+    fn weak_server(
+        &mut self,
+        owner: Owner<'_>,
+        tls: &DownstreamTls,
+        lane: Lane,
+        own: Option<&CertificateFiles>,
+    ) -> Option<(ServerSpec, ClientTrust)> {
         let keys = match (own, lane) {
             (None, _) => ("certificate", "certificate_key"),
             (Some(_), Lane::Legacy) => ("legacy_certificate", "legacy_certificate_key"),
@@ -145,14 +168,7 @@ impl Compiler<'_> {
         });
         let kept = (&domain, self.lifetime);
         let spec = weak::server_spec(lane, tls, identities, &trust, kept);
-        let places = (&self.standing.weak, &self.standing.door);
-        match WeakServer::new(spec, tls, trust, places) {
-            Ok(lane) => Some(lane),
-            Err(error) => {
-                self.unusable(owner, "tls", &error);
-                None
-            }
-        }
+        Some((spec, trust))
     }
 
     /// TLS with the component at these upstreams; `None` where a problem was reported.

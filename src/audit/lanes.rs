@@ -221,7 +221,7 @@ mod tests {
     }
 
     fn old() -> Spoken {
-        spoken(Lane::Legacy, "TLSv1.0", "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA")
+        spoken(Lane::Legacy, "TLSv1", "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA")
     }
 
     fn modern(lane: Lane) -> Spoken {
@@ -267,7 +267,7 @@ mod tests {
         assert!(row.why.contains("3 h ago, sources: 2"), "{}", row.why);
         let sources: Vec<_> = row.users.rows.iter().filter_map(|user| user.source).collect();
         assert_eq!(sources, [IpAddr::from([192, 0, 2, 2]), IpAddr::from([192, 0, 2, 1])]);
-        assert_eq!(row.users.rows[0].version.as_deref(), Some("TLSv1.0"));
+        assert_eq!(row.users.rows[0].version.as_deref(), Some("TLSv1"));
         let rows = told(&openings, &[with(1, 8 * 24)], 0);
         assert_eq!(rows[0].need, Need::Unneeded, "{}", rows[0].why);
         assert_eq!(rows[0].users.len(), 1, "it is still told who it was");

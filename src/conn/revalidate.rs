@@ -194,7 +194,7 @@ impl Connection {
         if profile.allows_lane(lane, facts.source).is_err() {
             return Err(refused(route, StaleCause::Lane));
         }
-        if !tls.version().is_some_and(|version| profile.allows_version(lane, version)) {
+        if !tls.version().is_some_and(|version| profile.allows_version(version)) {
             return Err(refused(route, StaleCause::Version));
         }
         if !tls.suite().is_some_and(|suite| profile.allows_suite(lane, suite)) {

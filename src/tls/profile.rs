@@ -83,9 +83,9 @@ impl ServerProfile {
         }
     }
 
-    /// The same with weak lanes besides.
+    /// The same with these weak lanes besides.
     #[must_use]
-    pub fn with_weak(self, compat12: Option<WeakServer>, legacy: Option<WeakServer>) -> Self {
+    pub fn with_lanes(self, compat12: Option<WeakServer>, legacy: Option<WeakServer>) -> Self {
         Self { compat12: compat12.map(Arc::new), legacy: legacy.map(Arc::new), ..self }
     }
 
@@ -141,9 +141,7 @@ impl ServerProfile {
     pub fn allows_suite(&self, lane: Lane, suite: CipherSuite) -> bool {
         match lane {
             Lane::Modern => allows(self.config.crypto_provider(), suite),
-            Lane::Compat12 | Lane::Legacy => {
-                self.weak(lane).is_some_and(|lane| lane.allows_suite(suite))
-            }
+            weak => self.weak(weak).is_some_and(|lane| lane.allows_suite(suite)),
         }
     }
 
@@ -169,14 +167,9 @@ impl ServerProfile {
         self.lanes.terms().is_some()
     }
 
-    /// Whether this version may be spoken in this lane.
-    pub fn allows_version(&self, lane: Lane, version: TlsVersion) -> bool {
-        let of_lane = match lane {
-            Lane::Modern => version >= TlsVersion::V1_2,
-            Lane::Compat12 => version == TlsVersion::V1_2 && self.weak(lane).is_some(),
-            Lane::Legacy => version <= TlsVersion::V1_2 && self.weak(lane).is_some(),
-        };
-        of_lane && self.versions.contains(&version)
+    /// Whether this version may be spoken.
+    pub fn allows_version(&self, version: TlsVersion) -> bool {
+        self.versions.contains(&version)
     }
 
     /// Whether a connection from `source` may be in this lane now.
@@ -186,6 +179,7 @@ impl ServerProfile {
     pub fn allows_lane(&self, lane: Lane, source: Option<IpAddr>) -> Result<(), NoLane> {
         match (lane, self.lanes.terms()) {
             (Lane::Legacy, None) => Err(NoLane::Version),
+            (Lane::Compat12, _) if self.compat12.is_none() => Err(NoLane::Version),
             (Lane::Legacy, Some(terms)) => allow(terms, source, seconds(self.now())),
             _ => Ok(()),
         }
@@ -202,12 +196,11 @@ impl ServerProfile {
     /// # Errors
     /// As [`ModernConn::new`] and [`WeakServer::accept`]; when there is no such lane.
     pub fn accept(&self, lane: Lane, sni: Option<&str>) -> Result<Box<dyn TlsConn>, TlsError> {
-        if lane == Lane::Modern {
-            return Ok(Box::new(ModernConn::new(Arc::clone(&self.config))?));
+        match (lane, self.weak(lane), self.now()) {
+            (Lane::Modern, ..) => Ok(Box::new(ModernConn::new(Arc::clone(&self.config))?)),
+            (_, Some(weak), Some(now)) => weak.accept(sni, now),
+            _ => Err(TlsError::local(format!("no {} lane", lane.as_str()))),
         }
-        let missing = || TlsError::local(format!("no {} lane", lane.as_str()));
-        let (weak, now) = self.weak(lane).zip(self.now()).ok_or_else(missing)?;
-        weak.accept(sni, now)
     }
 
     pub fn strict_sni(&self) -> bool {

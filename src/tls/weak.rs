@@ -25,7 +25,7 @@ use crate::lane::{Door, Profile};
 /// A weak lane of a listener.
 #[derive(Debug)]
 pub struct WeakServer {
-    server: Place<Arc<Server>>,
+    server: Held<Arc<Server>>,
     trust: ClientTrust,
     suites: Vec<CipherSuite>,
 }
@@ -35,15 +35,15 @@ pub struct WeakServer {
 pub struct WeakClient {
     lane: Lane,
     /// By the position of the endpoint.
-    clients: Vec<Place<Client>>,
+    clients: Vec<Held<Client>>,
     suites: Vec<CipherSuite>,
 }
 
-/// Who makes a lane's sessions.
+/// Who holds the sessions of a lane.
 #[derive(Debug)]
-enum Place<T> {
+enum Held<T> {
     Here(T),
-    /// The child, by this profile.
+    /// The legacy lane's child does.
     Child(Arc<Profile>),
 }
 
@@ -88,16 +88,15 @@ impl WeakServer {
         trust: ClientTrust,
         (known, door): (&WeakServers, &Door),
     ) -> Result<Self, Unusable> {
-        let suites = codes(&server_suites(spec.parameters.lane, tls));
-        let server = match spec.parameters.lane {
-            Lane::Legacy => {
-                // The child cannot tell whoever loads a configuration what is wrong with it.
-                drop(Server::new(spec.clone())?);
-                Place::Child(door.profile(Spec::Server(spec).encode()))
-            }
-            Lane::Modern | Lane::Compat12 => Place::Here(known.server(spec)?),
+        let lane = spec.parameters.lane;
+        let server = if lane == Lane::Legacy {
+            // What cannot be used is found here, not by the child.
+            let _usable = Server::new(spec.clone())?;
+            Held::Child(door.profile(Spec::Server(spec).encode()))
+        } else {
+            Held::Here(known.server(spec)?)
         };
-        Ok(Self { server, trust, suites })
+        Ok(Self { server, trust, suites: codes(&server_suites(lane, tls)) })
     }
 
     /// Who peers must be.
@@ -115,11 +114,11 @@ impl WeakServer {
     /// As [`Server::accept`].
     pub fn accept(&self, sni: Option<&str>, now: UnixTime) -> Result<Box<dyn TlsConn>, TlsError> {
         match &self.server {
-            Place::Here(server) => {
+            Held::Here(server) => {
                 let verifier = Verifier::Client(self.trust.clone());
                 Ok(Box::new(server.accept(sni, Some(verifier), now)?))
             }
-            Place::Child(profile) => Ok(Box::new(RemoteConn::accept(Arc::clone(profile)))),
+            Held::Child(profile) => Ok(Box::new(RemoteConn::accept(Arc::clone(profile)))),
         }
     }
 }
@@ -131,15 +130,17 @@ impl WeakClient {
     /// # Errors
     /// As [`Client::new`].
     pub fn new(specs: Vec<ClientSpec>, tls: &UpstreamTls, door: &Door) -> Result<Self, Unusable> {
-        let client = |spec: ClientSpec| {
+        let lane = client_lane(tls);
+        let clients = specs.into_iter().map(|spec| -> Result<_, Unusable> {
+            // What cannot be used is found here, not by the child.
             let client = Client::new(&spec)?;
-            Ok(match spec.parameters.lane {
-                Lane::Legacy => Place::Child(door.profile(Spec::Client(spec).encode())),
-                Lane::Modern | Lane::Compat12 => Place::Here(client),
+            Ok(match lane {
+                Lane::Legacy => Held::Child(door.profile(Spec::Client(spec).encode())),
+                Lane::Modern | Lane::Compat12 => Held::Here(client),
             })
-        };
-        let clients = specs.into_iter().map(client).collect::<Result<_, Unusable>>()?;
-        Ok(Self { lane: client_lane(tls), clients, suites: codes(&client_suites(tls)) })
+        });
+        let clients = clients.collect::<Result<_, _>>()?;
+        Ok(Self { lane, clients, suites: codes(&client_suites(tls)) })
     }
 
     pub fn lane(&self) -> Lane {
@@ -166,10 +167,10 @@ impl WeakClient {
         (pool, records): (&Pool, &mut VecDeque<Buf>),
     ) -> Result<Box<dyn TlsConn>, TlsError> {
         match &self.clients[endpoint] {
-            Place::Here(client) => {
+            Held::Here(client) => {
                 Ok(Box::new(client.connect(Some(verifier), now, pool, records)?))
             }
-            Place::Child(profile) => Ok(Box::new(RemoteConn::connect(Arc::clone(profile)))),
+            Held::Child(profile) => Ok(Box::new(RemoteConn::connect(Arc::clone(profile)))),
         }
     }
 }

@@ -52,7 +52,7 @@ fn in_front() -> ServerProfile {
     let (known, door) = (WeakServers::default(), Door::default());
     let places = (&known, &door);
     let lane = WeakServer::new(spec, &tls, trust, places).expect("usable");
-    ServerProfile::new(config, &identities, &tls).with_weak(Some(lane), None)
+    ServerProfile::new(config, &identities, &tls).with_lanes(Some(lane), None)
 }
 
 /// Components that are connected to in it, and must be issued by `ca_now`.
