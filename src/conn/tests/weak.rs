@@ -38,7 +38,7 @@ fn in_front() -> ServerProfile {
     let identities = load(&tls, &provider()).expect("files of our own");
     let config = server_config(&tls, &identities, &Domain::Off, &provider()).expect("versions");
     let keys = ("certificate", "certificate_key");
-    let identity = load_weak(&issued, keys, (None, 0)).expect("files of our own");
+    let (identity, _) = load_weak(&issued, keys, (None, 0)).expect("files of our own");
     let domain = DomainId::new(&DomainParts {
         policy: PolicyId { listener: "test", rule: "" },
         names: &identities.names(),

@@ -48,7 +48,7 @@ pub(super) const SUITES: [&str; 12] = [
 ];
 
 /// A CA whose key has this many bits, and which signs with this digest.
-pub(super) struct Ca {
+pub(crate) struct Ca {
     pub(super) certificate: X509,
     key: PKey<Private>,
     bits: u32,
@@ -67,11 +67,11 @@ impl Ca {
     }
 
     /// What SHA-1 and 1,024 bits make of it.
-    pub(super) fn old() -> Self {
+    pub(crate) fn old() -> Self {
         Self::new(1024, MessageDigest::sha1())
     }
 
-    pub(super) fn issue(&self, name: &str) -> Identity {
+    pub(crate) fn issue(&self, name: &str) -> Identity {
         let key = rsa(self.bits);
         let by = Some((&self.certificate, &self.key));
         let leaf = certificate(name, &key, by, self.digest, |builder| {
