@@ -42,11 +42,12 @@ fn legacy() -> ListenerPolicy {
         options: &identities.trust.options(),
     });
     let kept = (&domain, std::time::Duration::from_secs(600));
-    let (identity, trust) = (identity.expect("files of our own"), identities.trust.clone());
+    let (identity, _) = identity.expect("files of our own");
+    let trust = identities.trust.clone();
     let spec = weak::server_spec(Lane::Legacy, &tls, vec![identity], &trust, kept);
     let places = (&WeakServers::default(), &Door::default());
     let lane = WeakServer::new(spec, &tls, trust, places).expect("usable");
-    let profile = ServerProfile::new(config, &identities, &tls).with_weak(None, Some(lane));
+    let profile = ServerProfile::new(config, &identities, &tls).with_lanes(None, Some(lane));
     with(Route { tls: Some(profile), ..route() })
 }
 

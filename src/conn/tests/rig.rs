@@ -395,18 +395,6 @@ impl Rig {
             }
         }
     }
-
-    /// The outcome, once all is closed and given back.
-    pub(super) fn outcome(mut self) -> Outcome {
-        self.settle();
-        let outcome = self.finished.take().expect("the connection has ended");
-        assert_eq!(self.connection.next_deadline(), None, "waits for nothing");
-        drop(self.connection);
-        drop((self.down, self.up));
-        assert_eq!(self.pool.bytes_in_use(), 0, "a buffer was kept");
-        assert_eq!(self.hellos.total(), 0, "budget for hellos was kept");
-        *outcome
-    }
 }
 
 /// The TLS client.
