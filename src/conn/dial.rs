@@ -103,6 +103,11 @@ impl Dial {
         self.wanted || self.endpoint().is_some()
     }
 
+    /// True from the first dial until an endpoint is ready, and known to be who it should be.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.choice().is_some()
+    }
+
     /// What is being dialled.
     fn choice(&self) -> Option<&Choice> {
         match &self.target {

@@ -73,7 +73,9 @@ impl Connection {
     }
 
     fn upstream_tls_failed(&mut self, failure: Failure, cx: &mut Context<'_>) {
-        if !self.upstream.has_keys() {
+        if self.dial.is_under_way() {
+            // It may have keys, and have said something, but nobody has seen yet who it is.
+            self.downstream.inlet().clear();
             return self.on_attempt_failed(failure, cx);
         }
         let shaking = matches!(self.phase, Phase::Handshake(_));

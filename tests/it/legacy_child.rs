@@ -221,7 +221,9 @@ fn legacy_child_that_is_killed_comes_back() {
         while ended(&gateway, "legacy_down") == 0 {
             assert!(killed < 8, "nobody was refused: {engine:?}");
             wait_until("it is back", SOON, || is_up(&gateway));
-            kill(child(&gateway));
+            let pid = child(&gateway);
+            kill(pid);
+            wait_until("it has ended", SOON, || has_ended(pid));
             killed += 1;
             let before = gateway.lines().len();
             let mut answer = Vec::new();

@@ -11,6 +11,7 @@ mod proxy_in;
 mod proxy_out;
 mod random;
 mod relay;
+mod remote;
 mod revalidate;
 pub(crate) mod rig;
 mod rules;

@@ -222,7 +222,7 @@ fn what_a_stranger_says_behind_the_child_reaches_nobody() {
     let component = ca().issue(&PKCS_ECDSA_P256_SHA256);
     for (issued, words) in [(&stranger, b"lies!"), (&component, b"truth")] {
         assert!(rig.connected());
-        assert_eq!(rig.handed.pop(), Some(UP));
+        assert_eq!(rig.passed.pop(), Some(UP));
         rig.settle();
         rig.up.outbound.clear();
         rig.up.inbound.extend(says(issued, words));
