@@ -95,6 +95,9 @@ impl Connection {
         self.times.handshake = Some(cx.now - self.phase_since);
         self.phase_since = cx.now;
         cx.telemetry.on_handshake(self.policy.index, self.resumed, &self.times);
+        if let (Some(choice), Some(version)) = (self.lane(true), tls.version()) {
+            cx.telemetry.on_lane(self.policy.index, choice, version);
+        }
         if let (true, Some(connect)) = (self.upstream.is_ready(), self.times.connect) {
             cx.telemetry.on_connect(self.policy.index, self.resumed, connect);
         }

@@ -19,13 +19,23 @@ use crate::support::{Engine, SOON, engines, has_tool, skip_impossible, wait_for,
 const HANDSHAKES: usize = 256;
 
 /// A listener that lets peers of this machine take the lane.
-fn legacy(engine: Engine, upstream: std::net::SocketAddr) -> (Setup, Files) {
+pub(crate) fn legacy(engine: Engine, upstream: std::net::SocketAddr) -> (Setup, Files) {
+    legacy_until(engine, upstream, "2099-12-31")
+}
+
+/// The same up to a day.
+pub(crate) fn legacy_until(
+    engine: Engine,
+    upstream: std::net::SocketAddr,
+    last_day: &str,
+) -> (Setup, Files) {
     let setup = Setup::new(engine, upstream);
     let names = [NAME, "127.0.0.1"];
     let files = ca().issue(setup.directory(), "legacy", KeyKind::Rsa, &names);
     let (certificate, key) = (files.certificate.display(), files.key.display());
     let setup = setup
-        .tls("lane = \"legacy\"\nlegacy_until = \"2099-12-31\"\nallow_from = [\"127.0.0.0/8\"]")
+        .tls("lane = \"legacy\"\nallow_from = [\"127.0.0.0/8\"]")
+        .tls(&format!("legacy_until = \"{last_day}\""))
         .tls(&format!("legacy_certificate = \"{certificate}\""))
         .tls(&format!("legacy_certificate_key = \"{key}\""));
     (setup, files)

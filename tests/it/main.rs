@@ -26,6 +26,7 @@ mod endings_resources;
 mod engine_fallback;
 mod hello;
 mod interop;
+mod lanes;
 mod legacy_child;
 mod listeners;
 mod malformed;
