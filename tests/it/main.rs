@@ -24,6 +24,7 @@ mod endings;
 mod endings_network;
 mod endings_resources;
 mod engine_fallback;
+mod flood;
 mod hello;
 mod interop;
 mod lanes;
