@@ -219,7 +219,9 @@ impl Connection {
         match input {
             Input::Accepted => self.on_accepted(cx),
             Input::Received(side, buf) => {
-                self.last_activity = cx.now;
+                if !self.side(side).is_sign_of_life(&buf) {
+                    self.last_activity = cx.now;
+                }
                 self.side_mut(side).note_received(&buf);
                 self.on_received(side, buf, cx);
             }

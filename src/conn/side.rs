@@ -155,6 +155,11 @@ impl SideState {
         true
     }
 
+    /// As [`TlsConn::is_sign_of_life`].
+    pub(super) fn is_sign_of_life(&self, received: &[u8]) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_sign_of_life(received))
+    }
+
     /// Queues a fatal alert for a peer without keys.
     pub(super) fn tell_early(&mut self, description: u8, pool: &Pool) {
         match &self.tls {

@@ -329,7 +329,7 @@ impl<E: Engine> Links<E> {
     fn settle(&mut self, slot: SlotId) {
         let Some(entry) = self.links.get_mut(slot) else { return };
         let socket = |side| SocketId { slot: slot.index, side };
-        while let Some(action) = entry.link.poll_action() {
+        while let Some(action) = entry.link.poll_action(self.engine.pool()) {
             match action {
                 Action::Receive(side, class) => self.engine.receive(socket(side), class),
                 Action::Send(side, buf) => self.engine.send(socket(side), buf),

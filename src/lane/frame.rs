@@ -32,6 +32,9 @@ pub enum Frame {
     Nothing,
 }
 
+/// [`Frame::Nothing`] as it is sent.
+pub const NOTHING: [u8; 4] = [9, 0, 0, 0];
+
 /// What the handshake agreed on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Established {

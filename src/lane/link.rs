@@ -179,8 +179,10 @@ impl Link {
     }
 
     /// The next operation to start, until `None`.
-    pub(super) fn poll_action(&mut self) -> Option<Action> {
-        let (for_peer, for_shard) = (self.may_hear_peer(), self.may_hear_shard());
+    pub(super) fn poll_action(&mut self, pool: &Pool) -> Option<Action> {
+        // When buffers run short, every link may hold only what it is sending.
+        let high = if pool.is_tight() { 1 } else { HIGH_WATER };
+        let (for_peer, for_shard) = (self.may_hear_peer(high), self.may_hear_shard(high));
         if self.peer.backlog() == 0 {
             match self.peer.fin {
                 Fin::Sent if self.peer.ended => self.peer.leave(CloseMode::Fin),
@@ -201,20 +203,21 @@ impl Link {
         gone.then_some(Action::Finish)
     }
 
-    fn may_hear_peer(&self) -> bool {
+    fn may_hear_peer(&self, high: usize) -> bool {
         // Nobody has said yet what to speak.
-        self.is_over || self.is_orphan || self.tls.is_some() && self.shard.backlog() < HIGH_WATER
+        self.is_over || self.is_orphan || self.tls.is_some() && self.shard.backlog() < high
     }
 
-    fn may_hear_shard(&self) -> bool {
-        self.is_over || self.peer.backlog() < HIGH_WATER
+    fn may_hear_shard(&self, high: usize) -> bool {
+        self.is_over || self.peer.backlog() < high
     }
 
     /// True while the end of the shard would not be noticed: it is not read, as the peer does not
     /// read, and it is not told anything.
     fn is_deaf(&self) -> bool {
         let is_open = self.shard.socket == Socket::Open && self.peer.socket == Socket::Open;
-        is_open && !self.shard.receiving && self.shard.backlog() == 0
+        let is_told = self.shard.fin == Fin::No;
+        is_open && is_told && !self.shard.receiving && self.shard.backlog() == 0
     }
 
     /// What the peer says.

@@ -68,7 +68,7 @@ impl Rig {
     /// What is sent is taken at once, unless it is blocked.
     fn settle(&mut self) {
         loop {
-            while let Some(action) = self.link.poll_action() {
+            while let Some(action) = self.link.poll_action(&self.pool) {
                 self.do_it(action);
                 if self.finished {
                     return;

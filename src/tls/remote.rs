@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::{CipherSuite, NamedGroup};
 
+use super::alert::plaintext_alert;
 use super::error::TlsError;
 use super::lane::Lane;
 use super::resumption::Refusal;
@@ -16,7 +17,7 @@ use crate::buf::{Buf, BufClass, Pool};
 use crate::config::model::TlsVersion;
 use crate::conn::outcome::{Reason, TlsFacts};
 use crate::lane::Profile;
-use crate::lane::frame::{Established, Failed, Frame, FrameReader, Part, queue_data, queue_frame};
+use crate::lane::frame::{Established, Failed, Frame, FrameReader, NOTHING, Part, queue_data, queue_frame};
 
 /// See the module.
 pub struct RemoteConn {
@@ -144,6 +145,10 @@ impl TlsConn for RemoteConn {
         Ok(())
     }
 
+    fn is_sign_of_life(&self, input: &[u8]) -> bool {
+        input == NOTHING
+    }
+
     fn end_of_stream(&mut self) -> Result<(), TlsError> {
         if self.fin {
             return Ok(());
@@ -168,8 +173,17 @@ impl TlsConn for RemoteConn {
         Ok(())
     }
 
-    fn last_alert(self: Box<Self>, description: u8) -> Option<Vec<u8>> {
-        (!self.closed).then(|| Frame::Alert(description).encode())
+    fn first_alert(&self, description: u8) -> Vec<u8> {
+        match self.first {
+            // The socket is the peer's still.
+            Some(_) => plaintext_alert(description).to_vec(),
+            None => Frame::Alert(description).encode(),
+        }
+    }
+
+    /// The child cannot: OpenSSL sends no alert of our choice.
+    fn last_alert(self: Box<Self>, _description: u8) -> Option<Vec<u8>> {
+        None
     }
 
     fn version(&self) -> Option<TlsVersion> {

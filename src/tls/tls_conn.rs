@@ -64,6 +64,11 @@ pub trait TlsConn {
         Ok(())
     }
 
+    /// Whether these bytes say no more than that whoever holds the session is there.
+    fn is_sign_of_life(&self, _input: &[u8]) -> bool {
+        false
+    }
+
     /// Encrypts `plaintext` into `records`.
     ///
     /// # Errors
