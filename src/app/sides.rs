@@ -142,12 +142,18 @@ impl Compiler<'_> {
         };
         let key_group = (tls.key_group.as_deref(), tls.key_group_line);
         let files = own.map_or(&tls.certificates[..], std::slice::from_ref);
-        let (mut identities, mut problems) = (Vec::new(), Vec::new());
+        let (mut identities, mut told, mut problems) = (Vec::new(), Vec::new(), Vec::new());
         for files in files {
             match identity::load_weak(files, keys, key_group) {
-                Ok(identity) => identities.push(identity),
+                Ok((identity, tells)) => {
+                    identities.push(identity);
+                    told.push(tells);
+                }
                 Err(found) => problems.extend(found),
             }
+        }
+        if own.is_some() {
+            self.note_certificates(owner.listener, Whose::Downstream, &told);
         }
         let trust = self.loader.client_of(&ClientTrustSettings::of(tls), lane.strength());
         let trust = match trust {
@@ -239,7 +245,7 @@ impl Compiler<'_> {
         let shown = tls.certificate.as_ref();
         let shown = shown.map(|files| identity::load_weak(files, keys, key_group)).transpose();
         let shown = match shown {
-            Ok(shown) => shown,
+            Ok(shown) => shown.map(|(identity, _)| identity),
             Err(problems) => {
                 self.file_problems(&owner.path("upstream_tls"), problems);
                 return None;

@@ -330,6 +330,8 @@ pub enum TlsVersion {
 }
 
 impl TlsVersion {
+    pub const ALL: [Self; 4] = [Self::V1_0, Self::V1_1, Self::V1_2, Self::V1_3];
+
     /// Word in the log and in PROXY headers.
     pub const fn as_str(self) -> &'static str {
         match self {

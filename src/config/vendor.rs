@@ -175,7 +175,8 @@ pub(super) fn versions(section: &mut Section, doc: &TableDoc, reader: &mut Reade
     match value.as_ref().and_then(String::from_value) {
         Some(value) => {
             let given = Given { value, ..given };
-            let mapped = options::map(PROTOCOL, &given.value, side(doc.name), semantics);
+            let legacy = section.get::<&str>("lane") == Some("legacy");
+            let mapped = options::sec_protocol(&given.value, semantics, legacy);
             settle(section, doc, &given, mapped, &path, reader);
         }
         None => leave(section, doc, &given),

@@ -103,6 +103,11 @@ impl Dial {
         self.wanted || self.endpoint().is_some()
     }
 
+    /// True from the first dial until an endpoint is ready, and known to be who it should be.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.choice().is_some()
+    }
+
     /// What is being dialled.
     fn choice(&self) -> Option<&Choice> {
         match &self.target {
@@ -236,6 +241,8 @@ impl Connection {
     /// The handshake with the upstream is done.
     pub(super) fn upstream_is_secured(&mut self, cx: &mut Context<'_>) {
         if let Err(failure) = self.meet_component() {
+            // What it has said already is not for the peer, whoever is dialled next.
+            self.downstream.inlet().clear();
             return self.on_attempt_failed(failure, cx);
         }
         let Some(tls) = &self.upstream.tls else { return };

@@ -73,7 +73,9 @@ impl Connection {
     }
 
     fn upstream_tls_failed(&mut self, failure: Failure, cx: &mut Context<'_>) {
-        if !self.upstream.has_keys() {
+        if self.dial.is_under_way() {
+            // It may have keys, and have said something, but nobody has seen yet who it is.
+            self.downstream.inlet().clear();
             return self.on_attempt_failed(failure, cx);
         }
         let shaking = matches!(self.phase, Phase::Handshake(_));
@@ -93,6 +95,9 @@ impl Connection {
         self.times.handshake = Some(cx.now - self.phase_since);
         self.phase_since = cx.now;
         cx.telemetry.on_handshake(self.policy.index, self.resumed, &self.times);
+        if let (Some(choice), Some(version)) = (self.lane(true), tls.version()) {
+            cx.telemetry.on_lane(self.policy.index, choice, version);
+        }
         if let (true, Some(connect)) = (self.upstream.is_ready(), self.times.connect) {
             cx.telemetry.on_connect(self.policy.index, self.resumed, connect);
         }

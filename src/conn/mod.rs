@@ -330,7 +330,9 @@ impl Connection {
             return None;
         }
         let held = side == Side::Downstream && self.holds_flight();
-        let last_output = self.side(side.other()).output.is_ended();
+        let other = self.side(side.other());
+        // What tells the child of an end is sent, too.
+        let last_output = other.output.is_ended() && other.sending == 0;
         let may_receive = self.may_receive(side, cx);
         let state = self.side_mut(side);
         if !state.is_open() {

@@ -190,15 +190,15 @@ impl Connection {
         if !route.recognizes(facts.sni) {
             return Err(refused(route, StaleCause::UnrecognizedName));
         }
+        let lane = tls.lane();
+        if profile.allows_lane(lane, facts.source).is_err() {
+            return Err(refused(route, StaleCause::Lane));
+        }
         if !tls.version().is_some_and(|version| profile.allows_version(version)) {
             return Err(refused(route, StaleCause::Version));
         }
-        let lane = tls.lane();
         if !tls.suite().is_some_and(|suite| profile.allows_suite(lane, suite)) {
             return Err(refused(route, StaleCause::CipherSuite));
-        }
-        if profile.allows_lane(tls.lane(), facts.source).is_err() {
-            return Err(refused(route, StaleCause::Lane));
         }
         let chain = tls.peer_certificates();
         let mut path = self.grounds.as_ref().and_then(|grounds| grounds.client.clone());

@@ -97,7 +97,7 @@ pub fn map(
         ("tls", _) => switch(name, value).map(|_| Mapped::default()),
         ("tls-mutual", _) => tls_mutual(value, side),
         ("client-auth", _) => client_auth(value, side),
-        ("sec-protocol", _) => sec_protocol(value, semantics),
+        ("sec-protocol", _) => sec_protocol(value, semantics, false),
         ("tls-target-name-check", _) => name_check(value, side),
         ("tls-target-name", Upstream) => Ok(both_names(value)),
         ("tls-target-name", Downstream) => Ok(Mapped::default()),
@@ -174,7 +174,16 @@ fn client_auth(value: &str, side: Side) -> Result<Mapped, Refusal> {
     })
 }
 
-fn sec_protocol(value: &str, semantics: Option<Semantics>) -> Result<Mapped, Refusal> {
+/// What `sec-protocol` means for a side: where `legacy` says that its lane of that name is open, TLS
+/// 1.0 and 1.1 are spoken, too.
+///
+/// # Errors
+/// As [`map`].
+pub fn sec_protocol(
+    value: &str,
+    semantics: Option<Semantics>,
+    legacy: bool,
+) -> Result<Mapped, Refusal> {
     if matches!(value, "SSLv2" | "SSLv3") {
         let hint = "Update the peer. There is no exception for SSL 2 and 3: both are broken, and \
                     forbidden by RFC 6176 and RFC 7568.";
@@ -189,29 +198,34 @@ fn sec_protocol(value: &str, semantics: Option<Semantics>) -> Result<Mapped, Ref
     };
     let is_exact = semantics == Semantics::Exact;
     let versions = |min: &str, max: &str| one("min_version", min).with("max_version", max);
-    match value {
+    let lowest = match value {
         // Compatibility mode is the highest common version under either meaning.
-        "SSLv23" => Ok(versions("1.2", "1.3").and(
-            "the floor of SSLv23 is not honoured: versions below TLS 1.2 are not spoken here. A \
-             peer that offers TLS 1.1 at most gets the alert protocol_version, and the log says \
-             version_mismatch",
-        )),
-        "TLSv1" | "TLSv1.1" | "TLSv11" if is_exact => {
-            let hint = "Update the peer, or use the floor if that is what is meant. Versions below \
-                        TLS 1.2 are not spoken here.";
-            refuse(format!("{value:?} with exact semantics asks for that version alone"), hint)
-        }
-        "TLSv1" | "TLSv1.1" | "TLSv11" => Ok(versions("1.2", "1.3").and(format!(
-            "of {value} and newer, TLS 1.2 and 1.3 are spoken here. A peer that offers TLS 1.1 at \
-             most gets the alert protocol_version, and the log says version_mismatch"
-        ))),
-        "TLSv12" if is_exact => Ok(versions("1.2", "1.2")),
-        "TLSv12" | "" => Ok(versions("1.2", "1.3")),
-        "TLSv13" => Ok(versions("1.3", "1.3")),
+        "SSLv23" | "TLSv1" => "1.0",
+        "TLSv1.1" | "TLSv11" => "1.1",
+        "TLSv12" if is_exact => return Ok(versions("1.2", "1.2")),
+        "TLSv12" | "" => return Ok(versions("1.2", "1.3")),
+        "TLSv13" => return Ok(versions("1.3", "1.3")),
         _ => {
             let hint = "Documented are SSLv23, TLSv1, TLSv1.1 (or TLSv11), TLSv12 and TLSv13.";
-            refuse(format!("{value:?} is not a documented value"), hint)
+            return refuse(format!("{value:?} is not a documented value"), hint);
         }
+    };
+    let is_alone = is_exact && value != "SSLv23";
+    match (legacy, is_alone) {
+        (true, true) => Ok(versions(lowest, lowest)),
+        (true, false) => Ok(versions(lowest, "1.3")),
+        (false, true) => refuse(
+            format!("{value:?} with exact semantics asks for that version alone"),
+            "Update the peer, use the floor if that is what is meant, or open the legacy lane for \
+             such peers, up to a day: lane = \"legacy\" with legacy_until, allow_from and, where \
+             the gateway is the server, legacy_certificate and legacy_certificate_key. Without that \
+             lane, versions below TLS 1.2 are not spoken here.",
+        ),
+        (false, false) => Ok(versions("1.2", "1.3").and(format!(
+            "the floor of {value} is not honoured: versions below TLS 1.2 need lane = \"legacy\". \
+             Without it, a peer that offers TLS 1.1 at most gets the alert protocol_version, and the \
+             log says version_mismatch"
+        ))),
     }
 }
 

@@ -4,7 +4,11 @@ use super::Side::{Downstream, Upstream};
 use super::*;
 
 fn keys(name: &str, value: &str, side: Side, semantics: Option<Semantics>) -> String {
-    match map(name, value, side, semantics) {
+    written(map(name, value, side, semantics))
+}
+
+fn written(mapped: Result<Mapped, Refusal>) -> String {
+    match mapped {
         Err(_) => "refused".to_owned(),
         Ok(mapped) => {
             let settings = mapped.settings.into_iter().map(|one| {
@@ -55,6 +59,30 @@ fn versions_by_value_and_semantics() {
                 assert_eq!(keys, expected, "{value:?} {semantics:?}");
             }
         }
+    }
+    // With the legacy lane, the whole of it.
+    let (any, only_10, only_11) = (
+        "min_version=1.0 max_version=1.3",
+        "min_version=1.0 max_version=1.0",
+        "min_version=1.1 max_version=1.1",
+    );
+    let from_11 = "min_version=1.1 max_version=1.3";
+    for (value, floor, exact) in [
+        ("SSLv2", "refused", "refused"),
+        ("SSLv3", "refused", "refused"),
+        ("SSLv23", any, any),
+        ("TLSv1", any, only_10),
+        ("TLSv1.1", from_11, only_11),
+        ("TLSv11", from_11, only_11),
+        ("TLSv12", at_least, only_12),
+        ("TLSv13", only_13, only_13),
+        ("", at_least, at_least),
+    ] {
+        for (semantics, expected) in [(Semantics::Floor, floor), (Semantics::Exact, exact)] {
+            let mapped = sec_protocol(value, Some(semantics), true);
+            assert_eq!(written(mapped), expected, "{value:?} {semantics:?}");
+        }
+        assert_eq!(written(sec_protocol(value, None, true)), "refused");
     }
     let refusal = map("sec-protocol", "TLSv1", Upstream, None).expect_err("semantics are missing");
     assert!(refusal.hint.contains("floor") && refusal.hint.contains("exact"), "{refusal:?}");

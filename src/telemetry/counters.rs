@@ -7,10 +7,11 @@ use std::ops::AddAssign;
 
 use serde::Serialize;
 
-use crate::config::model::Revalidate;
+use crate::config::model::{Revalidate, TlsVersion};
 use crate::conn::outcome::{Cause, Outcome, Reason, Shown, Stage};
 use crate::conn::stale::StaleCause;
 use crate::engine::Side;
+use crate::tls::lane::{Choice, Lane, Why};
 
 const REASONS: usize = Reason::ALL.len();
 const CAUSES: usize = Cause::ALL.len();
@@ -165,6 +166,8 @@ pub struct ListenerCounters {
     pub proxy_headers_cut: u64,
     pub handshakes_full: u64,
     pub handshakes_resumed: u64,
+    /// Finished handshakes by lane, version of TLS and why it was that lane.
+    pub lanes: LaneCounters,
     /// Connections without a handshake of ours with the peer.
     pub unterminated: [u64; Unterminated::ALL.len()],
     /// Peers that were asked for a certificate, by [`Shown::index`].
@@ -185,6 +188,40 @@ pub struct ListenerCounters {
     ended: [[[u64; CAUSES]; REASONS]; STAGES],
 }
 
+/// Finished handshakes by lane, version and reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaneCounters([[[u64; Why::ALL.len()]; TlsVersion::ALL.len()]; Lane::ALL.len()]);
+
+impl LaneCounters {
+    pub fn count(&mut self, choice: Choice, version: TlsVersion) {
+        self.0[choice.lane as usize][version as usize][choice.why as usize] += 1;
+    }
+
+    /// Those that have happened.
+    pub fn iter(&self) -> impl Iterator<Item = (Lane, TlsVersion, Why, u64)> + '_ {
+        let lanes = Lane::ALL.into_iter().zip(&self.0);
+        let versions = lanes.flat_map(|(lane, by_version)| {
+            TlsVersion::ALL
+                .into_iter()
+                .zip(by_version)
+                .map(move |(version, row)| (lane, version, row))
+        });
+        let cells = versions.flat_map(|(lane, version, row)| {
+            Why::ALL.into_iter().zip(row).map(move |(why, count)| (lane, version, why, *count))
+        });
+        cells.filter(|(.., count)| *count > 0)
+    }
+}
+
+impl AddAssign<&Self> for LaneCounters {
+    fn add_assign(&mut self, other: &Self) {
+        let cells = self.0.iter_mut().flatten().flatten();
+        for (own, other) in cells.zip(other.0.iter().flatten().flatten()) {
+            *own += other;
+        }
+    }
+}
+
 impl Default for ListenerCounters {
     fn default() -> Self {
         Self {
@@ -193,6 +230,7 @@ impl Default for ListenerCounters {
             proxy_headers_cut: 0,
             handshakes_full: 0,
             handshakes_resumed: 0,
+            lanes: LaneCounters::default(),
             unterminated: [0; Unterminated::ALL.len()],
             clients: [0; Shown::COUNT],
             stale_open: 0,
@@ -298,6 +336,7 @@ impl AddAssign<&Self> for ListenerCounters {
         self.proxy_headers_cut += other.proxy_headers_cut;
         self.handshakes_full += other.handshakes_full;
         self.handshakes_resumed += other.handshakes_resumed;
+        self.lanes += &other.lanes;
         for (own, other) in self.unterminated.iter_mut().zip(&other.unterminated) {
             *own += other;
         }
@@ -348,6 +387,26 @@ mod tests {
         for (position, stage) in stages.into_iter().enumerate() {
             assert_eq!(stage_index(stage), position);
         }
+    }
+
+    #[test]
+    fn every_lane_version_and_reason_has_its_own_cell() {
+        let mut counters = LaneCounters::default();
+        let (mut expected, mut times) = (Vec::new(), 0);
+        for lane in Lane::ALL {
+            for version in TlsVersion::ALL {
+                for why in Why::ALL {
+                    times += 1;
+                    (0..times).for_each(|_| counters.count(Choice { lane, why }, version));
+                    expected.push((lane, version, why, times));
+                }
+            }
+        }
+        assert!(counters.iter().eq(expected.iter().copied()));
+        let again = counters.clone();
+        counters += &again;
+        assert!(counters.iter().zip(expected).all(|(sum, one)| sum.3 == 2 * one.3));
+        assert_eq!(LaneCounters::default().iter().count(), 0);
     }
 
     #[test]

@@ -70,6 +70,7 @@ metrics! {
     PROXY_HEADERS_CUT = Counter, "tlsgate_proxy_headers_cut_total", "Headers of the PROXY protocol for components that were too long with everything, and left something out: the client's certificate first.";
     CLOSED = Counter, "tlsgate_connections_closed_total", "Connections that ended, by reason and by who caused it; pairs that never happened are left out.";
     HANDSHAKES = Counter, "tlsgate_handshakes_total", "Finished handshakes, full or resumed.";
+    LANE_HANDSHAKES = Counter, "tlsgate_lane_handshakes_total", "Finished handshakes by the lane that the peer took, the version of TLS, and what the modern lane lacks for it (able: nothing); those that never happened are left out.";
     HANDSHAKE_FAILURES = Counter, "tlsgate_handshake_failures_total", "Connections that ended before their handshake was done, by reason.";
     UNTERMINATED = Counter, "tlsgate_connections_unterminated_total", "Connections without a handshake between the peer and the gateway: peers that speak plaintext, and TLS that is passed through.";
     CLIENT_CERTIFICATES = Counter, "tlsgate_client_certificates_total", "Peers that were asked for a certificate, by what they have shown: none, verified, or what is wrong with it.";

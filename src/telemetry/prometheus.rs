@@ -112,6 +112,18 @@ fn write_listeners(text: &mut String, snapshot: &Snapshot) {
             write_sample(text, names::HANDSHAKES.name, &labels, value);
         }
     }
+    write_family(text, &names::LANE_HANDSHAKES);
+    for view in listeners {
+        for (lane, version, why, count) in view.counters.lanes.iter() {
+            let labels = [
+                ("listener", &*view.name),
+                ("lane", lane.as_str()),
+                ("version", version.as_str()),
+                ("reason", why.as_str()),
+            ];
+            write_sample(text, names::LANE_HANDSHAKES.name, &labels, count);
+        }
+    }
     write_family(text, &names::HANDSHAKE_FAILURES);
     for view in listeners {
         for reason in Reason::ALL {

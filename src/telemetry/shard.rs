@@ -14,8 +14,10 @@ use super::counters::{
     Unterminated, is_handshake_stage,
 };
 use super::histograms::{HistogramSet, Kind, Phase};
+use crate::config::model::TlsVersion;
 use crate::conn::outcome::{Outcome, PhaseTimes, Reason, Shown};
 use crate::conn::stale::Stale;
+use crate::tls::lane::Choice;
 
 /// Names of the listeners, by listener index.
 ///
@@ -126,6 +128,13 @@ impl ShardTelemetry {
         }
         if let Some(handshake) = times.handshake {
             self.record(listener, resumed, Phase::Handshake, handshake);
+        }
+    }
+
+    /// A handshake is done in this lane, at this version.
+    pub fn on_lane(&mut self, listener: usize, choice: Choice, version: TlsVersion) {
+        if let Some(counters) = self.listener(listener) {
+            counters.lanes.count(choice, version);
         }
     }
 
@@ -276,7 +285,6 @@ impl ShardTelemetry {
 pub(crate) mod tests {
     use super::*;
     use crate::conn::outcome::{ByteCounts, Cause, Stage, TlsFacts};
-    use crate::tls::lane::Choice;
 
     /// List of listeners for tests.
     pub(crate) fn names(list: &[&str]) -> ListenerNames {

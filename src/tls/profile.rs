@@ -179,6 +179,7 @@ impl ServerProfile {
     pub fn allows_lane(&self, lane: Lane, source: Option<IpAddr>) -> Result<(), NoLane> {
         match (lane, self.lanes.terms()) {
             (Lane::Legacy, None) => Err(NoLane::Version),
+            (Lane::Compat12, _) if self.compat12.is_none() => Err(NoLane::Version),
             (Lane::Legacy, Some(terms)) => allow(terms, source, seconds(self.now())),
             _ => Ok(()),
         }

@@ -7,52 +7,47 @@ use std::process::Command;
 use std::time::Duration;
 
 use ring::digest::{Context, Digest, SHA256};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use tempfile::TempDir;
 use tlsgate_bench::backend::{Address, Backend as Component, Mode};
 use tlsgate_bench::content;
 
 use crate::support::backend::Backend;
-use crate::support::client::{TlsStream, Version, config, connect, local};
 use crate::support::gateway::{Gateway, Setup};
 use crate::support::process::run;
+use crate::support::session::{Session, local, wait};
+use crate::support::way::{Way, each_way};
 use crate::support::{engines, sized};
 
 const MIB: u64 = 1024 * 1024;
 const PARALLEL: usize = 16;
 const DIGEST: usize = 32;
 const PIECE: u64 = 64 * 1024;
-/// Longest time without any progress.
-const STALL: Duration = Duration::from_secs(60);
 
 #[test]
 #[ignore = "run by tests/run"]
 fn bulk_256mb() {
-    for engine in engines() {
-        for version in Version::BOTH {
-            let alone = sized(256, 64) * MIB;
-            let each = sized(256, 8) * MIB;
-            let backend = component(alone);
-            let gateway = Setup::new(engine, backend.address()).start();
-            transfer(&gateway, version, alone, 0);
-            drop(gateway);
-            let backend = component(each);
-            let gateway = Setup::new(engine, backend.address()).start();
-            std::thread::scope(|scope| {
-                for number in 0..PARALLEL {
-                    let gateway = &gateway;
-                    scope.spawn(move || transfer(gateway, version, each, number as u64));
-                }
-            });
-            gateway.wait_until_idle();
-            let metrics = gateway.metrics();
-            let parallel = PARALLEL as u64;
-            let received = metrics.count("tlsgate_received_bytes_total", &[]);
-            let sent = metrics.count("tlsgate_sent_bytes_total", &[]);
-            assert_eq!(received, parallel * each, "{engine:?} {version:?}");
-            assert_eq!(sent, parallel * (each + DIGEST as u64), "{engine:?} {version:?}");
-        }
-    }
+    let alone = sized(256, 32) * MIB;
+    let backend = component(alone);
+    each_way(backend.address(), |gateway, way| transfer(gateway, way, alone, 0));
+    let bytes = sized(256, 8) * MIB;
+    let backend = component(bytes);
+    each_way(backend.address(), |gateway, way| {
+        let gateway = &*gateway;
+        let count = |name: &str| gateway.metrics().count(name, &[]);
+        let totals =
+            || ["received", "sent"].map(|way| count(&format!("tlsgate_{way}_bytes_total")));
+        let [received, sent] = totals();
+        std::thread::scope(|scope| {
+            for number in 0..PARALLEL {
+                scope.spawn(move || transfer(gateway, way, bytes, number as u64));
+            }
+        });
+        gateway.wait_until_idle();
+        let parallel = PARALLEL as u64;
+        let expected = [received + parallel * bytes, sent + parallel * (bytes + DIGEST as u64)];
+        assert_eq!(totals(), expected, "{way:?}");
+    });
 }
 
 #[test]
@@ -89,87 +84,67 @@ fn bulk_curl() {
 }
 
 /// One connection that uploads and downloads `bytes` at the same time.
-fn transfer(gateway: &Gateway, version: Version, bytes: u64, number: u64) {
-    let mut stream = connect(gateway.address(), &config(version));
+fn transfer(gateway: &Gateway, way: Way, bytes: u64, number: u64) {
+    let mut session = way.connect(gateway);
     // Every connection has other bytes, so that mixing them up would be seen.
     let offset = number * 7919;
-    let (sent, download) = exchange(&mut stream, offset, bytes)
-        .unwrap_or_else(|error| panic!("{version:?} connection {number}: {error}"));
+    let (sent, download) = exchange(&mut *session, offset, bytes)
+        .unwrap_or_else(|error| panic!("{way:?} connection {number}: {error}"));
     let (body, trailer) = download;
     assert_eq!(body.as_ref(), digest_of_content(1, bytes).as_ref(), "the download of {number}");
     assert_eq!(trailer, sent.as_ref(), "the upload of {number}");
-    let line = gateway.line_of(local(&stream));
+    let line = gateway.line_of(local(&*session));
     line.assert_ended("finished", "downstream", "relay");
     assert_eq!(line.number("bytes_received"), bytes);
     assert_eq!(line.number("bytes_sent"), bytes + DIGEST as u64);
 }
 
-/// Sends `bytes` of content from `offset` on and close_notify, and reads to the other side's.
+/// Sends `bytes` of content from `offset` on and the end, and reads to the other side's end.
 /// Returns the digest of what was sent, and the digest and the trailer of what came.
 fn exchange(
-    stream: &mut TlsStream,
+    session: &mut dyn Session,
     offset: u64,
     bytes: u64,
 ) -> io::Result<(Digest, (Digest, Vec<u8>))> {
-    stream.sock.set_nonblocking(true)?;
+    session.socket().set_nonblocking(true)?;
     let (mut sent, mut upload) = (0, Context::new(&SHA256));
     let (mut come, mut download, mut trailer) = (0, Context::new(&SHA256), Vec::new());
     let mut is_closed = false;
     let mut buffer = vec![0; 64 * 1024];
     loop {
+        let mut is_full = false;
         while sent < bytes {
             let piece = content::at(offset + sent, PIECE.min(bytes - sent));
-            let taken = stream.conn.writer().write(piece)?;
-            upload.update(&piece[..taken]);
-            sent += taken as u64;
-            if taken < piece.len() {
+            let taken = session.push(piece)?;
+            is_full = taken == 0;
+            if is_full {
                 break;
             }
+            upload.update(&piece[..taken]);
+            sent += taken as u64;
         }
         if sent == bytes && !is_closed {
-            stream.conn.send_close_notify();
-            is_closed = true;
+            is_closed = session.end()?;
+            is_full = !is_closed;
         }
-        while stream.conn.wants_write() && would_block(stream.conn.write_tls(&mut stream.sock))? {}
-        let arrived = would_block(stream.conn.read_tls(&mut stream.sock))?;
-        stream.conn.process_new_packets().map_err(io::Error::other)?;
-        loop {
-            let length = match stream.conn.reader().read(&mut buffer) {
-                Ok(0) => return Ok((upload.finish(), (download.finish(), trailer))),
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            };
+        is_full |= !session.send()?;
+        let mut has_come = false;
+        while let Some(length) = session.pull(&mut buffer)? {
+            if length == 0 {
+                return Ok((upload.finish(), (download.finish(), trailer)));
+            }
             let rest = usize::try_from(bytes - come).unwrap_or(usize::MAX).min(length);
             download.update(&buffer[..rest]);
             trailer.extend_from_slice(&buffer[rest..length]);
             come += rest as u64;
+            has_come = true;
         }
         // With room in the socket and more to send there is nothing to wait for.
-        if !arrived && (is_closed || stream.conn.wants_write()) {
-            wait(stream)?;
+        if !has_come && (is_closed || is_full) {
+            let mut interest = PollFlags::IN;
+            interest.set(PollFlags::OUT, is_full);
+            wait(&[(session.socket(), interest)])?;
         }
-    }
-}
-
-/// Waits until the socket has something to read, or room for what is to be written.
-fn wait(stream: &TlsStream) -> io::Result<()> {
-    let mut interest = PollFlags::IN;
-    interest.set(PollFlags::OUT, stream.conn.wants_write());
-    let mut polled = [PollFd::new(&stream.sock, interest)];
-    let timeout = Timespec::try_from(STALL).expect("a minute");
-    match poll(&mut polled, Some(&timeout))? {
-        0 => Err(io::ErrorKind::TimedOut.into()),
-        _ => Ok(()),
-    }
-}
-
-/// Whether bytes moved; an error when the stream broke.
-fn would_block(result: io::Result<usize>) -> io::Result<bool> {
-    match result {
-        Ok(length) => Ok(length > 0),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

@@ -5,13 +5,13 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use crate::support::backend::{Backend, Silent, dead_address, reset};
+use crate::support::backend::{Backend, Silent, dead_address};
 use crate::support::ca::NAME;
-use crate::support::client::{
-    TlsStream, Version, assert_echo, close, close_notify, config, connect, local, try_connect,
-};
-use crate::support::gateway::{Gateway, Setup};
+use crate::support::client::{TlsStream, Version, close_notify, config, connect, try_connect};
+use crate::support::gateway::Setup;
 use crate::support::log::Line;
+use crate::support::session::{assert_echo, close, end, local, reset};
+use crate::support::way::each_way;
 use crate::support::{SOON, engines, wait_until};
 
 /// What a component must show when it is down: within a second.
@@ -89,12 +89,12 @@ fn endings_server_first() {
         let _sent = stream.write_all(b"220 ready\r\n");
         let _ended = stream.read_to_end(&mut Vec::new());
     });
-    each(&backend, |gateway, version| {
-        let mut stream = connect(gateway.address(), &config(version));
+    each_way(backend.address(), |gateway, way| {
+        let mut stream = way.connect(gateway);
         let mut banner = [0; 11];
         stream.read_exact(&mut banner).expect("the banner comes without asking");
         assert_eq!(&banner, b"220 ready\r\n");
-        let peer = local(&stream);
+        let peer = local(&*stream);
         close(stream);
         gateway.line_of(peer).assert_ended("finished", "downstream", "relay");
     });
@@ -109,18 +109,18 @@ fn endings_half_close_downstream_first() {
         let _read = stream.read_to_end(&mut question);
         let _sent = stream.write_all(&vec![b'a'; MIB + question.len()]);
     });
-    each(&backend, |gateway, version| {
+    each_way(backend.address(), |gateway, way| {
         for with_fin in [false, true] {
-            let mut stream = connect(gateway.address(), &config(version));
+            let mut stream = way.connect(gateway);
             stream.write_all(b"question").expect("sent");
-            close_notify(&mut stream);
+            end(&mut *stream);
             if with_fin {
-                stream.sock.shutdown(Shutdown::Write).expect("an open socket");
+                stream.socket().shutdown(Shutdown::Write).expect("an open socket");
             }
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).expect("everything, and close_notify");
             assert_eq!(answer.len(), MIB + 8);
-            let line = gateway.line_of(local(&stream));
+            let line = gateway.line_of(local(&*stream));
             line.assert_ended("finished", "downstream", "relay");
             assert_eq!(
                 (line.number("bytes_received"), line.number("bytes_sent")),
@@ -141,16 +141,16 @@ fn endings_half_close_upstream_first() {
         let result = stream.read_to_end(&mut rest);
         sender.send(result.map(|_| rest.len())).expect("somebody waits");
     });
-    each(&backend, |gateway, version| {
-        let mut stream = connect(gateway.address(), &config(version));
+    each_way(backend.address(), |gateway, way| {
+        let mut stream = way.connect(gateway);
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).expect("close_notify behind the last byte");
         assert_eq!(answer, b"that is all");
         stream.write_all(&vec![b'q'; MIB]).expect("its own direction is open");
-        close_notify(&mut stream);
+        end(&mut *stream);
         let got = received.recv_timeout(SOON).expect("the component ends");
         assert_eq!(got.expect("a FIN, no RST"), MIB);
-        gateway.line_of(local(&stream)).assert_ended("finished", "upstream", "relay");
+        gateway.line_of(local(&*stream)).assert_ended("finished", "upstream", "relay");
     });
 }
 
@@ -199,14 +199,16 @@ fn endings_truncated() {
         let result = stream.read_to_end(&mut all).map(|_| all);
         sender.send(result).expect("somebody waits");
     });
-    each(&backend, |gateway, version| {
-        let mut stream = connect(gateway.address(), &config(version));
+    each_way(backend.address(), |gateway, way| {
+        let mut stream = way.connect(gateway);
         stream.write_all(b"and then").expect("sent");
-        let peer = local(&stream);
-        stream.sock.shutdown(Shutdown::Write).expect("an open socket");
+        let peer = local(&*stream);
+        stream.socket().shutdown(Shutdown::Write).expect("an open socket");
         let got = received.recv_timeout(SOON).expect("the component ends");
         assert_eq!(got.expect("a FIN, no RST"), b"and then", "nothing that came is lost");
-        gateway.line_of(peer).assert_ended("truncated", "downstream", "relay");
+        // Without TLS, FIN is the orderly end.
+        let reason = if way.has_tls() { "truncated" } else { "finished" };
+        gateway.line_of(peer).assert_ended(reason, "downstream", "relay");
     });
 }
 
@@ -214,11 +216,11 @@ fn endings_truncated() {
 #[ignore = "run by tests/run"]
 fn endings_reset_by_downstream() {
     let (backend, errors) = reports_end();
-    each(&backend, |gateway, version| {
-        let mut stream = connect(gateway.address(), &config(version));
-        assert_echo(&mut stream, b"x");
-        let peer = local(&stream);
-        reset(stream.into_parts().1);
+    each_way(backend.address(), |gateway, way| {
+        let mut stream = way.connect(gateway);
+        assert_echo(&mut *stream, b"x");
+        let peer = local(&*stream);
+        reset(stream);
         let error = errors.recv_timeout(SOON).expect("the component ends");
         assert_eq!(error, Some(ErrorKind::ConnectionReset), "RST goes on");
         gateway.line_of(peer).assert_ended("reset", "downstream", "relay");
@@ -233,16 +235,16 @@ fn endings_reset_by_upstream() {
         if stream.read_exact(&mut byte).and_then(|()| stream.write_all(&byte)).is_ok() {
             // The second byte says that the first was answered.
             let _read = stream.read_exact(&mut byte);
-            reset(stream);
+            reset(Box::new(stream));
         }
     });
-    each(&backend, |gateway, version| {
-        let mut stream = connect(gateway.address(), &config(version));
-        assert_echo(&mut stream, b"x");
+    each_way(backend.address(), |gateway, way| {
+        let mut stream = way.connect(gateway);
+        assert_echo(&mut *stream, b"x");
         stream.write_all(b"y").expect("sent");
         let read = stream.read(&mut [0; 1]).map_err(|error| error.kind());
         assert_eq!(read, Err(ErrorKind::ConnectionReset), "RST goes on");
-        gateway.line_of(local(&stream)).assert_ended("reset", "upstream", "relay");
+        gateway.line_of(local(&*stream)).assert_ended("reset", "upstream", "relay");
     });
 }
 
@@ -266,17 +268,6 @@ fn endings_in_the_handshake() {
         assert_eq!(line.text("event"), "handshake_failed");
         let lived = Duration::from_micros(line.number("lifetime_us"));
         assert!(lived >= DOWN && lived < 2 * DOWN, "{engine:?}: {lived:?}");
-    }
-}
-
-/// Every engine and version in front of one backend.
-fn each(backend: &Backend, check: impl Fn(&Gateway, Version)) {
-    for engine in engines() {
-        let gateway = Setup::new(engine, backend.address()).start();
-        for version in Version::BOTH {
-            println!("{engine:?} {version:?}");
-            check(&gateway, version);
-        }
     }
 }
 

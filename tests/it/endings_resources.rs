@@ -8,19 +8,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ring::digest::{Context, SHA256};
-use tlsgate_bench::content;
+use tlsgate_bench::{content, procstat};
 
 use crate::support::backend::Backend;
 use crate::support::ca::NAME;
 use crate::support::client::{
-    TlsStream, Version, assert_echo, close, config, connect, local, try_connect,
+    TlsStream, Version, assert_echo, close, config, connect, try_connect,
 };
 use crate::support::gateway::{Gateway, Setup};
 use crate::support::process::{cpu_time, open_descriptors, resident_bytes, run};
-use crate::support::{SOON, engines, has_tool, settled, wait_until};
+use crate::support::session::{self, Session};
+use crate::support::way::each_way;
+use crate::support::{SOON, engines, has_tool, settled, sized, wait_until};
 
 const MIB: u64 = 1024 * 1024;
-/// What a stalled reader's connection may take in the gateway: high water in records, the piece
+/// What a stalled reader's connection may take in each of the gateway's processes: high water in records, the piece
 /// that overshoots it, and what the allocator rounds up.
 const STALL_MEMORY: u64 = 8 * MIB;
 
@@ -31,13 +33,13 @@ const LEFT: usize = 21;
 #[test]
 #[ignore = "run by tests/run"]
 fn endings_slow_reader() {
-    const TOTAL: u64 = 100 * MIB;
+    let total = sized(100, 64) * MIB;
     let sent = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&sent);
     let backend = Backend::start(move |mut stream| {
         let mut done = 0;
-        while done < TOTAL {
-            let piece = content::at(done, TOTAL - done);
+        while done < total {
+            let piece = content::at(done, total - done);
             if stream.write_all(piece).is_err() {
                 return;
             }
@@ -45,44 +47,46 @@ fn endings_slow_reader() {
             counter.store(done, Ordering::Release);
         }
     });
-    for engine in engines() {
-        let gateway = Setup::new(engine, backend.address()).start();
-        close_after_echo_of_nothing(&gateway);
-        let resident = resident_bytes(gateway.id());
+    each_way(backend.address(), |gateway, way| {
+        // One connection before measuring, so that what the first one allocates is there.
+        session::reset(way.connect(gateway));
+        gateway.wait_until_idle();
+        let (before, processes) = resident(gateway);
+        let limit = STALL_MEMORY * processes;
         sent.store(0, Ordering::Release);
-        let mut stream = connect(gateway.address(), &config(Version::V13));
+        let mut slow = way.connect(gateway);
         let calm = Duration::from_millis(700);
         let ask = || sent.load(Ordering::Acquire);
         let stalled_at = settled("the component is held back", calm, SOON, ask);
-        assert!(stalled_at < TOTAL / 2, "{engine:?}: {stalled_at} bytes went somewhere");
-        let grown = resident_bytes(gateway.id()).saturating_sub(resident);
-        assert!(grown < STALL_MEMORY, "{engine:?}: {grown} bytes more");
+        assert!(stalled_at < total / 2, "{way:?}: {stalled_at} bytes went somewhere");
+        let grown = resident(gateway).0.saturating_sub(before);
+        assert!(grown < limit, "{way:?}: {grown} bytes more");
         let buffers = gateway.metrics().count("tlsgate_buffer_bytes", &[]);
-        println!("{engine:?}: held at {stalled_at}, {grown} bytes more, {buffers} in buffers");
-        assert!(buffers < STALL_MEMORY, "{engine:?}: {buffers} bytes in buffers");
-        assert_content(&mut stream, TOTAL);
+        println!("held at {stalled_at}, {grown} bytes more, {buffers} in buffers");
+        assert!(buffers < STALL_MEMORY, "{way:?}: {buffers} bytes in buffers");
+        assert_content(&mut *slow, total);
         let line = gateway.line_of({
-            let peer = local(&stream);
-            close_quietly(stream);
+            let peer = session::local(&*slow);
+            assert_eq!(slow.read(&mut [0; 1]).expect("the end behind the last byte"), 0);
+            session::end(&mut *slow);
             peer
         });
         line.assert_ended("finished", "upstream", "relay");
-        assert_eq!(line.number("bytes_sent"), TOTAL);
-    }
+        assert_eq!(line.number("bytes_sent"), total);
+    });
 }
 
-/// One connection before measuring, so that what the first one allocates is there.
-fn close_after_echo_of_nothing(gateway: &Gateway) {
-    let stream = connect(gateway.address(), &config(Version::V13));
-    crate::support::backend::reset(stream.into_parts().1);
-    gateway.wait_until_idle();
+/// Of the gateway and the process of its lane `legacy`, if it has one; and how many they are.
+fn resident(gateway: &Gateway) -> (u64, u64) {
+    let family = procstat::family(gateway.id()).expect("it runs");
+    (family.iter().map(|id| resident_bytes(*id)).sum(), family.len() as u64)
 }
 
-fn assert_content(stream: &mut TlsStream, total: u64) {
+fn assert_content(session: &mut dyn Session, total: u64) {
     let (mut context, mut expected) = (Context::new(&SHA256), Context::new(&SHA256));
     let (mut done, mut buffer) = (0, vec![0; 64 * 1024]);
     while done < total {
-        let length = stream.read(&mut buffer).expect("more");
+        let length = session.read(&mut buffer).expect("more");
         assert!(length > 0, "an early end after {done}");
         context.update(&buffer[..length]);
         for piece in pieces(done, length as u64) {
@@ -100,12 +104,6 @@ fn pieces(offset: u64, length: u64) -> impl Iterator<Item = &'static [u8]> {
         done += piece.len() as u64;
         (!piece.is_empty()).then_some(piece)
     })
-}
-
-fn close_quietly(mut stream: TlsStream) {
-    let end = stream.read(&mut [0; 1]).expect("close_notify behind the last byte");
-    assert_eq!(end, 0);
-    crate::support::client::close_notify(&mut stream);
 }
 
 #[test]

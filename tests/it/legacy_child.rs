@@ -19,13 +19,23 @@ use crate::support::{Engine, SOON, engines, has_tool, skip_impossible, wait_for,
 const HANDSHAKES: usize = 256;
 
 /// A listener that lets peers of this machine take the lane.
-fn legacy(engine: Engine, upstream: std::net::SocketAddr) -> (Setup, Files) {
+pub(crate) fn legacy(engine: Engine, upstream: std::net::SocketAddr) -> (Setup, Files) {
+    legacy_until(engine, upstream, "2099-12-31")
+}
+
+/// The same up to a day.
+pub(crate) fn legacy_until(
+    engine: Engine,
+    upstream: std::net::SocketAddr,
+    last_day: &str,
+) -> (Setup, Files) {
     let setup = Setup::new(engine, upstream);
     let names = [NAME, "127.0.0.1"];
     let files = ca().issue(setup.directory(), "legacy", KeyKind::Rsa, &names);
     let (certificate, key) = (files.certificate.display(), files.key.display());
     let setup = setup
-        .tls("lane = \"legacy\"\nlegacy_until = \"2099-12-31\"\nallow_from = [\"127.0.0.0/8\"]")
+        .tls("lane = \"legacy\"\nallow_from = [\"127.0.0.0/8\"]")
+        .tls(&format!("legacy_until = \"{last_day}\""))
         .tls(&format!("legacy_certificate = \"{certificate}\""))
         .tls(&format!("legacy_certificate_key = \"{key}\""));
     (setup, files)
@@ -221,7 +231,9 @@ fn legacy_child_that_is_killed_comes_back() {
         while ended(&gateway, "legacy_down") == 0 {
             assert!(killed < 8, "nobody was refused: {engine:?}");
             wait_until("it is back", SOON, || is_up(&gateway));
-            kill(child(&gateway));
+            let pid = child(&gateway);
+            kill(pid);
+            wait_until("it has ended", SOON, || has_ended(pid));
             killed += 1;
             let before = gateway.lines().len();
             let mut answer = Vec::new();
@@ -232,7 +244,7 @@ fn legacy_child_that_is_killed_comes_back() {
         }
         let lines = gateway.lines();
         let line = lines.iter().find(|line| line.text("reason") == "legacy_down").expect("found");
-        assert_eq!((line.text("cause"), line.number("alert_sent")), ("local", 80));
+        assert_eq!((line.text("cause"), line.number("alert_sent_number")), ("local", 80));
         wait_until("it is back", SOON, || is_up(&gateway));
         assert_eq!(deaths(&gateway), killed, "{engine:?}");
         OldClient::quiet(gateway.address()).echo();
@@ -368,6 +380,7 @@ fn legacy_child_speaks_to_old_components() {
         let trusted = directory.path().join("ca.pem");
         fs::write(&trusted, ca().pem()).expect("a writable directory");
         let gateway = Setup::new(engine, component.address())
+            .listener("mode = \"bridge\"")
             .upstream_tls(&format!(
                 "trusted_ca = \"{}\"\nserver_name = \"{NAME}\"",
                 trusted.display()

@@ -219,7 +219,7 @@ fn unix_ms() -> u64 {
 
 /// The library that moves the clock. The program beside it would stand between us and the
 /// gateway's signals, so it only says which one it is.
-fn clock_library() -> Option<String> {
+pub(crate) fn clock_library() -> Option<String> {
     if !has_tool("faketime") {
         return None;
     }

@@ -76,13 +76,8 @@ fn legacy(listener: &Section, tls: &Section, reader: &mut Reader<'_>) {
     }
     let most = tls.get::<TlsVersion>("max_version");
     if most.is_some_and(|most| most < TlsVersion::V1_2) {
-        for key in ["compat12_ciphers", "compat12_certificate", "ciphers"] {
+        for key in ["compat12_ciphers", "compat12_certificate"] {
             not_looked_at(tls, key, "max_version below 1.2", "with TLS 1.2", reader);
-        }
-        if is_server(tls) {
-            for key in ["certificate", "certificates"] {
-                not_looked_at(tls, key, "max_version below 1.2", "with TLS 1.2", reader);
-            }
         }
     }
 }

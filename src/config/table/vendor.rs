@@ -87,7 +87,8 @@ const TLS: &str = "What the vendor's reader asks of a port or connection. The ta
                    that there is TLS: 0 contradicts it, but for mode = \"autodetect\".";
 const SEC_PROTOCOL: &str = "The vendor's word for versions. Its documents give it two meanings: \
                             sec_protocol_semantics must say which. A floor below TLS 1.2 begins \
-                            there; such a version alone is refused, and so are SSLv2 and SSLv3.";
+                            there and such a version alone is refused, but for lane = \"legacy\". \
+                            SSLv2 and SSLv3 always are.";
 const FILE: &str = "The vendor's word for the same file.";
 const CIPHERS: &str = "Suites by OpenSSL's or IANA's names, with : or , between them. Those of TLS \
                        1.3 stay, unless the list names some. Keywords of OpenSSL are refused: they \

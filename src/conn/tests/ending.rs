@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::rig::*;
 use crate::conn::Input;
-use crate::conn::outcome::Reason;
+use crate::conn::outcome::{Outcome, Reason};
 use crate::engine::{CloseMode, Operation};
 
 /// Ending by an alert that is being sent.
@@ -14,6 +14,20 @@ fn flushing() -> Rig {
     rig.deliver(DOWN, 100);
     assert!(rig.down.sending.is_some());
     rig
+}
+
+impl Rig {
+    /// The outcome, once all is closed and given back.
+    pub(super) fn outcome(mut self) -> Outcome {
+        self.settle();
+        let outcome = self.finished.take().expect("the connection has ended");
+        assert_eq!(self.connection.next_deadline(), None, "waits for nothing");
+        drop(self.connection);
+        drop((self.down, self.up));
+        assert_eq!(self.pool.bytes_in_use(), 0, "a buffer was kept");
+        assert_eq!(self.hellos.total(), 0, "budget for hellos was kept");
+        *outcome
+    }
 }
 
 #[test]

@@ -53,7 +53,17 @@ impl TimeProvider for Clock {
 /// fate. It is dialled whatever that says.
 pub(super) fn judged(ca_now: &Ca, fate: Revalidate, clock: &Clock) -> ClientProfile {
     let files = Files::new();
-    let tls = UpstreamTls {
+    let tls = upstream_tls(&files, ca_now, fate);
+    let mut config = (*dialler(ca().roots(), |_| ())).clone();
+    config.time_provider = Arc::new(clock.clone());
+    let trust = Loader::new(provider()).server(&ServerTrustSettings::of(&tls)).expect("a CA");
+    let name = || NAME.try_into().expect("a DNS name");
+    ClientProfile::new(vec![(Arc::new(config), name())]).judged_by(trust, vec![name()], &tls)
+}
+
+/// What the configuration says of such a component.
+pub(super) fn upstream_tls(files: &Files, ca_now: &Ca, fate: Revalidate) -> UpstreamTls {
+    UpstreamTls {
         trusted_ca: files.trusted(&ca_now.certificate.pem()),
         crls: CrlPolicy::default(),
         verify: Verify::Full,
@@ -74,12 +84,7 @@ pub(super) fn judged(ca_now: &Ca, fate: Revalidate, clock: &Clock) -> ClientProf
         resumption: false,
         compat12: None,
         legacy: None,
-    };
-    let mut config = (*dialler(ca().roots(), |_| ())).clone();
-    config.time_provider = Arc::new(clock.clone());
-    let trust = Loader::new(provider()).server(&ServerTrustSettings::of(&tls)).expect("a CA");
-    let name = || NAME.try_into().expect("a DNS name");
-    ClientProfile::new(vec![(Arc::new(config), name())]).judged_by(trust, vec![name()], &tls)
+    }
 }
 
 /// TLS on both sides, all of it by this clock; a component that is not good any more is closed.

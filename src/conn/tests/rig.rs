@@ -19,6 +19,7 @@ use crate::config::model::{
 use crate::conn::outcome::Outcome;
 use crate::conn::{Action, Connection, Context, Input};
 use crate::engine::{Address, CloseMode, Operation, Side, Source};
+use crate::lane::Unpassed;
 use crate::policy::{Downstream, ListenerPolicy, Route};
 use crate::telemetry::ShardTelemetry;
 use crate::time::Time;
@@ -173,6 +174,9 @@ pub(super) struct Rig {
     pub(super) dialled: Vec<usize>,
     pub(super) sources: Vec<Source>,
     pub(super) finished: Option<Box<Outcome>>,
+    /// What becomes of sockets that are handed over, and which were.
+    pub(super) door: Result<(), Unpassed>,
+    pub(super) passed: Vec<Side>,
     upstreams: Upstreams,
     pub(super) telemetry: ShardTelemetry,
 }
@@ -198,6 +202,8 @@ impl Rig {
             dialled: Vec::new(),
             sources: Vec::new(),
             finished: None,
+            door: Ok(()),
+            passed: Vec::new(),
             upstreams: Upstreams::new(vec![Arc::clone(&policy.route().upstreams)], 0),
             telemetry: ShardTelemetry::new(0, Arc::from([Arc::clone(&policy.name)])),
         }
@@ -227,6 +233,11 @@ impl Rig {
         };
         handle(&mut self.connection, &mut context);
         while let Some(action) = self.connection.poll_action(&mut context) {
+            if let Action::HandOver(side, _) = action {
+                self.passed.push(side);
+                self.connection.passed(side, self.door, &mut context);
+                continue;
+            }
             actions.push(action);
             assert!(actions.len() < 100, "actions without end: {actions:?}");
         }
@@ -269,7 +280,7 @@ impl Rig {
                 socket.closed = Some(mode);
                 (socket.receiving, socket.sending) = (None, None);
             }
-            Action::HandOver(..) => panic!("no route here has the legacy lane"),
+            Action::HandOver(..) => unreachable!("answered at once"),
             Action::Finish(outcome) => {
                 assert!(!self.down.open && !self.up.open && !self.up.dialling, "still open");
                 self.finished = Some(outcome);
@@ -383,18 +394,6 @@ impl Rig {
                 return;
             }
         }
-    }
-
-    /// The outcome, once all is closed and given back.
-    pub(super) fn outcome(mut self) -> Outcome {
-        self.settle();
-        let outcome = self.finished.take().expect("the connection has ended");
-        assert_eq!(self.connection.next_deadline(), None, "waits for nothing");
-        drop(self.connection);
-        drop((self.down, self.up));
-        assert_eq!(self.pool.bytes_in_use(), 0, "a buffer was kept");
-        assert_eq!(self.hellos.total(), 0, "budget for hellos was kept");
-        *outcome
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::public_key::PublicKey;
@@ -101,7 +101,8 @@ pub fn load_shown(
 }
 
 /// Reads a certificate with its key for a lane of OpenSSL's, which may be weaker than rustls takes
-/// them. `keys` are what the configuration calls the two files.
+/// them. `keys` are what the configuration calls the two files. The identity is for those who tell of
+/// certificates: it signs nothing.
 ///
 /// # Errors
 /// Every problem found.
@@ -109,27 +110,41 @@ pub fn load_weak(
     files: &CertificateFiles,
     keys: (&'static str, &'static str),
     (key_group, line): (Option<&str>, usize),
-) -> Result<spec::Identity, Vec<FileProblem>> {
+) -> Result<(spec::Identity, Identity), Vec<FileProblem>> {
     let (certificate, key) = named_files(files, keys);
     let key_group = find_key_group(key_group, line).map_err(|problem| vec![problem])?;
     let chain = certificate.read().and_then(|bytes| certificates(&certificate, &bytes));
     let secret = read_key(&key, key_group, "a private key in PEM: RSA or ECDSA");
     let (chain, secret) = match (chain, secret) {
-        (Ok(chain), Ok(secret)) => (chain, secret),
+        (Ok(chain), Ok(secret)) => (chain, Zeroizing::new(secret)),
         (chain, secret) => return Err([chain.err(), secret.err()].into_iter().flatten().collect()),
     };
-    let first = chain.first().map_or(&[][..], |first| first);
-    let (_, parsed) =
-        X509Certificate::from_der(first).map_err(|_| vec![unreadable(&certificate)])?;
+    let certified = CertifiedKey::new(chain, Arc::new(KeptElsewhere));
+    let told = describe(&certificate, &certified).map_err(|problem| vec![problem])?;
+    let told = told(Arc::new(certified));
     let identity = spec::Identity {
-        names: names(&parsed),
-        chain: chain.iter().map(|one| one.to_vec()).collect(),
+        names: told.names.clone(),
+        chain: told.key.cert.iter().map(|one| one.to_vec()).collect(),
         key: Zeroizing::new(secret.secret_der().to_vec()),
     };
     match identity.key_fits() {
-        Ok(true) => Ok(identity),
+        Ok(true) => Ok((identity, told)),
         Ok(false) => Err(vec![anothers_key(&certificate, &key)]),
         Err(_) => Err(vec![unsupported_key(&key, "a private key that OpenSSL reads")]),
+    }
+}
+
+/// A key that OpenSSL has.
+#[derive(Debug)]
+struct KeptElsewhere;
+
+impl SigningKey for KeptElsewhere {
+    fn choose_scheme(&self, _: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        None
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::Anonymous
     }
 }
 

@@ -2,12 +2,15 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use openssl::pkey::PKey;
+use openssl::x509::X509;
 use rcgen::{CertificateParams, DistinguishedName, DnType, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 use rustls::ClientConfig;
 
 use super::*;
 use crate::config::model::{CertificateFiles, ClientCert, DownstreamTls};
 use crate::tls::file::FileProblem;
+use crate::tls::openssl::tests as old;
 use crate::tls::provider::provider;
 use crate::tls::testing::{self, Ca, Files, Issued, NAME, tls};
 
@@ -259,4 +262,36 @@ fn rsa_keys_load_and_serve() {
     let (mut client, mut server) =
         (testing::client(&client_config), testing::server(&Arc::new(config)));
     testing::handshake(&mut client, &mut server).expect("they agree");
+}
+
+#[test]
+fn weak_lanes_take_what_rustls_does_not() {
+    let old = old::Ca::old();
+    let issued = [old.issue(NAME), old.issue(NAME)];
+    let pems = issued.map(|issued| {
+        let certificate = X509::from_der(&issued.chain[0]).and_then(|leaf| leaf.to_pem());
+        let key = PKey::private_key_from_der(&issued.key);
+        let key = key.and_then(|key| key.private_key_to_pem_pkcs8());
+        let text = |pem: Vec<u8>| String::from_utf8(pem).expect("PEM is text");
+        (text(certificate.expect("PEM")), text(key.expect("PEM")))
+    });
+    let files = Files::new();
+    let named = |certificate: &str, key: &str| CertificateFiles {
+        certificate: files.write("old.pem", certificate, 0o644),
+        certificate_key: files.write("old.key", key, 0o600),
+        certificate_line: 7,
+        certificate_key_line: 8,
+        ocsp_file: None,
+        ocsp_file_line: 0,
+    };
+    let keys = ("legacy_certificate", "legacy_certificate_key");
+    let good = named(&pems[0].0, &pems[0].1);
+    assert!(load(&tls(vec![good.clone()]), &provider()).is_err(), "1,024 bits");
+    let (identity, told) = load_weak(&good, keys, (None, 0)).expect("good files");
+    assert_eq!((identity.names, told.names), (vec![NAME.to_owned()], vec![NAME.to_owned()]));
+    assert_eq!(told.subject, format!("CN={NAME}"));
+    let mixed = named(&pems[0].0, &pems[1].1);
+    let problems = load_weak(&mixed, keys, (None, 0)).expect_err("another's key");
+    assert_eq!((problems[0].key, problems[0].line), ("legacy_certificate_key", 8));
+    assert_eq!(problems[0].found, "the key of another certificate");
 }

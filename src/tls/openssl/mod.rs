@@ -15,7 +15,7 @@ mod memory;
 mod session;
 pub mod spec;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verify;
 
 use std::collections::VecDeque;

@@ -12,13 +12,16 @@ pub(crate) mod metrics;
 pub(crate) mod network;
 pub(crate) mod offers;
 pub(crate) mod old_peers;
+pub(crate) mod openssl;
 pub(crate) mod own_network;
 pub(crate) mod peers;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod session;
 pub(crate) mod succession;
 pub(crate) mod tls_component;
+pub(crate) mod way;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

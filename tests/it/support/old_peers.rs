@@ -39,7 +39,7 @@ impl OldClient {
 
     /// One that shows what comes and nothing else, and stays until it is told to go.
     pub(crate) fn quiet(address: SocketAddr) -> Self {
-        Self::start(address, &["-quiet"])
+        Self::start(address, &["-quiet", "-no_ign_eof"])
     }
 
     /// Sends a line and waits until it has come back.

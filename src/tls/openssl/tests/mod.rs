@@ -48,7 +48,7 @@ pub(super) const SUITES: [&str; 12] = [
 ];
 
 /// A CA whose key has this many bits, and which signs with this digest.
-pub(super) struct Ca {
+pub(crate) struct Ca {
     pub(super) certificate: X509,
     key: PKey<Private>,
     bits: u32,
@@ -67,11 +67,11 @@ impl Ca {
     }
 
     /// What SHA-1 and 1,024 bits make of it.
-    pub(super) fn old() -> Self {
+    pub(crate) fn old() -> Self {
         Self::new(1024, MessageDigest::sha1())
     }
 
-    pub(super) fn issue(&self, name: &str) -> Identity {
+    pub(crate) fn issue(&self, name: &str) -> Identity {
         let key = rsa(self.bits);
         let by = Some((&self.certificate, &self.key));
         let leaf = certificate(name, &key, by, self.digest, |builder| {
@@ -131,7 +131,7 @@ fn certificate(
     builder.build()
 }
 
-pub(super) fn parameters(lane: Lane) -> Parameters {
+pub(crate) fn parameters(lane: Lane) -> Parameters {
     let (suites, suites13) = suites(SUITES);
     let min_version = match lane {
         Lane::Legacy => TlsVersion::V1_0,
@@ -147,7 +147,7 @@ pub(super) fn parameters(lane: Lane) -> Parameters {
     }
 }
 
-pub(super) fn server_spec(lane: Lane, identity: Identity) -> ServerSpec {
+pub(crate) fn server_spec(lane: Lane, identity: Identity) -> ServerSpec {
     ServerSpec {
         parameters: parameters(lane),
         identities: vec![identity],
@@ -159,7 +159,7 @@ pub(super) fn server_spec(lane: Lane, identity: Identity) -> ServerSpec {
     }
 }
 
-pub(super) fn client_spec(lane: Lane) -> ClientSpec {
+pub(crate) fn client_spec(lane: Lane) -> ClientSpec {
     ClientSpec {
         parameters: parameters(lane),
         sni: Some(NAME.to_owned()),
@@ -169,7 +169,7 @@ pub(super) fn client_spec(lane: Lane) -> ClientSpec {
 }
 
 /// The same with this version alone.
-pub(super) fn only(version: TlsVersion, mut parameters: Parameters) -> Parameters {
+pub(crate) fn only(version: TlsVersion, mut parameters: Parameters) -> Parameters {
     (parameters.min_version, parameters.max_version) = (version, version);
     parameters
 }
@@ -180,41 +180,41 @@ pub(super) fn now() -> UnixTime {
 }
 
 /// One end: a session, and what it has to say and has heard.
-pub(super) struct End {
-    pub(super) tls: Box<dyn TlsConn>,
+pub(crate) struct End {
+    pub(crate) tls: Box<dyn TlsConn>,
     pub(super) pool: Pool,
     pub(super) records: VecDeque<Buf>,
     pub(super) plaintext: VecDeque<Buf>,
 }
 
 impl End {
-    pub(super) fn server(server: &Server, verifier: Option<Verifier>) -> Self {
+    pub(crate) fn server(server: &Server, verifier: Option<Verifier>) -> Self {
         Self::of(server.accept(Some(NAME), verifier, now()).expect("memory"))
     }
 
-    pub(super) fn client(client: &Client, verifier: Option<Verifier>) -> Self {
+    pub(crate) fn client(client: &Client, verifier: Option<Verifier>) -> Self {
         let (pool, mut records) = (Pool::new(64 << 20, 4), VecDeque::new());
         let tls = client.connect(verifier, now(), &pool, &mut records).expect("something to offer");
         Self { records, pool, ..Self::of(tls) }
     }
 
-    pub(super) fn of(tls: WeakConn) -> Self {
+    pub(crate) fn of(tls: WeakConn) -> Self {
         let pool = Pool::new(64 << 20, 4);
         Self { tls: Box::new(tls), pool, records: VecDeque::new(), plaintext: VecDeque::new() }
     }
 
     /// What it says.
-    pub(super) fn said(&mut self) -> Vec<u8> {
+    pub(crate) fn said(&mut self) -> Vec<u8> {
         self.records.drain(..).flat_map(|buf| buf.to_vec()).collect()
     }
 
     /// What it has decrypted.
-    pub(super) fn heard(&mut self) -> Vec<u8> {
+    pub(crate) fn heard(&mut self) -> Vec<u8> {
         self.plaintext.drain(..).flat_map(|buf| buf.to_vec()).collect()
     }
 
     /// Takes bytes of the peer's in pieces of this length.
-    pub(super) fn hear(&mut self, bytes: &[u8], piece: usize) -> Result<(), TlsError> {
+    pub(crate) fn hear(&mut self, bytes: &[u8], piece: usize) -> Result<(), TlsError> {
         for part in bytes.chunks(piece.min(BufClass::Bulk.plaintext_max())) {
             let mut buf = self.pool.take(BufClass::Bulk);
             buf.tail_mut()[..part.len()].copy_from_slice(part);
@@ -225,7 +225,11 @@ impl End {
         Ok(())
     }
 
-    pub(super) fn seal(&mut self, plaintext: &[u8]) {
+    pub(crate) fn close(&mut self) {
+        self.tls.close_notify(&self.pool, &mut self.records).expect("keys");
+    }
+
+    pub(crate) fn seal(&mut self, plaintext: &[u8]) {
         self.tls.seal(plaintext, &self.pool, &mut self.records).expect("keys");
     }
 }
@@ -263,11 +267,11 @@ pub(super) fn pair(client: &Client, server: &Server) -> (End, End) {
     (client, server)
 }
 
-pub(super) fn server(spec: &ServerSpec) -> Server {
+pub(crate) fn server(spec: &ServerSpec) -> Server {
     Server::new(spec.clone()).expect("a good specification")
 }
 
-pub(super) fn client(spec: &ClientSpec) -> Client {
+pub(crate) fn client(spec: &ClientSpec) -> Client {
     Client::new(spec).expect("a good specification")
 }
 

@@ -1,0 +1,155 @@
+//! Who takes which lane: by the vendor's word for versions, and up to a day.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::legacy_child::{legacy, legacy_until};
+use crate::support::backend::Backend;
+use crate::support::client::{Version, assert_echo, config, connect};
+use crate::support::log::Line;
+use crate::support::old_peers::OldClient;
+use crate::support::process::{gateway_program, run};
+use crate::support::{SOON, engines, has_tool, sized};
+use crate::ticket_keys::clock_library;
+
+/// Versions that a client is restricted to: its option, what the log calls it, and its place.
+const VERSIONS: [(&str, &str, usize); 4] = [
+    ("-tls1", "TLSv1", 0),
+    ("-tls1_1", "TLSv1.1", 1),
+    ("-tls1_2", "TLSv1.2", 2),
+    ("-tls1_3", "TLSv1.3", 3),
+];
+
+/// `sec-protocol` with the legacy lane open: from which version to which, under "floor" and "exact".
+const MEANINGS: [(&str, [usize; 2], [usize; 2]); 7] = [
+    ("SSLv23", [0, 3], [0, 3]),
+    ("TLSv1", [0, 3], [0, 0]),
+    ("TLSv1.1", [1, 3], [1, 1]),
+    ("TLSv11", [1, 3], [1, 1]),
+    ("TLSv12", [2, 3], [2, 2]),
+    ("TLSv13", [3, 3], [3, 3]),
+    ("", [2, 3], [2, 3]),
+];
+
+fn s_client(address: SocketAddr, version: &str) {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-connect", &address.to_string(), version]);
+    // How it ended, the gateway's log says.
+    drop(run(command.args(["-cipher", "DEFAULT@SECLEVEL=0"]), SOON));
+}
+
+/// What became of a client: its version and lane, or why there was none.
+fn cell(line: &Line) -> String {
+    if line.keys().contains(&"tls_version") {
+        format!("{} {}", line.text("tls_version"), line.text("lane"))
+    } else {
+        line.text("reason").to_owned()
+    }
+}
+
+#[test]
+#[ignore = "run by tests/run"]
+fn lanes_by_sec_protocol() {
+    if !has_tool("openssl") {
+        return;
+    }
+    let backend = Backend::echo();
+    // Which engine it is makes no difference to what is chosen.
+    let engines = engines();
+    let engines = &engines[..sized(engines.len(), 1)];
+    for engine in engines {
+        println!("{:<8} {:<6} with openssl s_client -tls1, -tls1_1, -tls1_2, -tls1_3", "value", "");
+        for (value, floor, exact) in MEANINGS {
+            for (semantics, [least, most]) in [("floor", floor), ("exact", exact)] {
+                let (setup, _files) = legacy(*engine, backend.address());
+                let mut gateway = setup
+                    .tls(&format!("sec-protocol = \"{value}\""))
+                    .tls(&format!("sec_protocol_semantics = \"{semantics}\""))
+                    .start();
+                let mut row = Vec::new();
+                for (option, name, at) in VERSIONS {
+                    s_client(gateway.address(), option);
+                    let line = gateway.next_line();
+                    let cell = cell(&line);
+                    if (least..=most).contains(&at) {
+                        let lane = if at < 2 { "legacy" } else { "modern" };
+                        assert_eq!(cell, format!("{name} {lane}"), "{value:?} {semantics}");
+                    } else {
+                        // To one that offers more, the legacy lane answers with what it has.
+                        let may = ["version_mismatch", "alert_received"];
+                        assert!(may.contains(&&*cell), "{value:?} {semantics} {name}: {cell}");
+                    }
+                    row.push(cell);
+                }
+                println!("{value:<8} {semantics:<6} {}", row.join(" | "));
+            }
+        }
+    }
+    for value in ["SSLv2", "SSLv3"] {
+        for semantics in ["floor", "exact"] {
+            let (setup, _files) = legacy(engines[0], backend.address());
+            let mut setup = setup
+                .tls(&format!("sec-protocol = \"{value}\""))
+                .tls(&format!("sec_protocol_semantics = \"{semantics}\""));
+            let mut check = Command::new(gateway_program());
+            let said = run(check.args(["check", "--config"]).arg(setup.write().file), SOON);
+            assert_ne!(said.code(), 0);
+            assert!(said.stderr.contains("never spoken here"), "{}", said.stderr);
+            println!("{value:<8} {semantics:<6} refused when the file is read");
+        }
+    }
+}
+
+/// Seconds that its clock is before the end of the lane's last day.
+const BEFORE_MIDNIGHT: u64 = 15;
+
+#[test]
+#[ignore = "run by tests/run"]
+fn lanes_last_day_passes_while_running() {
+    if !has_tool("openssl") {
+        return;
+    }
+    let Some(library) = clock_library() else { return };
+    let backend = Backend::echo();
+    let started = engines().into_iter().map(|engine| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+        // The day after tomorrow is the last one.
+        let end = (now / 86_400 + 3) * 86_400;
+        let day =
+            run(Command::new("date").args(["-u", "+%F", "-d", &format!("@{}", end - 1)]), SOON);
+        let (setup, _files) = legacy_until(engine, backend.address(), day.stdout.trim());
+        let gateway = setup
+            .tls("revalidate = \"close\"")
+            .environment("LD_PRELOAD", &library)
+            .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .environment("FAKETIME", &format!("+{}s", end - BEFORE_MIDNIGHT - now))
+            .start();
+        let mut old = OldClient::quiet(gateway.address());
+        old.echo();
+        let mut modern = connect(gateway.address(), &config(Version::V13));
+        assert_echo(&mut modern, b"before midnight");
+        (engine, gateway, old, modern)
+    });
+    for (engine, mut gateway, old, mut modern) in started.collect::<Vec<_>>() {
+        let _printed = old.ended();
+        let line = gateway.next_line();
+        assert_eq!((line.text("reason"), line.text("lane")), ("no_longer_admitted", "legacy"));
+        assert_eq!(line.text("stale"), "lane");
+        s_client(gateway.address(), "-tls1");
+        let line = gateway.next_line();
+        assert_eq!(line.text("reason"), "legacy_over");
+        assert_eq!(line.text("alert_sent"), "access_denied");
+        assert_echo(&mut modern, b"after midnight");
+        let metrics = gateway.metrics();
+        let labels = [("listener", "main"), ("reason", "legacy_over")];
+        assert_eq!(metrics.count("tlsgate_handshake_failures_total", &labels), 1);
+        for (lane, version, reason) in
+            [("legacy", "TLSv1", "version"), ("modern", "TLSv1.3", "able")]
+        {
+            let labels = [("lane", lane), ("version", version), ("reason", reason)];
+            assert_eq!(metrics.count("tlsgate_lane_handshakes_total", &labels), 1, "{lane}");
+        }
+        println!("{}: refused from midnight on, and one that was up is closed", engine.name());
+    }
+}
