@@ -1,6 +1,6 @@
 //! Who still needs a lane weaker than the modern one, and where nobody has needed one that is open.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::autodetect::in_words;
 use super::query::DAY;
-use super::report::{List, Seen};
-use super::{Pair, Query, Spoken, Whose};
+use super::report::{List, OthersRow, Seen};
+use super::{Pair, Query, Report, Spoken, Whose};
 use crate::telemetry::access_log::rfc3339::to_the_minute;
 use crate::tls::lane::Lane;
 
@@ -76,28 +76,63 @@ pub enum Need {
 
 /// What rows are made of.
 pub(super) struct Facts<'a> {
-    pub(super) query: &'a Query,
-    pub(super) pairs: Vec<(&'a Pair, Seen)>,
-    pub(super) openings: &'a [Opening],
+    query: &'a Query,
+    pairs: Vec<(&'a Pair, Seen)>,
+    openings: &'a [Opening],
     /// Workers that did not answer.
-    pub(super) missing: usize,
+    missing: usize,
     /// Connections that have no row.
-    pub(super) unknown: u64,
-    pub(super) now: i64,
+    unknown: u64,
+    now: i64,
 }
 
-/// A row for each opening.
-pub(super) fn rows(facts: &Facts<'_>) -> Vec<OpeningRow> {
-    let asked_for = facts.openings.iter().filter(|one| facts.query.takes_listener(&one.listener));
-    asked_for.map(|opening| row(facts, opening)).collect()
+impl<'a> Facts<'a> {
+    /// Of all pairs; what `report` says is missing is missing here.
+    pub(super) fn of(
+        query: &'a Query,
+        pairs: Vec<(&'a Pair, Seen)>,
+        report: &Report,
+        openings: &'a [Opening],
+    ) -> Self {
+        let OthersRow { connections, evicted_connections, .. } = report.others;
+        Self {
+            query,
+            pairs,
+            openings,
+            missing: report.workers_missing,
+            unknown: connections + evicted_connections,
+            now: report.taken_unix,
+        }
+    }
+
+    /// One for each opening.
+    pub(super) fn rows(&self) -> Vec<OpeningRow> {
+        let asked_for = self.openings.iter().filter(|one| self.query.takes_listener(&one.listener));
+        asked_for.map(|opening| row(self, opening)).collect()
+    }
 }
 
 fn row(facts: &Facts<'_>, opening: &Opening) -> OpeningRow {
     let taken = facts.pairs.iter().filter_map(|(pair, seen)| {
         let spoken = opening.taken_by(pair, facts.openings)?;
-        Some(UserRow::of(pair, spoken, *seen))
+        Some(((pair.source, &pair.endpoint, spoken.tls), seen))
     });
-    let mut users: Vec<UserRow> = taken.collect();
+    // Whatever is spoken on the other side.
+    let mut kinds: BTreeMap<_, Seen> = BTreeMap::new();
+    for (kind, seen) in taken {
+        kinds.entry(kind).or_default().add(seen);
+    }
+    let mut users: Vec<UserRow> = kinds
+        .into_iter()
+        .map(|((source, endpoint, tls), seen)| UserRow {
+            source,
+            endpoint: endpoint.as_ref().map(ToString::to_string),
+            version: tls.map(|(version, _)| version.to_owned()),
+            suite: tls.map(|(_, suite)| suite.to_owned()),
+            modern: tls.is_some_and(|(version, suite)| is_modern(version, suite)),
+            seen,
+        })
+        .collect();
     users.sort_by_key(|row| std::cmp::Reverse((row.seen.last, row.source)));
     let (need, why) = judge(facts, opening, &users);
     users.retain(|row| facts.query.source.is_none_or(|wanted| row.source == Some(wanted)));
@@ -135,20 +170,6 @@ impl Opening {
         let route = if is_its_own { &pair.route } else { &pair.listener };
         let is_here = pair.listener == self.listener && *route == self.route;
         (is_here && spoken.lane == Some(self.lane)).then_some(spoken)
-    }
-}
-
-impl UserRow {
-    fn of(pair: &Pair, spoken: &Spoken, seen: Seen) -> Self {
-        let (version, suite) = spoken.tls.unzip();
-        Self {
-            source: pair.source,
-            endpoint: pair.endpoint.as_ref().map(ToString::to_string),
-            version: version.map(str::to_owned),
-            suite: suite.map(str::to_owned),
-            modern: spoken.tls.is_some_and(|(version, suite)| is_modern(version, suite)),
-            seen,
-        }
     }
 }
 
@@ -247,14 +268,15 @@ mod tests {
             Seen { connections: 2, open: 0, first: last - HOUR, last }
         };
         let query = Query::of(super::super::Section::Lanes);
-        rows(&Facts {
+        let facts = Facts {
             query: &query,
             pairs: pairs.iter().map(|(pair, hours)| (pair, seen(*hours))).collect(),
             openings,
             missing: 0,
             unknown,
             now: NOW,
-        })
+        };
+        facts.rows()
     }
 
     #[test]

@@ -237,14 +237,8 @@ pub fn put_together(query: &Query, shards: &[ShardCensus], around: &Surroundings
         report.autodetect = Some(watches(query, shards, &merged, around));
     }
     if query.wants(Section::Lanes) {
-        report.lanes = Some(lanes::rows(&lanes::Facts {
-            query,
-            pairs: merged.iter().map(|(pair, merged)| (&**pair, merged.seen)).collect(),
-            openings: &around.lanes,
-            missing: report.workers_missing,
-            unknown: report.others.connections + report.others.evicted_connections,
-            now: around.now,
-        }));
+        let pairs = merged.iter().map(|(pair, merged)| (&**pair, merged.seen)).collect();
+        report.lanes = Some(lanes::Facts::of(query, pairs, &report, &around.lanes).rows());
     }
     report
 }
@@ -385,7 +379,7 @@ impl Merged {
 
 impl Seen {
     /// Those of another place, too.
-    fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         if self.connections == 0 {
             *self = *other;
             return;

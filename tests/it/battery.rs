@@ -9,7 +9,7 @@ mod common;
 mod component;
 mod estate;
 mod groups;
-mod peers;
+pub(crate) mod peers;
 mod pki;
 mod report;
 mod rows;

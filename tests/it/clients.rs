@@ -171,13 +171,7 @@ fn clients_node() {
 #[test]
 #[ignore = "run by tests/run"]
 fn clients_java() {
-    check_program("javac", |directory| {
-        let mut compiler = Command::new("javac");
-        said(&run(compiler.arg("-d").arg(directory).arg(source("Client.java")), PATIENCE));
-        let mut command = Command::new("java");
-        command.arg("-cp").arg(directory).arg("Client");
-        command
-    });
+    check_program("javac", |directory| java(directory, "Client", &[]));
 }
 
 #[test]
@@ -221,7 +215,22 @@ fn check_program(tool: &str, prepare: impl Fn(&Path) -> Command) {
     });
 }
 
-fn source(name: &str) -> PathBuf {
+/// A program of ours in Java, compiled into `directory`, with these files of classes.
+pub(crate) fn java(directory: &Path, name: &str, classes: &[&str]) -> Command {
+    let source = source(&format!("{name}.java"));
+    let mut compiler = Command::new("javac");
+    compiler.arg("-sourcepath").arg(source.parent().expect("a folder")).arg("-d").arg(directory);
+    said(&run(compiler.arg(source), PATIENCE));
+    let path: Vec<String> = std::iter::once(directory.display().to_string())
+        .chain(classes.iter().map(|&class| class.to_owned()))
+        .collect();
+    let mut command = Command::new("java");
+    command.arg("-cp").arg(path.join(":")).arg(name);
+    command
+}
+
+/// A file of `clients`.
+pub(crate) fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients").join(name)
 }
 

@@ -45,6 +45,7 @@ mod support;
 mod systemd;
 mod telemetry;
 mod ticket_keys;
+mod uccx;
 mod upstream;
 mod upstream_health;
 mod upstream_sources;

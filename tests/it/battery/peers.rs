@@ -2,7 +2,7 @@
 //! stand in where the protocol is not public: bytes are bytes to the gateway.
 
 mod clients;
-mod servers;
+pub(crate) mod servers;
 
 use std::collections::BTreeSet;
 use std::process::Command;

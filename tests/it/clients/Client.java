@@ -1,13 +1,9 @@
-import java.io.FileInputStream;
 import java.io.InputStream;
 import java.net.InetAddress;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
-import java.security.KeyStore;
-import java.security.cert.CertificateFactory;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.SSLSocket;
-import javax.net.ssl.TrustManagerFactory;
 
 /** Two TLS connections, the second with the session of the first. See clients.rs. */
 public final class Client {
@@ -16,7 +12,7 @@ public final class Client {
     public static void main(String[] arguments) throws Exception {
         int port = Integer.parseInt(arguments[0]);
         String version = "TLSv" + arguments[2];
-        SSLContext context = trusting(arguments[1]);
+        SSLContext context = Trust.in(arguments[1]);
         for (int connection = 0; connection < 2; connection++) {
             long before = System.currentTimeMillis();
             Socket tcp = new Socket(InetAddress.getByName("127.0.0.1"), port);
@@ -42,20 +38,5 @@ public final class Client {
                 Thread.sleep(1);
             }
         }
-    }
-
-    private static SSLContext trusting(String file) throws Exception {
-        KeyStore store = KeyStore.getInstance(KeyStore.getDefaultType());
-        store.load(null, null);
-        try (InputStream input = new FileInputStream(file)) {
-            store.setCertificateEntry(
-                    "ca", CertificateFactory.getInstance("X.509").generateCertificate(input));
-        }
-        TrustManagerFactory trust =
-                TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
-        trust.init(store);
-        SSLContext context = SSLContext.getInstance("TLS");
-        context.init(null, trust.getTrustManagers(), null);
-        return context;
     }
 }

@@ -17,7 +17,7 @@ use crate::support::{SOON, wait_until};
 
 /// What a server is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Talk {
+pub(crate) enum Talk {
     Ldap,
     Http,
     Sip,
@@ -33,11 +33,11 @@ pub(super) enum Talk {
 }
 
 /// A server that listens.
-pub(super) struct Server {
-    pub(super) program: String,
+pub(crate) struct Server {
+    pub(crate) program: String,
     pub(super) speaks: Talk,
     has_tls: bool,
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     process: Process,
     stop: Signal,
 }
@@ -73,18 +73,12 @@ pub(super) struct Servers {
 }
 
 /// What the bodies of pages are.
-pub(super) const ANSWER: &str = "the component's answer";
+pub(crate) const ANSWER: &str = "the component's answer";
 
 impl Servers {
     pub(super) fn start(directory: &Path) -> Self {
         super::certificates(directory);
-        // Servers that run as users of their own come in here.
-        let mut open = Command::new("chmod");
-        assert_eq!(run(open.arg("755").arg(directory), SOON).code(), 0);
-        let www = directory.join("www");
-        fs::create_dir(&www).expect("a writable directory");
-        fs::write(www.join("answer"), ANSWER).expect("a writable directory");
-        let start = Start(directory.to_owned());
+        let start = Start::new(directory, None);
         Self {
             all: vec![
                 start.slapd(),
@@ -95,7 +89,7 @@ impl Servers {
                 start.postgres(),
                 start.mariadb(),
                 start.dovecot(),
-                start.exim(),
+                start.exim(false),
                 start.redis(),
                 start.mosquitto(),
                 start.memcached(),
@@ -105,7 +99,7 @@ impl Servers {
 }
 
 /// Whether a program is installed where Debian has it.
-pub(super) fn is_there(tool: &str) -> bool {
+pub(crate) fn is_there(tool: &str) -> bool {
     program(tool).is_file()
 }
 
@@ -122,16 +116,55 @@ fn program(tool: &str) -> PathBuf {
     }
 }
 
-/// Starts them in a directory.
-struct Start(PathBuf);
+/// Starts them in a directory, which has `component.pem`, `component.key` and `ca.pem`.
+pub(crate) struct Start {
+    directory: PathBuf,
+    /// The only version of TLS, by OpenSSL's name; else what the package offers.
+    only: Option<Only>,
+}
+
+/// A version of TLS that a server is held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Only {
+    V1_0,
+    V1_2,
+}
+
+impl Only {
+    /// As OpenSSL's configuration calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::V1_0 => "TLSv1",
+            Self::V1_2 => "TLSv1.2",
+        }
+    }
+}
+
+/// Security level 0 has TLS 1.0, and what else is at that level is not in the list.
+const SUITES: &str = "ECDHE+AESGCM:ECDHE+AES:AES128-SHA:AES256-SHA:@SECLEVEL=0";
 
 impl Start {
+    pub(crate) fn new(directory: &Path, only: Option<Only>) -> Self {
+        // Servers that run as users of their own come in here.
+        let mut open = Command::new("chmod");
+        assert_eq!(run(open.arg("755").arg(directory), SOON).code(), 0);
+        let www = directory.join("www");
+        fs::create_dir(&www).expect("a writable directory");
+        fs::write(www.join("answer"), ANSWER).expect("a writable directory");
+        Self { directory: directory.to_owned(), only }
+    }
+
+    /// Text about the only version, made from its name.
+    fn limit(&self, text: impl FnOnce(&str) -> String) -> String {
+        self.only.map_or_else(String::new, |only| text(only.name()))
+    }
+
     /// A directory of its own, that a user owns.
     fn home(&self, name: &str, user: &str) -> String {
-        let home = self.0.join(name);
+        let home = self.directory.join(name);
         fs::create_dir_all(&home).expect("a writable directory");
         for stem in ["component.pem", "component.key", "ca.pem"] {
-            fs::copy(self.0.join(stem), home.join(stem)).expect("written before");
+            fs::copy(self.directory.join(stem), home.join(stem)).expect("written before");
         }
         let mut command = Command::new("chown");
         assert_eq!(run(command.args(["-R", user]).arg(&home), SOON).code(), 0, "{user}");
@@ -139,7 +172,7 @@ impl Start {
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
-        let file = self.0.join(name);
+        let file = self.directory.join(name);
         fs::write(&file, text).expect("a writable directory");
         file
     }
@@ -176,12 +209,13 @@ impl Start {
         self.up(version("slapd", Command::new("slapd").arg("-VV")), Talk::Ldap, port, &mut command)
     }
 
-    fn nginx(&self) -> Server {
+    pub(crate) fn nginx(&self) -> Server {
         let (home, port) = (self.home("nginx", "root"), free_port());
         let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {home}/{kind};"))
             .concat();
-        let www = self.0.join("www").display().to_string();
+        let www = self.directory.join("www").display().to_string();
+        let only = self.limit(|name| format!("ssl_protocols {name}; ssl_ciphers \"{SUITES}\";"));
         let file = self.write(
             "nginx.conf",
             &format!(
@@ -189,7 +223,8 @@ impl Start {
                  events {{}}\nhttp {{ access_log off; {paths} server {{\n\
                  listen 127.0.0.1:{port} ssl; root {www};\n\
                  ssl_certificate {home}/component.pem; ssl_certificate_key {home}/component.key;\n\
-                 }} }}\n"
+                 {only}\n location = /asked {{ return 200 \
+                 \"host=$http_host sni=$ssl_server_name tls=$ssl_protocol\"; }}\n}} }}\n"
             ),
         );
         let mut command = Command::new("nginx");
@@ -197,20 +232,21 @@ impl Start {
         self.up(version("nginx", Command::new("nginx").arg("-v")), Talk::Http, port, &mut command)
     }
 
-    fn apache(&self) -> Server {
+    pub(crate) fn apache(&self) -> Server {
         let (home, port) = (self.home("apache", "root"), free_port());
-        let www = self.0.join("www").display().to_string();
+        let www = self.directory.join("www").display().to_string();
         let modules: String = ["mpm_event", "ssl", "authz_core"]
             .map(|name| {
                 format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n")
             })
             .concat();
+        let only = self.limit(|name| format!("SSLProtocol {name}\nSSLCipherSuite \"{SUITES}\"\n"));
         let file = self.write(
             "apache.conf",
             &format!(
                 "ServerRoot {home}\nServerName localhost\nPidFile {home}/pid\n\
                  Listen 127.0.0.1:{port}\n{modules}ErrorLog {home}/error.log\n\
-                 User www-data\nGroup www-data\nDocumentRoot {www}\nSSLEngine on\n\
+                 User www-data\nGroup www-data\nDocumentRoot {www}\nSSLEngine on\n{only}\
                  SSLCertificateFile {home}/component.pem\n\
                  SSLCertificateKeyFile {home}/component.key\n"
             ),
@@ -224,7 +260,7 @@ impl Start {
     /// In plaintext.
     fn lighttpd(&self) -> Server {
         let port = free_port();
-        let www = self.0.join("www").display().to_string();
+        let www = self.directory.join("www").display().to_string();
         let file = self.write(
             "lighttpd.conf",
             &format!(
@@ -262,7 +298,7 @@ impl Start {
         self.up(program, Talk::Sip, port, &mut kamailio(&file, &home))
     }
 
-    fn postgres(&self) -> Server {
+    pub(crate) fn postgres(&self) -> Server {
         let (home, port) = (self.home("postgres", "postgres"), free_port());
         let as_postgres = |tool: &str| {
             let mut command = Command::new("setpriv");
@@ -284,6 +320,12 @@ impl Start {
             format!("ssl_key_file={home}/component.key"),
         ] {
             command.arg("-c").arg(setting);
+        }
+        if let Some(only) = self.only {
+            for end in ["min", "max"] {
+                command.arg("-c").arg(format!("ssl_{end}_protocol_version={}", only.name()));
+            }
+            command.arg("-c").arg(format!("ssl_ciphers={SUITES}"));
         }
         let said = version("postgres", Command::new(program("postgres")).arg("--version"));
         let mut server = self.up(said, Talk::Postgres, port, &mut command);
@@ -309,9 +351,25 @@ impl Start {
         self.up(program, Talk::MariaDb, port, &mut command)
     }
 
-    fn dovecot(&self) -> Server {
+    pub(crate) fn dovecot(&self) -> Server {
         let (home, port) = (self.home("dovecot", "root"), free_port());
         self.home("dovecot/mail", "nobody");
+        // It has no option for the newest version: OpenSSL's own configuration does.
+        let openssl = self.write(
+            "openssl.cnf",
+            &self.limit(|name| {
+                format!(
+                    "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\n\
+                     MinProtocol = {name}\nMaxProtocol = {name}\n"
+                )
+            }),
+        );
+        let only = self.limit(|name| {
+            format!(
+                "import_environment = TZ OPENSSL_CONF\nssl_min_protocol = {name}\n\
+                 ssl_cipher_list = {SUITES}\n"
+            )
+        });
         let file = self.write(
             "dovecot.conf",
             &format!(
@@ -324,17 +382,37 @@ impl Start {
                  ssl = yes\n  }}\n}}\n\
                  passdb {{\n  driver = static\n  args = password=secret\n}}\n\
                  userdb {{\n  driver = static\n\
-                 args = uid=nobody gid=nogroup home={home}/mail/%u\n}}\n"
+                 args = uid=nobody gid=nogroup home={home}/mail/%u\n}}\n{only}"
             ),
         );
         let mut command = Command::new("dovecot");
         command.args(["-F", "-c"]).arg(file);
+        if self.only.is_some() {
+            command.env("OPENSSL_CONF", openssl);
+        }
         let program = version("dovecot", Command::new("dovecot").arg("--version"));
         self.up(program, Talk::Imap, port, &mut command)
     }
 
-    fn exim(&self) -> Server {
+    /// It drops what it is given, or delivers it into `exim/mail`.
+    pub(crate) fn exim(&self, delivers: bool) -> Server {
         let (home, port) = (self.home("exim", "Debian-exim"), free_port());
+        // Its TLS is GnuTLS, whose versions are part of this.
+        let only = self.limit(|name| {
+            let version = if name == "TLSv1" { "1.0" } else { "1.2" };
+            format!("tls_require_ciphers = NORMAL:-VERS-ALL:+VERS-TLS{version}\n")
+        });
+        let (when, route) = match delivers {
+            false => ("queue_only = true", "driver = redirect\n  data = :blackhole:".to_owned()),
+            true => (
+                "deliver_drop_privilege = true",
+                format!(
+                    "driver = accept\n  transport = mail\nbegin transports\nmail:\n  \
+                     driver = appendfile\n  directory = {home}/mail\n  maildir_format\n  \
+                     user = Debian-exim"
+                ),
+            ),
+        };
         let file = self.write(
             "exim.conf",
             &format!(
@@ -343,9 +421,8 @@ impl Start {
                  tls_advertise_hosts = *\ntls_certificate = {home}/component.pem\n\
                  tls_privatekey = {home}/component.key\nspool_directory = {home}/spool\n\
                  log_file_path = {home}/%slog\npid_file_path = {home}/pid\n\
-                 acl_smtp_rcpt = all\nqueue_only = true\nkeep_environment =\n\
-                 begin acl\nall:\n  accept\nbegin routers\nnobody:\n  driver = redirect\n\
-                 data = :blackhole:\n"
+                 acl_smtp_rcpt = all\n{when}\nkeep_environment =\n{only}\
+                 begin acl\nall:\n  accept\nbegin routers\nall:\n  {route}\n"
             ),
         );
         let mut command = Command::new("exim4");
@@ -354,11 +431,20 @@ impl Start {
         self.up(program, Talk::Smtp, port, &mut command)
     }
 
-    fn redis(&self) -> Server {
+    pub(crate) fn redis(&self) -> Server {
         let (home, port) = (self.home("redis", "root"), free_port());
         let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir", &home]);
-        command.args(["--save", "", "--appendonly", "no"]);
+        command.args(["--bind", "127.0.0.1", "--dir", &home, "--save", "", "--appendonly", "no"]);
+        let port_key = if self.only.is_some() { "--tls-port" } else { "--port" };
+        command.args([port_key, &port.to_string()]);
+        if let Some(only) = self.only {
+            command.args(["--port", "0", "--tls-protocols", only.name(), "--tls-ciphers", SUITES]);
+            command.args(["--tls-auth-clients", "no"]);
+            for (key, file) in [("cert", "pem"), ("key", "key")] {
+                let key = format!("--tls-{key}-file");
+                command.arg(key).arg(format!("{home}/component.{file}"));
+            }
+        }
         let program = version("redis-server", Command::new("redis-server").arg("--version"));
         self.up(program, Talk::Redis, port, &mut command)
     }
