@@ -276,6 +276,7 @@ impl HelloReader {
             }
             let message = sslv2::translate(&self.message)?;
             self.raw = std::mem::replace(&mut self.message, message);
+            self.raw.shrink_to_fit();
             return Ok(true);
         }
         let header = MESSAGE_HEADER.saturating_sub(self.message.len()).min(body.len());
