@@ -18,7 +18,7 @@ use crate::engine::uring::UringEngine;
 use crate::lane::channel::{receive, send};
 use crate::lane::child::Host;
 use crate::lane::wire::{Begin, Message};
-use crate::lane::{Door, child, sessions};
+use crate::lane::{Door, child, sandbox, sessions};
 use crate::sys::packets;
 use crate::sys::program::wait_within;
 use crate::telemetry::SharedCounters;
@@ -195,6 +195,13 @@ impl Shared {
         self.counters.legacy_up.set(1);
         self.counters.legacy_starts.increment();
         tracing::info!(pid, "the legacy lane's child is ready");
+        if !sandbox::changes_user().map_err(text)? {
+            sandbox::hide_from_own_user().map_err(text)?;
+            tracing::warn!(
+                "the legacy lane's child has the gateway's user, as only root can give it another: \
+                 files with keys that the gateway may read, it may read (SECURITY.md)"
+            );
+        }
         self.settle();
         limit(LOOK).map_err(text)?;
         loop {

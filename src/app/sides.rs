@@ -135,6 +135,7 @@ impl Compiler<'_> {
         lane: Lane,
         own: Option<&CertificateFiles>,
     ) -> Option<(ServerSpec, ClientTrust)> {
+        debug_assert!(own.is_some() || lane != Lane::Legacy, "the configuration demands it");
         let keys = match (own, lane) {
             (None, _) => ("certificate", "certificate_key"),
             (Some(_), Lane::Legacy) => ("legacy_certificate", "legacy_certificate_key"),

@@ -21,7 +21,7 @@ pub mod child;
 mod end;
 pub mod frame;
 pub mod link;
-mod sandbox;
+pub mod sandbox;
 pub mod sessions;
 #[cfg(test)]
 pub(crate) mod toy;
