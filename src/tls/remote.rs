@@ -17,7 +17,9 @@ use crate::buf::{Buf, BufClass, Pool};
 use crate::config::model::TlsVersion;
 use crate::conn::outcome::{Reason, TlsFacts};
 use crate::lane::Profile;
-use crate::lane::frame::{Established, Failed, Frame, FrameReader, NOTHING, Part, queue_data, queue_frame};
+use crate::lane::frame::{
+    Established, Failed, Frame, FrameReader, NOTHING, Part, queue_data, queue_frame,
+};
 
 /// See the module.
 pub struct RemoteConn {
