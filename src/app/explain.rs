@@ -10,7 +10,7 @@ use super::audit::connection_row;
 use crate::audit::report::ConnectionRow;
 use crate::config::origins::Origin;
 use crate::conn::outcome::Security;
-use crate::policy::explain::{Asked, Explanation};
+use crate::policy::explain::{Asked, AskedLane, Explanation};
 use crate::shard::census::{Live, Which};
 
 /// The answer to `tlsgate explain --connection`.
@@ -96,7 +96,8 @@ fn decide(live: &Live) -> Result<Explanation, String> {
         source: live.peer.map(|peer| peer.ip()),
         server_name: live.heard.server_name.as_deref(),
         alpn: &live.heard.alpn,
-        tls13: live.heard.tls13,
+        version: live.heard.version,
+        lane: AskedLane::Taken(live.lane),
         plaintext: live.downstream.as_ref().is_some_and(is_plaintext),
         certificate: live.certificate.as_ref(),
     })

@@ -8,6 +8,7 @@ use clap::Args;
 use comfy_table::Table;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use serde::Serialize;
 use serde_json::json;
 
 use super::whom::{self, ANOTHER_ANSWER};
@@ -15,8 +16,13 @@ use super::{Exit, audit_tables, print};
 use crate::app::control::{Request, Response};
 use crate::app::{self, Explained, Loaded};
 use crate::config::origins::{Origin, Shadowed};
-use crate::policy::ListenerPolicy;
-use crate::policy::explain::{Asked, Explanation};
+use crate::policy::explain::{Asked, AskedLane, Explanation, Refusal, TakenLane, UpstreamLane};
+use crate::policy::rules::Version;
+use crate::policy::{Downstream, ListenerPolicy};
+use crate::tls::hello::usual_suites;
+use crate::tls::lane::{Lane, Why};
+use crate::tls::tls_conn::suite_name;
+use crate::tls::weak::suite_named;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -27,7 +33,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "LISTENER", required_unless_present = "connection")]
     route: Option<String>,
     /// Connection that is open: shard/connection of the access log, as in 0/57
-    #[arg(long, value_name = "ID", conflicts_with_all = ["route", "from", "sni", "alpn", "client_cert", "plaintext"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["route", "from", "sni", "alpn", "suite", "client_cert", "plaintext"])]
     connection: Option<String>,
     /// Control socket of the gateway that has it, instead of the one that the file names
     #[arg(long, value_name = "PATH", requires = "connection")]
@@ -42,8 +48,12 @@ pub(super) struct Options {
     #[arg(long, value_name = "PROTOCOL")]
     alpn: Vec<String>,
     /// Newest version of TLS that it offers; without it, 1.3
-    #[arg(long, value_name = "VERSION", value_parser = ["1.2", "1.3"], default_value = "1.3")]
-    offers: String,
+    #[arg(long, value_name = "VERSION", default_value = "1.3")]
+    offers: Version,
+    /// Cipher suite that it offers, by IANA's name; may be repeated. Without it, those that clients
+    /// of that version usually have
+    #[arg(long, value_name = "SUITE", value_parser = known_suite)]
+    suite: Vec<u16>,
     /// Certificate that it shows, as a PEM file
     #[arg(long, value_name = "FILE")]
     client_cert: Option<PathBuf>,
@@ -106,11 +116,18 @@ fn explain_facts(options: &Options, config: &Path, route: &str) -> Exit {
     match answer(options, listener) {
         Ok(explanation) => {
             let origins = text.options(route, explanation.rule.as_deref());
+            let client = Client::of(options, listener);
             print(&match options.json {
                 true => {
-                    format!("{:#}\n", json!({ "decision": explanation, "options": origins }))
+                    let all = json!({
+                        "client": client, "decision": explanation, "options": origins,
+                    });
+                    format!("{all:#}\n")
                 }
-                false => text_of(&text.name, &explanation, origins.as_deref()),
+                false => {
+                    let client = client.map_or_else(String::new, |client| client.text());
+                    client + &text_of(&text.name, &explanation, origins.as_deref())
+                }
             })
         }
         Err(problem) => {
@@ -126,7 +143,8 @@ fn answer(options: &Options, listener: &ListenerPolicy) -> Result<Explanation, S
         source: options.from,
         server_name: options.sni.as_deref(),
         alpn: &options.alpn,
-        tls13: options.offers == "1.3",
+        version: Some(options.offers),
+        lane: AskedLane::Offering(&suites(options)),
         plaintext: options.plaintext,
         certificate: certificate.as_ref(),
     })
@@ -140,14 +158,68 @@ fn client_certificate(options: &Options) -> Result<Option<CertificateDer<'static
         .map_err(|_| format!("{}: no certificate in PEM", file.display()))
 }
 
+/// The client that is asked about, where it speaks TLS.
+#[derive(Debug, Serialize)]
+struct Client {
+    /// Newest version that it offers.
+    offers: String,
+    suites: Vec<&'static str>,
+    /// The suites are those that clients of this version usually have: none were named.
+    usual: bool,
+}
+
+impl Client {
+    fn of(options: &Options, listener: &ListenerPolicy) -> Option<Self> {
+        let speaks_tls = listener.downstream != Downstream::Plaintext && !options.plaintext;
+        let suites = suites(options);
+        speaks_tls.then(|| Self {
+            offers: options.offers.to_string(),
+            suites: suites.iter().map(|suite| suite_name((*suite).into())).collect(),
+            usual: options.suite.is_empty(),
+        })
+    }
+
+    fn text(&self) -> String {
+        let suites = match self.usual {
+            true => "the suites that such clients usually have".to_owned(),
+            false => self.suites.join(", "),
+        };
+        format!("of a client that offers TLS {} at most, with {suites}:\n", self.offers)
+    }
+}
+
+/// What it offers, by their numbers.
+fn suites(options: &Options) -> Vec<u16> {
+    match options.suite.as_slice() {
+        [] => usual_suites(options.offers.number()),
+        named => named.to_vec(),
+    }
+}
+
+fn known_suite(name: &str) -> Result<u16, String> {
+    let suite = suite_named(name).map(u16::from);
+    suite.ok_or_else(|| "no lane speaks a cipher suite of that name".to_owned())
+}
+
 /// What holds, rule by rule and option by option.
 fn text_of(file: &str, explanation: &Explanation, origins: Option<&[Origin]>) -> String {
-    let Explanation { verdict, rule, route, dials, rules } = explanation;
+    let Explanation { verdict, refused, lane, upstream_lane, rule, route, dials, rules } =
+        explanation;
     let why = match rule {
         Some(rule) => format!("by rule {rule}"),
         None => "no rule matches".to_owned(),
     };
     let mut text = format!("{verdict}, {why}\n");
+    if let Some(Refusal { reason, detail }) = refused {
+        text.push_str(&format!("refused: {reason}: {detail}\n"));
+    }
+    if let Some(TakenLane { lane, reason }) = lane {
+        text.push_str(&format!("lane: {lane}{}\n", because(lane, reason)));
+    }
+    if let Some(UpstreamLane { lane, last_day }) = upstream_lane {
+        let until = last_day.as_ref().map(|day| format!(", last day {day}")).unwrap_or_default();
+        text.push_str(&format!("upstream lane: {lane}{until}\n"));
+    }
     if let (Some(route), Some(dials)) = (route, dials) {
         text.push_str(&format!("route: {route}, dialled {dials}\n"));
     }
@@ -167,6 +239,15 @@ fn text_of(file: &str, explanation: &Explanation, origins: Option<&[Origin]>) ->
     }
     text.push_str(&format!("\n{table}\n"));
     text
+}
+
+/// Why it is that lane, by what the access log has for it.
+fn because(lane: &str, reason: &str) -> String {
+    match (lane == Lane::Modern.as_str(), reason == Why::Able.as_str()) {
+        (_, true) => String::new(),
+        (true, _) => format!(", whose handshake fails by its {reason}, as in every lane here"),
+        (false, _) => format!(", since the modern lane cannot serve its {reason}"),
+    }
 }
 
 fn said_by(file: &str, origin: &Origin) -> String {

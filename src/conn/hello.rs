@@ -199,15 +199,12 @@ impl Connection {
 
     /// Nothing that is open here speaks with this peer, or with the component for it.
     fn has_no_lane(&mut self, why: NoLane, cx: &mut Context<'_>) {
-        let (reason, cause, description) = match why {
+        let reason = why.reason();
+        let (cause, description) = match why {
             // SSL 3 has no alert about versions (RFC 6101 §5.4.2).
-            NoLane::Ssl3 => (Reason::Ssl3, Cause::Downstream, alert::HANDSHAKE_FAILURE),
-            NoLane::Format => (Reason::Sslv2Format, Cause::Downstream, alert::PROTOCOL_VERSION),
-            NoLane::Version => {
-                (Reason::VersionMismatch, Cause::Downstream, alert::PROTOCOL_VERSION)
-            }
-            NoLane::Source => (Reason::LegacySource, Cause::Policy, alert::ACCESS_DENIED),
-            NoLane::Over => (Reason::LegacyOver, Cause::Policy, alert::ACCESS_DENIED),
+            NoLane::Ssl3 => (Cause::Downstream, alert::HANDSHAKE_FAILURE),
+            NoLane::Format | NoLane::Version => (Cause::Downstream, alert::PROTOCOL_VERSION),
+            NoLane::Source | NoLane::Over => (Cause::Policy, alert::ACCESS_DENIED),
         };
         if self.downstream.is_secure() {
             self.end_with_alert(reason, cause, description, cx);

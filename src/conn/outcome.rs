@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::stale::StaleCause;
-use crate::tls::lane::Choice;
+use crate::tls::lane::{Choice, Lane};
 use crate::tls::trust::CertificateProblem;
 
 /// Everything worth saying about a connection that has ended.
@@ -92,6 +92,7 @@ pub enum Shown {
 #[derive(Clone, Debug)]
 pub struct UpstreamTls {
     pub facts: TlsFacts,
+    pub lane: Lane,
     /// Of the server's certificate.
     pub subject: Option<Arc<str>>,
     pub serial: Option<Arc<str>>,

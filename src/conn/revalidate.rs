@@ -67,7 +67,7 @@ impl Connection {
     }
 
     /// The lane that the peer has taken, if it has: it `shook` hands, or is about to.
-    pub(super) fn lane(&self, shook: bool) -> Option<Choice> {
+    pub fn lane(&self, shook: bool) -> Option<Choice> {
         let lane = self.grounds.as_ref().map(|grounds| grounds.lane).unwrap_or_default();
         let has_one = shook || self.downstream.tls.is_some() || lane != Choice::default();
         has_one.then_some(lane)

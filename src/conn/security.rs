@@ -110,11 +110,12 @@ impl Connection {
 
     fn upstream_tls(&self) -> Option<UpstreamTls> {
         let facts = self.upstream_tls_facts()?;
-        let certificate = self.upstream.tls.as_ref()?.peer_certificates().first();
-        let named = certificate.and_then(subject_and_serial);
+        let tls = self.upstream.tls.as_ref()?;
+        let named = tls.peer_certificates().first().and_then(subject_and_serial);
         let (subject, serial) = named.unzip();
         Some(UpstreamTls {
             facts,
+            lane: tls.lane(),
             subject: subject.map(Into::into),
             serial: serial.map(Into::into),
         })

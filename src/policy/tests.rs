@@ -9,13 +9,22 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rcgen::{CertificateParams, DnType};
 use rustls::pki_types::CertificateDer;
 
-use super::explain::Asked;
+use super::explain::{Asked, AskedLane, Explanation, UpstreamLane};
 use super::rules::{Facts, RuleSpec, Version, naive};
 use super::*;
+use crate::config::model::{Date, DownstreamTls, Legacy, TlsVersion, WEAK_SUITES};
 use crate::conn::tests::rig;
-use crate::tls::hello::AlpnProtocols;
-use crate::tls::testing::Ca;
+use crate::conn::tests::weak::behind_the_child;
+use crate::tls::ServerProfile;
+use crate::tls::hello::{AlpnProtocols, usual_suites};
+use crate::tls::identity::load;
+use crate::tls::lane::{Choice, Lane, Why};
+use crate::tls::provider::provider;
+use crate::tls::resumption::Domain;
+use crate::tls::server_config::server_config;
+use crate::tls::testing::{self, Ca, Files};
 use crate::tls::trust::PeerIdentity;
+use crate::tls::weak::suite_named;
 
 const TUPLES: u32 = 100_000;
 
@@ -147,11 +156,14 @@ fn explain_says_what_a_shard_does() {
                 version: Some(if tuple.tls13 { Version::Tls13 } else { Version::Tls12 }),
                 client: None,
             };
+            let version = if tuple.tls13 { Version::Tls13 } else { Version::Tls12 };
+            let suites = usual_suites(version.number());
             let explanation = policy.explain(&Asked {
                 source: Some(source),
                 server_name: NAMES[tuple.name],
                 alpn: &protocols,
-                tls13: tuple.tls13,
+                version: Some(version),
+                lane: AskedLane::Offering(&suites),
                 plaintext: false,
                 certificate,
             });
@@ -178,4 +190,124 @@ fn explain_says_what_a_shard_does() {
     println!("{decided:?}: denied, admitted without a rule, admitted by one");
     assert!(decided.iter().sum::<u32>() >= TUPLES, "{decided:?}");
     assert!(decided.iter().all(|count| *count > TUPLES / 50), "{decided:?}");
+}
+
+/// A route whose peers may take the legacy lane from 192.0.2.0/29 up to a day.
+fn with_legacy(last_day: &str) -> Route {
+    let files = Files::new();
+    let tls = testing::tls(vec![files.issued("server", &Ca::new().issue_rsa())]);
+    let identities = load(&tls, &provider()).expect("files of our own");
+    let config = server_config(&tls, &identities, &Domain::Off, &provider()).expect("versions");
+    let legacy = Legacy {
+        until: Date::parse(last_day).expect("a day"),
+        allow_from: vec!["192.0.2.0/29".parse().expect("a range")],
+        suites: WEAK_SUITES.iter().filter(|suite| !suite.only_tls12).collect(),
+        certificate: None,
+    };
+    let tls = DownstreamTls { min_version: TlsVersion::V1_0, legacy: Some(legacy), ..tls };
+    Route { tls: Some(ServerProfile::new(config, &identities, &tls)), ..rig::route() }
+}
+
+/// What is said of a client that offers this version and these suites, or the usual ones.
+fn asked(route: &Route, source: &str, version: Version, suites: &[&str]) -> Explanation {
+    let named = suites.iter().map(|name| suite_named(name).expect(name).into());
+    let suites = match suites {
+        [] => usual_suites(version.number()),
+        _ => named.collect(),
+    };
+    let asked = Asked {
+        source: Some(source.parse().expect("an address")),
+        server_name: None,
+        alpn: &[],
+        version: Some(version),
+        lane: AskedLane::Offering(&suites),
+        plaintext: false,
+        certificate: None,
+    };
+    rig::with(route.clone()).explain(&asked).expect("a ClientHello that can be")
+}
+
+fn lane_of(explanation: &Explanation) -> (&str, &str, &str) {
+    let verdict: &str = &explanation.verdict;
+    match (&explanation.lane, &explanation.refused) {
+        (Some(taken), None) => (verdict, &taken.lane, &taken.reason),
+        (None, Some(refusal)) => (verdict, "", &refusal.reason),
+        both => panic!("{both:?}"),
+    }
+}
+
+#[test]
+fn the_lane_is_told_with_its_reason_or_why_there_is_none() {
+    let (open, over) = (with_legacy("2999-12-31"), with_legacy("2020-01-01"));
+    let [inside, outside] = ["192.0.2.7", "192.0.2.8"];
+    let cbc = ["TLS_RSA_WITH_AES_128_CBC_SHA"];
+    for (route, source, version, suites, expected) in [
+        (&open, outside, Version::Tls13, &[][..], ("admit", "modern", "able")),
+        (&open, outside, Version::Tls12, &[], ("admit", "modern", "able")),
+        (&open, inside, Version::Tls12, &cbc, ("admit", "legacy", "suite")),
+        (&open, outside, Version::Tls12, &cbc, ("refuse", "", "legacy_source")),
+        (&open, inside, Version::Tls11, &[], ("admit", "legacy", "version")),
+        (&open, inside, Version::Tls10, &[], ("admit", "legacy", "version")),
+        (&open, outside, Version::Tls10, &[], ("refuse", "", "legacy_source")),
+        (&over, inside, Version::Tls10, &[], ("refuse", "", "legacy_over")),
+        (&over, inside, Version::Tls13, &[], ("admit", "modern", "able")),
+        (&rig::route(), inside, Version::Tls10, &[], ("refuse", "", "version_mismatch")),
+        // The modern lane tells it.
+        (&rig::route(), inside, Version::Tls12, &cbc, ("admit", "modern", "suite")),
+    ] {
+        let explanation = asked(route, source, version, suites);
+        assert_eq!(lane_of(&explanation), expected, "{source} {version} {suites:?}");
+        assert_eq!(explanation.route.is_some(), expected.0 == "admit");
+        assert_eq!(explanation.upstream_lane, None);
+    }
+}
+
+#[test]
+fn a_name_that_nobody_has_is_refused_where_names_are_strict() {
+    let explanation = |policy: &ListenerPolicy| {
+        let suites = usual_suites(Version::Tls13.number());
+        let asked = Asked {
+            source: None,
+            server_name: Some("nobody.example"),
+            alpn: &[],
+            version: Some(Version::Tls13),
+            lane: AskedLane::Offering(&suites),
+            plaintext: false,
+            certificate: None,
+        };
+        policy.explain(&asked).expect("a ClientHello that can be")
+    };
+    assert_eq!(lane_of(&explanation(&rig::policy())), ("admit", "modern", "able"));
+    assert_eq!(lane_of(&explanation(&rig::strict())), ("refuse", "", "unrecognized_name"));
+}
+
+#[test]
+fn the_lane_of_the_component_is_told_and_may_be_closed_to_the_source() {
+    let route = Route { upstream_tls: Some(behind_the_child()), ..rig::route() };
+    let [open, closed] =
+        ["198.51.100.1", "192.0.2.1"].map(|source| asked(&route, source, Version::Tls13, &[]));
+    let lane = UpstreamLane { lane: "legacy".into(), last_day: Some("2999-12-31".to_owned()) };
+    assert_eq!(lane_of(&open), ("admit", "modern", "able"));
+    assert_eq!(lane_of(&closed), ("refuse", "", "legacy_source"));
+    for explanation in [open, closed] {
+        assert_eq!(explanation.upstream_lane.as_ref(), Some(&lane));
+    }
+}
+
+#[test]
+fn a_connection_that_is_open_has_the_lane_that_it_took() {
+    let choice = Choice { lane: Lane::Legacy, why: Why::Format };
+    let asked = Asked {
+        source: None,
+        server_name: None,
+        alpn: &[],
+        version: None,
+        lane: AskedLane::Taken(Some(choice)),
+        plaintext: false,
+        certificate: None,
+    };
+    // Its day is over for others.
+    let policy = rig::with(with_legacy("2020-01-01"));
+    let explanation = policy.explain(&asked).expect("a ClientHello that can be");
+    assert_eq!(lane_of(&explanation), ("admit", "legacy", "format"));
 }

@@ -15,6 +15,7 @@ use crate::conn::security::SideFacts;
 use crate::engine::{Address, Engine, Side};
 use crate::policy::{Downstream, Heard, ListenerPolicy, Policy, Route};
 use crate::time::Time;
+use crate::tls::lane::Choice;
 
 /// What is asked, and where the answer goes. Whoever asks waits for so long only: the answer of a
 /// shard that is late is dropped.
@@ -53,6 +54,8 @@ pub struct Live {
     /// What was agreed on with each side, if that is settled, and whether by resumption.
     pub downstream: Option<(Spoken, bool)>,
     pub upstream: Option<(Spoken, bool)>,
+    /// That the peer has taken, and why.
+    pub lane: Option<Choice>,
     /// That the peer has proved to be its own; for [`Which::One`] alone.
     pub certificate: Option<CertificateDer<'static>>,
 }
@@ -185,6 +188,7 @@ fn live(shard: usize, entry: &Entry, agreed: Agreed, now: Time) -> Live {
         address,
         downstream: agreed.downstream,
         upstream: agreed.upstream,
+        lane: connection.lane(false),
         certificate: None,
     }
 }

@@ -14,9 +14,11 @@ mod sslv2;
 mod stray;
 #[cfg(test)]
 mod tests;
+mod usual;
 
 pub use peek::{AlpnProtocols, Hello, Sni, SniForm, U16s};
 pub use stray::Stray;
+pub use usual::{Usual, usual_suites};
 
 use crate::tls::alert;
 

@@ -17,6 +17,7 @@ use rustls::{ProtocolVersion, SignatureAlgorithm, SignatureScheme, SupportedCiph
 use super::hello::{Hello, SniForm};
 use super::identity::SniResolver;
 use crate::config::model::{DownstreamTls, Legacy, TlsVersion};
+use crate::conn::outcome::Reason;
 
 pub use weak::Keys;
 use weak::Weak;
@@ -62,17 +63,22 @@ pub struct Choice {
 }
 
 /// Why a peer has no lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum NoLane {
     /// SSL 3 at most, which no lane speaks (RFC 7568).
+    #[error("SSL 3 is spoken in no lane")]
     Ssl3,
     /// A ClientHello in the format of SSL 2, which only the legacy lane takes.
+    #[error("only the legacy lane takes a ClientHello in the format of SSL 2")]
     Format,
     /// No version that a lane of this listener speaks.
+    #[error("no lane that is open here has a version and a suite for it")]
     Version,
     /// Only the legacy lane would do, and is not for this source.
+    #[error("only the legacy lane would do, and the source is not in allow_from")]
     Source,
     /// Only the legacy lane would do, and its last day is over.
+    #[error("only the legacy lane would do, and legacy_until has passed")]
     Over,
 }
 
@@ -128,6 +134,19 @@ impl Why {
             Self::Group => "group",
             Self::Signature => "signature",
             Self::Suite => "suite",
+        }
+    }
+}
+
+impl NoLane {
+    /// Under which it is counted and logged.
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Ssl3 => Reason::Ssl3,
+            Self::Format => Reason::Sslv2Format,
+            Self::Version => Reason::VersionMismatch,
+            Self::Source => Reason::LegacySource,
+            Self::Over => Reason::LegacyOver,
         }
     }
 }

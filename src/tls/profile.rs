@@ -23,7 +23,7 @@ use super::trust::{
 use super::weak::{WeakClient, WeakServer};
 use crate::buf::{Buf, Pool};
 use crate::config::model::{
-    ClientCert, DownstreamTls, Legacy, Revalidate, TlsVersion, UpstreamTls, Verify,
+    ClientCert, Date, DownstreamTls, Legacy, Revalidate, TlsVersion, UpstreamTls, Verify,
 };
 
 /// Certificates, versions and resumption of one listener, compiled once and shared.
@@ -300,6 +300,11 @@ impl ClientProfile {
     /// The last second of the lane that components are spoken to in, Unix time, if it has one.
     pub fn lane_ends(&self) -> Option<i64> {
         self.legacy.as_ref().map(|terms| terms.until.end() - 1)
+    }
+
+    /// The last day of that lane, if it has one.
+    pub fn last_day(&self) -> Option<Date> {
+        self.legacy.as_ref().map(|terms| terms.until)
     }
 
     /// What becomes of connections whose component would not be accepted any more.

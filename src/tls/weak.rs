@@ -264,15 +264,17 @@ fn together(
     all
 }
 
+/// The suite of this name of IANA's, if any lane can speak it.
+pub fn suite_named(name: &str) -> Option<CipherSuite> {
+    let modern = provider();
+    let mut all = modern.cipher_suites.iter().map(|suite| suite.suite());
+    let weak = || WeakSuite::named(name).map(|suite| CipherSuite::from(suite.code));
+    all.find(|suite| suite_name(*suite) == name).or_else(weak)
+}
+
 /// The numbers of these suites.
 fn codes(names: &[&'static str]) -> Vec<CipherSuite> {
-    let modern = provider();
-    let of = |name: &&'static str| {
-        let mut all = modern.cipher_suites.iter().map(|suite| suite.suite());
-        let weak = || WeakSuite::named(name).map(|suite| CipherSuite::from(suite.code));
-        all.find(|suite| suite_name(*suite) == *name).or_else(weak)
-    };
-    names.iter().filter_map(of).collect()
+    names.iter().filter_map(|name| suite_named(name)).collect()
 }
 
 fn oldest(lane: Lane, min_version: TlsVersion) -> TlsVersion {

@@ -6,14 +6,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{ChildStdin, Command};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::legacy_child::legacy;
 use crate::modes::{OpenSsl, assert_reversed};
 use crate::support::backend::Backend;
 use crate::support::ca::{Files, KeyKind, NAME, ca};
 use crate::support::client::connect_plain;
 use crate::support::gateway::{Gateway, Setup, free_port};
+use crate::support::old_peers::OldClient;
 use crate::support::process::{Process, gateway_program, run};
 use crate::support::{Engine, SOON, engines, has_tool, wait_for, wait_until};
 
@@ -249,7 +251,49 @@ fn explain_of_a_live_connection_agrees() {
             assert_eq!(ended.code(), 1);
             assert!(ended.stderr.contains("no connection"), "{}", ended.stderr);
         }
+        assert_lanes_explained(engine, &backend);
     }
+}
+
+/// Who would take the legacy lane, who may not, and who has.
+fn assert_lanes_explained(engine: Engine, backend: &Backend) {
+    let (setup, _files) = legacy(engine, backend.address());
+    let gateway = setup.controlled().start();
+    let asked = |source: &str, more: &[&str]| {
+        let facts = ["explain", "--route", "main", "--from", source];
+        let (code, explained) = says(&gateway, &[&facts[..], more].concat());
+        assert_eq!(code, 0, "{explained:#}");
+        explained
+    };
+    let lane = |lane: &str, reason: &str| json!({ "lane": lane, "reason": reason });
+    let old = asked("127.0.0.1", &["--offers", "1.0"]);
+    assert_eq!(old["decision"]["lane"], lane("legacy", "version"), "{old:#}");
+    assert_eq!((&old["client"]["offers"], &old["client"]["usual"]), (&json!("1.0"), &json!(true)));
+    let cbc = "TLS_RSA_WITH_AES_128_CBC_SHA";
+    let weak = asked("127.0.0.1", &["--offers", "1.2", "--suite", cbc]);
+    assert_eq!(weak["decision"]["lane"], lane("legacy", "suite"));
+    assert_eq!(weak["client"]["suites"], json!([cbc]));
+    let modern = asked("192.0.2.1", &[]);
+    assert_eq!(modern["decision"]["lane"], lane("modern", "able"));
+    let foreign = asked("192.0.2.1", &["--offers", "1.0"]);
+    assert_eq!(foreign["decision"]["verdict"], "refuse");
+    assert_eq!(foreign["decision"]["refused"]["reason"], "legacy_source", "{foreign:#}");
+    assert_eq!(foreign["decision"]["lane"], Value::Null);
+    let mut client = OldClient::quiet(gateway.address());
+    client.echo();
+    let live = only_connection(&gateway);
+    let id = live["id"].as_str().expect("an id");
+    let (code, explained) = says(&gateway, &["explain", "--connection", id]);
+    assert_eq!((code, &explained["decision"]), (0, &old["decision"]), "{explained:#}");
+    assert_eq!(explained["connection"]["downstream"]["version"], "TLSv1");
+    let mut command = Command::new(gateway_program());
+    command.args(["explain", "--connection", id, "-c"]).arg(gateway.config_file());
+    let text = run(&mut command, SOON).stdout;
+    assert!(
+        text.contains("lane: legacy, since the modern lane cannot serve its version"),
+        "{text}"
+    );
+    client.end();
 }
 
 fn only_connection(gateway: &Gateway) -> Value {

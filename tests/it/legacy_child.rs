@@ -398,6 +398,7 @@ fn legacy_child_speaks_to_old_components() {
         let lines = gateway.lines();
         let line = lines.iter().find(|line| line.text("reason") == "legacy_died").expect("found");
         assert_eq!((line.text("cause"), line.text("upstream_tls_version")), ("local", "TLSv1"));
+        assert_eq!((line.text("lane"), line.text("upstream_lane")), ("modern", "legacy"));
         wait_until("it is back", SOON, || is_up(&gateway));
         let mut stream = connect(gateway.address(), &config(Version::V13));
         stream.write_all(b"niaga\n").expect("sent");

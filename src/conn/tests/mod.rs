@@ -17,4 +17,4 @@ pub(crate) mod rig;
 mod rules;
 mod sources;
 mod unterminated;
-mod weak;
+pub(crate) mod weak;

@@ -109,7 +109,7 @@ pub(crate) fn with(route: Route) -> ListenerPolicy {
     ListenerPolicy { routes: vec![Arc::new(route)], ..policy() }
 }
 
-pub(super) fn strict() -> ListenerPolicy {
+pub(crate) fn strict() -> ListenerPolicy {
     with(Route { tls: Some(WORLD.strict.clone()), ..route() })
 }
 

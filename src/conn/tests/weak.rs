@@ -195,9 +195,8 @@ fn says(certificate: &Issued, words: &[u8]) -> Vec<u8> {
     said
 }
 
-/// The child verifies nobody: the connection does, before anything is passed on.
-#[test]
-fn what_a_stranger_says_behind_the_child_reaches_nobody() {
+/// Two components in the legacy lane, for clients from 198.51.100.0/24 up to 2999.
+pub(crate) fn behind_the_child() -> ClientProfile {
     let files = Files::new();
     let legacy = Legacy {
         until: Date::parse("2999-12-31").expect("a date"),
@@ -212,10 +211,15 @@ fn what_a_stranger_says_behind_the_child_reaches_nobody() {
     let specs = vec![weak::client_spec(&tls, None, trust.trusted(), None); 2];
     let weak = WeakClient::new(specs, &tls, &Door::default()).expect("usable");
     let config = dialler(ca().roots(), |_| ());
-    let profile = ClientProfile::new(vec![(config.clone(), name()), (config, name())])
+    ClientProfile::new(vec![(config.clone(), name()), (config, name())])
         .judged_by(trust, vec![name(), name()], &tls)
-        .in_lane(Some(weak));
-    let route = Route { tls: None, upstream_tls: Some(profile), ..two_endpoints() };
+        .in_lane(Some(weak))
+}
+
+/// The child verifies nobody: the connection does, before anything is passed on.
+#[test]
+fn what_a_stranger_says_behind_the_child_reaches_nobody() {
+    let route = Route { tls: None, upstream_tls: Some(behind_the_child()), ..two_endpoints() };
     let policy = ListenerPolicy { downstream: Downstream::Plaintext, ..with(route) };
     let mut rig = Rig::new(policy);
     let stranger = Ca::new().issue(&PKCS_ECDSA_P256_SHA256);

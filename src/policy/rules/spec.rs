@@ -193,6 +193,18 @@ impl Version {
         [(Self::Tls10, "1.0"), (Self::Tls11, "1.1"), (Self::Tls12, "1.2"), (Self::Tls13, "1.3")];
 }
 
+impl Version {
+    /// As a ClientHello says it.
+    pub const fn number(self) -> u16 {
+        match self {
+            Self::Tls10 => 0x0301,
+            Self::Tls11 => 0x0302,
+            Self::Tls12 => 0x0303,
+            Self::Tls13 => 0x0304,
+        }
+    }
+}
+
 impl FromStr for Version {
     type Err = String;
 

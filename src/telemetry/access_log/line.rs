@@ -17,7 +17,7 @@ use crate::config::model::LogFormat;
 use crate::conn::outcome::{Outcome, Security, UpstreamTls};
 use crate::conn::stale::StaleCause;
 use crate::tls::alert::alert_name;
-use crate::tls::lane::Choice;
+use crate::tls::lane::{Choice, Lane};
 
 /// Longest text of one key, in bytes before escaping: twice what a host name can have.
 pub(super) const MAX_TEXT: usize = 512;
@@ -105,7 +105,10 @@ impl<'a> Fields<'a> {
     /// What the upstream's side was like.
     fn upstream(&mut self, outcome: &'a Outcome) {
         self.optional("upstream_security", outcome.upstream_security.map(Security::as_str));
-        if let Some(UpstreamTls { facts, subject, serial }) = &outcome.upstream_tls {
+        if let Some(UpstreamTls { facts, lane, subject, serial }) = &outcome.upstream_tls {
+            // The modern one goes without saying.
+            let weak = (*lane != Lane::Modern).then(|| lane.as_str());
+            self.optional("upstream_lane", weak);
             self.text("upstream_tls_version", facts.version);
             self.text("upstream_cipher_suite", facts.cipher_suite);
             self.optional("upstream_group", facts.group);

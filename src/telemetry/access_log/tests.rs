@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::conn::outcome::{ByteCounts, Cause, Reason, Security, Stage, UpstreamTls};
 use crate::telemetry::shard::tests::outcome;
+use crate::tls::lane::Lane;
 
 fn record() -> AccessRecord {
     let mut outcome = outcome(0, Stage::Relay, Reason::Finished, Cause::Upstream);
@@ -79,7 +80,8 @@ fn the_upstreams_side_is_told_too() {
     let facts = outcome.tls.take().expect("a handshake that is done");
     let subject = Some(Arc::from("CN=component.example"));
     let serial = Some(Arc::from("0a:1b"));
-    outcome.upstream_tls = Some(UpstreamTls { facts, subject, serial });
+    let lane = Lane::Legacy;
+    outcome.upstream_tls = Some(UpstreamTls { facts, lane, subject, serial });
     outcome.downstream_security = Some(Security::Plaintext);
     outcome.upstream_security = Some(Security::Mutual);
     outcome.upstream_alert_received = Some(42);
@@ -88,6 +90,7 @@ fn the_upstreams_side_is_told_too() {
     for (key, expected) in [
         ("downstream_security", json!("plaintext")),
         ("upstream_security", json!("mutual")),
+        ("upstream_lane", json!("legacy")),
         ("upstream_tls_version", json!("TLSv1.3")),
         ("upstream_cipher_suite", json!("TLS_AES_128_GCM_SHA256")),
         ("upstream_group", json!("X25519")),
@@ -103,6 +106,9 @@ fn the_upstreams_side_is_told_too() {
     for absent in ["tls_version", "upstream_alert_sent", "upstream_alpn"] {
         assert_eq!(value.get(absent), None, "{absent}");
     }
+    let upstream = record.outcome.upstream_tls.as_mut().expect("set above");
+    upstream.lane = Lane::Modern;
+    assert_eq!(parsed(&record).get("upstream_lane"), None, "weak lanes are told");
 }
 
 #[test]

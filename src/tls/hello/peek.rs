@@ -11,15 +11,15 @@ use super::{CLIENT_HELLO, HelloError, MESSAGE_HEADER};
 /// Most extensions in one hello; real ones have fewer than thirty.
 const MAX_EXTENSIONS: usize = 128;
 
-const SERVER_NAME: u16 = 0;
+pub(super) const SERVER_NAME: u16 = 0;
 const MAX_FRAGMENT_LENGTH: u16 = 1;
-const SUPPORTED_GROUPS: u16 = 10;
-const SIGNATURE_ALGORITHMS: u16 = 13;
-const ALPN: u16 = 16;
+pub(super) const SUPPORTED_GROUPS: u16 = 10;
+pub(super) const SIGNATURE_ALGORITHMS: u16 = 13;
+pub(super) const ALPN: u16 = 16;
 const RECORD_SIZE_LIMIT: u16 = 28;
 const SESSION_TICKET: u16 = 35;
 const PRE_SHARED_KEY: u16 = 41;
-const SUPPORTED_VERSIONS: u16 = 43;
+pub(super) const SUPPORTED_VERSIONS: u16 = 43;
 
 /// A ClientHello. Numbers are those of the IANA registries.
 #[derive(Clone, Copy, Debug)]
