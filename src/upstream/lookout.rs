@@ -187,8 +187,9 @@ impl CheckJob {
     }
 
     fn record(&self, destination: &Destination, result: Result<(), Failure>) {
-        self.presence.count_check(result.is_ok());
         let transition = destination.health.record(result.is_ok(), &self.settings);
+        // Behind what it leads to: whoever sees the count sees that, too.
+        self.presence.count_check(result.is_ok());
         let Self { group, endpoint, .. } = self;
         let address = &destination.address;
         match (transition, result) {
