@@ -119,7 +119,11 @@ fn connections_are_served_and_the_child_ends_with_its_channel() {
         let mut heard = Vec::new();
         let mut buf = [0; 5000];
         'all: loop {
-            let count = connection.shard.read(&mut buf).expect("frames");
+            let count = match connection.shard.read(&mut buf) {
+                // Another test's signal, or work of its ring.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                count => count.expect("frames"),
+            };
             let mut bytes = &buf[..count];
             while let Some(part) = reader.next(&mut bytes).expect("frames") {
                 match part {
