@@ -332,6 +332,16 @@ pub enum TlsVersion {
 impl TlsVersion {
     pub const ALL: [Self; 4] = [Self::V1_0, Self::V1_1, Self::V1_2, Self::V1_3];
 
+    /// As in the protocol (RFC 8446 §4.2.1).
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::V1_0 => 0x0301,
+            Self::V1_1 => 0x0302,
+            Self::V1_2 => 0x0303,
+            Self::V1_3 => 0x0304,
+        }
+    }
+
     /// Word in the log and in PROXY headers.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -425,13 +425,7 @@ impl Link {
 fn established(tls: &dyn TlsConn) -> Established {
     let facts = tls.facts();
     Established {
-        version: match tls.version() {
-            Some(TlsVersion::V1_0) => 0x0301,
-            Some(TlsVersion::V1_1) => 0x0302,
-            Some(TlsVersion::V1_2) => 0x0303,
-            Some(TlsVersion::V1_3) => 0x0304,
-            None => 0,
-        },
+        version: tls.version().map_or(0, TlsVersion::code),
         suite: tls.suite().map_or(0, u16::from),
         group: facts.group.map(str::to_owned),
         alpn: facts.alpn.map(|name| name.as_bytes().to_vec()),

@@ -11,11 +11,11 @@ use super::alert::plaintext_alert;
 use super::error::TlsError;
 use super::lane::Lane;
 use super::resumption::Refusal;
-use super::tls_conn::{Output, TlsConn, suite_name};
+use super::tls_conn::{Agreed, Output, TlsConn};
 use super::trust::CertificateProblem;
 use crate::buf::{Buf, BufClass, Pool};
 use crate::config::model::TlsVersion;
-use crate::conn::outcome::{Reason, TlsFacts};
+use crate::conn::outcome::Reason;
 use crate::lane::Profile;
 use crate::lane::frame::{
     Established, Failed, Frame, FrameReader, NOTHING, Part, queue_data, queue_frame,
@@ -28,22 +28,11 @@ pub struct RemoteConn {
     /// What the child is to hear first, until it has been passed the socket.
     first: Option<Frame>,
     reader: FrameReader,
-    known: Option<Box<Known>>,
+    agreed: Option<Box<Agreed>>,
     closed: bool,
     peer_closed: bool,
     /// The child has said that the peer's stream has ended.
     fin: bool,
-}
-
-/// What the handshake agreed on.
-struct Known {
-    version: TlsVersion,
-    suite: CipherSuite,
-    group: Option<&'static str>,
-    alpn: Option<Arc<str>>,
-    resumed: bool,
-    shown: bool,
-    certificates: Vec<CertificateDer<'static>>,
 }
 
 impl RemoteConn {
@@ -63,7 +52,7 @@ impl RemoteConn {
             as_client: first.is_some(),
             first,
             reader: FrameReader::default(),
-            known: None,
+            agreed: None,
             closed: false,
             peer_closed: false,
             fin: false,
@@ -72,10 +61,10 @@ impl RemoteConn {
 
     fn on_frame(&mut self, frame: Frame) -> Result<(), TlsError> {
         match frame {
-            Frame::Established(established) if self.known.is_none() => {
-                self.known = Some(Box::new(Known::of(*established)?));
+            Frame::Established(established) if self.agreed.is_none() => {
+                self.agreed = Some(Box::new(agreed(*established)?));
             }
-            Frame::CloseNotify if self.known.is_some() => self.peer_closed = true,
+            Frame::CloseNotify if self.agreed.is_some() => self.peer_closed = true,
             Frame::Fin => self.fin = true,
             Frame::Nothing => {}
             Frame::Failed(failed) => return Err(self.failure(failed)),
@@ -87,7 +76,7 @@ impl RemoteConn {
     fn failure(&self, failed: Failed) -> TlsError {
         let Some(mut reason) = Reason::of_word(&failed.reason) else { return out_of_turn() };
         let left = matches!(reason, Reason::Reset | Reason::Vanished);
-        if left && self.as_client && self.known.is_none() {
+        if left && self.as_client && self.agreed.is_none() {
             reason = Reason::UpstreamHandshakeEof;
         }
         let word = failed.certificate.as_deref();
@@ -132,7 +121,7 @@ impl TlsConn for RemoteConn {
         while !self.peer_closed {
             match self.reader.next(&mut bytes).map_err(TlsError::local)? {
                 None => break,
-                Some(Part::Data(_)) if self.known.is_none() => return Err(out_of_turn()),
+                Some(Part::Data(_)) if self.agreed.is_none() => return Err(out_of_turn()),
                 Some(Part::Data(data)) => {
                     // No longer than the buffer that they came in.
                     let class = BufClass::holding(data.len()).unwrap_or(BufClass::Bulk);
@@ -188,16 +177,8 @@ impl TlsConn for RemoteConn {
         None
     }
 
-    fn version(&self) -> Option<TlsVersion> {
-        self.known.as_ref().map(|known| known.version)
-    }
-
-    fn suite(&self) -> Option<CipherSuite> {
-        self.known.as_ref().map(|known| known.suite)
-    }
-
-    fn is_handshaking(&self) -> bool {
-        self.known.is_none()
+    fn agreed(&self) -> Option<&Agreed> {
+        self.agreed.as_deref()
     }
 
     fn has_closed(&self) -> bool {
@@ -208,57 +189,26 @@ impl TlsConn for RemoteConn {
         self.peer_closed
     }
 
-    fn is_resumed(&self) -> bool {
-        self.known.as_ref().is_some_and(|known| known.resumed)
-    }
-
     fn resumption_refused(&self) -> Option<Refusal> {
         None
     }
-
-    fn facts(&self) -> TlsFacts {
-        let known = self.known.as_ref();
-        TlsFacts {
-            version: known.map_or("unknown", |known| known.version.as_str()),
-            cipher_suite: known.map_or("unknown", |known| suite_name(known.suite)),
-            group: known.and_then(|known| known.group),
-            alpn: known.and_then(|known| known.alpn.clone()),
-            resumed: self.is_resumed(),
-        }
-    }
-
-    fn peer_certificates(&self) -> &[CertificateDer<'static>] {
-        self.known.as_ref().map_or(&[], |known| &known.certificates)
-    }
-
-    fn has_shown_certificate(&self) -> bool {
-        self.known.as_ref().is_some_and(|known| known.shown)
-    }
 }
 
-impl Known {
-    fn of(said: Established) -> Result<Self, TlsError> {
-        let version = match said.version {
-            0x0301 => TlsVersion::V1_0,
-            0x0302 => TlsVersion::V1_1,
-            0x0303 => TlsVersion::V1_2,
-            0x0304 => TlsVersion::V1_3,
-            _ => return Err(out_of_turn()),
-        };
-        let named = |name: String| {
-            GROUPS.iter().filter_map(NamedGroup::as_str).find(|known| *known == name)
-        };
-        let text = |name: Vec<u8>| String::from_utf8_lossy(&name).into();
-        Ok(Self {
-            version,
-            suite: CipherSuite::from(said.suite),
-            group: said.group.and_then(named),
-            alpn: said.alpn.map(text),
-            resumed: said.resumed,
-            shown: said.shown,
-            certificates: said.certificates.into_iter().map(CertificateDer::from).collect(),
-        })
-    }
+/// What the child says of a handshake that is done.
+fn agreed(said: Established) -> Result<Agreed, TlsError> {
+    let spoken = |version: &TlsVersion| version.code() == said.version;
+    let named =
+        |name: String| GROUPS.iter().filter_map(NamedGroup::as_str).find(|known| *known == name);
+    let text = |name: Vec<u8>| String::from_utf8_lossy(&name).into();
+    Ok(Agreed {
+        version: TlsVersion::ALL.into_iter().find(spoken).ok_or_else(out_of_turn)?,
+        suite: CipherSuite::from(said.suite),
+        group: said.group.and_then(named),
+        alpn: said.alpn.map(text),
+        resumed: said.resumed,
+        shown: said.shown,
+        certificates: said.certificates.into_iter().map(CertificateDer::from).collect(),
+    })
 }
 
 fn out_of_turn() -> TlsError {

@@ -26,6 +26,19 @@ pub struct Output<'a> {
     pub records: &'a mut VecDeque<Buf>,
 }
 
+/// What a handshake came to, where the library that did it is not asked again.
+pub struct Agreed {
+    pub version: TlsVersion,
+    pub suite: CipherSuite,
+    pub group: Option<&'static str>,
+    pub alpn: Option<Arc<str>>,
+    pub resumed: bool,
+    /// As the client: our certificate.
+    pub shown: bool,
+    /// The peer's, its own first.
+    pub certificates: Vec<CertificateDer<'static>>,
+}
+
 /// A TLS session, as the server or as the client.
 pub trait TlsConn {
     /// Whose session this is.
@@ -97,14 +110,25 @@ pub trait TlsConn {
     /// cannot be told.
     fn last_alert(self: Box<Self>, description: u8) -> Option<Vec<u8>>;
 
+    /// What the handshake came to, once it is done; `None` from who answers all that follows itself.
+    fn agreed(&self) -> Option<&Agreed> {
+        None
+    }
+
     /// The version that was agreed on, once it is known.
-    fn version(&self) -> Option<TlsVersion>;
+    fn version(&self) -> Option<TlsVersion> {
+        self.agreed().map(|agreed| agreed.version)
+    }
 
     /// The cipher suite that was agreed on, once it is known.
-    fn suite(&self) -> Option<CipherSuite>;
+    fn suite(&self) -> Option<CipherSuite> {
+        self.agreed().map(|agreed| agreed.suite)
+    }
 
     /// True until both sides have verified the other's Finished.
-    fn is_handshaking(&self) -> bool;
+    fn is_handshaking(&self) -> bool {
+        self.agreed().is_none()
+    }
 
     /// True once close_notify was sent.
     fn has_closed(&self) -> bool;
@@ -113,22 +137,37 @@ pub trait TlsConn {
     fn peer_has_closed(&self) -> bool;
 
     /// Whether the handshake was an abbreviated one; meaningful once it is done.
-    fn is_resumed(&self) -> bool;
+    fn is_resumed(&self) -> bool {
+        self.agreed().is_some_and(|agreed| agreed.resumed)
+    }
 
     /// Why the session that the client wanted to resume was refused, if it was. As the client: why
     /// one that there was is not offered.
     fn resumption_refused(&self) -> Option<Refusal>;
 
     /// What the handshake agreed on; meaningful once it is done.
-    fn facts(&self) -> TlsFacts;
+    fn facts(&self) -> TlsFacts {
+        let agreed = self.agreed();
+        TlsFacts {
+            version: self.version().map_or("unknown", TlsVersion::as_str),
+            cipher_suite: self.suite().map_or("unknown", suite_name),
+            group: agreed.and_then(|agreed| agreed.group),
+            alpn: agreed.and_then(|agreed| agreed.alpn.clone()),
+            resumed: self.is_resumed(),
+        }
+    }
 
     /// The certificates that the peer has shown, its own first; in a resumed session, those of the
     /// first handshake.
-    fn peer_certificates(&self) -> &[CertificateDer<'static>];
+    fn peer_certificates(&self) -> &[CertificateDer<'static>] {
+        self.agreed().map_or(&[], |agreed| &agreed.certificates)
+    }
 
     /// As the client: whether the server has asked for our certificate and was shown it, in this
     /// handshake or in the one that a resumed session comes from.
-    fn has_shown_certificate(&self) -> bool;
+    fn has_shown_certificate(&self) -> bool {
+        self.agreed().is_some_and(|agreed| agreed.shown)
+    }
 }
 
 /// IANA name: rustls says TLS13 where IANA says TLS.

@@ -17,11 +17,10 @@ use super::memory::{Memory, Said};
 use super::verify::{Refused, ders};
 use crate::buf::{Buf, BufClass, Pool};
 use crate::config::model::TlsVersion;
-use crate::conn::outcome::TlsFacts;
 use crate::tls::error::TlsError;
 use crate::tls::lane::Lane;
 use crate::tls::resumption::Refusal;
-use crate::tls::tls_conn::{Output, TlsConn, suite_name};
+use crate::tls::tls_conn::{Agreed, Output, TlsConn};
 
 /// A session of a weak lane.
 pub struct WeakConn {
@@ -36,17 +35,6 @@ pub struct WeakConn {
     /// close_notify was sent: nothing may follow it, not even an alert.
     closed: bool,
     failed: bool,
-}
-
-/// What the handshake came to.
-struct Agreed {
-    version: TlsVersion,
-    suite: CipherSuite,
-    group: Option<&'static str>,
-    alpn: Option<Vec<u8>>,
-    resumed: bool,
-    shown: bool,
-    chain: Vec<CertificateDer<'static>>,
 }
 
 impl WeakConn {
@@ -179,10 +167,10 @@ impl WeakConn {
             version,
             suite: CipherSuite::from(suite),
             group: self.group.or_else(|| group(ssl)),
-            alpn: ssl.selected_alpn_protocol().map(<[u8]>::to_vec),
+            alpn: ssl.selected_alpn_protocol().map(|name| String::from_utf8_lossy(name).into()),
             resumed: ssl.session_reused(),
             shown: self.has_shown(version),
-            chain: chain(ssl),
+            certificates: chain(ssl),
         })
     }
 
@@ -246,16 +234,8 @@ impl TlsConn for WeakConn {
         None
     }
 
-    fn version(&self) -> Option<TlsVersion> {
-        self.agreed.as_ref().map(|agreed| agreed.version)
-    }
-
-    fn suite(&self) -> Option<CipherSuite> {
-        self.agreed.as_ref().map(|agreed| agreed.suite)
-    }
-
-    fn is_handshaking(&self) -> bool {
-        self.agreed.is_none()
+    fn agreed(&self) -> Option<&Agreed> {
+        self.agreed.as_deref()
     }
 
     fn has_closed(&self) -> bool {
@@ -266,34 +246,9 @@ impl TlsConn for WeakConn {
         self.peer_closed
     }
 
-    fn is_resumed(&self) -> bool {
-        self.agreed.as_ref().is_some_and(|agreed| agreed.resumed)
-    }
-
     /// OpenSSL does not say.
     fn resumption_refused(&self) -> Option<Refusal> {
         None
-    }
-
-    fn facts(&self) -> TlsFacts {
-        let agreed = self.agreed.as_deref();
-        TlsFacts {
-            version: self.version().map_or("unknown", TlsVersion::as_str),
-            cipher_suite: self.suite().map_or("unknown", suite_name),
-            group: agreed.and_then(|agreed| agreed.group),
-            alpn: agreed
-                .and_then(|agreed| agreed.alpn.as_deref())
-                .map(|name| String::from_utf8_lossy(name).into()),
-            resumed: self.is_resumed(),
-        }
-    }
-
-    fn peer_certificates(&self) -> &[CertificateDer<'static>] {
-        self.agreed.as_ref().map_or(&[], |agreed| &agreed.chain)
-    }
-
-    fn has_shown_certificate(&self) -> bool {
-        self.agreed.as_ref().is_some_and(|agreed| agreed.shown)
     }
 }
 
