@@ -211,6 +211,9 @@ impl Connection {
         } else {
             self.end_now(reason, cause, CloseMode::Reset, cx);
         }
+        if let Some(ending) = &mut self.ending {
+            ending.detail(&why);
+        }
     }
 
     fn start_handshake(&mut self, reader: HelloReader, rest: Buf, cx: &mut Context<'_>) {
