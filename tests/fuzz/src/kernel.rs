@@ -176,8 +176,7 @@ impl Kernel {
         }
         socket.receiving = None;
         let mut buf = pool.take(class);
-        buf.tail_mut()[..length].copy_from_slice(&socket.inbound[..length]);
-        buf.extend(length);
+        buf.append(&socket.inbound[..length]);
         socket.inbound.drain(..length);
         self.input(Input::Received(side, buf));
         true
@@ -187,7 +186,7 @@ impl Kernel {
     pub fn sent(&mut self, side: Side) -> bool {
         let socket = self.socket(side);
         let Some(buf) = socket.sending.take() else { return false };
-        socket.outbound.extend_from_slice(&buf);
+        buf.parts().for_each(|part| socket.outbound.extend_from_slice(part));
         drop(buf);
         self.input(Input::Sent(side));
         true
