@@ -101,6 +101,9 @@ impl Kernel {
             telemetry: &mut self.telemetry,
         };
         self.connection.handle(input, &mut context);
+        while self.connection.waits_for_turn().is_some() {
+            self.connection.handle(Input::Step, &mut context);
+        }
         let mut actions = Vec::new();
         while let Some(action) = self.connection.poll_action(&mut context) {
             actions.push(action);
