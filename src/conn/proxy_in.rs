@@ -50,7 +50,7 @@ impl Connection {
     }
 
     /// The address alone.
-    pub(super) fn source(&self) -> Option<IpAddr> {
+    pub fn source(&self) -> Option<IpAddr> {
         self.source_address().map(|source| source.ip())
     }
 

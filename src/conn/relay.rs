@@ -167,6 +167,9 @@ impl Connection {
 
     /// Backpressure: a side is read only while the other keeps up.
     pub(super) fn may_receive(&mut self, side: Side, cx: &Context<'_>) -> bool {
+        if self.waits_with(side) {
+            return false;
+        }
         match (side, &self.phase) {
             // What it says before it is told who comes is not looked at: nobody has proved anything.
             (Side::Upstream, _) if !self.upstream.is_ready() => return !self.dial.waits(),

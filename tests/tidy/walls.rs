@@ -73,8 +73,8 @@ const BELOW: &[Below] = &[
     },
     Below {
         folder: "src/admission",
-        names: &[],
-        why: "admission counts memory and knows nothing about connections",
+        names: &["config::model::HandshakeLimits", "time"],
+        why: "admission counts memory and time, and knows nothing about connections",
     },
     Below {
         folder: "src/policy",

@@ -179,6 +179,8 @@ pub(super) struct Rig {
     pub(super) passed: Vec<Side>,
     upstreams: Upstreams,
     pub(super) telemetry: ShardTelemetry,
+    /// Steps of handshakes are done at once.
+    pub(super) has_turns: bool,
 }
 
 impl Rig {
@@ -206,6 +208,7 @@ impl Rig {
             passed: Vec::new(),
             upstreams: Upstreams::new(vec![Arc::clone(&policy.route().upstreams)], 0),
             telemetry: ShardTelemetry::new(0, Arc::from([Arc::clone(&policy.name)])),
+            has_turns: true,
         }
     }
 
@@ -232,6 +235,9 @@ impl Rig {
             telemetry: &mut self.telemetry,
         };
         handle(&mut self.connection, &mut context);
+        while self.has_turns && self.connection.waits_for_turn().is_some() {
+            self.connection.handle(Input::Step, &mut context);
+        }
         while let Some(action) = self.connection.poll_action(&mut context) {
             if let Action::HandOver(side, _) = action {
                 self.passed.push(side);
@@ -382,17 +388,10 @@ impl Rig {
 
     /// Everything but dialling completes until nothing more can.
     pub(super) fn settle(&mut self) {
-        loop {
-            let mut progress = false;
-            for side in [DOWN, UP] {
-                progress |= self.deliver(side, usize::MAX);
-                progress |= self.sent(side);
-                progress |= self.closed(side);
-            }
-            if !progress {
-                return;
-            }
-        }
+        let moves = |rig: &mut Self, side| {
+            rig.deliver(side, usize::MAX) | rig.sent(side) | rig.closed(side)
+        };
+        while moves(self, DOWN) | moves(self, UP) {}
     }
 }
 
