@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::outcome::{Cause, Reason};
 use super::revalidate::{Grounds, Said};
-use super::side::push;
 use super::{Connection, Context, Phase};
 use crate::admission::Class;
-use crate::buf::{Buf, BufClass};
+use crate::buf::{Buf, BufClass, enqueue};
 use crate::config::model::ClientCert;
 use crate::engine::{CloseMode, Side};
 use crate::policy::{self, Decision, Downstream, ListenerPolicy, Route, Verdict};
@@ -70,13 +69,13 @@ impl Connection {
         self.phase = Phase::Hello(Box::default());
     }
 
-    pub(super) fn on_hello_bytes(&mut self, buf: Buf, cx: &mut Context<'_>) {
+    pub(super) fn on_hello_bytes(&mut self, mut buf: Buf, cx: &mut Context<'_>) {
         let Phase::Hello(opening) = &mut self.phase else { return };
-        if opening.awaits_first_byte(&self.policy) && !is_tls(&buf, &self.policy) {
+        if opening.awaits_first_byte(&self.policy) && !is_tls(buf.first(), &self.policy) {
             return self.on_plaintext(buf, cx);
         }
         opening.begun = true;
-        match opening.reader.feed(&buf) {
+        match opening.reader.feed(buf.contiguous()) {
             Ok(Progress::NeedMore) => self.on_part_of_hello(&buf, cx),
             Ok(Progress::Complete { consumed }) => self.on_hello(buf, consumed, cx),
             Err(error) => self.hello_failed(error, cx),
@@ -137,7 +136,7 @@ impl Connection {
             if opening.unread.len() + buf.len() > MAX_UNREAD {
                 return self.hello_failed(HelloError::TooLarge, cx);
             }
-            opening.unread.extend_from_slice(buf);
+            buf.parts().for_each(|part| opening.unread.extend_from_slice(part));
         }
         let held = opening.reader.buffered() + opening.unread.capacity();
         if cx.hellos.change(source, opening.charged, held) {
@@ -217,6 +216,9 @@ impl Connection {
         } else {
             self.end_now(reason, cause, CloseMode::Reset, cx);
         }
+        if let Some(ending) = &mut self.ending {
+            ending.detail(&why);
+        }
     }
 
     /// How much there is to do for the peer, and how much would be lost.
@@ -280,11 +282,7 @@ impl Connection {
     /// The bytes that were read to see where they go: `before`, and those of `last`.
     fn pass_through(&mut self, before: &[u8], last: Buf, cx: &mut Context<'_>) {
         for part in before.chunks(BufClass::Bulk.plaintext_max()) {
-            let class = BufClass::holding(part.len()).unwrap_or(BufClass::Bulk);
-            let mut buf = cx.pool.take(class);
-            buf.tail_mut()[..part.len()].copy_from_slice(part);
-            buf.extend(part.len());
-            self.queue_upstream(buf, cx);
+            self.queue_upstream(cx.pool.copy_of(part), cx);
         }
         self.queue_upstream(last, cx);
     }
@@ -292,7 +290,7 @@ impl Connection {
     /// Queues what the peer said before the upstream was dialled.
     fn queue_upstream(&mut self, buf: Buf, cx: &mut Context<'_>) {
         let bytes = buf.len() as u64;
-        push(self.upstream.inlet(), buf);
+        enqueue(self.upstream.inlet(), buf);
         self.bytes.received += bytes;
         cx.telemetry.on_received(self.policy.index, bytes);
     }

@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 
 use super::outcome::{Cause, Reason};
-use super::side::push;
+
 use super::{Connection, Context, Phase};
 use crate::admission::{Class, Shaking, Shed};
-use crate::buf::Buf;
+use crate::buf::{Buf, enqueue};
 use crate::engine::{CloseMode, Side};
 use crate::tls::hello::HelloReader;
 use crate::tls::lane::Lane;
@@ -96,7 +96,7 @@ impl Connection {
     /// Bytes for a handshake have come.
     pub(super) fn wait_with(&mut self, side: Side, buf: Buf) {
         let waiting = self.waiting.get_or_insert_with(|| Box::new(Waiting::begun()));
-        push(waiting.received(side), buf);
+        enqueue(waiting.received(side), buf);
     }
 
     /// True while nothing more is read from `side`. Beside a ClientHello that waits, a receive is

@@ -62,6 +62,11 @@ const BELOW: &[Below] = &[
         why: "the catalogue is data, and what it writes is text",
     },
     Below {
+        folder: "src/buf",
+        names: &[],
+        why: "a buffer is memory: what is in it is for those who have it",
+    },
+    Below {
         folder: "src/genesys",
         names: &[],
         why: "the configuration stands on it, and so does the command line",

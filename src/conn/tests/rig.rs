@@ -319,8 +319,7 @@ impl Rig {
         }
         socket.receiving = None;
         let mut buf = pool.take(class);
-        buf.tail_mut()[..len].copy_from_slice(&socket.inbound[..len]);
-        buf.extend(len);
+        buf.append(&socket.inbound[..len]);
         socket.inbound.drain(..len);
         Some(Some(buf))
     }
@@ -329,7 +328,7 @@ impl Rig {
     pub(super) fn sent(&mut self, side: Side) -> bool {
         let socket = self.socket(side);
         let Some(buf) = socket.sending.take() else { return false };
-        socket.outbound.extend_from_slice(&buf);
+        socket.outbound.extend(buf.to_vec());
         drop(buf);
         self.input(Input::Sent(side));
         true
