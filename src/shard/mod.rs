@@ -201,6 +201,7 @@ impl<E: Engine> Shard<E> {
             }
         }
         self.shake_hands(began);
+        self.note_calm();
         self.revalidate_some();
         self.accepting.resume_when_due(self.now, !self.slots.is_full(), &mut self.engine);
         if self.drain_until.is_some_and(|until| until <= self.now) {

@@ -41,6 +41,7 @@ mod revalidate;
 mod scale;
 mod selection;
 mod stop;
+mod storm;
 mod support;
 mod systemd;
 mod telemetry;
