@@ -162,6 +162,7 @@ fn load(
         version: TlsVersion::V13,
         server_name: NAME.to_owned(),
         trust: Trust::CaPem(ca().pem()),
+        shown: None,
         alpn: Vec::new(),
         suites: Vec::new(),
         groups: Vec::new(),
