@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Lifecycle;
+use crate::admission::Shed;
 use crate::audit::autodetect::Watch;
 use crate::audit::report::{OthersRow, Traffic, days_left};
 use crate::audit::{self, Whose};
@@ -71,6 +72,8 @@ struct Connections {
     #[serde(flatten)]
     gauges: ShardGauges,
     refused: Table,
+    /// Handshakes that were not done.
+    shed: Table,
     accept_errors: Table,
     hello_memory_refusals: u64,
     unattributed: u64,
@@ -225,11 +228,13 @@ impl Connections {
     fn of(snapshot: &Snapshot) -> Self {
         let totals = &snapshot.totals;
         let refused = Refusal::ALL.map(|kind| (kind.as_str(), totals.refused[kind as usize]));
+        let shed = Shed::ALL.map(|why| (why.as_str(), totals.shed[why as usize]));
         let errors =
             AcceptError::ALL.map(|kind| (kind.as_str(), totals.accept_errors[kind as usize]));
         Self {
             gauges: totals.gauges,
             refused: without_zeros(refused),
+            shed: without_zeros(shed),
             accept_errors: without_zeros(errors),
             hello_memory_refusals: totals.hello_memory_refusals,
             unattributed: totals.unattributed,

@@ -149,6 +149,7 @@ impl Task {
                 plan.gateway.hello_memory,
                 plan.gateway.hello_memory_per_source,
             ),
+            handshakes: plan.gateway.handshakes,
             telemetry: ShardTelemetry::new(id, plan.names),
             answers: plan.answers,
             mailbox,

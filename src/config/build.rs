@@ -10,9 +10,9 @@ use super::levels;
 use super::model::{
     Admin, Balance, BalanceSettings, CertificateFiles, ClientCert, Config, ConnectWhen, CrlDepth,
     CrlExpired, CrlPolicy, CrlRules, CrlUnknown, DownstreamTls, EngineChoice, Exception, Gateway,
-    HealthSettings, Keepalive, Listener, Log, LogFormat, LogLevel, Mode, NameMatch, ProxyIn,
-    ProxyOut, ProxyVersions, Resumption, ResumptionMode, Revalidate, Rule, Sni, SourceSettings,
-    Timeouts, TlsVersion, TrustFile, UpstreamTls, Verify,
+    HandshakeLimits, HealthSettings, Keepalive, Listener, Log, LogFormat, LogLevel, Mode,
+    NameMatch, ProxyIn, ProxyOut, ProxyVersions, Resumption, ResumptionMode, Revalidate, Rule, Sni,
+    SourceSettings, Timeouts, TlsVersion, TrustFile, UpstreamTls, Verify,
 };
 use super::read::Section;
 use super::value::{FromValue, Value};
@@ -22,7 +22,7 @@ use crate::policy::rules::RuleSpec;
 pub(super) fn config(root: &Section, notes: Vec<String>) -> Option<Config> {
     Some(Config {
         notes,
-        gateway: gateway(root.child("gateway")?)?,
+        gateway: gateway(root.child("gateway")?, root.child("handshakes")?)?,
         admin: admin(root.child("admin")?)?,
         log: log(root.child("log")?)?,
         resumption: resumption(root.child("resumption")?)?,
@@ -46,7 +46,7 @@ pub(super) fn tls_sections(root: &Section) -> Vec<(String, DownstreamTls)> {
     root.children("listener").iter().filter_map(section).collect()
 }
 
-fn gateway(section: &Section) -> Option<Gateway> {
+fn gateway(section: &Section, limits: &Section) -> Option<Gateway> {
     let hello_memory = section.get("hello_memory")?;
     let per_source: usize = section.get("hello_memory_per_source")?;
     Some(Gateway {
@@ -61,6 +61,17 @@ fn gateway(section: &Section) -> Option<Gateway> {
         hello_memory,
         // Bites where the default meets a small hello_memory: the file cannot ask for more.
         hello_memory_per_source: per_source.min(hello_memory),
+        handshakes: handshakes(limits)?,
+    })
+}
+
+fn handshakes(section: &Section) -> Option<HandshakeLimits> {
+    Some(HandshakeLimits {
+        in_progress: section.get("in_progress")?,
+        queue_timeout: section.get("queue_timeout")?,
+        source_failures: section.get("source_failures")?,
+        legacy_in_progress: section.get("legacy_in_progress")?,
+        legacy_rate: section.get("legacy_rate")?,
     })
 }
 

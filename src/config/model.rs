@@ -55,6 +55,22 @@ pub struct Gateway {
     pub hello_memory: usize,
     /// Bytes of unfinished ClientHellos per source address and worker.
     pub hello_memory_per_source: usize,
+    pub handshakes: HandshakeLimits,
+}
+
+/// `[handshakes]`: how many there may be, for each worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandshakeLimits {
+    /// From the complete ClientHello on.
+    pub in_progress: u32,
+    /// How long a ClientHello may wait for its turn.
+    pub queue_timeout: Duration,
+    /// Failures in a row after which a source stays away; `None` is never.
+    pub source_failures: Option<u32>,
+    /// Of `in_progress`, in the legacy lane.
+    pub legacy_in_progress: u32,
+    /// Of the legacy lane, those that begin in a second; `None` is as many as come.
+    pub legacy_rate: Option<u32>,
 }
 
 /// Which I/O engine moves the bytes.

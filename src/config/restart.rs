@@ -15,6 +15,21 @@ const FIXED: &[(&str, Differs)] = &[
     ("gateway.hello_memory_per_source", |a, b| {
         a.gateway.hello_memory_per_source != b.gateway.hello_memory_per_source
     }),
+    ("handshakes.in_progress", |a, b| {
+        a.gateway.handshakes.in_progress != b.gateway.handshakes.in_progress
+    }),
+    ("handshakes.queue_timeout", |a, b| {
+        a.gateway.handshakes.queue_timeout != b.gateway.handshakes.queue_timeout
+    }),
+    ("handshakes.source_failures", |a, b| {
+        a.gateway.handshakes.source_failures != b.gateway.handshakes.source_failures
+    }),
+    ("handshakes.legacy_in_progress", |a, b| {
+        a.gateway.handshakes.legacy_in_progress != b.gateway.handshakes.legacy_in_progress
+    }),
+    ("handshakes.legacy_rate", |a, b| {
+        a.gateway.handshakes.legacy_rate != b.gateway.handshakes.legacy_rate
+    }),
     ("admin.listen", |a, b| a.admin.listen != b.admin.listen),
     ("admin.control", |a, b| a.admin.control != b.admin.control),
     ("log.format", |a, b| a.log.format != b.log.format),

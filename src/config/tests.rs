@@ -86,6 +86,12 @@ name = "second"
 listen = "unix:second.sock"
 upstream = "unix:component.sock"
 tls = { certificate = "a.pem", certificate_key = "a.key", resumption = "off" }
+[handshakes]
+in_progress = 10
+queue_timeout = "250ms"
+source_failures = "off"
+legacy_in_progress = 5
+legacy_rate = "off"
 "#;
 
 fn valid(text: &str) -> Config {
@@ -188,6 +194,13 @@ fn without_resumption_there_are_no_tickets() {
 #[test]
 fn absent_options_have_their_defaults() {
     let config = valid(LISTENER);
+    let handshakes = HandshakeLimits {
+        in_progress: 4096,
+        queue_timeout: Duration::from_secs(2),
+        source_failures: Some(100),
+        legacy_in_progress: 64,
+        legacy_rate: Some(200),
+    };
     let gateway = Gateway {
         workers: None,
         engine: EngineChoice::Auto,
@@ -199,6 +212,7 @@ fn absent_options_have_their_defaults() {
         buffer_memory: 256 << 20,
         hello_memory: 16 << 20,
         hello_memory_per_source: 1 << 20,
+        handshakes,
     };
     assert_eq!(config.gateway, gateway);
     assert_eq!(config.admin.listen, Some("127.0.0.1:9440".parse().expect("an address")));

@@ -40,7 +40,7 @@ enum Target {
     /// Not ready yet.
     UnderWay(Box<Choice>),
     /// Small, as it is kept for as long as the connection lasts.
-    Reached { endpoint: usize, occupied: Occupied },
+    Reached { endpoint: u32, occupied: Occupied },
 }
 
 /// What was tried in vain, and what is dialled once the failed socket is closed.
@@ -85,7 +85,7 @@ impl Dial {
         match &self.target {
             Target::None => None,
             Target::UnderWay(choice) => Some(choice.endpoint),
-            Target::Reached { endpoint, .. } => Some(*endpoint),
+            Target::Reached { endpoint, .. } => Some(*endpoint as usize),
         }
     }
 
@@ -275,6 +275,7 @@ impl Connection {
         self.report_endpoint(true, cx);
         if let Target::UnderWay(choice) = std::mem::take(&mut self.dial.target) {
             let Choice { endpoint, occupied, .. } = *choice;
+            let endpoint = u32::try_from(endpoint).expect("a route has a few");
             self.dial.target = Target::Reached { endpoint, occupied };
         }
         self.dial.retry = None;
@@ -305,6 +306,7 @@ impl Connection {
 
     /// Tries the next endpoint, or gives up. Nothing was relayed yet.
     pub(super) fn on_attempt_failed(&mut self, failure: Failure, cx: &mut Context<'_>) {
+        self.forget_waiting_upstream();
         if is_of_ours(failure.reason) {
             return self.give_up_dialling(failure, cx);
         }

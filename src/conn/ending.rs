@@ -155,6 +155,7 @@ impl Connection {
         debug_assert!(self.ending.is_none(), "a connection ends once");
         let stage = self.stage();
         self.release_hello(cx);
+        self.forget_waiting(cx);
         self.times.lifetime = cx.now - self.accepted_at;
         for side in [&mut self.downstream, &mut self.upstream] {
             // What came just now is still owed, if there are keys for it.
@@ -237,7 +238,12 @@ impl Connection {
                     self.leave_when_due(side, cx.now);
                 }
             }
-            Input::Accepted | Input::Connected | Input::Received(..) | Input::Expelled(_) => {}
+            Input::Accepted
+            | Input::Connected
+            | Input::Received(..)
+            | Input::Step
+            | Input::Shed(_)
+            | Input::Expelled(_) => {}
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::dial::Failure;
 use super::outcome::{Cause, Client, Reason, Shown};
 use super::{Connection, Context, Phase};
+use crate::admission::Shed;
 use crate::buf::Buf;
 use crate::config::model::ConnectWhen;
 use crate::engine::{CloseMode, Side};
@@ -30,6 +31,9 @@ impl Connection {
     }
 
     pub(super) fn handshake_timeout(&mut self, cx: &mut Context<'_>) {
+        if self.hello_waits() {
+            return self.shed(Shed::Late, cx);
+        }
         if self.holds_flight() {
             // The peer has done its part.
             // The upstream had no time of its own yet: nothing speaks against it.

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use super::outcome::{Cause, Reason};
 use super::revalidate::{Grounds, Said};
-use super::side::push;
 use super::{Connection, Context, Phase};
-use crate::buf::{Buf, BufClass};
+use crate::admission::Class;
+use crate::buf::{Buf, BufClass, enqueue};
+use crate::config::model::ClientCert;
 use crate::engine::{CloseMode, Side};
 use crate::policy::{self, Decision, Downstream, ListenerPolicy, Route, Verdict};
 use crate::telemetry::Unterminated;
+use crate::tls::ServerProfile;
 use crate::tls::alert;
 use crate::tls::hello::{HelloError, HelloReader, MAX_MESSAGE, Progress};
-use crate::tls::lane::NoLane;
+use crate::tls::lane::{Lane, NoLane};
 use crate::tls::tls_conn::Output;
 
 /// What has come of the ClientHello.
@@ -38,7 +40,8 @@ pub(super) struct Kept {
 
 /// What the ClientHello leads to.
 enum Next {
-    Follow(Arc<Route>, Verdict),
+    /// With whether the peer comes back with a session.
+    Follow(Arc<Route>, Verdict, bool),
     Deny,
 }
 
@@ -66,13 +69,13 @@ impl Connection {
         self.phase = Phase::Hello(Box::default());
     }
 
-    pub(super) fn on_hello_bytes(&mut self, buf: Buf, cx: &mut Context<'_>) {
+    pub(super) fn on_hello_bytes(&mut self, mut buf: Buf, cx: &mut Context<'_>) {
         let Phase::Hello(opening) = &mut self.phase else { return };
-        if opening.awaits_first_byte(&self.policy) && !is_tls(&buf, &self.policy) {
+        if opening.awaits_first_byte(&self.policy) && !is_tls(buf.first(), &self.policy) {
             return self.on_plaintext(buf, cx);
         }
         opening.begun = true;
-        match opening.reader.feed(&buf) {
+        match opening.reader.feed(buf.contiguous()) {
             Ok(Progress::NeedMore) => self.on_part_of_hello(&buf, cx),
             Ok(Progress::Complete { consumed }) => self.on_hello(buf, consumed, cx),
             Err(error) => self.hello_failed(error, cx),
@@ -133,7 +136,7 @@ impl Connection {
             if opening.unread.len() + buf.len() > MAX_UNREAD {
                 return self.hello_failed(HelloError::TooLarge, cx);
             }
-            opening.unread.extend_from_slice(buf);
+            buf.parts().for_each(|part| opening.unread.extend_from_slice(part));
         }
         let held = opening.reader.buffered() + opening.unread.capacity();
         if cx.hellos.change(source, opening.charged, held) {
@@ -159,7 +162,7 @@ impl Connection {
         };
         self.times.hello = Some(cx.now - self.phase_since);
         self.phase_since = cx.now;
-        let Next::Follow(route, verdict) = next else { return };
+        let Next::Follow(route, verdict, resumes) = next else { return };
         self.follow(route);
         match verdict {
             Verdict::Admit(_) if self.policy.downstream == Downstream::Passthrough => {
@@ -169,7 +172,8 @@ impl Connection {
             Verdict::Admit(choice) => {
                 self.take_lane(choice);
                 buf.advance(consumed);
-                self.start_handshake(opening.reader, buf, cx);
+                let class = self.class_of(choice.lane, resumes);
+                self.wait_with_hello(class, opening.reader, buf, cx);
             }
             Verdict::NoLane(why) => self.has_no_lane(why, cx),
             Verdict::UnrecognizedName => {
@@ -192,7 +196,8 @@ impl Connection {
         Ok(match self.policy.after_hello(&facts) {
             Decision::Deny => Next::Deny,
             Decision::Follow(route) => {
-                Next::Follow(Arc::clone(route), route.admit(&hello, self.source()))
+                let verdict = route.admit(&hello, self.source());
+                Next::Follow(Arc::clone(route), verdict, hello.wants_to_resume())
             }
         })
     }
@@ -211,9 +216,23 @@ impl Connection {
         } else {
             self.end_now(reason, cause, CloseMode::Reset, cx);
         }
+        if let Some(ending) = &mut self.ending {
+            ending.detail(&why);
+        }
     }
 
-    fn start_handshake(&mut self, reader: HelloReader, rest: Buf, cx: &mut Context<'_>) {
+    /// How much there is to do for the peer, and how much would be lost.
+    fn class_of(&self, lane: Lane, resumes: bool) -> Class {
+        let is_asked = |tls: &ServerProfile| tls.client_cert() != ClientCert::None;
+        match lane {
+            Lane::Legacy => Class::Legacy,
+            _ if resumes => Class::Resumed,
+            _ if self.route.tls.as_ref().is_some_and(is_asked) => Class::Mutual,
+            _ => Class::Full,
+        }
+    }
+
+    pub(super) fn start_handshake(&mut self, reader: HelloReader, cx: &mut Context<'_>) {
         let profile = self.route.tls.as_ref().expect("a hello is only taken where TLS may end");
         let lane = self.lane(true).unwrap_or_default().lane;
         let mut tls = match profile.accept(lane, self.sni.as_deref()) {
@@ -239,12 +258,7 @@ impl Connection {
         let started = tls.start(&mut message, &mut output);
         self.downstream.speak(tls);
         match started {
-            Ok(()) => {
-                self.dial_after_hello();
-                if !rest.is_empty() {
-                    self.on_handshake_bytes(rest, cx);
-                }
-            }
+            Ok(()) => self.dial_after_hello(),
             Err(mut error) => {
                 if error.reason == Reason::NoSharedParameters && error.alert_sent.is_none() {
                     // rustls says nothing about a key that cannot sign for a TLS 1.2 peer.
@@ -268,11 +282,7 @@ impl Connection {
     /// The bytes that were read to see where they go: `before`, and those of `last`.
     fn pass_through(&mut self, before: &[u8], last: Buf, cx: &mut Context<'_>) {
         for part in before.chunks(BufClass::Bulk.plaintext_max()) {
-            let class = BufClass::holding(part.len()).unwrap_or(BufClass::Bulk);
-            let mut buf = cx.pool.take(class);
-            buf.tail_mut()[..part.len()].copy_from_slice(part);
-            buf.extend(part.len());
-            self.queue_upstream(buf, cx);
+            self.queue_upstream(cx.pool.copy_of(part), cx);
         }
         self.queue_upstream(last, cx);
     }
@@ -280,7 +290,7 @@ impl Connection {
     /// Queues what the peer said before the upstream was dialled.
     fn queue_upstream(&mut self, buf: Buf, cx: &mut Context<'_>) {
         let bytes = buf.len() as u64;
-        push(self.upstream.inlet(), buf);
+        enqueue(self.upstream.inlet(), buf);
         self.bytes.received += bytes;
         cx.telemetry.on_received(self.policy.index, bytes);
     }

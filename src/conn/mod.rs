@@ -21,6 +21,7 @@ mod revalidate;
 pub mod security;
 mod side;
 pub mod stale;
+mod steps;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -28,6 +29,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::admission::Shed;
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Pool};
 use crate::config::model::Revalidate;
@@ -45,6 +47,7 @@ use outcome::{ByteCounts, Cause, Outcome, PhaseTimes, Reason};
 use proxy_in::{Introduction, Proxy};
 use revalidate::{Grounds, Said};
 use side::SideState;
+use steps::Waiting;
 
 /// What happened to a connection.
 #[derive(Debug)]
@@ -61,6 +64,10 @@ pub enum Input {
     Closed(Side),
     /// The time that [`Connection::next_deadline`] gave has come.
     Deadline,
+    /// The step of a handshake that waits ([`Connection::waits_for_turn`]) has its turn.
+    Step,
+    /// It has none, for this reason.
+    Shed(Shed),
     /// The gateway goes down now, for this reason.
     Stop(Reason),
     /// It is stale, and ends now: in order, or at once.
@@ -126,6 +133,7 @@ pub struct Connection {
     downstream: SideState,
     upstream: SideState,
     dial: Dial,
+    waiting: Option<Box<Waiting>>,
     ending: Option<Box<Ending>>,
     /// Which side was the first to send no more.
     first_ended: Option<Side>,
@@ -171,6 +179,7 @@ impl Connection {
             downstream: SideState::open(secure),
             upstream: SideState::absent(),
             dial: Dial::default(),
+            waiting: None,
             ending: None,
             first_ended: None,
             truncated: None,
@@ -193,6 +202,11 @@ impl Connection {
     /// Where it goes, as far as that is known by now.
     pub fn route(&self) -> &Arc<Route> {
         &self.route
+    }
+
+    /// True once it is on its way out.
+    pub fn is_ending(&self) -> bool {
+        self.ending.is_some()
     }
 
     /// Takes one event.
@@ -231,6 +245,8 @@ impl Connection {
             Input::Failed(side, _, error) => self.on_failed(side, &error, cx),
             Input::Closed(side) => self.on_closed(side),
             Input::Deadline => self.on_deadline(cx),
+            Input::Step => self.step(cx),
+            Input::Shed(why) => self.shed(why, cx),
             Input::Stop(reason) => self.stop(reason, cx),
             Input::Expelled(how) => self.expel(how, cx),
             Input::Sent(_) => {}
@@ -291,6 +307,13 @@ impl Connection {
     }
 
     fn on_received(&mut self, side: Side, buf: Buf, cx: &mut Context<'_>) {
+        if self.is_step(side) {
+            return self.wait_with(side, buf);
+        }
+        self.take_received(side, buf, cx);
+    }
+
+    fn take_received(&mut self, side: Side, buf: Buf, cx: &mut Context<'_>) {
         match (side, &self.phase) {
             (Side::Upstream, _) => self.receive_from_upstream(buf, cx),
             (Side::Downstream, Phase::Introduction(_)) => self.on_introduction_bytes(buf, cx),

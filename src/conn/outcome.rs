@@ -261,6 +261,8 @@ pub enum Reason {
     LegacyBusy,
     /// The child of the legacy lane ended, and its connections with it.
     LegacyDied,
+    /// There was more to do than could be done in time: `detail` says what gave way.
+    Overloaded,
     /// `max_connections` was reached.
     ConnectionLimit,
     /// The drain deadline passed.
@@ -325,6 +327,7 @@ impl Reason {
             Self::LegacyDown => "legacy_down",
             Self::LegacyBusy => "legacy_busy",
             Self::LegacyDied => "legacy_died",
+            Self::Overloaded => "overloaded",
             Self::ConnectionLimit => "connection_limit",
             Self::Drained => "drained",
             Self::Stopped => "stopped",
@@ -333,7 +336,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and for showing counters that are still zero.
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 55] = [
         Self::Finished,
         Self::Truncated,
         Self::Reset,
@@ -384,6 +387,7 @@ impl Reason {
         Self::LegacyDown,
         Self::LegacyBusy,
         Self::LegacyDied,
+        Self::Overloaded,
         Self::ConnectionLimit,
         Self::Drained,
         Self::Stopped,
@@ -478,21 +482,5 @@ impl Stage {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Reason, Shown};
-
-    #[test]
-    fn everything_that_is_shown_has_its_index() {
-        for (position, shown) in Shown::all().enumerate() {
-            assert_eq!(shown.index(), position, "{}", shown.as_str());
-        }
-        assert_eq!(Shown::all().count(), Shown::COUNT);
-    }
-
-    #[test]
-    fn all_lists_every_reason_at_its_index() {
-        for (position, reason) in Reason::ALL.into_iter().enumerate() {
-            assert_eq!(reason.index(), position, "{}", reason.as_str());
-        }
-    }
-}
+#[path = "outcome_tests.rs"]
+mod tests;

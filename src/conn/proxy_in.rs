@@ -50,7 +50,7 @@ impl Connection {
     }
 
     /// The address alone.
-    pub(super) fn source(&self) -> Option<IpAddr> {
+    pub fn source(&self) -> Option<IpAddr> {
         self.source_address().map(|source| source.ip())
     }
 
@@ -81,7 +81,7 @@ impl Connection {
 
     pub(super) fn on_introduction_bytes(&mut self, mut buf: Buf, cx: &mut Context<'_>) {
         let Phase::Introduction(introduction) = &mut self.phase else { return };
-        match introduction.reader.feed(&buf) {
+        match introduction.reader.feed(buf.contiguous()) {
             Ok(Progress::NeedMore) => self.hold_introduction(cx),
             Ok(Progress::Complete { consumed, header }) => {
                 self.introduced(header, cx);

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use super::outcome::Shown;
 use super::{Connection, Context, Phase};
-use crate::buf::BufClass;
 use crate::config::model::ProxyOut;
 use crate::proxy::{Addresses, Header, TlsInfo, Tlvs};
 use crate::tls::tls_conn::TlsConn;
@@ -57,11 +56,7 @@ impl Connection {
                 bytes
             }
         };
-        let class = BufClass::holding(bytes.len()).unwrap_or(BufClass::Bulk);
-        let mut buf = cx.pool.take(class);
-        buf.tail_mut()[..bytes.len()].copy_from_slice(&bytes);
-        buf.extend(bytes.len());
-        self.upstream.queue.push_front(buf);
+        self.upstream.queue.push_front(cx.pool.copy_of(&bytes));
         if self.route.upstream_tls.is_none() {
             self.forget_said();
         }

@@ -6,9 +6,8 @@ use std::time::Duration;
 use super::dial::Failure;
 use super::ending::Ending;
 use super::outcome::{Cause, Reason};
-use super::side::push;
 use super::{Connection, Context, Phase};
-use crate::buf::Buf;
+use crate::buf::{Buf, enqueue};
 use crate::engine::{CloseMode, Side};
 use crate::time::Time;
 use crate::tls::error::TlsError;
@@ -26,7 +25,7 @@ impl Connection {
                 tls.receive(buf, &mut output).map(|()| tls.peer_has_closed())
             }
             None => {
-                push(to.inlet(), buf);
+                enqueue(to.inlet(), buf);
                 Ok(false)
             }
         };
@@ -168,6 +167,9 @@ impl Connection {
 
     /// Backpressure: a side is read only while the other keeps up.
     pub(super) fn may_receive(&mut self, side: Side, cx: &Context<'_>) -> bool {
+        if self.waits_with(side) {
+            return false;
+        }
         match (side, &self.phase) {
             // What it says before it is told who comes is not looked at: nobody has proved anything.
             (Side::Upstream, _) if !self.upstream.is_ready() => return !self.dial.waits(),

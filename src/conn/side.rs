@@ -138,7 +138,7 @@ impl SideState {
         }
         let Some(tls) = &mut self.tls else { return Ok(()) };
         while let Some(buf) = self.plain.pop_front() {
-            tls.seal(&buf, pool, &mut self.queue)?;
+            tls.seal(buf, pool, &mut self.queue)?;
         }
         shrink(&mut self.plain);
         if ends && !tls.has_closed() {
@@ -156,8 +156,8 @@ impl SideState {
     }
 
     /// As [`TlsConn::is_sign_of_life`].
-    pub(super) fn is_sign_of_life(&self, received: &[u8]) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.is_sign_of_life(received))
+    pub(super) fn is_sign_of_life(&self, received: &Buf) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_sign_of_life(received.first()))
     }
 
     /// Queues a fatal alert for a peer without keys.
@@ -169,10 +169,7 @@ impl SideState {
     }
 
     fn queue_short(&mut self, record: &[u8], pool: &Pool) {
-        let mut buf = pool.take(BufClass::Message);
-        buf.tail_mut()[..record.len()].copy_from_slice(record);
-        buf.extend(record.len());
-        self.queue.push_back(buf);
+        self.queue.push_back(pool.copy_of(record));
     }
 
     /// The session of this side, and who speaks it.
@@ -238,7 +235,7 @@ impl SideState {
 
     /// Bytes queued.
     pub(super) fn queued(&self) -> usize {
-        self.queue.iter().chain(&self.plain).map(|buf| buf.len()).sum()
+        self.queue.iter().chain(&self.plain).map(Buf::len).sum()
     }
 
     /// Learns from a receive whether this is bulk.
@@ -272,18 +269,6 @@ impl Output {
             *self = Self::Ending;
         }
     }
-}
-
-/// Appends `buf` to a queue, behind what waits in a buffer that has room: a peer that does not read
-/// must not hold a buffer for every small message.
-pub(super) fn push(queue: &mut VecDeque<Buf>, buf: Buf) {
-    if let Some(last) = queue.back_mut()
-        && last.tail_mut().len() >= buf.len()
-    {
-        last.tail_mut()[..buf.len()].copy_from_slice(&buf);
-        return last.extend(buf.len());
-    }
-    queue.push_back(buf);
 }
 
 /// A burst must not leave its memory with an idle connection.

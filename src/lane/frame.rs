@@ -120,10 +120,8 @@ fn append(queue: &mut VecDeque<Buf>, pool: &Pool, head: &[u8], body: &[u8]) {
         queue.push_back(pool.take(class));
     }
     if let Some(last) = queue.back_mut() {
-        let tail = last.tail_mut();
-        tail[..head.len()].copy_from_slice(head);
-        tail[head.len()..length].copy_from_slice(body);
-        last.extend(length);
+        last.append(head);
+        last.append(body);
     }
 }
 

@@ -140,7 +140,7 @@ impl Link {
 
     pub(super) fn handle(&mut self, input: Input, now: Time, pool: &Pool) {
         match input {
-            Input::Received(side, buf) => {
+            Input::Received(side, mut buf) => {
                 let end = self.end_mut(side);
                 end.receiving = false;
                 end.is_bulk = buf.len() >= BufClass::Message.plaintext_max();
@@ -149,7 +149,7 @@ impl Link {
                 }
                 match side {
                     Side::Downstream => self.on_records(buf, now, pool),
-                    Side::Upstream => self.on_frames(&buf, now, pool),
+                    Side::Upstream => self.on_frames(buf.contiguous(), now, pool),
                 }
             }
             Input::ReceiveClosed(side) => {
@@ -243,7 +243,7 @@ impl Link {
             queue_frame(queue, pool, &established.encode());
         }
         for buf in plaintext {
-            queue_data(queue, pool, &buf);
+            buf.parts().for_each(|part| queue_data(queue, pool, part));
         }
         if !had_closed && tls.peer_has_closed() {
             queue_frame(queue, pool, &Frame::CloseNotify.encode());
@@ -313,7 +313,9 @@ impl Link {
 
     fn seal(&mut self, data: &[u8], pool: &Pool) -> Result<(), TlsError> {
         match &mut self.tls {
-            Some(tls) if self.is_established => tls.seal(data, pool, &mut self.peer.queue),
+            Some(tls) if self.is_established => {
+                tls.seal(pool.copy_of(data), pool, &mut self.peer.queue)
+            }
             _ => Err(TlsError::local("data before there are keys")),
         }
     }

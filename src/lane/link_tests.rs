@@ -78,7 +78,7 @@ impl Rig {
             for side in Side::ALL {
                 let seen = self.side(side);
                 if let Some(buf) = seen.sending.take_if(|_| !seen.blocked) {
-                    seen.sent.extend_from_slice(&buf);
+                    seen.sent.extend(buf.to_vec());
                     self.link.handle(Input::Sent(side), self.now, &self.pool);
                     sent = true;
                 }
@@ -123,8 +123,7 @@ impl Rig {
                 break;
             }
             let mut buf = self.pool.take(BufClass::Message);
-            buf.tail_mut()[..part.len()].copy_from_slice(part);
-            buf.extend(part.len());
+            buf.append(part);
             said += part.len();
             self.input(Input::Received(side, buf));
         }
@@ -438,8 +437,7 @@ proptest! {
         for part in rig.side(SHARD).sent.chunks(cut) {
             let pool = Pool::new(1 << 20, 0);
             let mut buf = pool.take(BufClass::Message);
-            buf.tail_mut()[..part.len()].copy_from_slice(part);
-            buf.extend(part.len());
+            buf.append(part);
             let mut output =
                 Output { pool: &pool, plaintext: &mut plaintext, records: &mut records };
             session.receive(buf, &mut output).expect("frames");

@@ -63,7 +63,7 @@ impl TlsConn for Toy {
     }
 
     fn receive(&mut self, input: Buf, output: &mut Output<'_>) -> Result<(), TlsError> {
-        for byte in input.iter().copied() {
+        for byte in input.to_vec() {
             match byte {
                 _ if self.peer_closed => {}
                 GREETING if !self.greeted => {
@@ -87,11 +87,11 @@ impl TlsConn for Toy {
 
     fn seal(
         &mut self,
-        plaintext: &[u8],
+        plaintext: Buf,
         pool: &Pool,
         records: &mut VecDeque<Buf>,
     ) -> Result<(), TlsError> {
-        queue_frame(records, pool, plaintext);
+        queue_frame(records, pool, &plaintext.to_vec());
         Ok(())
     }
 

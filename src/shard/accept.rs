@@ -14,6 +14,7 @@ use super::slots::{SlotId, Slots};
 use super::{Entry, Shard};
 use crate::conn::{Connection, Input};
 use crate::engine::{Engine, ListenerId, Operation, Side, SocketId};
+use crate::policy::Downstream;
 use crate::telemetry::{AcceptError, Refusal};
 use crate::time::Time;
 
@@ -199,19 +200,35 @@ impl<E: Engine> Shard<E> {
             debug_assert!(false, "a listener that has closed accepts nothing");
             return;
         };
+        let policy = Arc::clone(&generation.policy.listeners[position]);
+        if policy.downstream == Downstream::Tls
+            && policy.proxy_in.is_none()
+            && let Err(why) = self.handshakes.may_come(peer.map(|peer| peer.ip()), self.now)
+        {
+            // Dropping the stream resets it, before anything was spent on it.
+            self.telemetry.on_shed(why);
+            return self.telemetry.on_refused(Refusal::Overload);
+        }
         if self.slots.is_full() || !self.accepting.enter() {
             // Dropping the stream resets it: it was already accepted when the limit was reached.
             self.telemetry.on_refused(Refusal::ConnectionLimit);
             return self.accepting.pause(self.now, &mut self.engine);
         }
-        let policy = &generation.policy.listeners[position];
         self.connections_seen += 1;
         self.telemetry.on_accept(policy.index);
         generation.connections.update(|connections| connections + 1);
-        let connection = Connection::new(Arc::clone(policy), peer, self.now);
+        let connection = Connection::new(policy, peer, self.now);
         let id = self.connections_seen;
-        let entry =
-            Entry { connection, generation, id, scheduled: None, leaving: false, audited: None };
+        let entry = Entry {
+            connection,
+            generation,
+            id,
+            scheduled: None,
+            audited: None,
+            leaving: false,
+            waits: None,
+            shaking: None,
+        };
         let slot = self.slots.insert(entry).expect("checked above that there is room");
         let socket = SocketId { slot: slot.index, side: Side::Downstream };
         let first = match self.engine.adopt(socket, stream) {

@@ -7,6 +7,7 @@
 mod accept;
 pub mod census;
 mod generations;
+mod handshakes;
 mod inspect;
 pub mod mailbox;
 mod revalidate;
@@ -23,7 +24,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use crate::admission::hello_budget::HelloBudget;
+use crate::admission::{Class, Handshakes, Shaking};
 use crate::audit::{Census, Kept};
+use crate::config::model::HandshakeLimits;
 use crate::conn::outcome::{Outcome, Reason};
 use crate::conn::{Action, Connection, Context, Input};
 use crate::engine::{ConnectOptions, Engine, Event, SocketId};
@@ -52,6 +55,7 @@ pub struct Parts<E: Engine> {
     pub admitted: Arc<AtomicU32>,
     pub max_connections: u32,
     pub hellos: HelloBudget,
+    pub handshakes: HandshakeLimits,
     pub telemetry: ShardTelemetry,
     pub answers: AnswerSender,
     pub mailbox: Mailbox<E::Listener>,
@@ -82,6 +86,7 @@ pub struct Shard<E: Engine> {
     slots: Slots<Entry>,
     wheel: Wheel,
     hellos: HelloBudget,
+    handshakes: Handshakes<SlotId>,
     telemetry: ShardTelemetry,
     answers: AnswerSender,
     mailbox: Mailbox<E::Listener>,
@@ -110,6 +115,10 @@ struct Entry {
     audited: Option<Kept>,
     /// It waits for its turn to end in order.
     leaving: bool,
+    /// The step of its handshake that waits, as far as admission knows.
+    waits: Option<Class>,
+    /// Its handshake is in progress, as far as admission knows.
+    shaking: Option<Shaking>,
 }
 
 impl<E: Engine> Shard<E> {
@@ -133,6 +142,7 @@ impl<E: Engine> Shard<E> {
             census,
             wheel,
             hellos: parts.hellos,
+            handshakes: Handshakes::new(parts.handshakes),
             telemetry: parts.telemetry,
             answers: parts.answers,
             mailbox: parts.mailbox,
@@ -176,6 +186,7 @@ impl<E: Engine> Shard<E> {
     pub fn turn(&mut self) -> io::Result<()> {
         self.engine.wait(self.next_deadline())?;
         self.now = self.engine.now();
+        let began = self.now;
         while let Some(event) = self.engine.next_event() {
             self.on_event(event);
             // Handshakes take long enough that the next event's time would be wrong by theirs.
@@ -189,6 +200,7 @@ impl<E: Engine> Shard<E> {
                 self.drive(slot, Input::Deadline);
             }
         }
+        self.shake_hands(began);
         self.revalidate_some();
         self.accepting.resume_when_due(self.now, !self.slots.is_full(), &mut self.engine);
         if self.drain_until.is_some_and(|until| until <= self.now) {
@@ -210,6 +222,9 @@ impl<E: Engine> Shard<E> {
 
     fn next_deadline(&self) -> Option<Time> {
         let own = self.revalidation.next_deadline(self.now);
+        if !self.handshakes.is_idle() {
+            return Some(self.now);
+        }
         [self.wheel.next_deadline(), self.accepting.next_deadline(), self.drain_until, own]
             .into_iter()
             .flatten()
@@ -287,7 +302,9 @@ impl<E: Engine> Shard<E> {
             entry.scheduled = Some(deadline);
             self.wheel.set(slot.index, deadline);
         }
-        if connection.take_news() {
+        let has_news = connection.take_news();
+        self.follow_handshake(slot);
+        if has_news {
             self.settle(slot);
         }
     }
@@ -301,6 +318,7 @@ impl<E: Engine> Shard<E> {
             Census::leave(kept, now);
         }
         self.wheel.cancel(slot.index);
+        self.handshake_is_gone(&entry, &outcome);
         entry.generation.connections.update(|connections| connections - 1);
         self.telemetry.on_close(&outcome);
         self.accepting.leave(&mut self.engine);
@@ -388,6 +406,9 @@ impl<E: Engine> Shard<E> {
         self.telemetry.set_generations(self.generations.connections());
         let bytes = self.engine.pool().bytes_in_use();
         self.telemetry.set_buffer_bytes(bytes as u64);
+        let Self { handshakes, now, .. } = self;
+        let (waiting, age) = (handshakes.waiting(), handshakes.age(*now));
+        self.telemetry.set_handshakes(waiting, age, handshakes.longest_step());
         self.telemetry.hand_over(report);
     }
 }

@@ -100,6 +100,13 @@ fn shard<E: Kernel>(
         admitted: Arc::new(AtomicU32::new(0)),
         max_connections: max,
         hellos: HelloBudget::new(1 << 20, 1 << 20),
+        handshakes: crate::config::model::HandshakeLimits {
+            in_progress: 4096,
+            queue_timeout: Duration::from_secs(2),
+            source_failures: Some(100),
+            legacy_in_progress: 64,
+            legacy_rate: Some(200),
+        },
         telemetry: ShardTelemetry::new(0, Arc::from([name])),
         answers,
         mailbox,

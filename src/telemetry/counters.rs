@@ -7,6 +7,7 @@ use std::ops::AddAssign;
 
 use serde::Serialize;
 
+use crate::admission::Shed;
 use crate::config::model::{Revalidate, TlsVersion};
 use crate::conn::outcome::{Cause, Outcome, Reason, Shown, Stage};
 use crate::conn::stale::StaleCause;
@@ -25,16 +26,19 @@ pub enum Refusal {
     ConnectionLimit,
     /// The gateway drains.
     Draining,
+    /// Admission turned it away: [`ShardCounters::shed`] says why.
+    Overload,
 }
 
 impl Refusal {
-    pub const ALL: [Self; 2] = [Self::ConnectionLimit, Self::Draining];
+    pub const ALL: [Self; 3] = [Self::ConnectionLimit, Self::Draining, Self::Overload];
 
     /// Label value in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ConnectionLimit => "connection_limit",
             Self::Draining => "draining",
+            Self::Overload => "overload",
         }
     }
 }
@@ -129,6 +133,8 @@ impl ProxyHeader {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardCounters {
     pub refused: [u64; Refusal::ALL.len()],
+    /// Handshakes that were not done, whether or not the socket had become a connection.
+    pub shed: [u64; Shed::ALL.len()],
     pub accept_errors: [u64; AcceptError::ALL.len()],
     /// Connections closed because memory for unfinished ClientHellos was used up
     /// ([`Reason::HelloMemory`]).
@@ -316,9 +322,17 @@ impl ListenerCounters {
 impl ShardCounters {
     /// Takes over all values; allocates only when there are more listeners than before.
     pub fn copy_from(&mut self, other: &Self) {
-        let Self { refused, accept_errors, hello_memory_refusals, unattributed, engine, listeners } =
-            self;
+        let Self {
+            refused,
+            shed,
+            accept_errors,
+            hello_memory_refusals,
+            unattributed,
+            engine,
+            listeners,
+        } = self;
         *refused = other.refused;
+        *shed = other.shed;
         *accept_errors = other.accept_errors;
         *hello_memory_refusals = other.hello_memory_refusals;
         *unattributed = other.unattributed;

@@ -170,6 +170,9 @@ impl Merge {
             for (sum, value) in totals.refused.iter_mut().zip(last.counters.refused) {
                 *sum += value;
             }
+            for (sum, value) in totals.shed.iter_mut().zip(last.counters.shed) {
+                *sum += value;
+            }
             for (sum, value) in totals.accept_errors.iter_mut().zip(last.counters.accept_errors) {
                 *sum += value;
             }
@@ -178,6 +181,11 @@ impl Merge {
             totals.engine += last.counters.engine;
             totals.gauges.open_connections += last.gauges.open_connections;
             totals.gauges.handshakes_in_flight += last.gauges.handshakes_in_flight;
+            totals.gauges.handshakes_waiting += last.gauges.handshakes_waiting;
+            let longest = |most: &mut u64, of: u64| *most = of.max(*most);
+            longest(&mut totals.gauges.handshakes_waiting_us, last.gauges.handshakes_waiting_us);
+            let step = last.gauges.handshake_step_longest_us;
+            longest(&mut totals.gauges.handshake_step_longest_us, step);
             totals.gauges.buffer_bytes += last.gauges.buffer_bytes;
         }
         totals

@@ -65,6 +65,7 @@ metrics! {
     ACCEPTED = Counter, "tlsgate_connections_accepted_total", "Sockets that became connections.";
     OPEN = Gauge, "tlsgate_connections_open", "Connections that are open.";
     REFUSED = Counter, "tlsgate_connections_refused_total", "Sockets closed before they became connections, by cause.";
+    SHED = Counter, "tlsgate_handshakes_shed_total", "Handshakes that were not done because there was more to do than could be done in time, or for their limits, by what gave way.";
     ACCEPT_ERRORS = Counter, "tlsgate_accept_errors_total", "Failures of accept, by kind.";
     PROXY_HEADERS = Counter, "tlsgate_proxy_headers_total", "Headers of the PROXY protocol that were read, by what they say of where the connection is from: an address, local (the sender itself), or nothing that is known.";
     PROXY_HEADERS_CUT = Counter, "tlsgate_proxy_headers_cut_total", "Headers of the PROXY protocol for components that were too long with everything, and left something out: the client's certificate first.";
@@ -90,6 +91,9 @@ metrics! {
 
     SHARD_CONNECTIONS = Gauge, "tlsgate_shard_connections_open", "Connections open on a shard.";
     SHARD_HANDSHAKES = Gauge, "tlsgate_handshakes_in_flight", "Connections of a shard whose handshake is not done.";
+    SHARD_WAITING = Gauge, "tlsgate_handshake_steps_waiting", "Steps of handshakes that wait for their turn on a shard.";
+    SHARD_WAITING_AGE = Gauge, "tlsgate_handshake_steps_waiting_seconds", "How long the oldest of the steps that wait on a shard has waited.";
+    SHARD_LONGEST_STEP = Gauge, "tlsgate_handshake_step_longest_seconds", "The longest that one step of a handshake has taken on a shard since the start.";
     SHARD_BUFFERS = Gauge, "tlsgate_buffer_bytes", "Receive and send buffers in use on a shard.";
     SHARD_ANSWER_AGE = Gauge, "tlsgate_shard_answer_age_seconds", "Time since a shard last handed over its telemetry.";
     SHARD_MISSED = Counter, "tlsgate_shard_missed_collections_total", "Times a shard did not hand over its telemetry in time.";

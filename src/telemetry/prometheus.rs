@@ -8,11 +8,13 @@
 mod dates;
 
 use std::fmt::{Display, Write as _};
+use std::time::Duration;
 
 use super::counters::{AcceptError, ProxyHeader, Refusal, Unterminated};
 use super::histograms::Phase;
 use super::names::{self, Metric};
 use super::snapshot::{Latency, ListenerView, ShardView, Snapshot, Span, UpstreamFacts, bounds};
+use crate::admission::Shed;
 use crate::config::model::Revalidate;
 use crate::conn::outcome::{Cause, Reason, Shown};
 use crate::conn::stale::StaleCause;
@@ -319,6 +321,11 @@ fn write_totals(text: &mut String, snapshot: &Snapshot) {
         let value = totals.refused[refusal as usize];
         write_sample(text, names::REFUSED.name, &[("cause", refusal.as_str())], value);
     }
+    write_family(text, &names::SHED);
+    for why in Shed::ALL {
+        let value = totals.shed[why as usize];
+        write_sample(text, names::SHED.name, &[("cause", why.as_str())], value);
+    }
     write_family(text, &names::ACCEPT_ERRORS);
     for error in AcceptError::ALL {
         let value = totals.accept_errors[error as usize];
@@ -337,6 +344,10 @@ fn write_shards(text: &mut String, snapshot: &Snapshot) {
     };
     per_shard(&names::SHARD_CONNECTIONS, &|view| view.gauges.open_connections.to_string());
     per_shard(&names::SHARD_HANDSHAKES, &|view| view.gauges.handshakes_in_flight.to_string());
+    let seconds = |micros: u64| Duration::from_micros(micros).as_secs_f64().to_string();
+    per_shard(&names::SHARD_WAITING, &|view| view.gauges.handshakes_waiting.to_string());
+    per_shard(&names::SHARD_WAITING_AGE, &|view| seconds(view.gauges.handshakes_waiting_us));
+    per_shard(&names::SHARD_LONGEST_STEP, &|view| seconds(view.gauges.handshake_step_longest_us));
     per_shard(&names::SHARD_BUFFERS, &|view| view.gauges.buffer_bytes.to_string());
     per_shard(&names::SHARD_ANSWER_AGE, &|view| view.answered_ago.as_secs_f64().to_string());
     per_shard(&names::SHARD_MISSED, &|view| view.missed.to_string());

@@ -14,6 +14,7 @@ use super::counters::{
     Unterminated, is_handshake_stage,
 };
 use super::histograms::{HistogramSet, Kind, Phase};
+use crate::admission::Shed;
 use crate::config::model::TlsVersion;
 use crate::conn::outcome::{Outcome, PhaseTimes, Reason, Shown};
 use crate::conn::stale::Stale;
@@ -30,6 +31,12 @@ pub struct ShardGauges {
     pub open_connections: u64,
     /// Connections whose handshake is not done.
     pub handshakes_in_flight: u64,
+    /// Steps of handshakes that wait for their turn.
+    pub handshakes_waiting: u64,
+    /// How long the oldest of them has waited, in microseconds.
+    pub handshakes_waiting_us: u64,
+    /// The longest that a step has taken since the start, in microseconds.
+    pub handshake_step_longest_us: u64,
     /// Bytes of receive and send buffers in use.
     pub buffer_bytes: u64,
 }
@@ -94,6 +101,11 @@ impl ShardTelemetry {
     /// An accepted socket was closed before it became a connection.
     pub fn on_refused(&mut self, refusal: Refusal) {
         self.counters.refused[refusal as usize] += 1;
+    }
+
+    /// A handshake is not done.
+    pub fn on_shed(&mut self, why: Shed) {
+        self.counters.shed[why as usize] += 1;
     }
 
     /// accept(2) failed.
@@ -232,6 +244,14 @@ impl ShardTelemetry {
     /// The engine's counters, for the shard to add to or to set.
     pub fn engine(&mut self) -> &mut EngineCounters {
         &mut self.counters.engine
+    }
+
+    /// Steps of handshakes that wait now, how long the oldest has, and the longest that one has taken.
+    pub fn set_handshakes(&mut self, waiting: usize, oldest: Duration, longest: Duration) {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.gauges.handshakes_waiting = waiting as u64;
+        self.gauges.handshakes_waiting_us = micros(oldest);
+        self.gauges.handshake_step_longest_us = micros(longest);
     }
 
     /// Bytes of receive and send buffers in use now.

@@ -14,6 +14,7 @@ use super::histograms::{Kind, Phase, PhaseHistogram};
 use super::process::ProcessFigures;
 use super::shard::ShardGauges;
 use super::shared::SharedValues;
+use crate::admission::Shed;
 use crate::audit::Whose;
 use crate::tls::resumption::{Refusals, TicketStats, UpstreamStats};
 use crate::tls::trust::{CrlFacts, OcspFacts};
@@ -157,6 +158,7 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub refused: [u64; Refusal::ALL.len()],
+    pub shed: [u64; Shed::ALL.len()],
     pub accept_errors: [u64; AcceptError::ALL.len()],
     pub hello_memory_refusals: u64,
     pub unattributed: u64,

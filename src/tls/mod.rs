@@ -12,6 +12,7 @@ pub mod modern;
 pub mod openssl;
 pub mod profile;
 pub mod provider;
+pub mod record;
 pub mod remote;
 pub mod resumption;
 pub mod server_config;

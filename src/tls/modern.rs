@@ -82,7 +82,7 @@ impl ModernConn {
             if carry.bytes.len() + part > MAX_CARRY {
                 return Err(TlsError::oversized_handshake());
             }
-            carry.bytes.extend_from_slice(&input[..part]);
+            carry.bytes.extend_from_slice(&input.contiguous()[..part]);
             input.advance(part);
             // The header may only now be complete, and say how much is missing.
             if missing_bytes(&carry.bytes[carry.whole..]) == 0 {
@@ -135,8 +135,9 @@ impl TlsConn for ModernConn {
         if input.is_empty() || self.peer_closed {
             return Ok(());
         }
-        let whole = whole_records(&input);
-        let consumed = self.process(&mut input, output)?;
+        let input = input.contiguous();
+        let whole = whole_records(input);
+        let consumed = self.process(input, output)?;
         if !self.peer_closed {
             self.carry =
                 Carry { bytes: input[consumed..].to_vec(), whole: whole.saturating_sub(consumed) };
@@ -146,12 +147,14 @@ impl TlsConn for ModernConn {
 
     fn seal(
         &mut self,
-        plaintext: &[u8],
+        plaintext: Buf,
         pool: &Pool,
         records: &mut VecDeque<Buf>,
     ) -> Result<(), TlsError> {
-        for part in plaintext.chunks(BufClass::Bulk.plaintext_max()) {
-            self.write(Write::Data(part), pool, records)?;
+        for part in plaintext.parts() {
+            for part in part.chunks(BufClass::Bulk.plaintext_max()) {
+                self.write(Write::Data(part), pool, records)?;
+            }
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::lane::Lane;
 use super::resumption::Refusal;
 use super::tls_conn::{Agreed, Output, TlsConn};
 use super::trust::CertificateProblem;
-use crate::buf::{Buf, BufClass, Pool};
+use crate::buf::{Buf, Pool};
 use crate::config::model::TlsVersion;
 use crate::conn::outcome::Reason;
 use crate::lane::Profile;
@@ -111,25 +111,19 @@ impl TlsConn for RemoteConn {
         Ok(())
     }
 
-    fn receive(&mut self, input: Buf, output: &mut Output<'_>) -> Result<(), TlsError> {
+    fn receive(&mut self, mut input: Buf, output: &mut Output<'_>) -> Result<(), TlsError> {
         if let Some(Frame::Hello { rest, .. }) = &mut self.first {
             // It came with the hello, and is the peer's.
-            rest.extend_from_slice(&input);
+            input.parts().for_each(|part| rest.extend_from_slice(part));
             return Ok(());
         }
-        let mut bytes = &input[..];
+        let mut bytes = &*input.contiguous();
         while !self.peer_closed {
             match self.reader.next(&mut bytes).map_err(TlsError::local)? {
                 None => break,
                 Some(Part::Data(_)) if self.agreed.is_none() => return Err(out_of_turn()),
-                Some(Part::Data(data)) => {
-                    // No longer than the buffer that they came in.
-                    let class = BufClass::holding(data.len()).unwrap_or(BufClass::Bulk);
-                    let mut buf = output.pool.take(class);
-                    buf.tail_mut()[..data.len()].copy_from_slice(data);
-                    buf.extend(data.len());
-                    output.plaintext.push_back(buf);
-                }
+                // No longer than the buffer that they came in.
+                Some(Part::Data(data)) => output.plaintext.push_back(output.pool.copy_of(data)),
                 Some(Part::Frame(frame)) => self.on_frame(frame)?,
             }
         }
@@ -150,11 +144,11 @@ impl TlsConn for RemoteConn {
 
     fn seal(
         &mut self,
-        plaintext: &[u8],
+        plaintext: Buf,
         pool: &Pool,
         records: &mut VecDeque<Buf>,
     ) -> Result<(), TlsError> {
-        queue_data(records, pool, plaintext);
+        plaintext.parts().for_each(|part| queue_data(records, pool, part));
         Ok(())
     }
 

@@ -30,9 +30,7 @@ impl Rig {
     }
 
     fn hears(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
-        let mut buf = self.pool.take(BufClass::Message);
-        buf.tail_mut()[..bytes.len()].copy_from_slice(bytes);
-        buf.extend(bytes.len());
+        let buf = self.pool.copy_of(bytes);
         let Self { tls, pool, plaintext, records } = self;
         tls.receive(buf, &mut Output { pool, plaintext, records })
     }
@@ -122,7 +120,7 @@ fn what_makes_no_sense_ends_the_session() {
 fn what_is_said_goes_out_in_frames() {
     let mut rig = Rig::established(false);
     let Rig { tls, pool, records, .. } = &mut rig;
-    tls.seal(b"data", pool, records).expect("sealed");
+    tls.seal(pool.copy_of(b"data"), pool, records).expect("sealed");
     tls.close_notify(pool, records).expect("said");
     let sent: Vec<u8> = records.iter().flat_map(|buf| buf.to_vec()).collect();
     assert_eq!(sent, [&[3, 0, 0, 4][..], b"data", &[4, 0, 0, 0]].concat());

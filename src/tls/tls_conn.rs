@@ -82,14 +82,15 @@ pub trait TlsConn {
         false
     }
 
-    /// Encrypts `plaintext` into `records`.
+    /// Encrypts `plaintext` into `records`: in its own memory where that has room for what is added,
+    /// else by a copy.
     ///
     /// # Errors
     /// When the keys are used up (2^24 records of AES-GCM, RFC 8446 §5.5) in TLS 1.2, which has no
     /// key update.
     fn seal(
         &mut self,
-        plaintext: &[u8],
+        plaintext: Buf,
         pool: &Pool,
         records: &mut VecDeque<Buf>,
     ) -> Result<(), TlsError>;

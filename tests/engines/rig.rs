@@ -167,8 +167,7 @@ impl<E: Kernel> Rig<E> {
 
     pub(crate) fn buf(&self, data: &[u8]) -> Buf {
         let mut buf = self.engine.pool().take(BufClass::holding(data.len()).unwrap());
-        buf.tail_mut()[..data.len()].copy_from_slice(data);
-        buf.extend(data.len());
+        buf.append(data);
         buf
     }
 

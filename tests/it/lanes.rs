@@ -1,14 +1,16 @@
-//! Who takes which lane: by the vendor's word for versions, and up to a day.
+//! Who takes which lane: by the vendor's word for versions, by source, and up to a day.
 
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::legacy_child::{legacy, legacy_until};
+use crate::legacy_child::{legacy, legacy_for};
 use crate::support::backend::Backend;
 use crate::support::client::{Version, assert_echo, config, connect};
+use crate::support::gateway::{Gateway, free_port};
 use crate::support::log::Line;
 use crate::support::old_peers::OldClient;
+use crate::support::peers::Program;
 use crate::support::process::{gateway_program, run};
 use crate::support::{SOON, engines, has_tool, sized};
 use crate::ticket_keys::clock_library;
@@ -101,6 +103,70 @@ fn lanes_by_sec_protocol() {
     }
 }
 
+/// Who may take the lane, one of them, and who may not.
+const ALLOWED: &str = "127.0.0.8/29";
+const INSIDE: &str = "127.0.0.9";
+const OUTSIDE: &str = "127.0.0.16";
+
+#[test]
+#[ignore = "run by tests/run"]
+fn lanes_source_outside_allow_from() {
+    if !["openssl", "haproxy"].into_iter().all(has_tool) {
+        return;
+    }
+    let backend = Backend::echo();
+    for engine in engines() {
+        let (setup, _files) = legacy_for(engine, backend.address(), ALLOWED, "2099-12-31");
+        let mut gateway = setup.start();
+        by_source(&mut gateway, None);
+        // The sender of headers is inside, and it does not matter: the client that it tells of does.
+        let (setup, _files) = legacy_for(engine, backend.address(), ALLOWED, "2099-12-31");
+        let setup = setup.listener("proxy_in = \"v2\"");
+        let mut gateway = setup.listener(&format!("proxy_trusted = [{INSIDE:?}]")).start();
+        let port = free_port();
+        let config = format!(
+            "listen relay\n    bind 127.0.0.1:{port}\n    source {INSIDE}\n    \
+             server to {} send-proxy-v2\n",
+            gateway.address(),
+        );
+        let _balancer = Program::Haproxy.start(&config, &[port]);
+        by_source(&mut gateway, Some(SocketAddr::from(([127, 0, 0, 1], port))));
+    }
+}
+
+/// Clients of TLS 1.0 from both sides of the range, and one of TLS 1.3, for which it is not there.
+fn by_source(gateway: &mut Gateway, through: Option<SocketAddr>) {
+    let to = through.unwrap_or_else(|| gateway.address());
+    let who = if through.is_some() { "source" } else { "peer" };
+    let [inside, outside] = [INSIDE, OUTSIDE].map(|source| format!("{source}:0"));
+    let mut allowed = OldClient::start(to, &["-quiet", "-no_ign_eof", "-bind", &inside]);
+    allowed.echo();
+    let _printed = allowed.end();
+    let line = line_from(gateway, who, INSIDE);
+    assert_eq!((line.text("lane"), line.text("reason")), ("legacy", "finished"), "{line:?}");
+    let refused = OldClient::start(to, &["-bind", &outside]).ended();
+    assert!(refused.contains("alert access denied"), "{refused}");
+    let line = line_from(gateway, who, OUTSIDE);
+    assert_eq!(line.text("reason"), "legacy_source", "{line:?}");
+    println!("{}", line.text("detail"));
+    let mut modern = OldClient::at("-tls1_3", to, &["-quiet", "-no_ign_eof", "-bind", &outside]);
+    modern.echo();
+    let _printed = modern.end();
+    assert_eq!(line_from(gateway, who, OUTSIDE).text("lane"), "modern");
+    let labels = [("listener", "main"), ("reason", "legacy_source")];
+    assert_eq!(gateway.metrics().count("tlsgate_handshake_failures_total", &labels), 1);
+}
+
+/// The next line of a client with this address; others only look whether somebody listens.
+fn line_from(gateway: &mut Gateway, who: &str, address: &str) -> Line {
+    loop {
+        let line = gateway.next_line();
+        if line.text(who).starts_with(&format!("{address}:")) {
+            return line;
+        }
+    }
+}
+
 /// Seconds that its clock is before the end of the lane's last day.
 const BEFORE_MIDNIGHT: u64 = 15;
 
@@ -118,7 +184,8 @@ fn lanes_last_day_passes_while_running() {
         let end = (now / 86_400 + 3) * 86_400;
         let day =
             run(Command::new("date").args(["-u", "+%F", "-d", &format!("@{}", end - 1)]), SOON);
-        let (setup, _files) = legacy_until(engine, backend.address(), day.stdout.trim());
+        let (setup, _files) =
+            legacy_for(engine, backend.address(), "127.0.0.0/8", day.stdout.trim());
         let gateway = setup
             .tls("revalidate = \"close\"")
             .environment("LD_PRELOAD", &library)

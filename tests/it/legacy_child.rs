@@ -20,13 +20,14 @@ const HANDSHAKES: usize = 256;
 
 /// A listener that lets peers of this machine take the lane.
 pub(crate) fn legacy(engine: Engine, upstream: std::net::SocketAddr) -> (Setup, Files) {
-    legacy_until(engine, upstream, "2099-12-31")
+    legacy_for(engine, upstream, "127.0.0.0/8", "2099-12-31")
 }
 
-/// The same up to a day.
-pub(crate) fn legacy_until(
+/// The same for some of them, and up to a day.
+pub(crate) fn legacy_for(
     engine: Engine,
     upstream: std::net::SocketAddr,
+    sources: &str,
     last_day: &str,
 ) -> (Setup, Files) {
     let setup = Setup::new(engine, upstream);
@@ -34,7 +35,8 @@ pub(crate) fn legacy_until(
     let files = ca().issue(setup.directory(), "legacy", KeyKind::Rsa, &names);
     let (certificate, key) = (files.certificate.display(), files.key.display());
     let setup = setup
-        .tls("lane = \"legacy\"\nallow_from = [\"127.0.0.0/8\"]")
+        .tls("lane = \"legacy\"")
+        .tls(&format!("allow_from = [\"{sources}\"]"))
         .tls(&format!("legacy_until = \"{last_day}\""))
         .tls(&format!("legacy_certificate = \"{certificate}\""))
         .tls(&format!("legacy_certificate_key = \"{key}\""));

@@ -108,10 +108,9 @@ fn measure(table: &RuleTable, connections: &[Connection], rng: &mut Rng) -> Roun
     let names: HashMap<String, u32> =
         (0..).map(|value| (rules::name(rng), value)).take(MILLION).collect();
     let numbers: HashMap<u64, u32> = (0..).map(|value| (rng.next(), value)).take(MILLION).collect();
-    let keys: Vec<String> =
-        rules::sample(names.keys(), CONNECTIONS, rng).into_iter().cloned().collect();
+    let keys: Vec<String> = sample(names.keys(), CONNECTIONS, rng).into_iter().cloned().collect();
     let number_keys: Vec<u64> =
-        rules::sample(numbers.keys(), CONNECTIONS, rng).into_iter().copied().collect();
+        sample(numbers.keys(), CONNECTIONS, rng).into_iter().copied().collect();
     let strangers: Vec<Connection> = (0..CONNECTIONS).map(|_| rules::stranger(rng)).collect();
     let [mut lookup, mut stranger, mut probe, mut number_probe, mut ratio] =
         [const { Vec::new() }; 5];
@@ -184,4 +183,15 @@ fn processor_time() -> Duration {
     let seconds = u64::try_from(time.tv_sec).expect("since the thread's start");
     let nanos = u32::try_from(time.tv_nsec).expect("less than a second");
     Duration::new(seconds, nanos)
+}
+
+/// Some of many.
+fn sample<T>(all: impl Iterator<Item = T>, count: usize, rng: &mut Rng) -> Vec<T> {
+    let mut all: Vec<T> = all.collect();
+    for at in 0..count {
+        let other = at + rng.below(all.len() - at);
+        all.swap(at, other);
+    }
+    all.truncate(count);
+    all
 }

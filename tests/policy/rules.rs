@@ -94,17 +94,6 @@ pub(crate) fn name(rng: &mut Rng) -> String {
     format!("s{:012x}.{}", rng.next() >> 16, DOMAINS[rng.below(4)])
 }
 
-/// Some of many.
-pub(crate) fn sample<T>(all: impl Iterator<Item = T>, count: usize, rng: &mut Rng) -> Vec<T> {
-    let mut all: Vec<T> = all.collect();
-    for at in 0..count {
-        let other = at + rng.below(all.len() - at);
-        all.swap(at, other);
-    }
-    all.truncate(count);
-    all
-}
-
 fn pattern(rng: &mut Rng) -> SniPattern {
     let name = name(rng).into();
     if rng.below(10) == 0 { SniPattern::Wildcard(name) } else { SniPattern::Exact(name) }

@@ -114,7 +114,7 @@ impl<O: Outside> Engine for Buggy<O> {
 
     fn send(&mut self, socket: SocketId, mut buf: Buf) {
         if buf.len() > 1 && self.strikes(Bug::SwappedBytes, 5) {
-            buf.swap(0, 1);
+            buf.contiguous().swap(0, 1);
         }
         self.sim.send(socket, buf);
     }

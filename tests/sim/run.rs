@@ -138,6 +138,13 @@ impl Stage {
             admitted,
             max_connections,
             hellos: HelloBudget::new(plan.hellos.0, plan.hellos.1),
+            handshakes: tlsgate::config::model::HandshakeLimits {
+                in_progress: 4096,
+                queue_timeout: Duration::from_secs(2),
+                source_failures: Some(100),
+                legacy_in_progress: 64,
+                legacy_rate: Some(200),
+            },
             telemetry: ShardTelemetry::new(0, names),
             answers,
             mailbox,

@@ -62,14 +62,19 @@ const BELOW: &[Below] = &[
         why: "the catalogue is data, and what it writes is text",
     },
     Below {
+        folder: "src/buf",
+        names: &[],
+        why: "a buffer is memory: what is in it is for those who have it",
+    },
+    Below {
         folder: "src/genesys",
         names: &[],
         why: "the configuration stands on it, and so does the command line",
     },
     Below {
         folder: "src/admission",
-        names: &[],
-        why: "admission counts memory and knows nothing about connections",
+        names: &["config::model::HandshakeLimits", "time"],
+        why: "admission counts memory and time, and knows nothing about connections",
     },
     Below {
         folder: "src/policy",

@@ -149,7 +149,11 @@ fn gateway(stage: &Stage<'_>, engine: &str, ports: Ports) -> Result<Command, Str
         legacy.ca
     );
     let text = [
-        format!("[gateway]\nworkers = 1\nengine = \"{engine}\"\ndrain_timeout = \"0s\"\n"),
+        format!(
+            "[gateway]\nworkers = 1\nengine = \"{engine}\"\ndrain_timeout = \"0s\"\n\
+                 # As many as the lane can do are measured.\n\
+                 [handshakes]\nlegacy_in_progress = 256\nlegacy_rate = \"off\"\n"
+        ),
         "[admin]\nlisten = \"off\"\n[log]\nlevel = \"warn\"\naccess = \"off\"\n".to_owned(),
         listener("server", ports.server, backend),
         "[listener.tls]\n".to_owned(),

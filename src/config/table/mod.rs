@@ -4,6 +4,7 @@
 //! editors (`schema.rs`) follow.
 
 mod crl;
+mod handshakes;
 mod lanes;
 mod listener;
 mod process;
@@ -19,6 +20,7 @@ use super::options::{Kind, OptionDoc, Repeat, TableDoc};
 pub fn options() -> impl Iterator<Item = &'static OptionDoc> {
     let groups = [
         process::OPTIONS,
+        handshakes::OPTIONS,
         listener::OPTIONS,
         proxy::OPTIONS,
         rule::OPTIONS,
@@ -39,6 +41,12 @@ pub static TABLES: &[TableDoc] = &[
     once(
         "resumption",
         "The session store and the ticket keys, shared by all workers and listeners.",
+    ),
+    once(
+        "handshakes",
+        "How many handshakes there may be. Connections that are up go first, then sessions that \
+         are resumed, full handshakes, those with client certificates, and the legacy lane. What \
+         cannot be done in time is reset, which looks like a port where nobody listens.",
     ),
     once(
         "defaults",

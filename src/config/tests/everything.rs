@@ -14,6 +14,17 @@ pub(super) fn everything_gateway() -> Gateway {
         buffer_memory: 256 << 20,
         hello_memory: 128 << 10,
         hello_memory_per_source: 64 << 10,
+        handshakes: everything_handshakes(),
+    }
+}
+
+fn everything_handshakes() -> HandshakeLimits {
+    HandshakeLimits {
+        in_progress: 10,
+        queue_timeout: Duration::from_millis(250),
+        source_failures: None,
+        legacy_in_progress: 5,
+        legacy_rate: None,
     }
 }
 

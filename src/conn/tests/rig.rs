@@ -179,6 +179,8 @@ pub(super) struct Rig {
     pub(super) passed: Vec<Side>,
     upstreams: Upstreams,
     pub(super) telemetry: ShardTelemetry,
+    /// Steps of handshakes are done at once.
+    pub(super) has_turns: bool,
 }
 
 impl Rig {
@@ -206,6 +208,7 @@ impl Rig {
             passed: Vec::new(),
             upstreams: Upstreams::new(vec![Arc::clone(&policy.route().upstreams)], 0),
             telemetry: ShardTelemetry::new(0, Arc::from([Arc::clone(&policy.name)])),
+            has_turns: true,
         }
     }
 
@@ -232,6 +235,9 @@ impl Rig {
             telemetry: &mut self.telemetry,
         };
         handle(&mut self.connection, &mut context);
+        while self.has_turns && self.connection.waits_for_turn().is_some() {
+            self.connection.handle(Input::Step, &mut context);
+        }
         while let Some(action) = self.connection.poll_action(&mut context) {
             if let Action::HandOver(side, _) = action {
                 self.passed.push(side);
@@ -313,8 +319,7 @@ impl Rig {
         }
         socket.receiving = None;
         let mut buf = pool.take(class);
-        buf.tail_mut()[..len].copy_from_slice(&socket.inbound[..len]);
-        buf.extend(len);
+        buf.append(&socket.inbound[..len]);
         socket.inbound.drain(..len);
         Some(Some(buf))
     }
@@ -323,7 +328,7 @@ impl Rig {
     pub(super) fn sent(&mut self, side: Side) -> bool {
         let socket = self.socket(side);
         let Some(buf) = socket.sending.take() else { return false };
-        socket.outbound.extend_from_slice(&buf);
+        socket.outbound.extend(buf.to_vec());
         drop(buf);
         self.input(Input::Sent(side));
         true
@@ -383,17 +388,10 @@ impl Rig {
 
     /// Everything but dialling completes until nothing more can.
     pub(super) fn settle(&mut self) {
-        loop {
-            let mut progress = false;
-            for side in [DOWN, UP] {
-                progress |= self.deliver(side, usize::MAX);
-                progress |= self.sent(side);
-                progress |= self.closed(side);
-            }
-            if !progress {
-                return;
-            }
-        }
+        let moves = |rig: &mut Self, side| {
+            rig.deliver(side, usize::MAX) | rig.sent(side) | rig.closed(side)
+        };
+        while moves(self, DOWN) | moves(self, UP) {}
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
     Address, CloseMode, ConnectOptions, Engine, EngineLimits, EngineStats, Event, ListenerId,
     Operation, SocketId, Wake, socket,
 };
-use crate::buf::{Buf, BufClass, Pool};
+use crate::buf::{Buf, BufClass, Layout, Pool};
 use crate::time::Time;
 use listener::Listeners;
 use waker::Waker;
@@ -158,7 +158,7 @@ impl EpollEngine {
         let buf = entry.sending.as_mut()?;
         let failure = loop {
             self.stats.system_calls += 1;
-            match rustix::net::send(fd, buf, SendFlags::NOSIGNAL) {
+            match rustix::net::send(fd, buf.first(), SendFlags::NOSIGNAL) {
                 Ok(sent) => {
                     buf.advance(sent);
                     if buf.is_empty() {
@@ -190,7 +190,8 @@ impl EpollEngine {
             self.starved[class.index()].push_back(socket);
             return None;
         };
-        let room = &mut buf.chunk_mut()[..class.plaintext_max()];
+        let layout = Layout::Contiguous;
+        let room = buf.spaces_mut(layout).next()?;
         self.stats.system_calls += 1;
         match rustix::net::recv(fd, room, RecvFlags::empty()) {
             Ok((0, _)) => {
@@ -199,9 +200,9 @@ impl EpollEngine {
             }
             Ok((len, _)) => {
                 // Edge-triggered: less than asked for means drained, unless a FIN waits behind.
-                entry.readable = len == class.plaintext_max() || entry.ending;
+                entry.readable = len == class.receive_max(layout) || entry.ending;
                 entry.receiving = None;
-                buf.set_range(0..len);
+                buf.set_received(layout, len);
                 Some(Event::Received { socket, buf })
             }
             Err(Errno::WOULDBLOCK) => {

@@ -251,8 +251,7 @@ impl<O: Outside> SimEngine<O> {
         receive.ended = true;
         let len = self.part_of(available);
         let bytes = self.network.wires[wire.0].inbound.take(len);
-        buf.tail_mut()[..len].copy_from_slice(&bytes);
-        buf.extend(len);
+        buf.append(&bytes);
         // There is room at the far end again.
         self.network.touch_far(wire);
         self.completions.push(Event::Received { socket: id, buf });
@@ -279,8 +278,13 @@ impl<O: Outside> SimEngine<O> {
         }
         let len = self.part_of(left.min(room));
         let Some(Send { buf: Some(buf) }) = &mut self.sockets[index].send else { return };
-        self.network.push_outbound(wire, &buf[..len]);
-        buf.advance(len);
+        let mut rest = len;
+        while rest > 0 {
+            let part = buf.first().len().min(rest);
+            self.network.push_outbound(wire, &buf.first()[..part]);
+            buf.advance(part);
+            rest -= part;
+        }
         if buf.is_empty() {
             self.sockets[index].send = Some(Send { buf: None });
             self.completions.push(Event::Sent { socket: id });

@@ -1,18 +1,18 @@
 //! A ring of provided buffers: the kernel picks one when bytes arrive, not before.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{self, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
-use crate::buf::{Buf, BufClass, Pool};
+use crate::buf::{Buf, BufClass, Layout, Pool};
 
 /// The buffers of one class that the kernel may fill, by buffer id.
 pub(super) struct BufRing {
     entries: NonNull<BufRingEntry>,
-    layout: Layout,
+    layout: alloc::Layout,
     class: BufClass,
     /// Number of entries, a power of two.
     len: u16,
@@ -30,7 +30,7 @@ impl BufRing {
         let most = u16::try_from(memory / class.capacity()).unwrap_or(len).clamp(1, len);
         let size = usize::from(len) * size_of::<BufRingEntry>();
         // The kernel maps whole pages (io_uring_register_buf_ring(3)).
-        let layout = Layout::from_size_align(size, rustix::param::page_size())
+        let layout = alloc::Layout::from_size_align(size, rustix::param::page_size())
             .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         // SAFETY: the size is not zero.
         let memory = unsafe { alloc_zeroed(layout) };
@@ -82,7 +82,7 @@ impl BufRing {
     }
 
     fn provide(&mut self, id: u16, buf: &mut Buf) {
-        let memory = buf.chunk_mut();
+        let memory = buf.spaces_mut(Layout::Contiguous).next().expect("every buffer has room");
         let address = memory.as_mut_ptr().expose_provenance() as u64;
         let len = u32::try_from(memory.len()).expect("a buffer is far below 4 GiB");
         let slot = usize::from(self.tail & (self.len - 1));

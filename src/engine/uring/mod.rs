@@ -30,7 +30,7 @@ use super::{
     Address, CloseMode, ConnectOptions, Engine, EngineLimits, EngineStats, Event, ListenerId,
     Operation, SocketId, Wake, socket,
 };
-use crate::buf::{Buf, BufClass, Pool};
+use crate::buf::{Buf, BufClass, Layout, Pool};
 use crate::time::Time;
 use accept::{ListenerEntry, close_accepted};
 use bufring::{BufRing, group_of};
@@ -139,7 +139,8 @@ impl UringEngine {
         // attempt that a quiet socket would fail (io_uring_prep_recv(3), 5.19).
         let flags = if entry.readable { 0 } else { POLL_FIRST };
         let group = group_of(class);
-        let len = u32::try_from(class.plaintext_max()).expect("a buffer is far below 4 GiB");
+        let len = class.receive_max(Layout::Contiguous);
+        let len = u32::try_from(len).expect("a buffer is far below 4 GiB");
         self.start(socket, Work::Receive, |fd| {
             opcode::Recv::new(fd, std::ptr::null_mut(), len)
                 .buf_group(group)
@@ -152,8 +153,8 @@ impl UringEngine {
     fn arm_send(&mut self, socket: SocketId) {
         let entry = &self.sockets[socket.index()];
         let Some(buf) = &entry.sending else { return };
-        let len = u32::try_from(buf.len()).expect("a buffer is far below 4 GiB");
-        let data = buf.as_ptr();
+        let len = u32::try_from(buf.first().len()).expect("a buffer is far below 4 GiB");
+        let data = buf.first().as_ptr();
         // MSG_WAITALL makes the kernel finish short sends by itself.
         self.start(socket, Work::Send, |fd| {
             opcode::Send::new(fd, data, len).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build()
@@ -259,7 +260,8 @@ impl UringEngine {
             (errno, _) if errno < 0 => Some(failed(socket, Operation::Receive, errno)),
             (_, None) => Some(failed(socket, Operation::Receive, -libc::EIO)),
             (len, Some(mut buf)) => {
-                buf.set_range(0..usize::try_from(len).expect("matched as positive"));
+                let len = usize::try_from(len).expect("matched as positive");
+                buf.set_received(Layout::Contiguous, len);
                 Some(Event::Received { socket, buf })
             }
         }

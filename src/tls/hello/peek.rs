@@ -160,6 +160,12 @@ impl<'a> Hello<'a> {
         }
     }
 
+    /// Whether the peer comes back with a session, as far as it says. Where it offers TLS 1.3, an id
+    /// says nothing: it may be one that middleboxes want (RFC 8446 appendix D.4).
+    pub fn wants_to_resume(&self) -> bool {
+        self.has_psk || self.has_ticket || self.session_id_length > 0 && !self.offers_tls13()
+    }
+
     /// The newest version offered, SSL 3 (0x0300) included; `None` where there is none that anybody
     /// knows.
     pub fn newest_version(&self) -> Option<u16> {

@@ -257,7 +257,7 @@ fn flush_alert(
         }
     }
     let last = output.records.back();
-    error.alert_sent = last.and_then(|record| plaintext_alert(record)).or(error.alert_sent);
+    error.alert_sent = last.and_then(|record| plaintext_alert(record.last())).or(error.alert_sent);
     error
 }
 
@@ -333,8 +333,7 @@ fn append(payload: &[u8], pool: &Pool, queue: &mut VecDeque<Buf>) {
     }
     let last = queue.back_mut().expect("pushed above");
     // A record's payload is at most 16 KiB (RFC 8446 §5.1), a bulk buffer holds 64.
-    last.tail_mut()[..payload.len()].copy_from_slice(payload);
-    last.extend(payload.len());
+    last.append(payload);
 }
 
 /// Appends one encoded handshake record or alert.

@@ -183,8 +183,7 @@ impl Server {
             flight = rest;
             let Self { tls, pool, plaintext, records } = self;
             let mut buf = pool.take(BufClass::Bulk);
-            buf.tail_mut()[..length].copy_from_slice(piece);
-            buf.extend(length);
+            buf.append(piece);
             let mut output = Output { pool, plaintext, records };
             tls.receive(buf, &mut output).expect("a good stream");
             let carried = tls.carry.bytes.len();
@@ -201,7 +200,7 @@ impl Server {
     fn answer(&mut self, client: &mut ClientConnection) -> Vec<u8> {
         let mut heard = Vec::new();
         for record in self.records.drain(..) {
-            let mut unread: &[u8] = &record;
+            let mut unread = &record.to_vec()[..];
             while !unread.is_empty() {
                 client.read_tls(&mut unread).expect("in memory");
                 let state = client.process_new_packets().expect("a good answer");
@@ -216,12 +215,14 @@ impl Server {
     /// Says something back, and close_notify.
     fn end(mut self, mut client: ClientConnection) -> Seen {
         let Self { tls, pool, records, .. } = &mut self;
-        tls.seal(&counting(100_000), pool, records).expect("keys");
+        for part in counting(100_000).chunks(BufClass::Bulk.plaintext_max()) {
+            tls.seal(pool.copy_of(part), pool, records).expect("keys");
+        }
         tls.close_notify(pool, records).expect("keys");
         let answer = self.answer(&mut client);
         let facts = self.tls.facts();
         Seen {
-            plaintext: self.plaintext.iter().flat_map(|buf| buf.iter().copied()).collect(),
+            plaintext: self.plaintext.iter().flat_map(Buf::to_vec).collect(),
             answer,
             facts: format!("{} {} {:?}", facts.version, facts.cipher_suite, facts.group),
         }
@@ -250,8 +251,8 @@ fn an_alert_of_our_choice_is_the_last_word() {
         }
         let Server { tls, pool, mut records, .. } = server;
         let mut tls = tls;
-        tls.seal(b"until now", &pool, &mut records).expect("keys");
-        let mut wire: Vec<u8> = records.iter().flat_map(|buf| buf.iter().copied()).collect();
+        tls.seal(pool.copy_of(b"until now"), &pool, &mut records).expect("keys");
+        let mut wire: Vec<u8> = records.iter().flat_map(Buf::to_vec).collect();
         wire.extend(Box::new(tls).last_alert(44).expect("a session that is up"));
         let mut unread = &wire[..];
         while !unread.is_empty() {

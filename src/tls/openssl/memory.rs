@@ -79,7 +79,7 @@ impl Read for Memory {
             return Ok(read);
         }
         let Some(input) = &mut self.input else { return Err(io::ErrorKind::WouldBlock.into()) };
-        let read = (&**input).read(into)?;
+        let read = input.first().read(into)?;
         input.advance(read);
         if input.is_empty() {
             self.input = None;

@@ -144,7 +144,7 @@ impl WeakConn {
         done.map_err(|mut error| {
             self.failed = true;
             let last = records.back().filter(|_| !silent);
-            let alert = last.and_then(|record| error::plaintext_alert(record));
+            let alert = last.and_then(|record| error::plaintext_alert(record.last()));
             let implied = || error::implied_alert(&error).filter(|_| !silent);
             error.alert_sent = alert.or_else(implied);
             error
@@ -206,16 +206,18 @@ impl TlsConn for WeakConn {
 
     fn seal(
         &mut self,
-        plaintext: &[u8],
+        plaintext: Buf,
         pool: &Pool,
         records: &mut VecDeque<Buf>,
     ) -> Result<(), TlsError> {
         let class = BufClass::holding(plaintext.len()).unwrap_or(BufClass::Bulk);
         self.write_into(class, pool, records, |conn| {
-            let mut rest = plaintext;
-            while !rest.is_empty() {
-                let written = conn.stream.ssl_write(rest).map_err(|error| conn.failure(&error))?;
-                rest = &rest[written..];
+            for mut rest in plaintext.parts() {
+                while !rest.is_empty() {
+                    let written =
+                        conn.stream.ssl_write(rest).map_err(|error| conn.failure(&error))?;
+                    rest = &rest[written..];
+                }
             }
             Ok(())
         })

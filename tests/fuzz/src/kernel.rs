@@ -12,11 +12,10 @@ use tlsgate::buf::{Buf, BufClass, Pool};
 use tlsgate::conn::outcome::Outcome;
 use tlsgate::conn::{Action, Connection, Context, Input};
 use tlsgate::engine::{Operation, Side};
+use tlsgate::policy::Policy;
 use tlsgate::telemetry::ShardTelemetry;
 use tlsgate::time::Time;
 use tlsgate::upstream::Upstreams;
-
-use crate::world;
 
 /// Actions that one input may lead to; the most seen are far fewer.
 const MAX_ACTIONS: usize = 100;
@@ -57,9 +56,8 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// A connection accepted by the listener at this position, with `memory` bytes of buffers.
-    pub fn new(listener: usize, memory: usize) -> Self {
-        let world = world::policy();
+    /// A connection accepted by the listener of `world` at this position, with `memory` bytes of buffers.
+    pub fn new(world: &Policy, listener: usize, memory: usize) -> Self {
         let policy = Arc::clone(&world.listeners[listener]);
         let now = Time::from_nanos(1_000_000_000);
         let peer = Some(([198, 51, 100, 7], 40_000).into());
@@ -103,6 +101,9 @@ impl Kernel {
             telemetry: &mut self.telemetry,
         };
         self.connection.handle(input, &mut context);
+        while self.connection.waits_for_turn().is_some() {
+            self.connection.handle(Input::Step, &mut context);
+        }
         let mut actions = Vec::new();
         while let Some(action) = self.connection.poll_action(&mut context) {
             actions.push(action);
@@ -176,8 +177,7 @@ impl Kernel {
         }
         socket.receiving = None;
         let mut buf = pool.take(class);
-        buf.tail_mut()[..length].copy_from_slice(&socket.inbound[..length]);
-        buf.extend(length);
+        buf.append(&socket.inbound[..length]);
         socket.inbound.drain(..length);
         self.input(Input::Received(side, buf));
         true
@@ -187,7 +187,7 @@ impl Kernel {
     pub fn sent(&mut self, side: Side) -> bool {
         let socket = self.socket(side);
         let Some(buf) = socket.sending.take() else { return false };
-        socket.outbound.extend_from_slice(&buf);
+        buf.parts().for_each(|part| socket.outbound.extend_from_slice(part));
         drop(buf);
         self.input(Input::Sent(side));
         true

@@ -5,4 +5,4 @@
 pub mod kernel;
 pub mod runner;
 pub mod targets;
-mod world;
+pub mod world;

@@ -1,15 +1,15 @@
 //! What connections are driven against: listeners compiled from a configuration, as the gateway
-//! does it, and clients that trust them. Made once: keys take time.
-//!
-//! The keys are Ed25519, whose signatures all have one length, so that an input that found
-//! something finds it again.
+//! does it, and clients that trust them.
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ED25519};
+use rcgen::{
+    BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ED25519, SignatureAlgorithm,
+};
+use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tlsgate::app;
@@ -29,39 +29,30 @@ const LISTENERS: [(&str, &str, &str); 6] = [
     ("late-two", "[\"127.0.0.1:5060\", \"127.0.0.2:5060\"]", ""),
 ];
 
-struct World {
+/// See the module.
+pub struct World {
     policy: Arc<Policy>,
     tls12: Arc<ClientConfig>,
     tls13: Arc<ClientConfig>,
 }
 
-static WORLD: LazyLock<World> = LazyLock::new(World::new);
-
-/// The policy with all listeners.
-pub(crate) fn policy() -> &'static Policy {
-    &WORLD.policy
-}
+/// What inputs are tried on. Made once: keys take time. They are Ed25519, whose signatures all have one
+/// length, so that an input that found something finds it again.
+pub(crate) static WORLD: LazyLock<World> = LazyLock::new(|| World::new(&PKCS_ED25519));
 
 /// Whether this listener takes nobody without a certificate.
 pub(crate) fn wants_certificate(listener: usize) -> bool {
     LISTENERS[listener].0 == "mutual"
 }
 
-/// A client that has not begun. With small records, its messages take several.
-pub(crate) fn client(tls12: bool, small_records: bool) -> ClientConnection {
-    let config = if tls12 { &WORLD.tls12 } else { &WORLD.tls13 };
-    let mut config = Arc::clone(config);
-    if small_records {
-        Arc::make_mut(&mut config).max_fragment_size = Some(40);
-    }
-    let name = NAME.try_into().expect("a DNS name");
-    ClientConnection::new(config, name).expect("a valid configuration")
-}
-
 impl World {
-    fn new() -> Self {
+    /// With keys of this kind.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn new(keys: &'static SignatureAlgorithm) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let roots = certificates(directory.path());
+        let roots = certificates(directory.path(), keys);
         let file = directory.path().join("tlsgate.toml");
         fs::write(&file, configuration()).expect("a writable directory");
         let app::Loaded { compiled, .. } =
@@ -80,6 +71,29 @@ impl World {
             tls13: client(&rustls::version::TLS13),
         }
     }
+
+    /// The policy with all listeners.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// A client that has not begun, and resumes the sessions of others before it unless it is
+    /// `forgetful`. With small records, its messages take several.
+    ///
+    /// # Panics
+    /// Never: the configuration is valid.
+    pub fn client(&self, tls12: bool, small_records: bool, forgetful: bool) -> ClientConnection {
+        let config = if tls12 { &self.tls12 } else { &self.tls13 };
+        let mut config = Arc::clone(config);
+        if small_records {
+            Arc::make_mut(&mut config).max_fragment_size = Some(40);
+        }
+        if forgetful {
+            Arc::make_mut(&mut config).resumption = Resumption::disabled();
+        }
+        let name = NAME.try_into().expect("a DNS name");
+        ClientConnection::new(config, name).expect("a valid configuration")
+    }
 }
 
 fn configuration() -> String {
@@ -96,13 +110,13 @@ fn configuration() -> String {
 }
 
 /// Writes an authority's and a server's certificate; returns the authority as clients know it.
-fn certificates(directory: &Path) -> RootCertStore {
-    let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
+fn certificates(directory: &Path, keys: &'static SignatureAlgorithm) -> RootCertStore {
+    let key = KeyPair::generate_for(keys).expect("a key");
     let mut params = CertificateParams::new(Vec::new()).expect("no names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = params.self_signed(&key).expect("signed");
     let issuer = Issuer::new(params, key);
-    let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
+    let key = KeyPair::generate_for(keys).expect("a key");
     let params = CertificateParams::new(vec![NAME.to_owned()]).expect("a DNS name");
     let certificate = params.signed_by(&key, &issuer).expect("signed");
     write(&directory.join("ca.pem"), &authority.pem());

@@ -30,8 +30,13 @@ const CIPHERS: [&str; 2] = ["-cipher", "DEFAULT@SECLEVEL=0"];
 impl OldClient {
     /// Connects at TLS 1.0, with these options besides.
     pub(crate) fn start(address: SocketAddr, options: &[&str]) -> Self {
+        Self::at("-tls1", address, options)
+    }
+
+    /// Connects at another version.
+    pub(crate) fn at(version: &str, address: SocketAddr, options: &[&str]) -> Self {
         let mut command = Command::new("openssl");
-        command.args(["s_client", "-connect", &address.to_string(), "-tls1"]);
+        command.args(["s_client", "-connect", &address.to_string(), version]);
         let mut process = Process::start(command.args(CIPHERS).args(options));
         let input = Some(process.stdin());
         Self { process, input, said: 0 }

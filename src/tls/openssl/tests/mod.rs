@@ -217,8 +217,7 @@ impl End {
     pub(crate) fn hear(&mut self, bytes: &[u8], piece: usize) -> Result<(), TlsError> {
         for part in bytes.chunks(piece.min(BufClass::Bulk.plaintext_max())) {
             let mut buf = self.pool.take(BufClass::Bulk);
-            buf.tail_mut()[..part.len()].copy_from_slice(part);
-            buf.extend(part.len());
+            buf.append(part);
             let Self { tls, pool, records, plaintext } = self;
             tls.receive(buf, &mut Output { pool, plaintext, records })?;
         }
@@ -230,7 +229,10 @@ impl End {
     }
 
     pub(crate) fn seal(&mut self, plaintext: &[u8]) {
-        self.tls.seal(plaintext, &self.pool, &mut self.records).expect("keys");
+        for part in plaintext.chunks(BufClass::Bulk.plaintext_max()) {
+            let part = self.pool.copy_of(part);
+            self.tls.seal(part, &self.pool, &mut self.records).expect("keys");
+        }
     }
 }
 

@@ -37,7 +37,7 @@ const MAX_SAID: usize = 1 << 20;
 
 /// How a connection ends whose peer sends `stream` and FIN, and whose component connects.
 pub fn outcome_of(stream: &[u8]) -> Outcome {
-    let mut kernel = Kernel::new(0, 64 << 20);
+    let mut kernel = Kernel::new(world::WORLD.policy(), 0, 64 << 20);
     let downstream = kernel.socket(Side::Downstream);
     downstream.inbound.extend_from_slice(stream);
     downstream.inbound_fin = true;
@@ -112,10 +112,10 @@ struct Client {
 
 impl Peers {
     fn new(head: u8) -> Self {
-        let listener = usize::from(head & 7) % world::policy().listeners.len();
+        let listener = usize::from(head & 7) % world::WORLD.policy().listeners.len();
         // The smaller memory is tight most of the time.
         let memory = if head & 0x20 == 0 { 64 << 20 } else { 128 << 10 };
-        let tls = world::client(head & 0x10 != 0, head & 0x08 != 0);
+        let tls = world::WORLD.client(head & 0x10 != 0, head & 0x08 != 0, false);
         let client = Client {
             tls,
             failed: false,
@@ -125,15 +125,15 @@ impl Peers {
             heard: 0,
             updates: 0,
         };
-        let kernel = Kernel::new(listener, memory);
+        let kernel = Kernel::new(world::WORLD.policy(), listener, memory);
         // A client without a certificate is shown the door there.
         let tame = !world::wants_certificate(listener);
         let spare_endpoints =
-            world::policy().listeners[listener].route().upstreams.endpoints.len() - 1;
+            world::WORLD.policy().listeners[listener].route().upstreams.endpoints.len() - 1;
         let mut peers = Self { kernel, client, component_said: 0, tame, spare_endpoints };
         if head & 0x40 != 0 {
             // Where the component is dialled after the handshake, it may be left to the program.
-            let policy = &world::policy().listeners[listener];
+            let policy = &world::WORLD.policy().listeners[listener];
             let connects = head & 0x80 == 0 || policy.route().connect == ConnectWhen::AfterHello;
             for _ in 0..5 {
                 peers.exchange();

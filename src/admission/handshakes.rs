@@ -1,0 +1,354 @@
+//! The handshakes of one shard: how many there may be, and whose turn it is.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::pace::Pace;
+use super::queue::Queue;
+use super::rate::Rate;
+use super::sources::Sources;
+use super::{Class, Shed};
+use crate::config::model::HandshakeLimits;
+use crate::time::Time;
+
+/// A handshake in progress, by whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shaking {
+    /// Ours: in the modern lane, or in the lane `compat12`.
+    Here,
+    /// The legacy lane's child's.
+    Legacy,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next<T> {
+    /// The step may be done.
+    Do(T, Class),
+    /// It has waited for too long.
+    Late(T),
+}
+
+/// See the module. `T` stands for a connection.
+#[derive(Debug)]
+pub struct Handshakes<T> {
+    limits: HandshakeLimits,
+    queue: Queue<T>,
+    pace: Pace,
+    sources: Sources,
+    legacy_rate: Option<Rate>,
+    in_progress: u32,
+    legacy_in_progress: u32,
+}
+
+impl<T: Copy> Handshakes<T> {
+    pub fn new(limits: HandshakeLimits) -> Self {
+        Self {
+            // Twice: tickets of those who have left wait, too.
+            queue: Queue::new(2 * limits.in_progress as usize),
+            pace: Pace::new(),
+            sources: Sources::new(limits.source_failures),
+            legacy_rate: limits.legacy_rate.map(Rate::new),
+            in_progress: 0,
+            legacy_in_progress: 0,
+            limits,
+        }
+    }
+
+    /// Whether it makes sense to listen to a peer that has just connected, and will want a handshake.
+    ///
+    /// # Errors
+    /// Why not: it would be refused later, too, whatever it says.
+    pub fn may_come(&self, source: Option<IpAddr>, now: Time) -> Result<(), Shed> {
+        if source.is_some_and(|source| self.sources.is_away(source, now)) {
+            return Err(Shed::Source);
+        }
+        if self.in_progress >= self.limits.in_progress {
+            return Err(Shed::InProgress);
+        }
+        self.is_in_time(Class::Resumed)
+    }
+
+    /// A peer's ClientHello is complete: a handshake begins, and its first step waits.
+    ///
+    /// # Errors
+    /// Why it does not begin.
+    pub fn begin(
+        &mut self,
+        ticket: T,
+        class: Class,
+        source: Option<IpAddr>,
+        now: Time,
+    ) -> Result<Shaking, Shed> {
+        if source.is_some_and(|source| self.sources.is_away(source, now)) {
+            return Err(Shed::Source);
+        }
+        if self.in_progress >= self.limits.in_progress {
+            return Err(Shed::InProgress);
+        }
+        if class == Class::Legacy && self.legacy_in_progress >= self.limits.legacy_in_progress {
+            return Err(Shed::LegacyInProgress);
+        }
+        self.is_in_time(class)?;
+        let rate = self.legacy_rate.as_mut().filter(|_| class == Class::Legacy);
+        if rate.is_some_and(|rate| !rate.take(now)) {
+            return Err(Shed::LegacyRate);
+        }
+        if !self.queue.push(ticket, class, now) {
+            return Err(Shed::Queue);
+        }
+        self.in_progress += 1;
+        if class != Class::Legacy {
+            return Ok(Shaking::Here);
+        }
+        self.legacy_in_progress += 1;
+        Ok(Shaking::Legacy)
+    }
+
+    /// What came behind the ClientHello, or from a component in its handshake, waits.
+    pub fn go_on(&mut self, ticket: T, now: Time) {
+        let _has_room = self.queue.push(ticket, Class::Begun, now);
+    }
+
+    /// What is to be done next, if anything waits. A ticket may be one that does not wait any more.
+    pub fn next(&mut self, now: Time) -> Option<Next<T>> {
+        if let Some(before) = now.as_nanos().checked_sub(nanos(self.limits.queue_timeout))
+            && let Some((ticket, _)) = self.queue.pop_older(Time::from_nanos(before))
+        {
+            return Some(Next::Late(ticket));
+        }
+        self.queue.pop().map(|(ticket, class, _)| Next::Do(ticket, class))
+    }
+
+    /// A connection does not wait any more: it had its turn, or is gone.
+    pub fn waits_no_more(&mut self, class: Class) {
+        self.queue.done_waiting(class);
+    }
+
+    /// A handshake is over, however it went.
+    pub fn over(&mut self, shaking: Shaking) {
+        debug_assert!(self.in_progress > 0, "it was in progress");
+        self.in_progress = self.in_progress.saturating_sub(1);
+        if shaking == Shaking::Legacy {
+            self.legacy_in_progress = self.legacy_in_progress.saturating_sub(1);
+        }
+    }
+
+    /// One of this source's is done.
+    pub fn succeeded(&mut self, source: Option<IpAddr>) {
+        source.into_iter().for_each(|source| self.sources.succeeded(source));
+    }
+
+    /// One of this source's has come to nothing, by its own doing.
+    pub fn failed(&mut self, source: Option<IpAddr>, now: Time) {
+        source.into_iter().for_each(|source| self.sources.failed(source, now));
+    }
+
+    /// A step has taken so long.
+    pub fn took(&mut self, class: Class, time: Duration) {
+        self.pace.step(class, time);
+    }
+
+    /// A turn has taken `whole`, and its steps had `stepped` of that.
+    pub fn turned(&mut self, whole: Duration, stepped: Duration) {
+        if !self.queue.is_empty() {
+            self.pace.turn(whole, stepped);
+        }
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Steps that wait.
+    pub fn waiting(&self) -> usize {
+        Class::ALL.into_iter().map(|class| self.queue.waiting(class)).sum()
+    }
+
+    /// How long the oldest of them has waited.
+    pub fn age(&self, now: Time) -> Duration {
+        self.queue.oldest().map_or(Duration::ZERO, |since| now - since)
+    }
+
+    /// Handshakes in progress, those that wait included.
+    pub fn in_progress(&self) -> u32 {
+        self.in_progress
+    }
+
+    /// The longest that a step has taken.
+    pub fn longest_step(&self) -> Duration {
+        self.pace.longest()
+    }
+
+    /// Whether one more of this class would have its turn in half of the time: estimates are what
+    /// they are, and who is let in should be served.
+    fn is_in_time(&self, class: Class) -> Result<(), Shed> {
+        let before = Class::ALL.into_iter().filter(|before| *before <= class);
+        let ahead = before.map(|before| self.pace.estimate(before, self.queue.waiting(before)));
+        let ahead = ahead.fold(Duration::ZERO, Duration::saturating_add);
+        if ahead <= self.limits.queue_timeout / 2 { Ok(()) } else { Err(Shed::Queue) }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: HandshakeLimits = HandshakeLimits {
+        in_progress: 8,
+        queue_timeout: Duration::from_millis(100),
+        source_failures: Some(2),
+        legacy_in_progress: 2,
+        legacy_rate: Some(4),
+    };
+
+    fn source(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([192, 0, 2, last]))
+    }
+
+    fn at(millis: u64) -> Time {
+        Time::ZERO + Duration::from_millis(millis)
+    }
+
+    /// Handshakes whose steps take 10 ms each.
+    fn slow(limits: HandshakeLimits) -> Handshakes<u32> {
+        let mut handshakes = Handshakes::new(limits);
+        for class in Class::ALL {
+            (0..100).for_each(|_| handshakes.took(class, Duration::from_millis(10)));
+        }
+        handshakes
+    }
+
+    #[test]
+    fn what_cannot_be_done_in_time_is_refused_at_once_by_class() {
+        let mut handshakes = slow(HandshakeLimits { in_progress: 100, ..LIMITS });
+        let mut begin = |class| {
+            (0..100).take_while(|it| handshakes.begin(*it, class, None, at(0)).is_ok()).count()
+        };
+        // Half of 100 ms, and the one that goes over it.
+        assert_eq!(begin(Class::Mutual), 6);
+        assert_eq!(begin(Class::Mutual), 0);
+        assert_eq!(begin(Class::Full), 6, "the lower class does not count");
+        assert_eq!(begin(Class::Resumed), 6);
+        assert_eq!(handshakes.may_come(None, at(0)), Err(Shed::Queue), "whatever it will say");
+        assert_eq!(handshakes.waiting(), 18);
+    }
+
+    #[test]
+    fn who_has_waited_for_too_long_is_dropped_before_anything_is_done() {
+        let mut handshakes: Handshakes<u32> = Handshakes::new(LIMITS);
+        assert_eq!(handshakes.begin(1, Class::Full, None, at(0)), Ok(Shaking::Here));
+        handshakes.go_on(2, at(0));
+        assert_eq!(handshakes.begin(3, Class::Resumed, None, at(50)), Ok(Shaking::Here));
+        assert_eq!(handshakes.age(at(101)), Duration::from_millis(101));
+        assert_eq!(handshakes.next(at(101)), Some(Next::Late(1)));
+        assert_eq!(handshakes.next(at(101)), Some(Next::Do(2, Class::Begun)));
+        assert_eq!(handshakes.next(at(101)), Some(Next::Do(3, Class::Resumed)));
+        assert_eq!(handshakes.next(at(101)), None);
+    }
+
+    #[test]
+    fn as_many_as_may_be_in_progress() {
+        let mut handshakes: Handshakes<u32> = Handshakes::new(LIMITS);
+        for it in 0..8 {
+            assert_eq!(handshakes.begin(it, Class::Full, None, at(0)), Ok(Shaking::Here));
+            handshakes.next(at(0)).expect("it waits");
+            handshakes.waits_no_more(Class::Full);
+        }
+        assert_eq!(handshakes.may_come(None, at(0)), Err(Shed::InProgress));
+        assert_eq!(handshakes.begin(8, Class::Resumed, None, at(0)), Err(Shed::InProgress));
+        handshakes.over(Shaking::Here);
+        assert_eq!(handshakes.begin(8, Class::Resumed, None, at(0)), Ok(Shaking::Here));
+    }
+
+    #[test]
+    fn the_legacy_lane_has_limits_of_its_own() {
+        let mut handshakes: Handshakes<u32> = Handshakes::new(LIMITS);
+        let begin = |handshakes: &mut Handshakes<u32>, at| {
+            let begun = handshakes.begin(0, Class::Legacy, None, at);
+            if begun.is_ok() {
+                handshakes.next(at).expect("it waits");
+                handshakes.waits_no_more(Class::Legacy);
+            }
+            begun
+        };
+        assert_eq!(begin(&mut handshakes, at(0)), Ok(Shaking::Legacy));
+        assert_eq!(begin(&mut handshakes, at(0)), Ok(Shaking::Legacy));
+        assert_eq!(begin(&mut handshakes, at(0)), Err(Shed::LegacyInProgress));
+        handshakes.over(Shaking::Legacy);
+        assert_eq!(begin(&mut handshakes, at(0)), Err(Shed::LegacyRate));
+        assert_eq!(handshakes.begin(1, Class::Full, None, at(0)), Ok(Shaking::Here));
+        assert_eq!(begin(&mut handshakes, at(250)), Ok(Shaking::Legacy));
+    }
+
+    #[test]
+    fn a_source_that_fails_stays_away_and_others_come() {
+        let mut handshakes: Handshakes<u32> = Handshakes::new(LIMITS);
+        (0..2).for_each(|_| handshakes.failed(source(1), at(0)));
+        assert_eq!(handshakes.may_come(source(1), at(1)), Err(Shed::Source));
+        assert_eq!(handshakes.begin(1, Class::Resumed, source(1), at(1)), Err(Shed::Source));
+        assert_eq!(handshakes.may_come(source(2), at(1)), Ok(()));
+        assert_eq!(handshakes.may_come(None, at(1)), Ok(()));
+        handshakes.succeeded(source(1));
+        assert_eq!(handshakes.may_come(source(1), at(1)), Ok(()));
+    }
+
+    proptest! {
+        /// Nobody is done twice, forgotten, or done after its time, whatever comes in which order.
+        #[test]
+        fn each_that_waits_comes_out_once(
+            steps in prop::collection::vec((0..6_usize, 0..30_u64), 0..300),
+        ) {
+            let mut handshakes: Handshakes<u32> = Handshakes::new(LIMITS);
+            let mut inside = std::collections::BTreeMap::new();
+            let (mut now, mut ticket) = (0, 0);
+            for (what, passes) in steps {
+                now += passes;
+                ticket += 1;
+                if let Some(class) = Class::ALL.get(what) {
+                    let is_in = *class == Class::Begun || {
+                        handshakes.begin(ticket, *class, None, at(now)).is_ok()
+                    };
+                    if *class == Class::Begun {
+                        handshakes.go_on(ticket, at(now));
+                    }
+                    if is_in {
+                        inside.insert(ticket, (*class, now));
+                    }
+                } else {
+                    let best = inside.values().map(|(class, _)| *class).min();
+                    match handshakes.next(at(now)) {
+                        Some(Next::Do(it, class)) => {
+                            let (was, since) = inside.remove(&it).expect("it is in");
+                            prop_assert_eq!((was, Some(class)), (class, best));
+                            prop_assert!(class == Class::Begun || now - since <= 100);
+                            handshakes.waits_no_more(class);
+                            if class != Class::Begun {
+                                let legacy = class == Class::Legacy;
+                                handshakes.over(if legacy { Shaking::Legacy } else { Shaking::Here });
+                            }
+                        }
+                        Some(Next::Late(it)) => {
+                            let (class, since) = inside.remove(&it).expect("it is in");
+                            prop_assert!(class != Class::Begun && now - since > 100);
+                            handshakes.waits_no_more(class);
+                            let legacy = class == Class::Legacy;
+                            handshakes.over(if legacy { Shaking::Legacy } else { Shaking::Here });
+                        }
+                        None => prop_assert!(inside.is_empty()),
+                    }
+                }
+                let begun = inside.values().filter(|(class, _)| *class != Class::Begun).count();
+                prop_assert_eq!(handshakes.waiting(), inside.len());
+                prop_assert_eq!(handshakes.in_progress() as usize, begun);
+                prop_assert!(begun <= 8);
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Steps of handshakes that wait, by class; in a class the oldest is first.
+
+use std::collections::VecDeque;
+
+use super::Class;
+use crate::time::Time;
+
+/// Queues of tickets. Whoever does not wait any more is not looked for: its ticket is dropped when
+/// its turn comes, and counts for nothing until then.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    classes: [Row<T>; Class::ALL.len()],
+    /// Tickets, those that count for nothing included.
+    most: usize,
+}
+
+#[derive(Debug)]
+struct Row<T> {
+    tickets: VecDeque<(T, Time)>,
+    /// Those that count.
+    waiting: usize,
+}
+
+impl<T: Copy> Queue<T> {
+    /// At most `most` tickets.
+    pub(super) fn new(most: usize) -> Self {
+        let row = || Row { tickets: VecDeque::with_capacity(KEPT), waiting: 0 };
+        Self { classes: std::array::from_fn(|_| row()), most }
+    }
+
+    /// False when there is no room.
+    #[must_use]
+    pub(super) fn push(&mut self, ticket: T, class: Class, now: Time) -> bool {
+        // What has begun is never lost for lack of room: there is one of it for each connection.
+        let tickets: usize = self.classes.iter().map(|row| row.tickets.len()).sum();
+        if class != Class::Begun && tickets >= self.most {
+            return false;
+        }
+        let row = &mut self.classes[class as usize];
+        row.tickets.push_back((ticket, now));
+        row.waiting += 1;
+        true
+    }
+
+    /// The first of all, with when it came.
+    pub(super) fn pop(&mut self) -> Option<(T, Class, Time)> {
+        let mut classes = Class::ALL.into_iter().zip(&mut self.classes);
+        let (class, (ticket, since)) =
+            classes.find_map(|(class, row)| Some((class, row.tickets.pop_front()?)))?;
+        self.shrink(class);
+        Some((ticket, class, since))
+    }
+
+    /// The first of any class that came before `before`; of those that have begun, none.
+    pub(super) fn pop_older(&mut self, before: Time) -> Option<(T, Class)> {
+        for class in Class::ALL.into_iter().filter(|class| *class != Class::Begun) {
+            let row = &mut self.classes[class as usize];
+            if row.tickets.front().is_some_and(|(_, since)| *since < before) {
+                let (ticket, _) = row.tickets.pop_front()?;
+                self.shrink(class);
+                return Some((ticket, class));
+            }
+        }
+        None
+    }
+
+    /// One of those that waited does not any more, because it was done, or because it is gone.
+    pub(super) fn done_waiting(&mut self, class: Class) {
+        let row = &mut self.classes[class as usize];
+        debug_assert!(row.waiting > 0, "it waited");
+        row.waiting = row.waiting.saturating_sub(1);
+    }
+
+    pub(super) fn waiting(&self, class: Class) -> usize {
+        self.classes[class as usize].waiting
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.classes.iter().all(|row| row.tickets.is_empty())
+    }
+
+    /// When the oldest came. One that has left counts until its ticket is dropped.
+    pub(super) fn oldest(&self) -> Option<Time> {
+        let fronts = self.classes.iter().filter(|row| row.waiting > 0);
+        fronts.filter_map(|row| row.tickets.front().map(|(_, since)| *since)).min()
+    }
+
+    /// The memory of a storm goes with it.
+    fn shrink(&mut self, class: Class) {
+        let tickets = &mut self.classes[class as usize].tickets;
+        if tickets.is_empty() && tickets.capacity() > KEPT {
+            *tickets = VecDeque::with_capacity(KEPT);
+        }
+    }
+}
+
+/// Room for this many tickets of a class is kept.
+const KEPT: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(nanos: u64) -> Time {
+        Time::from_nanos(nanos)
+    }
+
+    #[test]
+    fn classes_go_in_order_and_the_oldest_of_a_class_first() {
+        let mut queue = Queue::new(10);
+        for (ticket, class) in
+            [(1, Class::Legacy), (2, Class::Full), (3, Class::Mutual), (4, Class::Full)]
+        {
+            assert!(queue.push(ticket, class, at(ticket)));
+        }
+        assert!(queue.push(5, Class::Resumed, at(5)) && queue.push(6, Class::Begun, at(6)));
+        assert_eq!(queue.oldest(), Some(at(1)));
+        let order: Vec<u64> = std::iter::from_fn(|| queue.pop()).map(|(it, ..)| it).collect();
+        assert_eq!(order, [6, 5, 2, 4, 3, 1]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn the_old_are_found_in_every_class_but_what_has_begun() {
+        let mut queue = Queue::new(10);
+        for (ticket, class) in [(1, Class::Begun), (2, Class::Mutual), (3, Class::Full)] {
+            assert!(queue.push(ticket, class, at(ticket)));
+        }
+        assert_eq!(queue.pop_older(at(3)), Some((2, Class::Mutual)));
+        assert_eq!(queue.pop_older(at(3)), None);
+        assert_eq!(queue.pop_older(at(9)), Some((3, Class::Full)));
+        assert_eq!(queue.pop_older(at(9)), None);
+    }
+
+    #[test]
+    fn it_is_bounded_and_gives_its_memory_back() {
+        let mut queue = Queue::new(100);
+        for ticket in 0..100 {
+            assert!(queue.push(ticket, Class::Full, at(ticket)));
+        }
+        assert!(!queue.push(100, Class::Resumed, at(100)));
+        assert!(queue.push(100, Class::Begun, at(100)), "what has begun is not lost");
+        while queue.pop().is_some() {}
+        assert!(queue.classes.iter().all(|row| row.tickets.capacity() <= KEPT));
+    }
+
+    #[test]
+    fn who_has_left_does_not_count() {
+        let mut queue = Queue::new(2);
+        assert!(queue.push(1, Class::Full, at(1)));
+        queue.done_waiting(Class::Full);
+        assert_eq!((queue.waiting(Class::Full), queue.oldest()), (0, None));
+        assert!(!queue.is_empty(), "its ticket is there until its turn comes");
+    }
+}

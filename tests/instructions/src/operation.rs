@@ -1,0 +1,184 @@
+//! The operations, each on a connection of the product's with a kernel made of byte queues.
+
+use std::hint::black_box;
+use std::io::{Read, Write};
+
+use clap::ValueEnum;
+use rcgen::PKCS_ECDSA_P256_SHA256;
+use rustls::ClientConnection;
+use tlsgate::engine::Side;
+use tlsgate::policy::rules::RuleTable;
+use tlsgate_corpus::rng::Rng;
+use tlsgate_fuzz::kernel::Kernel;
+use tlsgate_fuzz::world::World;
+
+use crate::rules;
+
+/// The function within which callgrind counts.
+pub(crate) const COUNTED: &str = "operation::counted";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Operation {
+    /// A full handshake of TLS 1.3 with P-256 and X25519, from the first byte to the component.
+    FullHandshake13,
+    /// The same, resumed.
+    ResumedHandshake13,
+    FullHandshake12,
+    ResumedHandshake12,
+    /// 16 KiB from the component to the peer: received, sealed and sent.
+    Seal16384,
+    Seal100,
+    /// 16 KiB from the peer to the component: received, opened and sent.
+    Open16384,
+    Open100,
+    /// By SNI, source, ALPN and version in a table of 10,000 rules.
+    PolicyLookup,
+}
+
+impl Operation {
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value().expect("none is hidden");
+        value.get_name().to_owned()
+    }
+
+    /// Does it so often, each time within [`counted`].
+    pub(crate) fn repeat(self, times: u32) {
+        match self {
+            Self::FullHandshake13 => handshakes(times, false, true),
+            Self::ResumedHandshake13 => handshakes(times, false, false),
+            Self::FullHandshake12 => handshakes(times, true, true),
+            Self::ResumedHandshake12 => handshakes(times, true, false),
+            Self::Seal16384 => to_peer(times, 16 * 1024),
+            Self::Seal100 => to_peer(times, 100),
+            Self::Open16384 => to_component(times, 16 * 1024),
+            Self::Open100 => to_component(times, 100),
+            Self::PolicyLookup => lookups(times),
+        }
+    }
+}
+
+/// Not inlined: callgrind looks for its name.
+#[inline(never)]
+fn counted(operation: &mut dyn FnMut()) {
+    operation();
+}
+
+fn uncounted(operation: &mut dyn FnMut()) {
+    operation();
+}
+
+/// A connection and the client at its other end.
+struct Pair {
+    kernel: Kernel,
+    client: ClientConnection,
+}
+
+impl Pair {
+    fn new(world: &World, tls12: bool, forgetful: bool) -> Self {
+        let kernel = Kernel::new(world.policy(), 0, MEMORY);
+        Self { kernel, client: world.client(tls12, false, forgetful) }
+    }
+
+    /// The whole handshake, the component's connection included. What is done for the client is not
+    /// part of `watched`.
+    fn shake_hands(&mut self, watched: fn(&mut dyn FnMut())) {
+        while self.client.is_handshaking() || self.client.wants_write() {
+            self.client_speaks();
+            let kernel = &mut self.kernel;
+            watched(&mut || {
+                kernel.settle();
+                kernel.connected();
+                kernel.settle();
+            });
+            self.client_reads();
+        }
+    }
+
+    /// What came in goes out at the other end.
+    fn relay(&mut self, watched: fn(&mut dyn FnMut())) {
+        let kernel = &mut self.kernel;
+        watched(&mut || kernel.settle());
+    }
+
+    fn client_speaks(&mut self) {
+        let inbound = &mut self.kernel.socket(Side::Downstream).inbound;
+        while self.client.wants_write() {
+            self.client.write_tls(inbound).expect("a Vec takes everything");
+        }
+    }
+
+    fn client_reads(&mut self) {
+        let outbound = std::mem::take(&mut self.kernel.socket(Side::Downstream).outbound);
+        let mut unread = &outbound[..];
+        while !unread.is_empty() {
+            self.client.read_tls(&mut unread).expect("a slice");
+            self.client.process_new_packets().expect("a server that speaks TLS");
+        }
+    }
+
+    fn component_says(&mut self, bytes: &[u8]) {
+        self.kernel.socket(Side::Upstream).inbound.extend_from_slice(bytes);
+    }
+}
+
+fn handshakes(times: u32, tls12: bool, forgetful: bool) {
+    let world = World::new(&PKCS_ECDSA_P256_SHA256);
+    // The first has nothing to resume, and seeds aws-lc's random numbers, which takes longer than ten.
+    Pair::new(&world, tls12, forgetful).shake_hands(uncounted);
+    for _ in 0..times {
+        let mut pair = Pair::new(&world, tls12, forgetful);
+        pair.shake_hands(counted);
+        let kind = pair.client.handshake_kind().expect("it is done");
+        assert_eq!(kind == rustls::HandshakeKind::Resumed, !forgetful, "{kind:?}");
+    }
+}
+
+fn established() -> Pair {
+    let world = World::new(&PKCS_ECDSA_P256_SHA256);
+    let mut pair = Pair::new(&world, false, true);
+    pair.shake_hands(uncounted);
+    pair
+}
+
+fn to_peer(times: u32, length: usize) {
+    let mut pair = established();
+    let message = vec![0x5a; length];
+    for turn in 0..WARM + times {
+        pair.component_says(&message);
+        pair.relay(if turn < WARM { uncounted } else { counted });
+        pair.client_reads();
+        let mut heard = vec![0; length];
+        pair.client.reader().read_exact(&mut heard).expect("all of it was sent");
+        assert_eq!(heard, message);
+    }
+}
+
+fn to_component(times: u32, length: usize) {
+    let mut pair = established();
+    let message = vec![0x5a; length];
+    for turn in 0..WARM + times {
+        pair.client.writer().write_all(&message).expect("a buffer without a limit");
+        pair.client_speaks();
+        pair.relay(if turn < WARM { uncounted } else { counted });
+        let heard = std::mem::take(&mut pair.kernel.socket(Side::Upstream).outbound);
+        assert_eq!(heard, message);
+    }
+}
+
+fn lookups(times: u32) {
+    let mut rng = Rng::new(1);
+    let specs = rules::specs(RULES, &mut rng);
+    let table = RuleTable::compile(&specs).expect("no two rules are the same");
+    for connection in rules::connections(&specs, times as usize, &mut rng) {
+        let facts = connection.facts();
+        counted(&mut || {
+            black_box(table.lookup(black_box(&facts)));
+        });
+    }
+}
+
+/// More than anything here holds.
+const MEMORY: usize = 64 << 20;
+/// Until buffers have the size that they stay at.
+const WARM: u32 = 8;
+const RULES: usize = 10_000;
