@@ -1,6 +1,7 @@
 //! How the peers are set up: one thread, and the certificates, suites, group, number of tickets and
 //! lifetime of sessions that the gateway has; everything else as their packages have it.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -242,57 +243,12 @@ TIMEOUTclose = 0
 /// BoringSSL sends two tickets in TLS 1.3, which nothing changes.
 pub(crate) fn envoy(stage: &Stage<'_>, ports: Ports) -> Result<Command, String> {
     let Identities { ecdsa, rsa, client } = stage.identities;
-    let types = "type.googleapis.com/envoy.extensions";
-    let address = |address: std::net::SocketAddr| {
-        let (ip, port) = (address.ip().to_string(), address.port());
-        json!({ "socket_address": { "address": ip, "port_value": port } })
-    };
-    let listener = |role: Role, identity: &Identity, trusted: Option<&Identity>| {
-        let mut common = json!({
-            "tls_params": {
-                "tls_minimum_protocol_version": "TLSv1_2",
-                "tls_maximum_protocol_version": "TLSv1_3",
-                "cipher_suites": CIPHERS.split(':').collect::<Vec<_>>(),
-                "ecdh_curves": [GROUP, "X25519MLKEM768"],
-            },
-            "tls_certificates": [{
-                "certificate_chain": { "filename": identity.certificate },
-                "private_key": { "filename": identity.key },
-            }],
-        });
-        if let Some(trusted) = trusted {
-            common["validation_context"] = json!({ "trusted_ca": { "filename": trusted.ca } });
-        }
-        json!({
-            "address": address(ports.of(role)),
-            "tcp_backlog_size": 4096,
-            "filter_chains": [{
-                "transport_socket": {
-                    "name": "envoy.transport_sockets.tls",
-                    "typed_config": {
-                        "@type": format!("{types}.transport_sockets.tls.v3.DownstreamTlsContext"),
-                        "common_tls_context": common,
-                        "require_client_certificate": trusted.is_some(),
-                        "session_timeout": format!("{LIFETIME}s"),
-                    },
-                },
-                "filters": [{
-                    "name": "envoy.filters.network.tcp_proxy",
-                    "typed_config": {
-                        "@type": format!("{types}.filters.network.tcp_proxy.v3.TcpProxy"),
-                        "stat_prefix": "bench",
-                        "cluster": "backend",
-                    },
-                }],
-            }],
-        })
-    };
-    let endpoint = json!({ "endpoint": { "address": address(stage.backend) } });
-    let config: Value = json!({ "static_resources": {
+    let endpoint = json!({ "endpoint": { "address": envoy_address(stage.backend) } });
+    let config = json!({ "static_resources": {
         "listeners": [
-            listener(Role::Server, ecdsa, None),
-            listener(Role::Rsa, rsa, None),
-            listener(Role::Mutual, ecdsa, Some(client)),
+            envoy_listener(ports.of(Role::Server), ecdsa, None),
+            envoy_listener(ports.of(Role::Rsa), rsa, None),
+            envoy_listener(ports.of(Role::Mutual), ecdsa, Some(client)),
         ],
         "clusters": [{
             "name": "backend",
@@ -312,4 +268,51 @@ pub(crate) fn envoy(stage: &Stage<'_>, ports: Ports) -> Result<Command, String> 
     command.arg("-c").arg(file).args(["--concurrency", "1", "--disable-hot-restart"]);
     command.args(["--log-level", "error"]);
     Ok(command)
+}
+
+fn envoy_address(address: SocketAddr) -> Value {
+    let (ip, port) = (address.ip().to_string(), address.port());
+    json!({ "socket_address": { "address": ip, "port_value": port } })
+}
+
+fn envoy_listener(address: SocketAddr, shown: &Identity, trusted: Option<&Identity>) -> Value {
+    let types = "type.googleapis.com/envoy.extensions";
+    let mut common = json!({
+        "tls_params": {
+            "tls_minimum_protocol_version": "TLSv1_2",
+            "tls_maximum_protocol_version": "TLSv1_3",
+            "cipher_suites": CIPHERS.split(':').collect::<Vec<_>>(),
+            "ecdh_curves": [GROUP, "X25519MLKEM768"],
+        },
+        "tls_certificates": [{
+            "certificate_chain": { "filename": shown.certificate },
+            "private_key": { "filename": shown.key },
+        }],
+    });
+    if let Some(trusted) = trusted {
+        common["validation_context"] = json!({ "trusted_ca": { "filename": trusted.ca } });
+    }
+    json!({
+        "address": envoy_address(address),
+        "tcp_backlog_size": 4096,
+        "filter_chains": [{
+            "transport_socket": {
+                "name": "envoy.transport_sockets.tls",
+                "typed_config": {
+                    "@type": format!("{types}.transport_sockets.tls.v3.DownstreamTlsContext"),
+                    "common_tls_context": common,
+                    "require_client_certificate": trusted.is_some(),
+                    "session_timeout": format!("{LIFETIME}s"),
+                },
+            },
+            "filters": [{
+                "name": "envoy.filters.network.tcp_proxy",
+                "typed_config": {
+                    "@type": format!("{types}.filters.network.tcp_proxy.v3.TcpProxy"),
+                    "stat_prefix": "bench",
+                    "cluster": "backend",
+                },
+            }],
+        }],
+    })
 }
