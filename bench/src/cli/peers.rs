@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// Rounds over all measurements and servers.
     #[arg(long)]
     rounds: Option<u32>,
-    /// Kinds of figures; by default all, or all but system calls with --quick.
+    /// Kinds of figures; by default all, or with --quick those that need no tracer.
     #[arg(long, value_enum, value_delimiter = ',')]
     parts: Vec<Part>,
     /// Costs to measure; by default all, or some of each kind with --quick.
@@ -99,7 +99,8 @@ fn settings(arguments: Arguments) -> Result<Settings, String> {
         parts: match arguments.parts {
             none if none.is_empty() => {
                 // Tracers make servers too slow for a look.
-                Part::ALL.into_iter().filter(|part| !quick || *part != Part::Calls).collect()
+                let slow = [Part::Calls, Part::Instructions];
+                Part::ALL.into_iter().filter(|part| !quick || !slow.contains(part)).collect()
             }
             some => some,
         },

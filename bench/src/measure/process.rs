@@ -13,8 +13,8 @@ use tlsgate_bench::procstat;
 use super::affinity;
 use super::scratch::Scratch;
 
-/// How long a server may take to listen, and to end: Envoy needs seconds on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server may take to listen, and to end: some need many seconds on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(10);
 /// Most bytes of a log that an error message quotes.
 const QUOTED: usize = 600;

@@ -18,6 +18,8 @@ const WORST: Duration = Duration::from_millis(250);
 const COMPLETED: f64 = 0.9;
 /// Two workers over one.
 const TWO_WORKERS: f64 = 1.15;
+/// The same of instructions.
+const INSTRUCTIONS: f64 = 1.02;
 
 /// Cost over that of the best peer: at most, and what would be better still.
 pub(crate) fn against_peers(test: Test) -> Option<(f64, Option<f64>)> {
@@ -79,12 +81,23 @@ pub(crate) fn verdicts(results: &Results) -> Vec<Verdict> {
             holds: found.median <= TWO_WORKERS,
         })
     });
+    let instructions = workers::TESTS.into_iter().filter_map(|test| {
+        let found = results.instructions_two_over_one(test)?;
+        Some(Verdict {
+            figure: format!("two workers, instructions: {}", test.name()),
+            found: format!("{found:.3}"),
+            against: "one worker".to_owned(),
+            at_most: digits(INSTRUCTIONS),
+            holds: found <= INSTRUCTIONS,
+        })
+    });
     costs
         .chain(spread(results))
         .chain(floors)
         .chain(memory(results))
         .chain(storm(results))
         .chain(workers)
+        .chain(instructions)
         .collect()
 }
 

@@ -5,6 +5,7 @@
 mod floors;
 mod gateway;
 mod goals;
+mod instructions;
 mod latency;
 mod memory;
 mod output;
@@ -37,6 +38,7 @@ use crate::measure::rounds::{self, Measurement, NO_WORK, Server};
 use crate::measure::sample::{self, Clock, Subject};
 use crate::measure::scratch::Scratch;
 use crate::measure::spin::Spinner;
+use instructions::Instructions;
 use latency::Latencies;
 use memory::Memory;
 use storm::Storm;
@@ -63,13 +65,22 @@ pub(crate) enum Part {
     Memory,
     /// Flows in a storm of handshakes.
     Storm,
-    /// Two workers against one.
+    /// Two workers against one: CPU time per unit.
     Workers,
+    /// Two workers against one: instructions per unit, if there is valgrind.
+    Instructions,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Costs, Self::Calls, Self::Latency, Self::Memory, Self::Storm, Self::Workers];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Costs,
+        Self::Calls,
+        Self::Latency,
+        Self::Memory,
+        Self::Storm,
+        Self::Workers,
+        Self::Instructions,
+    ];
 }
 
 /// What to measure, and with how much patience.
@@ -113,6 +124,7 @@ pub(crate) struct Results {
     /// Longest step of an RSA handshake in memory: what a flow may have to wait for.
     pub(crate) longest_step: Option<Duration>,
     pub(crate) workers: Vec<rounds::Row<Test, Workers>>,
+    pub(crate) instructions: Vec<Instructions>,
 }
 
 /// A sample and its place in the run.
@@ -180,6 +192,7 @@ impl Results {
             storms: Vec::new(),
             longest_step: None,
             workers: Vec::new(),
+            instructions: Vec::new(),
         }
     }
 }
@@ -252,6 +265,9 @@ impl Bench<'_> {
         }
         if self.wants(Part::Workers) {
             results.workers = workers::take(self, failures, note)?;
+        }
+        if self.wants(Part::Instructions) {
+            results.instructions = instructions::count(self, failures, note);
         }
         if self.wants(Part::Memory) {
             results.memory = self.memory(&kinds, failures, note);

@@ -5,7 +5,7 @@ use super::summary::REFERENCE;
 use super::target::Kind;
 use super::test::Test;
 use super::workers::{self, Workers};
-use super::{Latencies, Memory, Results, Row, Storm, SystemCalls};
+use super::{Instructions, Latencies, Memory, Results, Row, Storm, SystemCalls};
 use crate::measure::output::{
     Parts, Style, by_server, dash, headed, per_second, quote, remarks, short,
 };
@@ -24,6 +24,7 @@ pub(crate) fn render(results: &Results, style: Style) -> String {
         ("Memory per idle TLS connection, bytes", memory(results)),
         ("Flows in a storm of handshakes", storms(results)),
         ("Two workers against one", of_workers(results)),
+        ("Two workers against one: instructions in user space, epoll", counted(results)),
         ("System calls per 100-byte round trip (two messages), 50 connections", calls(results)),
     ];
     let speed = results.speed().map_or_else(String::new, |speed| {
@@ -210,6 +211,14 @@ fn of_workers(results: &Results) -> Parts {
         row.push(quote(results.two_over_one(test)));
     }
     (head, rows)
+}
+
+fn counted(results: &Results) -> Parts {
+    let head = head(&["measurement", "workers", "instructions each"]);
+    let row = |one: &Instructions| {
+        vec![one.test.name().to_owned(), one.workers.name().to_owned(), format!("{:.0}", one.each)]
+    };
+    (head, results.instructions.iter().map(row).collect())
 }
 
 fn calls(results: &Results) -> Parts {

@@ -82,6 +82,8 @@ const HOW_TO_READ: &str = "## How to read it
   flows is their p99 without a storm and two of the longest steps of a handshake in memory.
 - **Two workers**: client, backend and gateway are on both CPUs, and a process of lowest priority on
   each; with one worker, it is on the servers' CPU.
+- **Instructions** are counted by callgrind over all threads of the gateway, with few and with many
+  units; the difference is quoted.
 - **System calls** come from runs with few and with many round trips; the difference is quoted.
   The kernel's count (tracepoint raw_syscalls:sys_enter) hardly disturbs; strace slows servers
   down so much that batches grow, and serves to tell which calls they are. The own count is the

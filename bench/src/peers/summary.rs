@@ -72,6 +72,16 @@ impl Results {
         paired(&self.workers, (test, Workers::Two), (test, Workers::One))
     }
 
+    /// Instructions with two workers over those with one.
+    pub(crate) fn instructions_two_over_one(&self, test: Test) -> Option<f64> {
+        let of = |workers| {
+            let mut found = self.instructions.iter();
+            let one = found.find(|one| (one.test, one.workers) == (test, workers))?;
+            Some(one.each)
+        };
+        Some(of(Workers::Two)? / of(Workers::One)?)
+    }
+
     /// Part of the time in which others used the servers' CPU.
     pub(crate) fn foreign(&self) -> Option<Quartiles> {
         Quartiles::of(self.samples.iter().map(|row| row.sample.foreign_share))

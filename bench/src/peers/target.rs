@@ -11,7 +11,7 @@ use super::gateway;
 use super::servers::{envoy, haproxy, hitch, nginx, stunnel};
 use super::test::{Role, Test};
 use crate::measure::identity::Identity;
-use crate::measure::process::{Process, find_program, free_address};
+use crate::measure::process::{Process, find_program, free_address, program};
 use crate::measure::rounds::Server;
 use crate::measure::sample::Clock;
 use crate::measure::scratch::Scratch;
@@ -195,6 +195,32 @@ impl Target {
     /// # Errors
     /// As [`Self::start`].
     pub(crate) fn start_on(kind: Kind, stage: &Stage<'_>, cpus: &[usize]) -> Result<Self, String> {
+        Self::start_as(kind, stage, cpus, Ok)
+    }
+
+    /// The same under callgrind.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(crate) fn start_counted(
+        kind: Kind,
+        stage: &Stage<'_>,
+        cpus: &[usize],
+    ) -> Result<Self, String> {
+        Self::start_as(kind, stage, cpus, |command| {
+            let mut counted = Command::new(program("valgrind")?);
+            counted.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+            counted.arg(command.get_program()).args(command.get_args());
+            Ok(counted)
+        })
+    }
+
+    fn start_as(
+        kind: Kind,
+        stage: &Stage<'_>,
+        cpus: &[usize],
+        inside: impl FnOnce(Command) -> Result<Command, String>,
+    ) -> Result<Self, String> {
         let ports = Ports::free()?;
         let admin = kind.is_gateway().then(free_address).transpose()?;
         let command = match kind {
@@ -216,7 +242,7 @@ impl Target {
             }
             _ => ports.0.to_vec(),
         };
-        let process = Process::serve(&name, command, cpus, &addresses, stage.scratch)?;
+        let process = Process::serve(&name, inside(command)?, cpus, &addresses, stage.scratch)?;
         Ok(Self { kind, ports, pids: process.family(kind.processes())?, admin, _process: process })
     }
 
