@@ -7,6 +7,7 @@ use super::pace::Pace;
 use super::queue::Queue;
 use super::rate::Rate;
 use super::sources::Sources;
+use super::storm::{Over, Storm};
 use super::{Class, Shed};
 use crate::config::model::HandshakeLimits;
 use crate::time::Time;
@@ -37,6 +38,7 @@ pub struct Handshakes<T> {
     pace: Pace,
     sources: Sources,
     legacy_rate: Option<Rate>,
+    storm: Storm,
     in_progress: u32,
     legacy_in_progress: u32,
 }
@@ -49,6 +51,7 @@ impl<T: Copy> Handshakes<T> {
             pace: Pace::new(),
             sources: Sources::new(limits.source_failures),
             legacy_rate: limits.legacy_rate.map(Rate::new),
+            storm: Storm::default(),
             in_progress: 0,
             legacy_in_progress: 0,
             limits,
@@ -154,6 +157,16 @@ impl<T: Copy> Handshakes<T> {
         if !self.queue.is_empty() {
             self.pace.turn(whole, stepped);
         }
+    }
+
+    /// One was refused, or dropped; true when it is the first after a calm.
+    pub fn shed(&mut self, now: Time) -> bool {
+        self.storm.shed(now)
+    }
+
+    /// Once, when nothing was shed any more for 10 seconds.
+    pub fn storm_is_over(&mut self, now: Time) -> Option<Over> {
+        self.storm.over(now)
     }
 
     pub fn is_idle(&self) -> bool {

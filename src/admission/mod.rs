@@ -11,10 +11,12 @@ mod pace;
 mod queue;
 mod rate;
 mod sources;
+mod storm;
 
 use std::fmt;
 
 pub use handshakes::{Handshakes, Next, Shaking};
+pub use storm::Over;
 
 /// What waits, in the order in which it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

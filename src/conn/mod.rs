@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use crate::admission::Shed;
 use crate::admission::hello_budget::HelloBudget;
-use crate::buf::{Buf, BufClass, Pool};
+use crate::buf::{Buf, BufClass, Layout, Pool};
 use crate::config::model::Revalidate;
 use crate::engine::{CloseMode, Operation, Side, Source};
 use crate::lane::{Profile, Unpassed};
@@ -98,7 +98,7 @@ pub enum Action {
         to: Arc<Destination>,
         source: Source,
     },
-    Receive(Side, BufClass),
+    Receive(Side, BufClass, Layout),
     Send(Side, Buf),
     ShutdownWrite(Side),
     Close(Side, CloseMode),
@@ -371,6 +371,7 @@ impl Connection {
         // What tells the child of an end is sent, too.
         let last_output = other.output.is_ended() && other.sending == 0;
         let may_receive = self.may_receive(side, cx);
+        let layout = self.receive_layout(side);
         let state = self.side_mut(side);
         if !state.is_open() {
             return None;
@@ -403,7 +404,7 @@ impl Connection {
         let may_receive = may_receive && state.wants_child().is_none();
         if may_receive && !state.receiving && !state.ended {
             state.receiving = true;
-            return Some(Action::Receive(side, state.receive_class()));
+            return Some(Action::Receive(side, state.receive_class(), layout));
         }
         None
     }

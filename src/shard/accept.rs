@@ -206,7 +206,7 @@ impl<E: Engine> Shard<E> {
             && let Err(why) = self.handshakes.may_come(peer.map(|peer| peer.ip()), self.now)
         {
             // Dropping the stream resets it, before anything was spent on it.
-            self.telemetry.on_shed(why);
+            self.note_shed(why);
             return self.telemetry.on_refused(Refusal::Overload);
         }
         if self.slots.is_full() || !self.accepting.enter() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::slots::SlotId;
 use super::{Entry, Shard};
-use crate::admission::{Next, Shed};
+use crate::admission::{Next, Over, Shed};
 use crate::conn::Input;
 use crate::conn::outcome::{Cause, Outcome, Stage};
 use crate::engine::Engine;
@@ -94,8 +94,28 @@ impl<E: Engine> Shard<E> {
     }
 
     fn shed(&mut self, slot: SlotId, why: Shed) {
-        self.telemetry.on_shed(why);
+        self.note_shed(why);
         self.drive(slot, Input::Shed(why));
+    }
+
+    /// Counts one that is refused or dropped, and says so in the log where that is news.
+    pub(super) fn note_shed(&mut self, why: Shed) {
+        self.telemetry.on_shed(why);
+        if self.handshakes.shed(self.now) {
+            let (waiting, in_progress) = (self.handshakes.waiting(), self.handshakes.in_progress());
+            let age_ms =
+                u64::try_from(self.handshakes.age(self.now).as_millis()).unwrap_or(u64::MAX);
+            let (shard, cause) = (self.id, why.as_str());
+            tracing::warn!(shard, cause, waiting, age_ms, in_progress, "handshakes are shed");
+        }
+    }
+
+    /// Says when a storm is over.
+    pub(super) fn note_calm(&mut self) {
+        if let Some(Over { lasted, shed }) = self.handshakes.storm_is_over(self.now) {
+            let (shard, lasted) = (self.id, lasted.as_secs_f32());
+            tracing::info!(shard, shed, lasted, "handshakes are not shed any more");
+        }
     }
 
     fn waits(&self, slot: SlotId) -> bool {

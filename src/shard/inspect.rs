@@ -38,4 +38,9 @@ impl<E: Engine> Shard<E> {
     pub fn hello_bytes(&self) -> usize {
         self.hellos.total()
     }
+
+    /// Steps of handshakes that wait, and handshakes in progress.
+    pub fn handshakes(&self) -> (usize, u32) {
+        (self.handshakes.waiting(), self.handshakes.in_progress())
+    }
 }

@@ -206,6 +206,7 @@ impl<E: Engine> Shard<E> {
             }
         }
         self.shake_hands(began);
+        self.note_calm();
         self.revalidate_some();
         self.rest_some();
         self.accepting.resume_when_due(self.now, !self.slots.is_full(), &mut self.engine);
@@ -279,7 +280,9 @@ impl<E: Engine> Shard<E> {
             let Some(action) = connection.poll_action(&mut context) else { break None };
             let socket = |side| SocketId { slot: slot.index, side };
             match action {
-                Action::Receive(side, class) => self.engine.receive(socket(side), class),
+                Action::Receive(side, class, layout) => {
+                    self.engine.receive(socket(side), class, layout);
+                }
                 Action::Send(side, buf) => self.engine.send(socket(side), buf),
                 Action::ShutdownWrite(side) => self.engine.shutdown_write(socket(side)),
                 Action::Close(side, how) => self.engine.close(socket(side), how),

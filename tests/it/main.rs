@@ -42,6 +42,7 @@ mod revalidate;
 mod scale;
 mod selection;
 mod stop;
+mod storm;
 mod support;
 mod systemd;
 mod telemetry;

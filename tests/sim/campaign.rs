@@ -102,6 +102,9 @@ impl Tally {
         }
         for finish in &run.finishes {
             self.see(finish.outcome.reason.as_str(), 1);
+            if finish.outcome.reason == Reason::Overloaded {
+                self.see(&format!("shed: {}", finish.outcome.detail.as_deref().unwrap_or("")), 1);
+            }
             self.see("byte", finish.outcome.bytes.sent + finish.outcome.bytes.received);
             if finish.policy.generation > 1 {
                 self.see("admitted after a reload", 1);

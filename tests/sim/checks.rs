@@ -18,6 +18,7 @@ use crate::plan::{Finish as ClientFinish, Order, Plan};
 use crate::queue;
 use crate::revalidated;
 use crate::run::{Books, Finish, Run};
+use crate::shedding;
 
 /// Adds to the findings of `run`.
 pub(crate) fn check(plan: &Plan, world: &World, books: &Books, run: &mut Run) {
@@ -25,6 +26,7 @@ pub(crate) fn check(plan: &Plan, world: &World, books: &Books, run: &mut Run) {
     // What follows from one that was found already is only noise.
     if findings.is_empty() {
         check_books(books, run, &mut findings);
+        shedding::check_books(books, run, &mut findings);
         census::check(world, books, run, &mut findings);
         let told = lives::tell(&world.given, run);
         findings.extend(told.findings);
@@ -38,6 +40,7 @@ pub(crate) fn check(plan: &Plan, world: &World, books: &Books, run: &mut Run) {
             check_source(plan, world, life, finish, &mut findings);
             check_end(plan, world, life, finish, &mut findings);
             revalidated::check(plan, world, life, finish, &run.trace, &mut findings);
+            shedding::check(plan, world, life, finish, &mut findings);
             check_idle(life, finish, &mut findings);
             check_generation(plan, world, &generations, life, finish, &mut findings);
             let ended = life.accepted + finish.outcome.phases.lifetime;

@@ -20,6 +20,7 @@ mod policies;
 mod queue;
 mod revalidated;
 mod run;
+mod shedding;
 mod strays;
 mod tls;
 
@@ -85,11 +86,11 @@ fn leading_to(landmark: &str, seed: u64) -> u64 {
 
 const NAMED: &[(u64, &str, &str)] = &[
     (
-        0x0,
+        0x14,
         checks::IDLE_WHILE_HALF_CLOSED,
         "told as half_close_timeout, of which the time had not come",
     ),
-    (0xea, checks::ABORTED_WHEN_FULL, "a listener was resumed though there was no room"),
+    (0x4b, checks::ABORTED_WHEN_FULL, "a listener was resumed though there was no room"),
 ];
 
 macro_rules! bugs {
@@ -141,6 +142,8 @@ const EVERYTHING: &[&str] = &[
     "idle_timeout",
     "no_longer_admitted",
     "others",
+    "overloaded",
+    "shed: late",
     "proxy_eof",
     "proxy_malformed",
     "proxy_missing",

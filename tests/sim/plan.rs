@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use tlsgate::config::model::{ClientCert, ConnectWhen, ResumptionMode, Timeouts, TlsVersion};
+use tlsgate::config::model::{
+    ClientCert, ConnectWhen, HandshakeLimits, ResumptionMode, Timeouts, TlsVersion,
+};
 use tlsgate::engine::sim::rng::Rng;
 
 use crate::introductions::{Around, Introduction, STRANGER};
-use crate::strays;
 use crate::tls::{ClientTls, ServerTls};
+use crate::{shedding, strays};
 
 /// All that a run is made of, but for what the kernel does.
 #[derive(Clone, Debug)]
@@ -23,6 +25,7 @@ pub(crate) struct Plan {
     pub(crate) buffer_memory: usize,
     /// Bytes of unfinished hellos: all together, and of one source.
     pub(crate) hellos: (usize, usize),
+    pub(crate) handshakes: HandshakeLimits,
     /// How long sessions may be resumed.
     pub(crate) session_lifetime: Duration,
 }
@@ -235,6 +238,8 @@ impl Plan {
             buffer_memory: *rng.pick(&[256 << 10, 1 << 20, 16 << 20]),
             hellos: *rng.pick(&[(1500, 600), (1 << 20, 64 << 10)]),
             session_lifetime: *rng.pick(&[Duration::from_secs(10), Duration::from_secs(3600)]),
+            // Drawn last, as it came last.
+            handshakes: shedding::limits(&mut rng.fork()),
         };
         for _ in 0..rng.below(3) {
             plan.orders.insert(0, (rng.time(span), Order::Revalidate));

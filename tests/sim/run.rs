@@ -57,6 +57,8 @@ pub(crate) struct Books {
     pub(crate) counters: ShardCounters,
     pub(crate) gauges: ShardGauges,
     pub(crate) hello_bytes: usize,
+    /// Steps that wait, and handshakes in progress.
+    pub(crate) handshakes: (usize, u32),
     pub(crate) open_connections: usize,
     /// Number of each, and its connections.
     pub(crate) generations: Vec<(u64, u64)>,
@@ -138,13 +140,7 @@ impl Stage {
             admitted,
             max_connections,
             hellos: HelloBudget::new(plan.hellos.0, plan.hellos.1),
-            handshakes: tlsgate::config::model::HandshakeLimits {
-                in_progress: 4096,
-                queue_timeout: Duration::from_secs(2),
-                source_failures: Some(100),
-                legacy_in_progress: 64,
-                legacy_rate: Some(200),
-            },
+            handshakes: plan.handshakes,
             telemetry: ShardTelemetry::new(0, names),
             answers,
             mailbox,
@@ -179,6 +175,7 @@ impl Stage {
             counters: self.shard.telemetry().counters().clone(),
             gauges: self.shard.telemetry().gauges(),
             hello_bytes: self.shard.hello_bytes(),
+            handshakes: self.shard.handshakes(),
             open_connections: self.shard.open_connections(),
             generations: self.shard.generations(),
             census: self.shard.census(),

@@ -128,6 +128,8 @@ pub struct TlsPlan {
     pub server_name: String,
     /// What makes the server's certificate acceptable.
     pub trust: Trust,
+    /// What to show to a server that asks for a certificate; nothing when none.
+    pub shown: Option<Shown>,
     /// ALPN protocols to offer, most wanted first. When the server chooses none, that is an error.
     pub alpn: Vec<String>,
     /// IANA names of the cipher suites to offer; all that there are for the version when empty. For
@@ -162,6 +164,15 @@ impl TlsVersion {
             Self::V13 => "1.3",
         }
     }
+}
+
+/// A certificate of the client.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shown {
+    /// PEM file with the certificate, and behind it those between it and its CA.
+    pub certificate: PathBuf,
+    /// PEM file with its key.
+    pub key: PathBuf,
 }
 
 /// What makes the server's certificate acceptable.

@@ -16,5 +16,6 @@ mod revalidate;
 pub(crate) mod rig;
 mod rules;
 mod sources;
+mod steps;
 mod unterminated;
 pub(crate) mod weak;

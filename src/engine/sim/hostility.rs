@@ -27,6 +27,8 @@ pub struct Hostility {
     pub prompt: u32,
     /// An event takes the shard milliseconds.
     pub slow_event: u32,
+    /// In a turn, whatever the shard does takes it milliseconds, events or not.
+    pub slow_turn: u32,
     /// A wait returns for nothing (EINTR).
     pub spurious: u32,
     /// The longest that the kernel takes over anything it does by itself.
@@ -54,6 +56,7 @@ impl Hostility {
             reorder: 0,
             prompt: 0,
             slow_event: 0,
+            slow_turn: 0,
             spurious: 0,
             latency: Duration::from_micros(50),
             capacity: 256 * 1024,
@@ -89,6 +92,7 @@ impl Hostility {
             capacity: *rng.pick(&[512, 4096, 40_000, 256 * 1024]),
             provided: *rng.pick(&[None, Some(4), Some(16)]),
             backlog: *rng.pick(&[1, 3, 128]),
+            slow_turn: if rng.chance(50) { 0 } else { 50 },
         }
     }
 }

@@ -28,7 +28,7 @@ use std::time::Duration;
 use super::{
     Address, CloseMode, ConnectOptions, Engine, EngineStats, Event, ListenerId, SocketId, Wake,
 };
-use crate::buf::{Buf, BufClass, Pool};
+use crate::buf::{Buf, BufClass, Layout, Pool};
 use crate::time::Time;
 use agenda::Task;
 use hostility::Hostility;
@@ -278,6 +278,16 @@ impl<O: Outside> SimEngine<O> {
         self.network.cost.set(self.network.rng.time(most));
     }
 
+    /// Time that the shard takes over things that no event has brought.
+    fn set_pace(&mut self) {
+        let slow_turn = self.network.hostility.slow_turn;
+        if slow_turn > 0 {
+            let slow = self.network.rng.chance(slow_turn);
+            self.network.pace =
+                if slow { self.network.rng.time(SLOW_STEP) } else { Duration::ZERO };
+        }
+    }
+
     fn did(&mut self, what: What) {
         self.network.trace.add(self.network.now(), what);
     }
@@ -288,7 +298,7 @@ impl<O: Outside> Engine for SimEngine<O> {
     type Stream = Stream;
 
     fn now(&self) -> Time {
-        let now = self.network.now() + self.network.cost.take();
+        let now = self.network.now() + self.network.cost.take() + self.network.pace;
         self.network.clock.set(now);
         now
     }
@@ -325,8 +335,8 @@ impl<O: Outside> Engine for SimEngine<O> {
         self.dial(socket, to, options.source);
     }
 
-    fn receive(&mut self, socket: SocketId, class: BufClass) {
-        self.start_receive(socket, class);
+    fn receive(&mut self, socket: SocketId, class: BufClass, layout: Layout) {
+        self.start_receive(socket, class, layout);
     }
 
     fn send(&mut self, socket: SocketId, buf: Buf) {
@@ -343,6 +353,7 @@ impl<O: Outside> Engine for SimEngine<O> {
 
     fn wait(&mut self, deadline: Option<Time>) -> io::Result<()> {
         self.did(What::DoWait { deadline });
+        self.set_pace();
         self.reset_dropped();
         self.feed_starved();
         self.stats.turns += 1;
@@ -403,5 +414,7 @@ pub const LATE: Duration = Duration::from_millis(1);
 const USUAL_EVENT: Duration = Duration::from_micros(200);
 /// Time that it takes at most on a machine that has other things to do.
 const SLOW_EVENT: Duration = Duration::from_millis(30);
+/// Time between two looks at the clock in a slow turn.
+const SLOW_STEP: Duration = Duration::from_millis(5);
 /// Tasks of one wait; more are a mistake of the simulation.
 const MOST_TASKS: usize = 1_000_000;

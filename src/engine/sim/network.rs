@@ -52,6 +52,8 @@ pub struct Network {
     pub(super) clock: SimClock,
     /// What the event that is being handled takes; becomes time when the clock is read next.
     pub(super) cost: Cell<Duration>,
+    /// Time that passes between two looks at the clock besides.
+    pub(super) pace: Duration,
     pub(super) rng: Rng,
     pub(super) hostility: Hostility,
     pub(super) agenda: Agenda,
@@ -125,6 +127,7 @@ impl Network {
         Self {
             clock: SimClock::default(),
             cost: Cell::default(),
+            pace: Duration::ZERO,
             rng,
             hostility,
             agenda: Agenda::default(),

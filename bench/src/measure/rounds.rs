@@ -3,13 +3,15 @@
 use serde::Serialize;
 use tlsgate_bench::client::Workload;
 
+use super::load::Unit;
+use super::probe::Probe;
 use super::sample::Sample;
-use super::test::Unit;
 
 /// When others use more of the servers' CPU than this during a sample, it is taken again.
 pub(crate) const TOO_MUCH_FOREIGN: f64 = 0.15;
-/// Times that a sample is taken at most; the one with the least use by others counts.
-const ATTEMPTS: u32 = 2;
+/// How much longer each attempt at a sample is than the first; the one with the least use by others
+/// counts. On a very busy machine, nothing may be done in the time of the first.
+const PATIENCE: [u32; 2] = [1, 4];
 
 pub(crate) const NO_WORK: &str = "no work was done in the time of a sample";
 
@@ -36,17 +38,21 @@ pub(crate) struct Row<T, K> {
     pub(crate) position: usize,
     pub(crate) test: T,
     pub(crate) target: K,
+    /// Signatures per second of the servers' CPU ([`Probe`]), just before and just after.
+    pub(crate) speed: [f64; 2],
     #[serde(flatten)]
     pub(crate) sample: Sample,
 }
 
-/// Takes a sample of each test and server in each round. Servers take turns, in opposite order every
-/// other round. `sample` gets the index of the server; what fails is added to `failures`.
+/// Takes a sample of each test in each round, of the servers that `servers` has for it. They take
+/// turns, in opposite order every other round; what fails is added to `failures`. `sample` is also
+/// told how many times longer than usual it should be.
 pub(crate) fn take<T: Measurement, K: Server>(
     rounds: u32,
     tests: &[T],
-    servers: &[K],
-    sample: impl Fn(T, usize) -> Result<Option<Sample>, String>,
+    servers: impl Fn(T) -> Vec<K>,
+    probe: &Probe,
+    sample: impl Fn(T, K, u32) -> Result<Option<Sample>, String>,
     failures: &mut Vec<String>,
     note: &mut dyn FnMut(&str),
 ) -> Vec<Row<T, K>> {
@@ -54,12 +60,19 @@ pub(crate) fn take<T: Measurement, K: Server>(
     for round in 0..rounds {
         for &test in tests {
             note(&format!("round {} of {rounds}: {}", round + 1, test.name()));
-            for position in 0..servers.len() {
-                let forward = round % 2 == 0;
-                let index = if forward { position } else { servers.len() - 1 - position };
-                let target = servers[index];
-                match quietest(|| sample(test, index)) {
-                    Ok(sample) => rows.push(Row { round, position, test, target, sample }),
+            let mut order = servers(test);
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for (position, target) in order.into_iter().enumerate() {
+                let measured = probe.speed().and_then(|before| {
+                    let sample = quietest(|patience| sample(test, target, patience))?;
+                    Ok((sample, [before, probe.speed()?]))
+                });
+                match measured {
+                    Ok((sample, speed)) => {
+                        rows.push(Row { round, position, test, target, speed, sample });
+                    }
                     Err(error) => {
                         let (server, test) = (target.name(), test.name());
                         failures.push(format!("round {round}, {server}, {test}: {error}"));
@@ -71,14 +84,16 @@ pub(crate) fn take<T: Measurement, K: Server>(
     rows
 }
 
-fn quietest(take: impl Fn() -> Result<Option<Sample>, String>) -> Result<Sample, String> {
+fn quietest(take: impl Fn(u32) -> Result<Option<Sample>, String>) -> Result<Sample, String> {
     let mut best: Option<Sample> = None;
-    for _ in 0..ATTEMPTS {
+    for patience in PATIENCE {
         let quietest = best.as_ref().map_or(f64::INFINITY, |best| best.foreign_share);
         if quietest <= TOO_MUCH_FOREIGN {
             break;
         }
-        best = take()?.filter(|sample| sample.foreign_share < quietest).or(best);
+        // A longer one of a server that has been measured would only take time.
+        let patience = if best.is_some() { 1 } else { patience };
+        best = take(patience)?.filter(|sample| sample.foreign_share < quietest).or(best);
     }
     best.ok_or_else(|| NO_WORK.to_owned())
 }

@@ -1,0 +1,181 @@
+//! A storm: more full handshakes than the gateway can do. Connections that are up do not feel more of
+//! it than a step or two, as many handshakes are done as ever, and the rest is refused at once.
+
+use std::process::Command;
+use std::time::Duration;
+
+use core_affinity::CoreId;
+use serde_json::Value;
+use tlsgate_bench::client::{ErrorKind, Report};
+
+use crate::support::ca::{KeyKind, NAME};
+use crate::support::component::Component;
+use crate::support::gateway::{Gateway, Setup};
+use crate::support::process::{Process, bench_program};
+use crate::support::{Engine, SOON, engines, is_full, sized, wait_until};
+
+/// Connections that are up, and messages of each in a second.
+const FLOWS: u64 = 200;
+const MESSAGES: u64 = 50;
+/// What clients wait for, each step of theirs: the gateway's own deadline is earlier.
+const CLIENT_DEADLINE: Duration = Duration::from_secs(4);
+/// Offered, of what can be done.
+const TIMES: f64 = 3.0;
+
+#[test]
+#[ignore = "run by tests/run"]
+fn storm_of_handshakes() {
+    // Gateway on one CPU, everybody else on another.
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let apart = match cores[..] {
+        [first, second, ..] => core_affinity::set_for_current(second).then_some(first),
+        _ => None,
+    };
+    for engine in engines() {
+        storm(engine, apart);
+    }
+}
+
+/// What a phase has shown.
+struct Phase {
+    flows: Report,
+    handshakes: Report,
+}
+
+fn storm(engine: Engine, apart: Option<CoreId>) {
+    let component = Component::start();
+    let mut setup =
+        Setup::new(engine, component.address()).certificate("rsa", KeyKind::Rsa, &[NAME]);
+    if let Some(CoreId { id }) = apart {
+        setup = setup.under(&["taskset".to_owned(), "--cpu-list".to_owned(), id.to_string()]);
+    }
+    let gateway = setup.start();
+    let calm = load(&gateway, &flows()).report();
+    let best = phase(&gateway, &["--concurrency", "16"]);
+    let peak = best.handshakes.rate();
+    let rate = format!("{:.0}", (peak * TIMES).max(1.0));
+    let storm = phase(&gateway, &["--concurrency", "4000", "--rate", &rate]);
+    let [calm, busy, stormy] = [&calm, &best.flows, &storm.flows].map(Figures::of);
+    let metrics = gateway.metrics();
+    let longest = metrics.sum("tlsgate_handshake_step_longest_seconds", &[]);
+    let longest = Duration::from_secs_f64(longest.expect("of each worker"));
+    let offered = offered(&storm.handshakes);
+    let done = storm.handshakes.rate();
+    let shed = metrics.count("tlsgate_handshakes_shed_total", &[]);
+    println!(
+        "{engine:?}: {peak:.0} handshakes a second can be done; {rate} wanted, {offered:.0} offered, \
+         {done:.0} done ({:.0} %), the slowest in {:.2?}; {shed} shed; longest step {longest:.2?}",
+        100.0 * done / peak,
+        storm.handshakes.total.max(),
+    );
+    println!(
+        "{engine:?}: messages when calm {calm:?}, with as many handshakes as can be done {busy:?}"
+    );
+    println!("{engine:?}: in the storm {stormy:?}; {:?}", storm.handshakes.errors);
+    assert!(shed > 0, "{engine:?}: nothing was shed, so it was no storm");
+    assert_refused_at_once(engine, &storm.handshakes);
+    assert_told(engine, &gateway);
+    if is_full() {
+        assert!(stormy.p99 <= calm.p99 + 2 * longest, "{engine:?}: messages wait for handshakes");
+        assert!(stormy.worst <= Duration::from_millis(250), "{engine:?}: a message waited");
+        assert!(done >= 0.9 * peak, "{engine:?}: what is refused costs what could be done");
+    }
+    // Whatever the machine does meanwhile.
+    assert!(stormy.worst < CLIENT_DEADLINE && done >= peak / 4.0, "{engine:?}: not calm");
+    wait_until("calm", SOON, || {
+        gateway.metrics().count("tlsgate_handshake_steps_waiting", &[]) == 0
+    });
+}
+
+/// Of messages.
+#[derive(Debug)]
+#[expect(dead_code, reason = "p50 is to be read")]
+struct Figures {
+    p50: Duration,
+    p99: Duration,
+    worst: Duration,
+}
+
+impl Figures {
+    fn of(flows: &Report) -> Self {
+        let total = &flows.total;
+        Self { p50: total.quantile(0.5), p99: total.quantile(0.99), worst: total.max() }
+    }
+}
+
+/// Nobody is left hanging: who is not served is reset, and who is served is in time.
+fn assert_refused_at_once(engine: Engine, storm: &Report) {
+    for kind in storm.errors.keys() {
+        // The client's own limits say nothing about the gateway.
+        let is_refusal =
+            matches!(kind, ErrorKind::Reset | ErrorKind::Refused | ErrorKind::NotStarted);
+        assert!(is_refusal, "{engine:?}: {kind} is no refusal: {:?}", storm.errors);
+    }
+    assert!(storm.total.max() < CLIENT_DEADLINE, "{engine:?}: {:?}", storm.total.max());
+}
+
+/// `/status` says what was shed, and the log when it began.
+fn assert_told(engine: Engine, gateway: &Gateway) {
+    let status = gateway.status();
+    let told = status["connections"]["shed"]["queue"].as_u64();
+    assert!(told.is_some_and(|shed| shed > 0), "{engine:?}: {}", status["connections"]);
+    let stderr = gateway.stderr();
+    assert!(stderr.contains("handshakes are shed"), "{engine:?}: {stderr}");
+}
+
+fn phase(gateway: &Gateway, handshakes: &[&str]) -> Phase {
+    let flows = load(gateway, &flows());
+    let mut words = words("handshakes");
+    words.extend(handshakes.iter().map(|word| (*word).to_owned()));
+    // Behind the flows: what they wait for their own CPU is not the gateway's doing.
+    let mut command = Command::new("chrt");
+    command.args(["--idle", "0"]).arg(bench_program());
+    let handshakes = Load::start(command, gateway, &words).report();
+    Phase { flows: flows.report(), handshakes }
+}
+
+fn flows() -> Vec<String> {
+    let mut words = words("messages");
+    let (flows, messages) = (FLOWS.to_string(), MESSAGES.to_string());
+    let own = ["--concurrency", &flows, "--connection-rate", &messages];
+    words.extend(own.map(str::to_owned));
+    words
+}
+
+fn words(workload: &str) -> Vec<String> {
+    let (duration, timeout) = (sized("5s", "1500ms"), CLIENT_DEADLINE.as_secs().to_string());
+    ["--workload", workload, "--duration", duration, "--timeout", &timeout]
+        .map(str::to_owned)
+        .into()
+}
+
+/// The measuring tool at work.
+struct Load(Process);
+
+impl Load {
+    fn start(mut command: Command, gateway: &Gateway, words: &[String]) -> Self {
+        command.arg("load").arg(gateway.address().to_string()).args(words);
+        command.args(["--server-name", NAME, "--json", "-", "--ca"]).arg(gateway.ca_file());
+        Self(Process::start(&mut command))
+    }
+
+    fn report(self) -> Report {
+        // Status 1 when there were errors, which a storm is made of.
+        let ended = self.0.wait(Duration::from_secs(60));
+        let json: Value = serde_json::from_str(&ended.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {} {}", ended.stdout, ended.stderr));
+        serde_json::from_value(json["report"].clone()).expect("the tool's own report")
+    }
+}
+
+fn load(gateway: &Gateway, words: &[String]) -> Load {
+    Load::start(Command::new(bench_program()), gateway, words)
+}
+
+/// Operations a second that were begun, however they ended.
+fn offered(report: &Report) -> f64 {
+    let begun = report.done + report.error_count() - report.errors_of(ErrorKind::NotStarted);
+    #[expect(clippy::cast_precision_loss, reason = "a rate to be read")]
+    let begun = begun as f64;
+    begun / report.elapsed.as_secs_f64().max(f64::EPSILON)
+}
