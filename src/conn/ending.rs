@@ -28,6 +28,8 @@ pub(super) struct Ending {
     upstream: Leave,
     /// What was agreed on, where a session has ended before its connection.
     agreed: Option<Box<Agreed>>,
+    /// In a handshake in which it was the peer that waited: for its turn, or for the component.
+    waited: bool,
     /// The outcome was handed out.
     finished: bool,
     since: Time,
@@ -154,6 +156,7 @@ impl Connection {
     ) -> &mut Ending {
         debug_assert!(self.ending.is_none(), "a connection ends once");
         let stage = self.stage();
+        let waited = self.hello_waits() || self.holds_flight();
         self.release_hello(cx);
         self.forget_waiting(cx);
         self.times.lifetime = cx.now - self.accepted_at;
@@ -174,6 +177,7 @@ impl Connection {
             downstream: Leave::Now(CloseMode::Fin),
             upstream: Leave::Now(CloseMode::Fin),
             agreed: None,
+            waited,
             finished: false,
             since: cx.now,
         }))
@@ -206,6 +210,14 @@ impl Connection {
     /// The gateway goes down. Without close_notify, because neither side has said that it is done.
     pub(super) fn stop(&mut self, reason: Reason, cx: &mut Context<'_>) {
         self.end_now(reason, Cause::Local, CloseMode::Fin, cx);
+    }
+
+    /// True where a handshake has come to nothing by the peer's doing, and it did not leave because it
+    /// had to wait.
+    pub fn has_failed(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| {
+            (ending.stage, ending.cause) == (Stage::Handshake, Cause::Downstream) && !ending.waited
+        })
     }
 
     pub(super) fn stage(&self) -> Stage {

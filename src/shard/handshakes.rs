@@ -6,7 +6,6 @@ use super::slots::SlotId;
 use super::{Entry, Shard};
 use crate::admission::{Next, Over, Shed};
 use crate::conn::Input;
-use crate::conn::outcome::{Cause, Outcome, Stage};
 use crate::engine::Engine;
 use crate::time::Time;
 
@@ -51,9 +50,6 @@ impl<E: Engine> Shard<E> {
             return;
         };
         let (waits_now, shakes_now) = (connection.waits_for_turn(), connection.is_shaking());
-        if (*waits, *shaking) == (waits_now, shakes_now) {
-            return;
-        }
         let source = connection.source();
         if let (Some(class), true) = (*waits, waits_now.is_none()) {
             self.handshakes.waits_no_more(class);
@@ -62,7 +58,9 @@ impl<E: Engine> Shard<E> {
         if let (Some(over), None) = (*shaking, shakes_now) {
             self.handshakes.over(over);
             *shaking = None;
-            if !connection.is_ending() {
+            if connection.has_failed() {
+                self.handshakes.failed(source, self.now);
+            } else if !connection.is_ending() {
                 self.handshakes.succeeded(source);
             }
         }
@@ -81,15 +79,15 @@ impl<E: Engine> Shard<E> {
     }
 
     /// The connection is no more.
-    pub(super) fn handshake_is_gone(&mut self, entry: &Entry, outcome: &Outcome) {
+    pub(super) fn handshake_is_gone(&mut self, entry: &Entry) {
         if let Some(class) = entry.waits {
             self.handshakes.waits_no_more(class);
         }
         if let Some(shaking) = entry.shaking {
             self.handshakes.over(shaking);
-        }
-        if (outcome.stage, outcome.cause) == (Stage::Handshake, Cause::Downstream) {
-            self.handshakes.failed(entry.connection.source(), self.now);
+            if entry.connection.has_failed() {
+                self.handshakes.failed(entry.connection.source(), self.now);
+            }
         }
     }
 

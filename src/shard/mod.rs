@@ -313,7 +313,10 @@ impl<E: Engine> Shard<E> {
             self.wheel.set(slot.index, deadline);
         }
         let has_news = connection.take_news();
-        self.follow_handshake(slot);
+        let shakes = (connection.waits_for_turn(), connection.is_shaking());
+        if shakes != (entry.waits, entry.shaking) {
+            self.follow_handshake(slot);
+        }
         if has_news {
             self.settle(slot);
         }
@@ -328,7 +331,7 @@ impl<E: Engine> Shard<E> {
             Census::leave(kept, now);
         }
         self.wheel.cancel(slot.index);
-        self.handshake_is_gone(&entry, &outcome);
+        self.handshake_is_gone(&entry);
         entry.generation.connections.update(|connections| connections - 1);
         self.telemetry.on_close(&outcome);
         self.accepting.leave(&mut self.engine);

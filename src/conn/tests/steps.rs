@@ -133,3 +133,24 @@ fn hellos_that_wait_have_a_budget() {
     assert_eq!(rig.connection.waits_for_turn(), None);
     assert_eq!(rig.outcome().reason, Reason::HelloMemory);
 }
+
+#[test]
+fn who_leaves_is_to_blame_only_if_nobody_kept_it_waiting() {
+    let leave = |rig: &mut Rig| {
+        rig.down.inbound_fin = true;
+        rig.settle();
+        rig.connection.has_failed()
+    };
+    let (mut rig, _) = waiting(policy());
+    assert!(!leave(&mut rig), "it waited for its turn");
+    let (mut rig, _) = waiting(policy());
+    rig.input(Input::Step);
+    assert!(!leave(&mut rig), "it waited for the component");
+    let (mut rig, _) = waiting(policy());
+    rig.input(Input::Step);
+    rig.connected();
+    assert!(leave(&mut rig), "it was to say more");
+    let (mut rig, _) = waiting(policy());
+    rig.input(Input::Shed(Shed::Queue));
+    assert!(!rig.connection.has_failed(), "it was turned away");
+}
