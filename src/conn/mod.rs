@@ -28,6 +28,7 @@ pub(crate) mod tests;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::admission::Shed;
 use crate::admission::hello_budget::HelloBudget;
@@ -304,6 +305,17 @@ impl Connection {
             _ => Some(self.accepted_at + timeouts.handshake),
         };
         [phase, self.dial.deadline()].into_iter().flatten().min()
+    }
+
+    /// Gives back memory that is quickly made again, if nothing has moved for so long. False while it
+    /// has.
+    pub fn rest_after(&mut self, idle: Duration, now: Time) -> bool {
+        if now.since(self.last_activity) < idle {
+            return false;
+        }
+        self.downstream.rest();
+        self.upstream.rest();
+        true
     }
 
     fn on_received(&mut self, side: Side, buf: Buf, cx: &mut Context<'_>) {
