@@ -8,7 +8,6 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use tlsgate_bench::client::TlsVersion;
 
 use crate::measure::output::Style;
 use crate::peers::target::Kind;
@@ -115,11 +114,6 @@ fn settings(arguments: Arguments) -> Result<Settings, String> {
             connections,
             settle: Duration::from_millis(settle),
             one_each: Duration::from_millis(one_each),
-        },
-        memory_versions: if quick {
-            vec![TlsVersion::V13]
-        } else {
-            vec![TlsVersion::V13, TlsVersion::V12]
         },
         counted_round_trips: if quick { 3_000 } else { 21_000 },
         storm: Duration::from_millis(if quick { 300 } else { 5_000 }),

@@ -154,18 +154,6 @@ pub enum TlsVersion {
     V13,
 }
 
-impl TlsVersion {
-    /// Such as `1.2`.
-    pub fn number(self) -> &'static str {
-        match self {
-            Self::V10 => "1.0",
-            Self::V11 => "1.1",
-            Self::V12 => "1.2",
-            Self::V13 => "1.3",
-        }
-    }
-}
-
 /// A certificate of the client.
 #[derive(Clone, Debug, Serialize)]
 pub struct Shown {

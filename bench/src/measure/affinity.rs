@@ -57,6 +57,13 @@ pub(crate) fn on<T: Send>(
     })
 }
 
+/// One that this process may run on.
+#[cfg(test)]
+pub(crate) fn some_cpu() -> usize {
+    let own = sched_getaffinity(None).expect("a mask");
+    (0..CpuSet::MAX_CPU).find(|cpu| own.is_set(*cpu)).expect("a CPU")
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::Stdio;
@@ -66,7 +73,7 @@ mod tests {
     #[test]
     fn a_child_gets_one_cpu_and_the_parent_keeps_its_own() {
         let before = sched_getaffinity(None).expect("a mask");
-        let cpu = (0..CpuSet::MAX_CPU).find(|cpu| before.is_set(*cpu)).expect("a CPU");
+        let cpu = some_cpu();
         let mut command = Command::new("grep");
         command.args(["Cpus_allowed_list", "/proc/self/status"]).stdout(Stdio::piped());
         let output =

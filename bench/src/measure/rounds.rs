@@ -13,7 +13,7 @@ pub(crate) const TOO_MUCH_FOREIGN: f64 = 0.15;
 /// counts. On a very busy machine, nothing may be done in the time of the first.
 const PATIENCE: [u32; 2] = [1, 4];
 
-pub(crate) const NO_WORK: &str = "no work was done in the time of a sample";
+const NO_WORK: &str = "no work was done in the time of a sample";
 
 /// What a sample is of.
 pub(crate) trait Measurement: Copy + PartialEq {
@@ -84,7 +84,14 @@ pub(crate) fn take<T: Measurement, K: Server>(
     rows
 }
 
-fn quietest(take: impl Fn(u32) -> Result<Option<Sample>, String>) -> Result<Sample, String> {
+/// The sample during which others used the least of the servers' CPU, of two at most. `take` is told
+/// how many times longer than usual it should be.
+///
+/// # Errors
+/// Those of `take`, and [`NO_WORK`].
+pub(crate) fn quietest(
+    take: impl Fn(u32) -> Result<Option<Sample>, String>,
+) -> Result<Sample, String> {
     let mut best: Option<Sample> = None;
     for patience in PATIENCE {
         let quietest = best.as_ref().map_or(f64::INFINITY, |best| best.foreign_share);

@@ -141,16 +141,15 @@ fn floor(results: &Results, test: Test) -> Option<Verdict> {
     })
 }
 
-fn memory(results: &Results) -> Vec<Verdict> {
-    let ours = results.memory.iter().filter(|memory| memory.target == REFERENCE);
-    let verdict = |memory: &super::Memory| Verdict {
-        figure: format!("bytes per idle connection, TLS {}", memory.tls.number()),
+fn memory(results: &Results) -> Option<Verdict> {
+    let memory = results.memory.iter().find(|memory| memory.target == REFERENCE)?;
+    Some(Verdict {
+        figure: "bytes per idle connection".to_owned(),
         found: format!("{:.0}", memory.used.pss),
         against: String::new(),
         at_most: digits(MEMORY),
         holds: memory.used.pss <= MEMORY,
-    };
-    ours.map(verdict).collect()
+    })
 }
 
 fn storm(results: &Results) -> Vec<Verdict> {

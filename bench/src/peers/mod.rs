@@ -28,13 +28,12 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Serialize;
-use tlsgate_bench::client::TlsVersion;
 
 use crate::measure::affinity;
 use crate::measure::machine::Machine;
 use crate::measure::probe::Probe;
 use crate::measure::process::{Process, free_address};
-use crate::measure::rounds::{self, Measurement, NO_WORK, Server};
+use crate::measure::rounds::{self, Measurement, Server};
 use crate::measure::sample::{self, Clock, Subject};
 use crate::measure::scratch::Scratch;
 use crate::measure::spin::Spinner;
@@ -96,7 +95,6 @@ pub(crate) struct Settings {
     /// Length of one sample's load.
     pub(crate) sample: Duration,
     pub(crate) memory: Scale,
-    pub(crate) memory_versions: Vec<TlsVersion>,
     /// Round trips over which system calls are counted.
     pub(crate) counted_round_trips: u64,
     /// Length of a storm, and of the calm before it.
@@ -317,8 +315,9 @@ impl Bench<'_> {
         let subject = Subject { address, pids, cpu: None, client_cpus, clock };
         let mut rates = Vec::new();
         for &test in self.settings.tests.iter().filter(|test| Kind::Relay.does(**test)) {
-            let sample = sample::take(test, subject, None, self.settings.sample);
-            match sample.and_then(|sample| sample.ok_or_else(|| NO_WORK.to_owned())) {
+            let length = self.settings.sample;
+            match rounds::quietest(|patience| sample::take(test, subject, None, length * patience))
+            {
                 Ok(sample) => rates.push(Direct { test, rate: sample.rate() }),
                 Err(error) => failures.push(format!("client alone, {}: {error}", test.name())),
             }
@@ -356,14 +355,12 @@ impl Bench<'_> {
         let Settings { memory: scale, load_cpu, .. } = *self.settings;
         let ca_pem = &self.stage.identities.ecdsa.ca_pem;
         let mut found = Vec::new();
-        for version in &self.settings.memory_versions {
-            for kind in kinds {
-                note(&format!("memory of {}, TLS {}", kind.name(), version.number()));
-                let start = || Target::start(*kind, &self.stage);
-                match memory::measure(&start, *version, scale, ca_pem, load_cpu) {
-                    Ok(memory) => found.push(memory),
-                    Err(error) => failures.push(format!("memory of {}: {error}", kind.name())),
-                }
+        for kind in kinds {
+            note(&format!("memory of {}", kind.name()));
+            let start = || Target::start(*kind, &self.stage);
+            match memory::measure(&start, scale, ca_pem, load_cpu) {
+                Ok(memory) => found.push(memory),
+                Err(error) => failures.push(format!("memory of {}: {error}", kind.name())),
             }
         }
         found

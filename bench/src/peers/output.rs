@@ -21,7 +21,7 @@ pub(crate) fn render(results: &Results, style: Style) -> String {
         ("tlsgate io_uring's cost relative to others'", ratios(results)),
         ("Share of its CPU that the server used, and rate", saturation(results)),
         ("Latency where all are offered the same", latencies(results)),
-        ("Memory per idle TLS connection, bytes", memory(results)),
+        ("Memory per idle TLS 1.3 connection, bytes", memory(results)),
         ("Flows in a storm of handshakes", storms(results)),
         ("Two workers against one", of_workers(results)),
         ("Two workers against one: instructions in user space, epoll", counted(results)),
@@ -142,7 +142,6 @@ fn latencies(results: &Results) -> Parts {
 fn memory(results: &Results) -> Parts {
     let head = head(&[
         "server",
-        "TLS",
         "from and to connections",
         "no data yet",
         "after a round trip",
@@ -153,7 +152,6 @@ fn memory(results: &Results) -> Parts {
         let [few, many] = memory.connections;
         vec![
             memory.target.name().to_owned(),
-            memory.tls.number().to_owned(),
             format!("{few}, {many}"),
             bytes(memory.fresh.pss),
             bytes(memory.used.pss),

@@ -9,7 +9,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::goals::against_peers;
 use super::target::Kind;
 use super::test::{Role, Test};
-use super::{Latencies, Results, Storm};
+use super::{Latencies, Memory, Results, Storm};
 use crate::measure::load::Unit;
 use crate::measure::output::digits;
 use crate::measure::rounds::{Measurement, Server};
@@ -122,15 +122,10 @@ fn costs(results: &Results, test: Test) -> Panel {
 }
 
 fn memory(results: &Results) -> Vec<Panel> {
-    let panel = |version: &tlsgate_bench::client::TlsVersion| {
-        let of_version = results.memory.iter().filter(|memory| memory.tls == *version);
-        Panel {
-            title: format!("TLS {}: bytes per idle connection", version.number()),
-            bars: of_version.map(|memory| (memory.target, exactly(memory.used.pss))).collect(),
-        }
-    };
-    let panels = results.settings.memory_versions.iter().map(panel);
-    panels.filter(|panel| !panel.bars.is_empty()).collect()
+    let bar = |memory: &Memory| (memory.target, exactly(memory.used.pss));
+    let bars: Vec<(Kind, Quartiles)> = results.memory.iter().map(bar).collect();
+    let title = "bytes per idle connection, TLS 1.3".to_owned();
+    if bars.is_empty() { Vec::new() } else { vec![Panel { title, bars }] }
 }
 
 fn storm(results: &Results) -> Vec<Panel> {

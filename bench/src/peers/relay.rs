@@ -128,3 +128,44 @@ fn unless_blocked(result: io::Result<usize>) -> io::Result<usize> {
         result => result,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tlsgate_bench::backend::{Address, Backend, Mode};
+    use tlsgate_bench::client::{Stop, Workload, run};
+
+    use super::*;
+    use crate::measure::affinity;
+    use crate::measure::load::plan;
+    use crate::measure::process::free_address;
+
+    #[test]
+    fn every_byte_comes_through_and_every_connection_ends() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let backend = Backend::start(any, Mode::Sniff).expect("a backend");
+        let Address::Tcp(behind) = backend.address().clone() else { panic!("a TCP address") };
+        let listen = free_address().expect("a port");
+        std::thread::spawn(move || forever(listen, behind));
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while std::net::TcpStream::connect(listen).is_err() {
+            assert!(std::time::Instant::now() < deadline, "the relay does not listen");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let loads = [
+            (Workload::Handshakes { resumed: false }, 200),
+            (Workload::Messages { size: 3_000_000, per_connection_rate: None }, 8),
+            (Workload::BulkUp { bytes: 5_000_000 }, 8),
+            (Workload::BulkDown { bytes: 5_000_000 }, 8),
+        ];
+        for (workload, count) in loads {
+            let stop = Stop { after: Duration::from_secs(30), count: Some(count) };
+            let plan = plan(listen, None, (workload, 4), stop, &[affinity::some_cpu()]);
+            let report = run(&plan, |_| {});
+            let report = report.expect("a report");
+            let found = (report.done, report.error_count());
+            assert_eq!(found, (count, 0), "{workload:?}: {:?}", report.errors);
+        }
+    }
+}

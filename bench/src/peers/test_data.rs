@@ -27,7 +27,6 @@ pub(crate) fn results(samples: Vec<Row>) -> Results {
         rounds: 2,
         sample: Duration::from_millis(600),
         memory: Scale { connections: [1, 2], settle: second, one_each: second },
-        memory_versions: Vec::new(),
         counted_round_trips: 0,
         storm: second,
         server_cpu: 0,
