@@ -197,6 +197,17 @@ impl ModernConn {
         self.peer_closed |= written?;
         Ok(())
     }
+
+    fn take_in(&mut self, mut input: Buf, output: &mut Output<'_>) -> Result<(), TlsError> {
+        self.feed(&mut input, output)?;
+        if let Layer::Own(traffic) = &mut self.layer
+            && !input.is_empty()
+            && !self.peer_closed
+        {
+            self.peer_closed = traffic.receive(input, &mut self.carry, output, self.closed)?;
+        }
+        Ok(())
+    }
 }
 
 impl TlsConn for ModernConn {
@@ -210,15 +221,11 @@ impl TlsConn for ModernConn {
         Ok(())
     }
 
-    fn receive(&mut self, mut input: Buf, output: &mut Output<'_>) -> Result<(), TlsError> {
-        self.feed(&mut input, output)?;
-        if let Layer::Own(traffic) = &mut self.layer
-            && !input.is_empty()
-            && !self.peer_closed
-        {
-            self.peer_closed = traffic.receive(input, &mut self.carry, output, self.closed)?;
-        }
-        Ok(())
+    fn receive(&mut self, input: Buf, output: &mut Output<'_>) -> Result<(), TlsError> {
+        let received = self.take_in(input, output);
+        // Nothing follows upon an alert.
+        self.closed |= received.is_err();
+        received
     }
 
     fn seal(
@@ -227,9 +234,12 @@ impl TlsConn for ModernConn {
         pool: &Pool,
         records: &mut VecDeque<Buf>,
     ) -> Result<(), TlsError> {
+        if self.closed {
+            return Ok(());
+        }
         if let Layer::Own(traffic) = &mut self.layer {
             let sealed = traffic.seal(plaintext, pool, records);
-            // Nothing follows upon an alert.
+            // As in `receive`.
             self.closed |= sealed.is_err();
             return sealed;
         }

@@ -68,8 +68,9 @@ impl Traffic {
         };
         match received {
             Ok(peer_closed) => {
-                // A peer that reads nothing is owed one answer, not one for each question.
-                if !closed && output.records.is_empty() {
+                // A peer that reads nothing is owed one answer, not one for each question. That there is
+                // no renegotiation is said at once, since nothing else may follow that it would go before.
+                if !closed && (output.records.is_empty() || self.records.declines()) {
                     self.answer(output).map_err(TlsError::local)?;
                 }
                 Ok(peer_closed)

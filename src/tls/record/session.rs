@@ -155,12 +155,18 @@ impl Records {
     pub fn before(&mut self, records: u64) -> Result<Option<Short>, Exhausted> {
         if self.write.remaining() <= records {
             if self.is_tls13() {
-                self.owed.update.get_or_insert(Request::Requested);
+                // The peer's keys have nothing to do with it.
+                self.owed.update.get_or_insert(Request::NotRequested);
             } else if self.write.remaining() < records {
                 return Err(Exhausted);
             }
         }
         self.owed()
+    }
+
+    /// Whether a renegotiation is to be declined: once in a session.
+    pub fn declines(&self) -> bool {
+        self.owed.no_renegotiation
     }
 
     /// The next record that the peer waits for, if there is one: of each kind one at most, however
@@ -187,6 +193,8 @@ impl Records {
         if self.write.remaining() == 0 {
             return Err(Exhausted);
         }
+        // Whoever is sent data may change keys for it.
+        self.allowed.key_updates = IDLE_UPDATES;
         self.write.seal(content::APPLICATION_DATA, record)
     }
 
@@ -297,8 +305,9 @@ impl Deref for Short {
 struct Allowed {
     warnings: u8,
     renegotiations: u8,
-    /// Without data in between, as are empty records.
+    /// Without data in between, in either direction.
     key_updates: u8,
+    /// Without data in between.
     empty: u8,
 }
 
