@@ -1,5 +1,6 @@
 //! Records: what OpenSSL's client does with them that rustls' does not.
 
+use std::fs;
 use std::io::Write;
 use std::process::Command;
 
@@ -26,26 +27,35 @@ fn records_key_updates() {
 }
 
 fn update_keys(gateway: &Gateway) {
+    let messages = gateway.directory().join("messages");
     let mut command = Command::new("openssl");
-    command.args(["s_client", "-tls1_3", "-msg", "-verify_return_error", "-servername", NAME]);
+    command.args(["s_client", "-tls1_3", "-verify_return_error", "-servername", NAME]);
+    command.arg("-msg").arg("-msgfile").arg(&messages);
     command.args(["-connect", &gateway.address().to_string(), "-CAfile"]);
     let mut process = Process::start(command.arg(gateway.ca_file()));
     let mut input = process.stdin();
-    let count =
-        |lines: Vec<String>, what: &str| lines.iter().filter(|line| line.contains(what)).count();
     for round in 0..ROUNDS {
         // Upper case asks for the server's keys, too. It goes out with what comes next.
         let order = if round % 2 == 0 { "K\n" } else { "k\n" };
         input.write_all(order.as_bytes()).expect("it waits for orders");
-        wait_until("the order", SOON, || count(process.stderr(), "KEYUPDATE") == round + 1);
+        wait_until("the order", SOON, || {
+            process.stderr().iter().filter(|line| line.contains("KEYUPDATE")).count() > round
+        });
         let message = format!("after update {round}");
         writeln!(input, "{message}").expect("it waits for input");
-        wait_until("the echo", SOON, || process.stdout().contains(&message));
+        // It may come in the middle of a line about something else.
+        wait_until("the echo", SOON, || {
+            process.stdout().iter().any(|line| line.ends_with(&message))
+        });
     }
-    let asked = count(process.stdout(), ">>> TLS 1.3, Handshake [length 0005], KeyUpdate");
-    let answered = count(process.stdout(), "<<< TLS 1.3, Handshake [length 0005], KeyUpdate");
-    assert_eq!((asked, answered), (ROUNDS, ROUNDS.div_ceil(2)), "one for each that asked");
     drop(input);
+    assert_eq!(process.wait(SOON).code(), 0);
+    let messages = fs::read_to_string(&messages).expect("written by the client");
+    let count = |from| {
+        let update = format!("{from} TLS 1.3, Handshake [length 0005], KeyUpdate");
+        messages.matches(&update).count()
+    };
+    assert_eq!((count(">>>"), count("<<<")), (ROUNDS, ROUNDS.div_ceil(2)), "each that asked");
 }
 
 const ROUNDS: usize = 5;
