@@ -39,6 +39,10 @@ impl Sources {
     pub(super) fn failed(&mut self, source: IpAddr, now: Time) {
         let Some(most) = self.most else { return };
         let before = self.known(source).filter(|known| now - known.at < FORGOTTEN);
+        if before.is_some_and(|known| now < known.until) {
+            // Of a connection that was there before: it does not know better yet.
+            return;
+        }
         let failures = before.map_or(0, |known| known.failures).saturating_add(1);
         let until = match failures.checked_sub(most) {
             None => now,
@@ -110,10 +114,16 @@ mod tests {
         sources.failed(a, at(1_000));
         assert!(sources.is_away(a, at(2_999)) && !sources.is_away(a, at(3_000)));
         (0..100).for_each(|_| sources.failed(a, at(3_000)));
-        assert!(sources.is_away(a, at(66_999)) && !sources.is_away(a, at(67_000)));
+        assert!(!sources.is_away(a, at(7_000)), "connections that were there before do not count");
+        let mut now = 7_000;
+        for seconds in [8, 16, 32, 64, 64, 64] {
+            sources.failed(a, at(now));
+            now += seconds * 1_000;
+            assert!(sources.is_away(a, at(now - 1)) && !sources.is_away(a, at(now)), "{seconds}");
+        }
         sources.succeeded(a);
-        sources.failed(a, at(67_000));
-        assert!(!sources.is_away(a, at(67_000)));
+        sources.failed(a, at(now));
+        assert!(!sources.is_away(a, at(now)));
     }
 
     #[test]

@@ -135,9 +135,9 @@ fn hello_memory_of_a_source() {
         let refused = |gateway: &crate::support::gateway::Gateway| {
             gateway.metrics().count("tlsgate_hello_memory_refusals_total", &[])
         };
-        // Each takes between what was sent and twice that: two or three have room.
+        // Each takes between what was sent and twice that: one to three have room.
         wait_until("the rest is refused", SOON, || refused(&gateway) >= 9);
-        assert!(refused(&gateway) <= 10, "{engine:?}: {}", refused(&gateway));
+        assert!(refused(&gateway) <= 11, "{engine:?}: {}", refused(&gateway));
         let lines = gateway.lines();
         assert!(!lines.is_empty());
         for line in lines {

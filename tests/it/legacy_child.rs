@@ -264,7 +264,11 @@ fn legacy_child_takes_so_much_and_no_more() {
     let backend = Backend::echo();
     for engine in engines() {
         let (setup, _) = legacy(engine, backend.address());
-        let gateway = setup.start();
+        // The worker lets more in than the child takes.
+        let gateway = setup
+            .gateway("[handshakes]\nlegacy_in_progress = 4096\nlegacy_rate = \"off\"")
+            .gateway("source_failures = \"off\"")
+            .start();
         let begun: Vec<_> = (0..HANDSHAKES + 20).map(|_| begun(gateway.address())).collect();
         wait_until("the rest is refused", SOON, || ended(&gateway, "legacy_busy") >= 20);
         let mut stream = connect(gateway.address(), &config(Version::V13));

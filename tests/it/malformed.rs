@@ -60,6 +60,8 @@ fn malformed_input_over_the_wire() {
 fn attack(engine: Engine, component: SocketAddr, rounds: u64) {
     // The session store would rightly hold what was not there at the start.
     let setup = Setup::new(engine, component).tls("resumption = \"off\"");
+    // All of it comes from one source, and is to be looked at.
+    let setup = setup.gateway("[handshakes]\nsource_failures = \"off\"");
     let timeout = format!("handshake = \"{}s\"", HANDSHAKE_TIMEOUT.as_secs());
     let gateway = setup.timeouts(&timeout).counts_heap().start();
     let start = Holdings::warmed_up(&gateway);
