@@ -10,8 +10,10 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     classes: [Row<T>; Class::ALL.len()],
-    /// Tickets, those that count for nothing included.
+    /// Tickets of a class, those that count for nothing included.
     most: usize,
+    /// Tickets given out by class since one was given out by age.
+    by_class: u8,
 }
 
 #[derive(Debug)]
@@ -22,31 +24,41 @@ struct Row<T> {
 }
 
 impl<T: Copy> Queue<T> {
-    /// At most `most` tickets.
+    /// At most `most` tickets of a class, so that none takes the room of another.
     pub(super) fn new(most: usize) -> Self {
         let row = || Row { tickets: VecDeque::with_capacity(KEPT), waiting: 0 };
-        Self { classes: std::array::from_fn(|_| row()), most }
+        Self { classes: std::array::from_fn(|_| row()), most, by_class: 0 }
     }
 
     /// False when there is no room.
     #[must_use]
     pub(super) fn push(&mut self, ticket: T, class: Class, now: Time) -> bool {
+        let row = &mut self.classes[class as usize];
         // What has begun is never lost for lack of room: there is one of it for each connection.
-        let tickets: usize = self.classes.iter().map(|row| row.tickets.len()).sum();
-        if class != Class::Begun && tickets >= self.most {
+        if class != Class::Begun && row.tickets.len() >= self.most {
             return false;
         }
-        let row = &mut self.classes[class as usize];
         row.tickets.push_back((ticket, now));
         row.waiting += 1;
         true
     }
 
-    /// The first of all, with when it came.
+    /// The next, with when it came: what has begun, else the first of the best class. But one in
+    /// [`SHARE`] is the oldest of any class, because a peer says itself which it is of: without it, those
+    /// who claim to resume could keep all others out.
     pub(super) fn pop(&mut self) -> Option<(T, Class, Time)> {
-        let mut classes = Class::ALL.into_iter().zip(&mut self.classes);
-        let (class, (ticket, since)) =
-            classes.find_map(|(class, row)| Some((class, row.tickets.pop_front()?)))?;
+        let waits = |class: &Class| !self.classes[*class as usize].tickets.is_empty();
+        let mut class = Class::ALL.into_iter().find(waits)?;
+        if class != Class::Begun {
+            self.by_class += 1;
+            if self.by_class == SHARE {
+                self.by_class = 0;
+                let front = |class: &Class| self.classes[*class as usize].tickets.front();
+                let oldest = Class::ALL.into_iter().filter(waits);
+                class = oldest.min_by_key(|class| front(class).map(|(_, since)| *since))?;
+            }
+        }
+        let (ticket, since) = self.classes[class as usize].tickets.pop_front()?;
         self.shrink(class);
         Some((ticket, class, since))
     }
@@ -94,6 +106,8 @@ impl<T: Copy> Queue<T> {
     }
 }
 
+/// See [`Queue::pop`].
+pub(super) const SHARE: u8 = 4;
 /// Room for this many tickets of a class is kept.
 const KEPT: usize = 16;
 
@@ -116,8 +130,20 @@ mod tests {
         assert!(queue.push(5, Class::Resumed, at(5)) && queue.push(6, Class::Begun, at(6)));
         assert_eq!(queue.oldest(), Some(at(1)));
         let order: Vec<u64> = std::iter::from_fn(|| queue.pop()).map(|(it, ..)| it).collect();
-        assert_eq!(order, [6, 5, 2, 4, 3, 1]);
+        // The fourth of those that have not begun is the oldest of all.
+        assert_eq!(order, [6, 5, 2, 4, 1, 3]);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn nobody_is_kept_out_by_a_better_class() {
+        let mut queue = Queue::new(1000);
+        assert!(queue.push(0, Class::Mutual, at(0)));
+        for ticket in 1..1000 {
+            assert!(queue.push(ticket, Class::Resumed, at(ticket)));
+        }
+        let served = (0..).find(|_| queue.pop().is_some_and(|(ticket, ..)| ticket == 0));
+        assert_eq!(served, Some(usize::from(SHARE) - 1));
     }
 
     #[test]
@@ -138,7 +164,8 @@ mod tests {
         for ticket in 0..100 {
             assert!(queue.push(ticket, Class::Full, at(ticket)));
         }
-        assert!(!queue.push(100, Class::Resumed, at(100)));
+        assert!(!queue.push(100, Class::Full, at(100)));
+        assert!(queue.push(100, Class::Resumed, at(100)), "others have room of their own");
         assert!(queue.push(100, Class::Begun, at(100)), "what has begun is not lost");
         while queue.pop().is_some() {}
         assert!(queue.classes.iter().all(|row| row.tickets.capacity() <= KEPT));

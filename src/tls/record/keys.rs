@@ -62,12 +62,13 @@ impl Keys {
     }
 
     /// How many records they will still protect. The limit is one of blocks, said in full-size records:
-    /// in TLS 1.2, where it is the end of the session, small ones count for what they are.
+    /// in TLS 1.2 with GCM, where it is the end of the session, small ones count for what they are.
     pub fn remaining(&self) -> u64 {
         let limit = self.cipher.limit();
-        match self.cipher.version {
-            Version::Tls13 => limit.saturating_sub(self.sequence),
-            Version::Tls12 => limit.saturating_mul(FULL).saturating_sub(self.blocks) / FULL,
+        if self.cipher.sends_nonce() {
+            limit.saturating_mul(FULL).saturating_sub(self.blocks).div_ceil(FULL)
+        } else {
+            limit.saturating_sub(self.sequence)
         }
     }
 

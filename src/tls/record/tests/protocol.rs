@@ -132,7 +132,7 @@ fn keys_are_changed_before_they_are_used_up() {
     scene.hears(&sealed);
     // Two are left, and one of them is for the update.
     let update = scene.ours.before(2).expect("there are others").expect("first");
-    assert_eq!(scene.hears(&update), (22, vec![24, 0, 0, 1, 1]));
+    assert_eq!(scene.hears(&update), (22, vec![24, 0, 0, 1, 0]));
     scene.heard.update();
     assert!(scene.ours.before(2).expect("fresh keys").is_none());
     let mut sealed = record(TLS13, b"first");
@@ -146,7 +146,15 @@ fn in_tls_1_2_keys_end_with_close_notify() {
         let mut scene = Scene::at(cipher, Role::Server, 0, limit - 1);
         assert!(scene.ours.before(1).expect("one more").is_none());
         assert_eq!(scene.ours.before(2).map(|_| ()), Err(Exhausted));
-        let mut sealed = record(cipher, b"last");
+        if cipher == TLS12 {
+            // Small ones take little of what is left.
+            for _ in 0..100 {
+                let mut sealed = record(cipher, b"small");
+                scene.ours.seal(&mut sealed).expect("as one of full size");
+                scene.hears(&sealed);
+            }
+        }
+        let mut sealed = record(cipher, &[0; MAX_CONTENT]);
         scene.ours.seal(&mut sealed).expect("the last");
         scene.hears(&sealed);
         assert_eq!(scene.ours.seal(&mut record(cipher, b"none")), Err(Exhausted));
