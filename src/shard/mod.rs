@@ -124,6 +124,9 @@ struct Entry {
     shaking: Option<Shaking>,
 }
 
+/// As for [`Connection`], which is most of it.
+const _: () = assert!(size_of::<Entry>() <= 600);
+
 impl<E: Engine> Shard<E> {
     /// A shard that listens nowhere yet.
     pub fn new(parts: Parts<E>) -> Self {
