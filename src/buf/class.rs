@@ -64,13 +64,12 @@ impl BufClass {
         }
     }
 
-    /// Most bytes of one receive. In one piece, they are records of that much plaintext: whoever
-    /// sends full ones in TLS 1.3 has them end where receives end.
+    /// Most bytes of one receive. In bulk and in one piece, they are records of that much plaintext:
+    /// whoever sends full ones in TLS 1.3 has them end where receives end.
     pub const fn receive_max(self, layout: Layout) -> usize {
         match (self, layout) {
-            (Self::Message, Layout::Contiguous) => self.plaintext_max() + OVERHEAD,
             (Self::Bulk, Layout::Contiguous) => self.plaintext_max() + PARTS * OVERHEAD,
-            (_, Layout::Spaced) => self.plaintext_max(),
+            _ => self.plaintext_max(),
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) struct SideState {
     pub(super) output: Output,
     /// Too much waits on the other side; receiving goes on below low water.
     pub(super) paused: bool,
-    /// Receives in a row that filled their buffer.
+    /// Receives that filled a message's buffer, less those that did not, up to [`MOST_COUNTED`].
     full_receives: u8,
     passing: Passing,
 }
@@ -250,11 +250,14 @@ impl SideState {
     /// Learns from a receive whether this is bulk.
     pub(super) fn note_received(&mut self, buf: &Buf) {
         let full = buf.len() >= BufClass::Message.plaintext_max();
-        self.full_receives = if full { self.full_receives.saturating_add(1) } else { 0 };
+        self.full_receives = match full {
+            true => (self.full_receives + 1).min(MOST_COUNTED),
+            false => self.full_receives.saturating_sub(1),
+        };
     }
 
     /// Small buffers for messages; large ones after two full receives in a row, so that a single
-    /// large message does not turn an interactive connection over.
+    /// large message does not turn an interactive connection over, nor a pause bulk.
     pub(super) fn receive_class(&self) -> BufClass {
         if self.full_receives >= 2 { BufClass::Bulk } else { BufClass::Message }
     }
@@ -279,6 +282,9 @@ impl Output {
         }
     }
 }
+
+/// So bulk ends with three small receives in a row.
+const MOST_COUNTED: u8 = 4;
 
 /// A burst must not leave its memory with an idle connection.
 fn shrink(queue: &mut VecDeque<Buf>) {

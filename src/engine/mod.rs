@@ -103,6 +103,13 @@ pub trait Engine {
     /// Not calling it again is backpressure.
     fn receive(&mut self, socket: SocketId, class: BufClass, layout: Layout);
 
+    /// From now on, receives follow each other on this socket, and it is not exchanged: the engine
+    /// may have the next bytes brought before they are asked for, as long as it hands out none.
+    fn settle(&mut self, socket: SocketId) {
+        // For engines that gain nothing by it.
+        let _as_before = socket;
+    }
+
     /// Sends the whole buffer, all its ranges one behind the other. Ends with [`Event::Sent`] or [`Event::Failed`].
     fn send(&mut self, socket: SocketId, buf: Buf);
 

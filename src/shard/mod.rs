@@ -30,7 +30,7 @@ use crate::audit::{Census, Kept};
 use crate::config::model::HandshakeLimits;
 use crate::conn::outcome::{Outcome, Reason};
 use crate::conn::{Action, Connection, Context, Input};
-use crate::engine::{ConnectOptions, Engine, Event, SocketId};
+use crate::engine::{ConnectOptions, Engine, Event, Side, SocketId};
 use crate::lane::{Door, Profile, Unpassed};
 use crate::policy::{ListenerPolicy, Policy, Route};
 use crate::telemetry::aggregator::AnswerSender;
@@ -123,6 +123,9 @@ struct Entry {
     /// Its handshake is in progress, as far as admission knows.
     shaking: Option<Shaking>,
 }
+
+/// As for [`Connection`], which is most of it.
+const _: () = assert!(size_of::<Entry>() <= 600);
 
 impl<E: Engine> Shard<E> {
     /// A shard that listens nowhere yet.
@@ -287,7 +290,7 @@ impl<E: Engine> Shard<E> {
                 Action::ShutdownWrite(side) => self.engine.shutdown_write(socket(side)),
                 Action::Close(side, how) => self.engine.close(socket(side), how),
                 Action::Connect { to, source, .. } => {
-                    let socket = socket(crate::engine::Side::Upstream);
+                    let socket = socket(Side::Upstream);
                     let keepalive = connection.policy().keepalive;
                     let options = ConnectOptions { keepalive, source };
                     self.engine.connect(socket, &to.address, &options);
@@ -302,6 +305,9 @@ impl<E: Engine> Shard<E> {
         drop(upstreams);
         if entry.audited.is_none() && connection.is_settled() {
             entry.audited = census::enter(connection, &mut self.census, self.now);
+            for side in Side::ALL {
+                self.engine.settle(SocketId { slot: slot.index, side });
+            }
         }
         if let Some(outcome) = finished {
             return self.finish(slot, outcome);

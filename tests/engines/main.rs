@@ -11,6 +11,7 @@ mod moving;
 #[path = "../it/support/own_network.rs"]
 mod own_network;
 mod rig;
+mod settled;
 mod source;
 
 /// Makes a test per engine of every case.
@@ -62,6 +63,13 @@ contract! {
         connect_refused
         connect_to_unix_sockets
         urgent_data_does_not_hold_up_the_rest;
+    settled:
+        messages_come_in_order
+        nothing_is_handed_out_that_was_not_asked_for
+        classes_change_in_the_middle
+        ends_wait_until_they_are_asked_for
+        a_settled_socket_can_close
+        settled_sockets_starve_and_go_on;
     source:
         dials_from_the_source_that_is_chosen
         a_source_that_cannot_be_is_told

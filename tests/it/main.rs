@@ -26,6 +26,7 @@ mod endings_resources;
 mod engine_fallback;
 mod flood;
 mod hello;
+mod idle_memory;
 mod interop;
 mod lanes;
 mod legacy_child;

@@ -69,6 +69,9 @@ struct SocketEntry {
     closed: bool,
 }
 
+/// There are two for each connection, and most are idle.
+const _: () = assert!(size_of::<SocketEntry>() <= 40);
+
 impl EpollEngine {
     /// An engine for the calling thread.
     ///

@@ -1,8 +1,9 @@
 //! Completions from the kernel: io_uring, one ring per shard.
 //!
 //! One receive is armed per socket, picks its buffer from a ring of provided buffers only when
-//! bytes are there, and so an idle connection owns no memory. Everything a turn starts is
-//! submitted by the one system call that waits for the next completions.
+//! bytes are there, and so an idle connection owns no memory. While messages follow each other, it
+//! stays armed (see `transfer`). Everything a turn starts is submitted by the one system call that
+//! waits for the next completions.
 //!
 //! Why the unsafe code in this directory is sound:
 //! - memory that a submission names (buffers that are sent or filled, socket address, wake-up
@@ -27,7 +28,7 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use io_uring::{opcode, squeue, types};
+use io_uring::{cqueue, opcode, squeue, types};
 use socket2::SockAddr;
 
 use super::{
@@ -39,7 +40,7 @@ use crate::time::Time;
 use accept::{ListenerEntry, close_accepted};
 use bufring::BufRing;
 use ring::{Completion, Ring, Token, Work};
-use transfer::Receiving;
+use transfer::{Armed, Early, Receiving};
 use vectors::Vectors;
 use waker::Waker;
 
@@ -57,6 +58,8 @@ pub struct UringEngine {
     /// Sockets whose receive found no buffer, per class.
     starved: [VecDeque<SocketId>; BufClass::COUNT],
     vectors: Vectors,
+    /// Multishot receives, which kernels before 6.0 do not have.
+    has_multishot: bool,
     waker: Arc<Waker>,
     origin: Instant,
     stats: EngineStats,
@@ -80,12 +83,21 @@ struct SocketEntry {
     address: Option<Box<SockAddr>>,
     /// The last receive left bytes in the kernel, so the next need not poll first.
     readable: bool,
-    /// The receive that is outstanding, or starved.
+    /// What the shard asks for and has not got yet.
     receiving: Option<Receiving>,
+    armed: Armed,
+    /// See [`Engine::settle`].
+    is_settled: bool,
+    /// What came before it was asked for.
+    #[expect(clippy::box_collection, reason = "it is rare, and entries are many")]
+    early: Option<Box<VecDeque<Early>>>,
     /// The buffer of a vectored receive.
     filling: Option<Buf>,
     closing: Option<CloseMode>,
 }
+
+/// There are two for each connection, and most are idle.
+const _: () = assert!(size_of::<SocketEntry>() <= 72);
 
 impl UringEngine {
     /// An engine for the calling thread: the ring accepts submissions from no other.
@@ -115,6 +127,7 @@ impl UringEngine {
             events: VecDeque::with_capacity(64),
             starved: [VecDeque::new(), VecDeque::new()],
             vectors: Vectors::default(),
+            has_multishot: true,
             waker: Arc::new(Waker::new()?),
             origin: Instant::now(),
             stats: EngineStats::default(),
@@ -173,7 +186,7 @@ impl UringEngine {
     ) -> Option<Event<socket::Stream>> {
         let entry = &mut self.sockets[index];
         debug_assert!(entry.in_flight > 0, "completion of {work:?} without a submission");
-        entry.in_flight -= 1;
+        entry.in_flight -= u32::from(!cqueue::more(completion.flags));
         let socket = SocketId::from_index(index);
         let event = match work {
             Work::Receive => self.received(socket, completion),
@@ -202,8 +215,7 @@ impl UringEngine {
             return;
         }
         let Some(mode) = entry.closing else { return };
-        entry.sending = None;
-        entry.address = None;
+        (entry.sending, entry.address, entry.early) = (None, None, None);
         match entry.fd.take() {
             Some(fd) => {
                 if mode == CloseMode::Reset {
@@ -285,6 +297,7 @@ impl Engine for UringEngine {
             entry.in_flight == 0 && entry.closing.is_none(),
             "nothing may be outstanding"
         );
+        debug_assert!(!entry.is_settled, "it was to stay what it is");
         let old = entry.fd.replace(with).ok_or(io::ErrorKind::NotConnected)?;
         entry.readable = false;
         Ok(old)
@@ -314,7 +327,12 @@ impl Engine for UringEngine {
     }
 
     fn receive(&mut self, socket: SocketId, class: BufClass, layout: Layout) {
-        self.arm_receive(socket, Receiving { class, layout });
+        self.ask(socket, Receiving { class, layout });
+    }
+
+    fn settle(&mut self, socket: SocketId) {
+        let entry = self.entry(socket);
+        entry.is_settled = entry.fd.is_some() && entry.closing.is_none();
     }
 
     fn send(&mut self, socket: SocketId, buf: Buf) {
@@ -336,9 +354,13 @@ impl Engine for UringEngine {
     fn close(&mut self, socket: SocketId, how: CloseMode) {
         let entry = self.entry(socket);
         entry.closing = Some(how);
-        // Only a dialling that failed at once leaves an event here.
-        self.events
-            .retain(|event| !matches!(event, Event::Failed { socket: of, .. } if *of == socket));
+        // A dialling that failed at once, or what came before it was asked for.
+        self.events.retain(|event| match event {
+            Event::Failed { socket: of, .. }
+            | Event::Received { socket: of, .. }
+            | Event::ReceiveClosed { socket: of } => *of != socket,
+            _ => true,
+        });
         for starved in &mut self.starved {
             starved.retain(|starved| *starved != socket);
         }

@@ -46,6 +46,11 @@ impl Token {
         Self((work as u64) << 56 | index as u64)
     }
 
+    /// As a cancellation names it.
+    pub(super) fn raw(self) -> u64 {
+        self.0
+    }
+
     pub(super) fn work(self) -> Work {
         const WORK: [Work; 8] = [
             Work::Wake,

@@ -1,9 +1,9 @@
 //! Bytes in and out of a socket.
 
-use io_uring::{cqueue, opcode, squeue};
+use io_uring::{cqueue, opcode, squeue, types};
 
 use super::bufring::group_of;
-use super::ring::{Completion, Work};
+use super::ring::{Completion, Token, Work};
 use super::{Event, Operation, SocketId, UringEngine, failed, socket};
 use crate::buf::{Buf, BufClass, Layout, RECORD_PLAINTEXT};
 
@@ -14,21 +14,84 @@ pub(super) struct Receiving {
     pub(super) layout: Layout,
 }
 
+/// What is in the kernel's hands of a socket's receiving.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Armed {
+    #[default]
+    Nothing,
+    /// One receive.
+    Once(BufClass),
+    /// A multishot one: messages come until it ends.
+    Multishot,
+    /// The same, and it was told to end; until then, messages may still come.
+    Ending,
+}
+
+/// What a multishot receive has brought that nobody had asked for.
+pub(super) enum Early {
+    Data(Buf),
+    /// FIN, or an error: as in a completion.
+    End(i32),
+}
+
+/// A multishot receive saves the submission and the arming of the socket's poll for each message. It
+/// cannot hold back, and takes small buffers one after the other, so it is for small messages on
+/// settled sockets: it is told to end when bytes come that nobody has asked for, or bulk is asked for.
+/// What it brings until it has ended is kept, and is no more than the provided buffers of its class.
 impl UringEngine {
-    pub(super) fn arm_receive(&mut self, socket: SocketId, receiving: Receiving) {
+    pub(super) fn ask(&mut self, socket: SocketId, receiving: Receiving) {
         let entry = &mut self.sockets[socket.index()];
+        debug_assert!(entry.receiving.is_none(), "one receive at a time");
+        if let Some(early) = &mut entry.early {
+            let first = early.pop_front();
+            if early.is_empty() {
+                entry.early = None;
+            }
+            let event = first.map(|first| match first {
+                Early::Data(buf) => Event::Received { socket, buf },
+                Early::End(0) => Event::ReceiveClosed { socket },
+                Early::End(errno) => failed(socket, Operation::Receive, errno),
+            });
+            return self.events.extend(event);
+        }
         entry.receiving = Some(receiving);
+        match entry.armed {
+            Armed::Nothing => self.arm_receive(socket, receiving),
+            Armed::Multishot if receiving.class != BufClass::Message => self.end_multishot(socket),
+            _ => {}
+        }
+    }
+
+    fn end_multishot(&mut self, socket: SocketId) {
+        let entry = &mut self.sockets[socket.index()];
+        entry.armed = Armed::Ending;
+        entry.in_flight += 1;
+        let receive =
+            types::CancelBuilder::user_data(Token::new(Work::Receive, socket.index()).raw());
+        let cancel = opcode::AsyncCancel2::new(receive).build();
+        self.ring.push(cancel, Token::new(Work::Cancel, socket.index()));
+    }
+
+    fn arm_receive(&mut self, socket: SocketId, receiving: Receiving) {
+        let entry = &mut self.sockets[socket.index()];
         let Receiving { class, layout } = receiving;
+        entry.armed = Armed::Once(class);
         if entry.readable
             && class.parts(layout) > 1
             && let Some(buf) = self.pool.try_take(class)
         {
             return self.arm_vectored_receive(socket, buf, layout);
         }
+        let group = group_of(class);
+        // Where more is known to wait, it may be the start of bulk.
+        if self.has_multishot && entry.is_settled && !entry.readable && class == BufClass::Message {
+            entry.armed = Armed::Multishot;
+            return self
+                .start(socket, Work::Receive, |fd| opcode::RecvMulti::new(fd, group).build());
+        }
         // Polling first waits for bytes instead of failing when no buffer is free, and saves the
         // attempt that a quiet socket would fail (io_uring_prep_recv(3), 5.19).
         let flags = if entry.readable { 0 } else { POLL_FIRST };
-        let group = group_of(class);
         // Of a buffer that the kernel chooses, it fills one piece.
         let most = class.receive_max(layout);
         let most = if class.parts(layout) > 1 { most.min(RECORD_PLAINTEXT) } else { most };
@@ -98,38 +161,86 @@ impl UringEngine {
         socket: SocketId,
         completion: Completion,
     ) -> Option<Event<socket::Stream>> {
+        let Completion { result, flags, .. } = completion;
         let entry = &mut self.sockets[socket.index()];
-        let receiving = entry.receiving.take().expect("set when the receive was armed");
-        let Receiving { class, layout } = receiving;
-        entry.readable = cqueue::sock_nonempty(completion.flags);
+        let class = match entry.armed {
+            Armed::Once(class) => class,
+            _ => BufClass::Message,
+        };
+        if result == -libc::EINVAL && entry.armed == Armed::Multishot {
+            self.has_multishot = false;
+            entry.armed = Armed::Nothing;
+            return self.again(socket);
+        }
+        if !cqueue::more(flags) {
+            entry.armed = Armed::Nothing;
+        }
+        entry.readable = cqueue::sock_nonempty(flags);
         // A buffer may come with any result; it must go back to the table first.
-        let chosen = cqueue::buffer_select(completion.flags)
-            .map(|id| self.buf_rings[class.index()].take(id));
+        let chosen = cqueue::buffer_select(flags).map(|id| self.buf_rings[class.index()].take(id));
         let buf = entry.filling.take().or(chosen);
-        let is_closing = entry.closing.is_some();
-        match (completion.result, buf) {
-            (0, _) => Some(Event::ReceiveClosed { socket }),
+        match (result, buf) {
             (errno, _) if errno == -libc::ENOBUFS => {
                 self.stats.starvations += 1;
-                if !is_closing {
-                    entry.receiving = Some(receiving);
+                if entry.receiving.is_none_or(|receiving| receiving.class != class) {
+                    return self.again(socket);
+                }
+                if entry.closing.is_none() {
                     self.starved[class.index()].push_back(socket);
                 }
                 None
             }
-            (errno, _) if errno == -libc::EINTR || errno == -libc::EAGAIN => {
-                if !is_closing {
-                    self.arm_receive(socket, receiving);
-                }
-                None
-            }
-            (errno, _) if errno < 0 => Some(failed(socket, Operation::Receive, errno)),
-            (_, None) => Some(failed(socket, Operation::Receive, -libc::EIO)),
-            (len, Some(mut buf)) => {
-                buf.set_received(layout, usize::try_from(len).expect("matched as positive"));
-                Some(Event::Received { socket, buf })
+            (errno, _) if TO_BE_TRIED_AGAIN.contains(&errno) => self.again(socket),
+            (result @ ..=0, _) => self.ended(socket, result),
+            (_, None) => self.ended(socket, -libc::EIO),
+            (len, Some(buf)) => {
+                let len = usize::try_from(len).expect("matched as positive");
+                self.brought(socket, buf, len)
             }
         }
+    }
+
+    /// A receive has ended for nothing: what is asked for is still to come.
+    fn again(&mut self, socket: SocketId) -> Option<Event<socket::Stream>> {
+        let entry = &self.sockets[socket.index()];
+        if let (None, Armed::Nothing, Some(receiving)) =
+            (entry.closing, entry.armed, entry.receiving)
+        {
+            self.arm_receive(socket, receiving);
+        }
+        None
+    }
+
+    /// No more comes.
+    fn ended(&mut self, socket: SocketId, result: i32) -> Option<Event<socket::Stream>> {
+        let entry = &mut self.sockets[socket.index()];
+        if entry.receiving.take().is_none() {
+            entry.early.get_or_insert_default().push_back(Early::End(result));
+            return None;
+        }
+        Some(match result {
+            0 => Event::ReceiveClosed { socket },
+            errno => failed(socket, Operation::Receive, errno),
+        })
+    }
+
+    fn brought(
+        &mut self,
+        socket: SocketId,
+        mut buf: Buf,
+        len: usize,
+    ) -> Option<Event<socket::Stream>> {
+        let entry = &mut self.sockets[socket.index()];
+        let Some(receiving) = entry.receiving.take() else {
+            buf.set_received(Layout::Contiguous, len);
+            entry.early.get_or_insert_default().push_back(Early::Data(buf));
+            if entry.armed == Armed::Multishot && entry.closing.is_none() {
+                self.end_multishot(socket);
+            }
+            return None;
+        };
+        buf.set_received(receiving.layout, len);
+        Some(Event::Received { socket, buf })
     }
 
     pub(super) fn sent(
@@ -159,6 +270,8 @@ impl UringEngine {
 
 /// IORING_RECVSEND_POLL_FIRST (linux/io_uring.h, 5.19).
 const POLL_FIRST: u16 = 1;
+/// After these, a receive has brought nothing and the socket is as it was.
+const TO_BE_TRIED_AGAIN: [i32; 3] = [-libc::EINTR, -libc::EAGAIN, -libc::ECANCELED];
 /// For operations on messages, whose flags are unsigned.
 const MSG_DONTWAIT: u32 = libc::MSG_DONTWAIT.cast_unsigned();
 /// MSG_WAITALL makes the kernel finish short sends by itself.
