@@ -1,8 +1,9 @@
 //! `tlsgate-bench`: makes load and measures it, or serves as the backend behind what is measured.
 
 mod cli;
-mod engines;
 mod lanes;
+mod measure;
+mod peers;
 
 use std::process::ExitCode;
 
@@ -17,10 +18,13 @@ enum Command {
     Load(Box<cli::load::Arguments>),
     /// Serve as a plaintext backend until killed.
     Backend(cli::backend::Arguments),
-    /// Measure the gateway with both engines beside haproxy and nginx, in processes of its own.
-    Engines(cli::engines::Arguments),
+    /// Measure the gateway beside haproxy, nginx, hitch, stunnel and envoy, in processes of its own.
+    Peers(cli::peers::Arguments),
     /// Measure the gateway's lanes for old TLS beside stunnel and haproxy, in processes of its own.
     Lanes(cli::lanes::Arguments),
+    /// Relay TCP without TLS: a floor.
+    #[command(hide = true)]
+    Relay(cli::relay::Arguments),
     /// Keep a CPU busy.
     #[command(hide = true)]
     Spin,
@@ -33,10 +37,11 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Load(arguments) => cli::load::execute(&arguments),
         Command::Backend(arguments) => cli::backend::execute(arguments),
-        Command::Engines(arguments) => cli::engines::execute(arguments),
+        Command::Peers(arguments) => cli::peers::execute(arguments),
         Command::Lanes(arguments) => cli::lanes::execute(arguments),
+        Command::Relay(arguments) => cli::relay::execute(&arguments),
         Command::Spin => {
-            engines::spin::forever().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
+            measure::spin::forever().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
         }
     };
     result.unwrap_or_else(|problem| {

@@ -77,16 +77,16 @@ fn errors_are_status_1_and_mistakes_status_2() {
 }
 
 #[test]
-fn engines_needs_a_gateway_and_two_cpus() {
-    let engines = |arguments: &[&str]| {
-        let output = Command::new(PROGRAM).arg("engines").args(arguments).output().expect("run it");
+fn peers_needs_a_gateway_and_two_cpus() {
+    let peers = |arguments: &[&str]| {
+        let output = Command::new(PROGRAM).arg("peers").args(arguments).output().expect("run it");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    let (status, text) = engines(&["--quick", "--gateway", "/does/not/exist"]);
+    let (status, text) = peers(&["--quick", "--gateway", "/does/not/exist"]);
     assert!(status == Some(2) && text.contains("no gateway at /does/not/exist"), "{text}");
-    let (status, text) = engines(&["--quick", "--server-cpu", "1"]);
+    let (status, text) = peers(&["--quick", "--server-cpu", "1"]);
     assert!(status == Some(2) && text.contains("a CPU each"), "{text}");
     // A program that is no gateway: what it says is passed on, and nothing is measured.
-    let (status, text) = engines(&["--quick", "--gateway", "/bin/false"]);
+    let (status, text) = peers(&["--quick", "--gateway", "/bin/false"]);
     assert!(status == Some(2) && text.contains("does not listen"), "{text}");
 }

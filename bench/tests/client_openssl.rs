@@ -76,6 +76,7 @@ impl Echo {
             version,
             server_name: "localhost".to_owned(),
             trust: Trust::CaPem(ca_pem.to_owned()),
+            shown: None,
             alpn: Vec::new(),
             suites: suites.iter().map(|&suite| suite.to_owned()).collect(),
             groups: Vec::new(),

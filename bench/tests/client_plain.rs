@@ -155,6 +155,7 @@ fn a_silent_target_is_a_timeout_of_the_step_that_waits() {
         version: TlsVersion::V13,
         server_name: "localhost".to_owned(),
         trust: Trust::Insecure,
+        shown: None,
         alpn: Vec::new(),
         suites: Vec::new(),
         groups: Vec::new(),

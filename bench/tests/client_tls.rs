@@ -2,15 +2,20 @@
 
 mod common;
 
-use std::io::Read;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use common::{Sessions, TlsEcho};
+use rcgen::{Certificate, CertifiedKey, KeyPair, generate_simple_self_signed};
+use rustls::crypto::ring;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tlsgate_bench::client::{
-    ErrorKind, Pace, Plan, Report, Stop, TlsPlan, TlsVersion, Workload, run,
+    ErrorKind, Pace, Plan, Report, Shown, Stop, TlsPlan, TlsVersion, Trust, Workload, run,
 };
 
 const BOTH: [TlsVersion; 2] = [TlsVersion::V12, TlsVersion::V13];
@@ -184,5 +189,67 @@ fn an_end_without_close_notify_is_a_truncation() {
             "{:?}",
             report.errors
         );
+    }
+}
+
+/// Echoes once to clients that show `cert`.
+fn serve_those_who_show(cert: &Certificate, key: &KeyPair) -> SocketAddr {
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).expect("a root");
+    let provider = Arc::new(ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("key");
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(rustls::ALL_VERSIONS)
+        .expect("versions")
+        .with_client_cert_verifier(verifier.build().expect("a verifier"))
+        .with_single_cert(vec![cert.der().clone()], key)
+        .expect("configuration");
+    let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").expect("listen"));
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.expect("accept");
+            let mut tls = rustls::ServerConnection::new(Arc::clone(&config)).expect("a server");
+            let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+            let mut request = [0; 100];
+            // Who shows nothing is not served; its error is the client's to see.
+            if stream.read_exact(&mut request).is_ok() && stream.write_all(&request).is_ok() {
+                stream.conn.send_close_notify();
+                stream.flush().expect("the socket takes it");
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_certificate_is_shown_to_who_asks() {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(vec!["localhost".to_owned()]).expect("certificate");
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str, text: String| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let shown = Shown {
+        certificate: path("certificate.pem", cert.pem()),
+        key: path("key.pem", signing_key.serialize_pem()),
+    };
+    let target = serve_those_who_show(&cert, &signing_key);
+    let server = TlsEcho::start(Sessions::None, &[]);
+    for version in BOTH {
+        for (shown, done) in [(Some(shown.clone()), 6), (None, 0)] {
+            let tls = TlsPlan { trust: Trust::CaPem(cert.pem()), shown, ..server.plan(version) };
+            let workload = Workload::Handshakes { resumed: false };
+            let report = measure(&Plan { target, ..plan(&server, tls, workload, 6) });
+            assert_eq!(
+                (report.done, report.error_count()),
+                (done, 6 - done),
+                "{:?}",
+                report.errors
+            );
+        }
     }
 }

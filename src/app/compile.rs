@@ -12,7 +12,7 @@ use super::upstreams::Upstreams;
 use crate::audit::Whose;
 use crate::audit::lanes::Opening;
 use crate::config::date::Date;
-use crate::config::model::{self, Config, DownstreamTls, Listener, Mode};
+use crate::config::model::{self, Config, DownstreamTls, Listener, Mode, RecordLayer};
 use crate::config::{Diagnostic, Diagnostics};
 use crate::policy::{ListenerPolicy, Policy};
 use crate::telemetry::{CertificateFacts, ListenerNames};
@@ -77,6 +77,7 @@ pub fn compile(
         standing,
         loader: Loader::new(provider()),
         lifetime: config.resumption.lifetime,
+        records: config.gateway.record_layer,
         groups: 0,
         listeners: Vec::new(),
         certificates: Vec::new(),
@@ -198,6 +199,7 @@ pub(super) struct Compiler<'a> {
     pub(super) loader: Loader,
     /// Of sessions.
     pub(super) lifetime: Duration,
+    pub(super) records: RecordLayer,
     /// Routes so far, over all listeners.
     pub(super) groups: usize,
     pub(super) listeners: Vec<Arc<ListenerPolicy>>,

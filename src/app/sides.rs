@@ -99,7 +99,8 @@ impl Compiler<'_> {
         };
         match server_config(tls, &identities, &domain, &provider) {
             Ok(config) => {
-                Some(ServerProfile::new(config, &identities, tls).with_lanes(compat12, legacy))
+                let profile = ServerProfile::new(config, &identities, tls);
+                Some(profile.recorded_by(self.records).with_lanes(compat12, legacy))
             }
             Err(error) => {
                 self.unusable(owner, "tls", &error);
@@ -229,7 +230,8 @@ impl Compiler<'_> {
             Lane::Modern => None,
             Lane::Compat12 | Lane::Legacy => Some(self.weak_client(owner, tls, &trust, &told)?),
         };
-        Some(ClientProfile::new(profiles).judged_by(trust, judged, tls).in_lane(weak))
+        let profile = ClientProfile::new(profiles).recorded_by(self.records);
+        Some(profile.judged_by(trust, judged, tls).in_lane(weak))
     }
 
     /// The weak lane of an upstream side, whose endpoints are `told` these names; `None` where a

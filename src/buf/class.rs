@@ -74,6 +74,14 @@ impl BufClass {
         }
     }
 
+    /// Parts of one receive.
+    pub const fn parts(self, layout: Layout) -> usize {
+        match (self, layout) {
+            (Self::Bulk, Layout::Spaced) => PARTS,
+            _ => 1,
+        }
+    }
+
     /// From where one part of a receive begins to where the next does, and how much is in it.
     pub(super) const fn spaces(self, layout: Layout) -> (usize, usize) {
         match (self, layout) {
@@ -88,7 +96,7 @@ pub(super) const START: usize = 64;
 /// Free behind a part, for its tail and the head of the next.
 const GAP: usize = 64;
 /// Parts of a bulk buffer.
-pub(super) const PARTS: usize = 4;
+pub const PARTS: usize = 4;
 /// From one to the next: no power of two, so that they spread over cache sets.
 pub(super) const STRIDE: usize = RECORD_PLAINTEXT + GAP;
 /// What TLS 1.3 adds to a plaintext: header, content type and tag.

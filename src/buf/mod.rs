@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 
-pub use class::{BufClass, HEADROOM, Layout, RECORD_PLAINTEXT, TAILROOM};
+pub use class::{BufClass, HEADROOM, Layout, PARTS as MAX_SPACES, RECORD_PLAINTEXT, TAILROOM};
 use class::{PARTS, START};
 
 /// Most ranges of data in one buffer: what a vectored operation is told of.
@@ -301,6 +301,20 @@ impl Buf {
             self.push_range(start..start + part);
             left -= part;
         }
+    }
+
+    /// Receives from memory, of `bytes` all.
+    ///
+    /// # Panics
+    /// When they are more than one receive brings.
+    pub fn fill(&mut self, layout: Layout, bytes: &[u8]) {
+        let mut rest = bytes;
+        for space in self.spaces_mut(layout) {
+            let (part, after) = rest.split_at(rest.len().min(space.len()));
+            space[..part.len()].copy_from_slice(part);
+            rest = after;
+        }
+        self.set_received(layout, bytes.len());
     }
 
     fn chunk(&self) -> &Chunk {

@@ -55,14 +55,7 @@ fn a_receive_fills_its_layout() {
                 let len = len.min(most);
                 let bytes: Vec<u8> = (0..=250).cycle().take(len).collect();
                 let mut buf = pool.take(class);
-                let mut rest = &bytes[..];
-                for space in buf.spaces_mut(layout) {
-                    let part = rest.len().min(space.len());
-                    space[..part].copy_from_slice(&rest[..part]);
-                    rest = &rest[part..];
-                }
-                assert!(rest.is_empty(), "{class:?} {layout:?} holds {len}");
-                buf.set_received(layout, len);
+                buf.fill(layout, &bytes);
                 assert!(buf.to_vec() == bytes);
                 assert_eq!(buf.len(), len);
                 is_sealable(&buf, layout);

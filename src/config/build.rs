@@ -11,8 +11,8 @@ use super::model::{
     Admin, Balance, BalanceSettings, CertificateFiles, ClientCert, Config, ConnectWhen, CrlDepth,
     CrlExpired, CrlPolicy, CrlRules, CrlUnknown, DownstreamTls, EngineChoice, Exception, Gateway,
     HandshakeLimits, HealthSettings, Keepalive, Listener, Log, LogFormat, LogLevel, Mode,
-    NameMatch, ProxyIn, ProxyOut, ProxyVersions, Resumption, ResumptionMode, Revalidate, Rule, Sni,
-    SourceSettings, Timeouts, TlsVersion, TrustFile, UpstreamTls, Verify,
+    NameMatch, ProxyIn, ProxyOut, ProxyVersions, RecordLayer, Resumption, ResumptionMode,
+    Revalidate, Rule, Sni, SourceSettings, Timeouts, TlsVersion, TrustFile, UpstreamTls, Verify,
 };
 use super::read::Section;
 use super::value::{FromValue, Value};
@@ -58,6 +58,7 @@ fn gateway(section: &Section, limits: &Section) -> Option<Gateway> {
         crl_watch: section.get("crl_watch")?,
         restart_timeout: section.get("restart_timeout")?,
         buffer_memory: section.get("buffer_memory")?,
+        record_layer: section.get("record_layer")?,
         hello_memory,
         // Bites where the default meets a small hello_memory: the file cannot ask for more.
         hello_memory_per_source: per_source.min(hello_memory),
@@ -417,6 +418,7 @@ macro_rules! words {
 
 words! {
     EngineChoice { "auto" => Auto, "io_uring" => Uring, "epoll" => Epoll }
+    RecordLayer { "own" => Own, "rustls" => Rustls }
     LogLevel { "error" => Error, "warn" => Warn, "info" => Info, "debug" => Debug }
     LogFormat { "text" => Text, "json" => Json }
     ConnectWhen { "after_hello" => AfterHello, "after_handshake" => AfterHandshake }

@@ -51,6 +51,7 @@ pub struct Gateway {
     pub restart_timeout: Duration,
     /// Bytes of receive and send buffers in use per worker; receiving pauses above it.
     pub buffer_memory: usize,
+    pub record_layer: RecordLayer,
     /// Bytes of unfinished ClientHellos per worker.
     pub hello_memory: usize,
     /// Bytes of unfinished ClientHellos per source address and worker.
@@ -80,6 +81,15 @@ pub enum EngineChoice {
     Auto,
     Uring,
     Epoll,
+}
+
+/// What encrypts and decrypts records in the modern lane, once rustls has shaken hands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecordLayer {
+    /// `tls::record`, in place.
+    #[default]
+    Own,
+    Rustls,
 }
 
 /// `[admin]`: health, metrics and status over HTTP.

@@ -69,6 +69,7 @@ impl Config {
                 certificate_watch: wanted.gateway.certificate_watch,
                 crl_watch: wanted.gateway.crl_watch,
                 restart_timeout: wanted.gateway.restart_timeout,
+                record_layer: wanted.gateway.record_layer,
                 ..self.gateway.clone()
             },
             admin: self.admin.clone(),

@@ -9,7 +9,7 @@ use super::outcome::{Cause, Outcome, Reason, Stage};
 use super::security::Agreed;
 use super::side::Socket;
 use super::{Action, Connection, Context, Input, Phase};
-use crate::buf::BufClass;
+use crate::buf::{BufClass, Layout};
 use crate::engine::{CloseMode, Side};
 use crate::time::Time;
 
@@ -343,7 +343,7 @@ impl Connection {
         }
         if !state.receiving {
             state.receiving = true;
-            return Some(Action::Receive(side, BufClass::Message));
+            return Some(Action::Receive(side, BufClass::Message, Layout::Contiguous));
         }
         None
     }

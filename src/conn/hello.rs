@@ -235,7 +235,8 @@ impl Connection {
     pub(super) fn start_handshake(&mut self, reader: HelloReader, cx: &mut Context<'_>) {
         let profile = self.route.tls.as_ref().expect("a hello is only taken where TLS may end");
         let lane = self.lane(true).unwrap_or_default().lane;
-        let mut tls = match profile.accept(lane, self.sni.as_deref()) {
+        let max_content = reader.hello().ok().and_then(|hello| hello.max_content());
+        let mut tls = match profile.accept(lane, self.sni.as_deref(), max_content) {
             Ok(tls) => tls,
             Err(error) => return self.tls_failed(Side::Downstream, error, cx),
         };

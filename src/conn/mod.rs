@@ -28,10 +28,11 @@ pub(crate) mod tests;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::admission::Shed;
 use crate::admission::hello_budget::HelloBudget;
-use crate::buf::{Buf, BufClass, Pool};
+use crate::buf::{Buf, BufClass, Layout, Pool};
 use crate::config::model::Revalidate;
 use crate::engine::{CloseMode, Operation, Side, Source};
 use crate::lane::{Profile, Unpassed};
@@ -97,7 +98,7 @@ pub enum Action {
         to: Arc<Destination>,
         source: Source,
     },
-    Receive(Side, BufClass),
+    Receive(Side, BufClass, Layout),
     Send(Side, Buf),
     ShutdownWrite(Side),
     Close(Side, CloseMode),
@@ -306,6 +307,17 @@ impl Connection {
         [phase, self.dial.deadline()].into_iter().flatten().min()
     }
 
+    /// Gives back memory that is quickly made again, if nothing has moved for so long. False while it
+    /// has.
+    pub fn rest_after(&mut self, idle: Duration, now: Time) -> bool {
+        if now.since(self.last_activity) < idle {
+            return false;
+        }
+        self.downstream.rest();
+        self.upstream.rest();
+        true
+    }
+
     fn on_received(&mut self, side: Side, buf: Buf, cx: &mut Context<'_>) {
         if self.is_step(side) {
             return self.wait_with(side, buf);
@@ -359,6 +371,7 @@ impl Connection {
         // What tells the child of an end is sent, too.
         let last_output = other.output.is_ended() && other.sending == 0;
         let may_receive = self.may_receive(side, cx);
+        let layout = self.receive_layout(side);
         let state = self.side_mut(side);
         if !state.is_open() {
             return None;
@@ -391,7 +404,7 @@ impl Connection {
         let may_receive = may_receive && state.wants_child().is_none();
         if may_receive && !state.receiving && !state.ended {
             state.receiving = true;
-            return Some(Action::Receive(side, state.receive_class()));
+            return Some(Action::Receive(side, state.receive_class(), layout));
         }
         None
     }

@@ -7,7 +7,7 @@ use super::dial::Failure;
 use super::ending::Ending;
 use super::outcome::{Cause, Reason};
 use super::{Connection, Context, Phase};
-use crate::buf::{Buf, enqueue};
+use crate::buf::{Buf, Layout, enqueue};
 use crate::engine::{CloseMode, Side};
 use crate::time::Time;
 use crate::tls::error::TlsError;
@@ -192,6 +192,14 @@ impl Connection {
             state.paused = false;
         }
         !state.paused
+    }
+
+    /// Plaintext that the other side seals is received so that it need not be copied for that.
+    pub(super) fn receive_layout(&self, side: Side) -> Layout {
+        // What comes from a peer before is looked at, not passed on.
+        let is_passed_on = side == Side::Upstream || matches!(self.phase, Phase::Relay);
+        let is_sealed = !self.side(side).is_secure() && self.side(side.other()).is_secure();
+        if is_passed_on && is_sealed { Layout::Spaced } else { Layout::Contiguous }
     }
 
     pub(super) fn note_first_byte(&mut self, time: Duration, cx: &mut Context<'_>) {

@@ -24,7 +24,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::buf::{Buf, BufClass, Pool};
+use crate::buf::{Buf, BufClass, Layout, Pool};
 use crate::time::Time;
 pub use source::{ConnectOptions, Source};
 
@@ -98,11 +98,12 @@ pub trait Engine {
     /// has no port left towards `to`, or is not of this machine.
     fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions);
 
-    /// Receives once, at most `class.plaintext_max()` bytes. Ends with [`Event::Received`],
-    /// [`Event::ReceiveClosed`] or [`Event::Failed`]. Not calling it again is backpressure.
-    fn receive(&mut self, socket: SocketId, class: BufClass);
+    /// Receives once, at most `class.receive_max(layout)` bytes, which lie in their buffer as
+    /// `layout` says. Ends with [`Event::Received`], [`Event::ReceiveClosed`] or [`Event::Failed`].
+    /// Not calling it again is backpressure.
+    fn receive(&mut self, socket: SocketId, class: BufClass, layout: Layout);
 
-    /// Sends the whole buffer. Ends with [`Event::Sent`] or [`Event::Failed`].
+    /// Sends the whole buffer, all its ranges one behind the other. Ends with [`Event::Sent`] or [`Event::Failed`].
     fn send(&mut self, socket: SocketId, buf: Buf);
 
     /// Sends FIN; receiving goes on.

@@ -17,6 +17,7 @@ use super::channel::{receive, send};
 use super::link::{Action, Input, Link, Sessions};
 use super::sandbox;
 use super::wire::{Begin, Limits, Message};
+use crate::buf::Layout;
 use crate::conn::outcome::Reason;
 use crate::engine::{Engine, Event, Side, SocketId, Wake};
 use crate::shard::slots::{SlotId, Slots};
@@ -331,7 +332,9 @@ impl<E: Engine> Links<E> {
         let socket = |side| SocketId { slot: slot.index, side };
         while let Some(action) = entry.link.poll_action(self.engine.pool()) {
             match action {
-                Action::Receive(side, class) => self.engine.receive(socket(side), class),
+                Action::Receive(side, class) => {
+                    self.engine.receive(socket(side), class, Layout::Contiguous);
+                }
                 Action::Send(side, buf) => self.engine.send(socket(side), buf),
                 Action::ShutdownWrite(side) => self.engine.shutdown_write(socket(side)),
                 Action::Close(side, how) => self.engine.close(socket(side), how),

@@ -10,6 +10,7 @@ mod generations;
 mod handshakes;
 mod inspect;
 pub mod mailbox;
+mod resting;
 mod revalidate;
 pub mod slots;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use crate::time::Time;
 use accept::Accepting;
 use generations::{Generation, Generations};
 use mailbox::{BoundId, Command, Mailbox, Reload};
+use resting::Resting;
 use revalidate::Revalidation;
 use slots::{SlotId, Slots};
 use wheel::Wheel;
@@ -95,6 +97,7 @@ pub struct Shard<E: Engine> {
     accepting: Accepting,
     census: Census,
     revalidation: Revalidation,
+    resting: Resting,
     connections_seen: u64,
     /// When the drain ends, once it has begun.
     drain_until: Option<Time>,
@@ -148,6 +151,7 @@ impl<E: Engine> Shard<E> {
             mailbox: parts.mailbox,
             door: parts.door,
             on_finish: parts.on_finish,
+            resting: Resting::default(),
             connections_seen: 0,
             drain_until: None,
             stopped: None,
@@ -189,6 +193,7 @@ impl<E: Engine> Shard<E> {
         let began = self.now;
         while let Some(event) = self.engine.next_event() {
             self.on_event(event);
+            self.resting.stir(self.now);
             // Handshakes take long enough that the next event's time would be wrong by theirs.
             self.now = self.engine.now();
         }
@@ -203,6 +208,7 @@ impl<E: Engine> Shard<E> {
         self.shake_hands(began);
         self.note_calm();
         self.revalidate_some();
+        self.rest_some();
         self.accepting.resume_when_due(self.now, !self.slots.is_full(), &mut self.engine);
         if self.drain_until.is_some_and(|until| until <= self.now) {
             self.drain_until = None;
@@ -226,7 +232,8 @@ impl<E: Engine> Shard<E> {
         if !self.handshakes.is_idle() {
             return Some(self.now);
         }
-        [self.wheel.next_deadline(), self.accepting.next_deadline(), self.drain_until, own]
+        let rest = self.resting.next_deadline(self.now);
+        [self.wheel.next_deadline(), self.accepting.next_deadline(), self.drain_until, own, rest]
             .into_iter()
             .flatten()
             .min()
@@ -273,7 +280,9 @@ impl<E: Engine> Shard<E> {
             let Some(action) = connection.poll_action(&mut context) else { break None };
             let socket = |side| SocketId { slot: slot.index, side };
             match action {
-                Action::Receive(side, class) => self.engine.receive(socket(side), class),
+                Action::Receive(side, class, layout) => {
+                    self.engine.receive(socket(side), class, layout);
+                }
                 Action::Send(side, buf) => self.engine.send(socket(side), buf),
                 Action::ShutdownWrite(side) => self.engine.shutdown_write(socket(side)),
                 Action::Close(side, how) => self.engine.close(socket(side), how),

@@ -8,6 +8,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, SignatureScheme};
 
+use super::modern::key_log;
 use super::provider::protocol_versions;
 use super::resumption::Attempt;
 use super::trust::sha256;
@@ -55,8 +56,9 @@ pub fn client_config(
     config.alpn_protocols = settings.alpn.into_iter().map(String::into_bytes).collect();
     config.enable_sni = settings.send_sni;
     config.enable_early_data = false;
-    // For one alert: see `TlsConn::last_alert`.
+    // The record layer is ours: see `modern`.
     config.enable_secret_extraction = true;
+    config.key_log = key_log();
     config.resumption = settings.resumption;
     Ok(Arc::new(config))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
+use super::record::RecordError;
 use super::trust::{CertificateProblem, Rejection};
 use crate::conn::outcome::Reason;
 
@@ -55,6 +56,22 @@ impl TlsError {
             detail,
             certificate: rejection.map(|why| why.problem),
         }
+    }
+
+    /// What the record layer says about bytes from the peer; no alert was sent yet.
+    pub fn of_record(error: RecordError) -> Self {
+        let reason = match error {
+            RecordError::BadMac | RecordError::Overflow => Reason::BadRecord,
+            RecordError::Alert(_) => Reason::AlertReceived,
+            RecordError::Unexpected(_) | RecordError::Malformed(_) | RecordError::Illegal(_) => {
+                Reason::ProtocolViolation
+            }
+        };
+        let alert_received = match error {
+            RecordError::Alert(description) => Some(description),
+            _ => None,
+        };
+        Self { reason, alert_received, ..Self::local(error) }
     }
 
     /// The same with the word for a session with the upstream.

@@ -23,7 +23,8 @@ use super::trust::{
 use super::weak::{WeakClient, WeakServer};
 use crate::buf::{Buf, Pool};
 use crate::config::model::{
-    ClientCert, Date, DownstreamTls, Legacy, Revalidate, TlsVersion, UpstreamTls, Verify,
+    ClientCert, Date, DownstreamTls, Legacy, RecordLayer, Revalidate, TlsVersion, UpstreamTls,
+    Verify,
 };
 
 /// Certificates, versions and resumption of one listener, compiled once and shared.
@@ -37,6 +38,7 @@ pub struct ServerProfile {
     verifies_peers: bool,
     trust: ClientTrust,
     revalidate: Revalidate,
+    records: RecordLayer,
     compat12: Option<Arc<WeakServer>>,
     legacy: Option<Arc<WeakServer>>,
 }
@@ -53,6 +55,7 @@ pub struct ClientProfile {
     /// Of the legacy lane, if the side has it.
     legacy: Option<Arc<Legacy>>,
     revalidate: Revalidate,
+    records: RecordLayer,
     /// Whoever is connected to takes this lane, if it is there.
     weak: Option<Arc<WeakClient>>,
 }
@@ -77,6 +80,7 @@ impl ServerProfile {
             strict_sni: tls.strict_sni,
             versions: tls.min_version..=tls.max_version,
             revalidate: tls.revalidate,
+            records: RecordLayer::default(),
             compat12: None,
             legacy: None,
             verifies_peers: matches!(tls.client_cert, ClientCert::Optional | ClientCert::Required),
@@ -87,6 +91,12 @@ impl ServerProfile {
     #[must_use]
     pub fn with_lanes(self, compat12: Option<WeakServer>, legacy: Option<WeakServer>) -> Self {
         Self { compat12: compat12.map(Arc::new), legacy: legacy.map(Arc::new), ..self }
+    }
+
+    /// The same with records made by this, in the modern lane.
+    #[must_use]
+    pub fn recorded_by(self, records: RecordLayer) -> Self {
+        Self { records, ..self }
     }
 
     fn weak(&self, lane: Lane) -> Option<&WeakServer> {
@@ -191,13 +201,22 @@ impl ServerProfile {
         Some(terms.until.end() - 1)
     }
 
-    /// A session for a new connection that takes this lane and asks for `sni`.
+    /// A session for a new connection that takes this lane and asks for `sni`, from a peer that takes
+    /// records of at most `max_content` bytes, if it has said so.
     ///
     /// # Errors
     /// As [`ModernConn::new`] and [`WeakServer::accept`]; when there is no such lane.
-    pub fn accept(&self, lane: Lane, sni: Option<&str>) -> Result<Box<dyn TlsConn>, TlsError> {
+    pub fn accept(
+        &self,
+        lane: Lane,
+        sni: Option<&str>,
+        max_content: Option<u16>,
+    ) -> Result<Box<dyn TlsConn>, TlsError> {
         match (lane, self.weak(lane), self.now()) {
-            (Lane::Modern, ..) => Ok(Box::new(ModernConn::new(Arc::clone(&self.config))?)),
+            (Lane::Modern, ..) => {
+                let config = Arc::clone(&self.config);
+                Ok(Box::new(ModernConn::new(config, self.records, max_content)?))
+            }
             (_, Some(weak), Some(now)) => weak.accept(sni, now),
             _ => Err(TlsError::local(format!("no {} lane", lane.as_str()))),
         }
@@ -224,6 +243,7 @@ impl ClientProfile {
             versions: TlsVersion::V1_2..=TlsVersion::V1_3,
             legacy: None,
             revalidate: Revalidate::default(),
+            records: RecordLayer::default(),
             weak: None,
         }
     }
@@ -232,6 +252,12 @@ impl ClientProfile {
     #[must_use]
     pub fn in_lane(self, weak: Option<WeakClient>) -> Self {
         Self { weak: weak.map(Arc::new), ..self }
+    }
+
+    /// As [`ServerProfile::recorded_by`].
+    #[must_use]
+    pub fn recorded_by(self, records: RecordLayer) -> Self {
+        Self { records, ..self }
     }
 
     /// What speaks TLS with components.
@@ -374,7 +400,8 @@ impl ClientProfile {
             return weak.connect(endpoint, verifier, now, (pool, records));
         }
         let (config, name) = &self.endpoints[endpoint];
-        Ok(Box::new(ModernConn::connect(Arc::clone(config), name.clone(), pool, records)?))
+        let (config, name) = (Arc::clone(config), name.clone());
+        Ok(Box::new(ModernConn::connect(config, name, self.records, (pool, records))?))
     }
 }
 

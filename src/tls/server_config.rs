@@ -7,6 +7,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::ResolvesServerCert;
 
 use super::identity::Identities;
+use super::modern::key_log;
 use super::provider::protocol_versions;
 use super::resumption::Domain;
 use crate::config::model::DownstreamTls;
@@ -34,8 +35,9 @@ pub fn server_config(
         .with_cert_resolver(resolver);
     config.alpn_protocols = tls.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     config.max_early_data_size = 0;
-    // For one alert: see `TlsConn::last_alert`.
+    // The record layer is ours: see `modern`.
     config.enable_secret_extraction = true;
+    config.key_log = key_log();
     // A list of suites is one of preferences.
     config.ignore_client_order = !tls.ciphers.is_empty();
     domain.apply(&mut config, tls.tls13_tickets);

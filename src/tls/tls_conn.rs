@@ -111,6 +111,9 @@ pub trait TlsConn {
     /// cannot be told.
     fn last_alert(self: Box<Self>, description: u8) -> Option<Vec<u8>>;
 
+    /// Gives back memory that is quickly made again: nothing has come or gone for a while.
+    fn rest(&mut self) {}
+
     /// What the handshake came to, once it is done; `None` from who answers all that follows itself.
     fn agreed(&self) -> Option<&Agreed> {
         None

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use tlsgate::buf::BufClass;
+use tlsgate::buf::{BufClass, Layout};
 use tlsgate::engine::{Address, CloseMode, Event};
 
 use crate::rig::{Kernel, LIMITS, OPTIONS, Rig, down, pattern, up};
@@ -26,7 +26,7 @@ pub(crate) fn closed_is_the_last_event<E: Kernel>() {
     for mode in [CloseMode::Fin, CloseMode::Reset] {
         let mut rig = Rig::<E>::new();
         let mut peer = rig.tcp(down(0));
-        rig.engine.receive(down(0), BufClass::Bulk);
+        rig.engine.receive(down(0), BufClass::Bulk, Layout::Contiguous);
         stall(&mut rig);
         // Completions that are on their way when the close comes.
         peer.write_all(b"too late").unwrap();
@@ -101,11 +101,11 @@ pub(crate) fn an_id_is_free_after_closed<E: Kernel>() {
     let mut rig = Rig::<E>::new();
     for round in 0..100_u8 {
         let mut peer = rig.tcp(down(0));
-        rig.engine.receive(down(0), BufClass::Message);
+        rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
         peer.write_all(&[round]).unwrap();
         if round % 3 != 0 {
             assert_eq!(rig.received(down(0)), [round]);
-            rig.engine.receive(down(0), BufClass::Message);
+            rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
             peer.write_all(b"never received").unwrap();
         }
         let buf = rig.buf(&[round; 100]);
@@ -130,7 +130,7 @@ pub(crate) fn descriptors_come_back<E: Kernel>() {
     let empty = descriptors();
     for mode in [CloseMode::Fin, CloseMode::Reset] {
         let peer = rig.tcp(down(0));
-        rig.engine.receive(down(0), BufClass::Message);
+        rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
         rig.engine.connect(up(0), &Address::Tcp(peer.local_addr().unwrap()), &OPTIONS);
         while !matches!(rig.next(), Event::Failed { .. }) {}
         stall(&mut rig);
@@ -145,7 +145,7 @@ pub(crate) fn descriptors_come_back<E: Kernel>() {
     // What is open or on its way when the engine goes.
     let address = rig.listen(0);
     let _peer = rig.tcp(down(0));
-    rig.engine.receive(down(0), BufClass::Message);
+    rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
     let _waiting: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
     let now = rig.engine.now();
     rig.engine.wait(Some(now)).unwrap();

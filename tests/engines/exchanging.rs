@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use tlsgate::buf::BufClass;
+use tlsgate::buf::{BufClass, Layout};
 use tlsgate::engine::CloseMode;
 
 use crate::rig::{Kernel, Rig, down, pattern};
@@ -27,7 +27,7 @@ pub(crate) fn another_socket_takes_the_place_of_one<E: Kernel>() {
     let mut rig = Rig::<E>::new();
     let mut peer = rig.tcp(down(0));
     peer.write_all(b"first").unwrap();
-    rig.engine.receive(down(0), BufClass::Message);
+    rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
     assert_eq!(rig.received(down(0)), b"first");
     peer.write_all(b"not received here").unwrap();
     rig.quiet();
@@ -41,9 +41,9 @@ pub(crate) fn another_socket_takes_the_place_of_one<E: Kernel>() {
     // Nothing of the old socket is seen under the id any more.
     peer.write_all(b"still not received here").unwrap();
     drop(peer);
-    rig.engine.receive(down(0), BufClass::Message);
+    rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
     assert_eq!(rig.received(down(0)), b"was there");
-    rig.engine.receive(down(0), BufClass::Message);
+    rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
     rig.quiet();
     far.write_all(b"came later").unwrap();
     assert_eq!(rig.received(down(0)), b"came later");
@@ -54,7 +54,7 @@ pub(crate) fn another_socket_takes_the_place_of_one<E: Kernel>() {
     far.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"answer");
     far.shutdown(std::net::Shutdown::Write).unwrap();
-    rig.engine.receive(down(0), BufClass::Message);
+    rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
     rig.end(down(0));
     rig.engine.close(down(0), CloseMode::Fin);
     rig.closed(down(0));
@@ -74,7 +74,7 @@ pub(crate) fn an_exchange_can_be_undone<E: Kernel>() {
     let near = rig.engine.exchange(down(0), old).unwrap();
     drop(near);
     assert_eq!(far.read(&mut [0; 1]).unwrap(), 0);
-    rig.engine.receive(down(0), BufClass::Message);
+    rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
     assert_eq!(rig.received(down(0)), b"before");
     let buf = rig.buf(b"after");
     rig.engine.send(down(0), buf);
@@ -96,9 +96,9 @@ pub(crate) fn a_socket_from_elsewhere_is_taken_over<E: Kernel>() {
         passed.set_nonblocking(nonblocking).unwrap();
         peer.write_all(b"was there").unwrap();
         rig.engine.take_over(down(0), passed.into()).unwrap();
-        rig.engine.receive(down(0), BufClass::Message);
+        rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
         assert_eq!(rig.received(down(0)), b"was there");
-        rig.engine.receive(down(0), BufClass::Message);
+        rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
         rig.quiet();
         // More than both sockets hold, so that the engine has to wait for the peer.
         let data = pattern(BufClass::Bulk.plaintext_max());

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tlsgate::buf::{Buf, BufClass};
+use tlsgate::buf::{Buf, BufClass, Layout};
 use tlsgate::engine::{CloseMode, EngineLimits, Event};
 
 use crate::rig::{Kernel, Rig, down};
@@ -22,7 +22,7 @@ fn starve<E: Kernel>(
 ) -> (Vec<std::net::TcpStream>, Vec<Buf>) {
     let mut peers: Vec<_> = (0..count).map(|slot| rig.tcp(down(slot))).collect();
     for (slot, peer) in (0..).zip(&mut peers) {
-        rig.engine.receive(down(slot), class);
+        rig.engine.receive(down(slot), class, Layout::Contiguous);
         peer.write_all(&[1; 100]).unwrap();
     }
     let mut held = Vec::new();
@@ -112,7 +112,7 @@ pub(crate) fn a_waker_ends_a_wait<E: Kernel>() {
 pub(crate) fn a_deadline_ends_a_wait<E: Kernel>() {
     let mut rig = Rig::<E>::new();
     let _peer = rig.tcp(down(0));
-    rig.engine.receive(down(0), BufClass::Message);
+    rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
     for millis in [0, 1, 20, 150] {
         let (start, time) = (Instant::now(), Duration::from_millis(millis));
         let deadline = rig.engine.now() + time;
@@ -139,7 +139,7 @@ pub(crate) fn thousands_of_sockets<E: Kernel>() {
     let mut rig = Rig::<E>::with(limits);
     let mut peers: Vec<_> = (0..COUNT).map(|slot| rig.tcp(down(slot))).collect();
     for (slot, peer) in (0..COUNT).zip(&mut peers) {
-        rig.engine.receive(down(slot), BufClass::Message);
+        rig.engine.receive(down(slot), BufClass::Message, Layout::Contiguous);
         peer.write_all(&slot.to_be_bytes()).unwrap();
     }
     let (mut echoed, mut closed) = (0, 0);

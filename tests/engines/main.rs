@@ -46,6 +46,9 @@ contract! {
     moving:
         receives_what_was_there_before_and_comes_after
         receives_up_to_what_the_class_holds
+        plaintext_is_received_in_parts_with_room
+        ends_come_through_in_every_layout
+        sends_a_buffer_in_many_ranges
         end_behind_data
         end_after_a_receive_was_armed
         reset_fails_the_receive

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::Duration;
 
-use tlsgate::buf::{BufClass, Layout};
+use tlsgate::buf::{BufClass, HEADROOM, Layout, MAX_RANGES, RECORD_PLAINTEXT, TAILROOM};
 use tlsgate::engine::{Address, Event, Operation};
 
 use crate::rig::{Kernel, OPTIONS, Peer, Rig, down, pattern, reset, up};
@@ -20,9 +20,9 @@ pub(crate) fn receives_what_was_there_before_and_comes_after<E: Kernel>() {
         for _ in 0..3 {
             peer.write_all(b"before").unwrap();
             rig.quiet();
-            rig.engine.receive(down(0), BufClass::Message);
+            rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
             assert_eq!(rig.received(down(0)), b"before");
-            rig.engine.receive(down(0), BufClass::Message);
+            rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
             rig.quiet();
             peer.write_all(b"after").unwrap();
             assert_eq!(rig.received(down(0)), b"after");
@@ -47,7 +47,7 @@ pub(crate) fn receives_up_to_what_the_class_holds<E: Kernel>() {
             });
             let mut all = Vec::new();
             while all.len() < data.len() {
-                rig.engine.receive(down(0), class);
+                rig.engine.receive(down(0), class, Layout::Contiguous);
                 let buf = rig.received_buf(down(0));
                 assert_eq!(buf.class(), class);
                 assert!(buf.len() <= max);
@@ -59,6 +59,119 @@ pub(crate) fn receives_up_to_what_the_class_holds<E: Kernel>() {
     }
 }
 
+/// Each part is a record with room around it, however the bytes come.
+pub(crate) fn plaintext_is_received_in_parts_with_room<E: Kernel>() {
+    for unix in KINDS {
+        let mut rig = Rig::<E>::new();
+        let mut peer = rig.any(down(0), unix);
+        for len in [1, 4096, 16_384, 16_385, 65_536, 3_000_000] {
+            let data = pattern(len);
+            let sender = thread::spawn({
+                let data = data.clone();
+                move || {
+                    peer.write_all(&data).unwrap();
+                    peer
+                }
+            });
+            let mut all = Vec::new();
+            let mut most = 0;
+            while all.len() < len {
+                let class = if all.len() < 4096 { BufClass::Message } else { BufClass::Bulk };
+                rig.engine.receive(down(0), class, Layout::Spaced);
+                let buf = rig.received_buf(down(0));
+                assert!(buf.parts().all(|part| part.len() <= RECORD_PLAINTEXT));
+                for index in 0..buf.count() {
+                    let (before, after) = buf.room(index);
+                    assert!(before >= HEADROOM && after >= TAILROOM);
+                }
+                most = most.max(buf.count());
+                all.extend(buf.to_vec());
+            }
+            assert!(all == data);
+            peer = sender.join().unwrap();
+            if !unix && len == 3_000_000 {
+                assert!(most > 1, "bulk comes in several parts");
+            }
+        }
+        // Nothing is there now, and what comes later is not lost.
+        rig.engine.receive(down(0), BufClass::Bulk, Layout::Spaced);
+        rig.quiet();
+        peer.write_all(b"late").unwrap();
+        assert_eq!(rig.received(down(0)), b"late");
+        rig.engine.receive(down(0), BufClass::Bulk, Layout::Spaced);
+        peer.fin();
+        rig.end(down(0));
+    }
+}
+
+/// What a socket says of itself while a receive in parts may be under way.
+pub(crate) fn ends_come_through_in_every_layout<E: Kernel>() {
+    for (len, is_reset) in [(65_536, false), (65_537, false), (100_000, true)] {
+        let mut rig = Rig::<E>::new();
+        let mut peer = rig.tcp(down(0));
+        peer.write_all(&pattern(len)).unwrap();
+        rig.quiet();
+        rig.engine.receive(down(0), BufClass::Message, Layout::Spaced);
+        let mut all = rig.received(down(0));
+        if is_reset {
+            rig.engine.receive(down(0), BufClass::Bulk, Layout::Spaced);
+            rig.received(down(0));
+            reset(peer);
+            rig.quiet();
+            // What came before may still be there.
+            let error = loop {
+                rig.engine.receive(down(0), BufClass::Bulk, Layout::Spaced);
+                match rig.next() {
+                    Event::Received { .. } => {}
+                    Event::Failed { operation: Operation::Receive, error, .. } => break error,
+                    event => panic!("{event:?} instead of Failed"),
+                }
+            };
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        } else {
+            drop(peer);
+            while all.len() < len {
+                rig.engine.receive(down(0), BufClass::Bulk, Layout::Spaced);
+                all.extend(rig.received(down(0)));
+            }
+            assert!(all == pattern(len));
+            rig.engine.receive(down(0), BufClass::Bulk, Layout::Spaced);
+            rig.end(down(0));
+        }
+    }
+}
+
+/// A buffer goes out range by range, also when the socket takes a part of one.
+pub(crate) fn sends_a_buffer_in_many_ranges<E: Kernel>() {
+    for unix in KINDS {
+        let mut rig = Rig::<E>::new();
+        let mut peer = rig.any(down(0), unix);
+        let data = pattern(BufClass::Bulk.plaintext_max());
+        let ranges =
+            || (0..MAX_RANGES).map(|number| number * 1000..number * 1000 + 1 + number * 11);
+        const TIMES: usize = 400;
+        let reader = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(200));
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).unwrap();
+            all
+        });
+        for _ in 0..TIMES {
+            let mut buf = rig.engine.pool().take(BufClass::Bulk);
+            buf.memory_mut()[..data.len()].copy_from_slice(&data);
+            ranges().for_each(|range| buf.push_range(range));
+            assert_eq!(buf.count(), MAX_RANGES);
+            rig.engine.send(down(0), buf);
+            rig.sent(down(0));
+        }
+        rig.engine.shutdown_write(down(0));
+        let expected: Vec<u8> = ranges().flat_map(|range| data[range].to_vec()).collect();
+        let all = reader.join().unwrap();
+        assert_eq!(all.len(), TIMES * expected.len());
+        assert!(all.chunks(expected.len()).all(|one| one == expected));
+    }
+}
+
 pub(crate) fn end_behind_data<E: Kernel>() {
     for unix in KINDS {
         for len in [1, 4095, 4096, 4097, 10_000] {
@@ -67,7 +180,7 @@ pub(crate) fn end_behind_data<E: Kernel>() {
             peer.write_all(&pattern(len)).unwrap();
             peer.fin();
             assert_eq!(rig.receive_all(down(0), BufClass::Message, len), pattern(len));
-            rig.engine.receive(down(0), BufClass::Message);
+            rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
             rig.end(down(0));
             // The other way is still open.
             let buf = rig.buf(b"answer");
@@ -85,9 +198,9 @@ pub(crate) fn end_after_a_receive_was_armed<E: Kernel>() {
         let mut rig = Rig::<E>::new();
         let mut peer = rig.any(down(0), unix);
         peer.write_all(b"short").unwrap();
-        rig.engine.receive(down(0), BufClass::Bulk);
+        rig.engine.receive(down(0), BufClass::Bulk, Layout::Contiguous);
         assert_eq!(rig.received(down(0)), b"short");
-        rig.engine.receive(down(0), BufClass::Bulk);
+        rig.engine.receive(down(0), BufClass::Bulk, Layout::Contiguous);
         rig.quiet();
         drop(peer);
         rig.end(down(0));
@@ -99,13 +212,13 @@ pub(crate) fn reset_fails_the_receive<E: Kernel>() {
         let mut rig = Rig::<E>::new();
         let peer = rig.tcp(down(0));
         if armed {
-            rig.engine.receive(down(0), BufClass::Message);
+            rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
             rig.quiet();
         }
         reset(peer);
         if !armed {
             rig.quiet();
-            rig.engine.receive(down(0), BufClass::Message);
+            rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
         }
         match rig.next() {
             Event::Failed { socket, operation: Operation::Receive, error } if socket == down(0) => {
@@ -201,7 +314,7 @@ pub(crate) fn both_ways_at_once<E: Kernel>() {
         let mut back = Vec::new();
         let first = rig.buf(parts.next().unwrap());
         rig.engine.send(down(0), first);
-        rig.engine.receive(down(0), BufClass::Bulk);
+        rig.engine.receive(down(0), BufClass::Bulk, Layout::Contiguous);
         while back.len() < data.len() {
             match rig.next() {
                 Event::Sent { .. } => {
@@ -213,7 +326,7 @@ pub(crate) fn both_ways_at_once<E: Kernel>() {
                 Event::Received { buf, .. } => {
                     back.extend(buf.to_vec());
                     drop(buf);
-                    rig.engine.receive(down(0), BufClass::Bulk);
+                    rig.engine.receive(down(0), BufClass::Bulk, Layout::Contiguous);
                 }
                 event => panic!("unexpected {event:?}"),
             }
@@ -229,7 +342,7 @@ pub(crate) fn shutdown_leaves_receiving<E: Kernel>() {
     for unix in KINDS {
         let mut rig = Rig::<E>::new();
         let mut peer = rig.any(down(0), unix);
-        rig.engine.receive(down(0), BufClass::Message);
+        rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
         rig.quiet();
         rig.engine.shutdown_write(down(0));
         assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
@@ -250,7 +363,7 @@ pub(crate) fn connects_and_relays<E: Kernel>() {
     rig.sent(up(0));
     let mut question = [0; 8];
     peer.read_exact(&mut question).unwrap();
-    rig.engine.receive(up(0), BufClass::Message);
+    rig.engine.receive(up(0), BufClass::Message, Layout::Contiguous);
     rig.quiet();
     peer.write_all(b"answer").unwrap();
     assert_eq!(rig.received(up(0)), b"answer");
@@ -268,9 +381,9 @@ pub(crate) fn data_and_end_right_after_connecting<E: Kernel>() {
     rig.engine.wait(Some(rig.engine.now())).unwrap();
     server.join().unwrap();
     rig.connected(up(0));
-    rig.engine.receive(up(0), BufClass::Message);
+    rig.engine.receive(up(0), BufClass::Message, Layout::Contiguous);
     assert_eq!(rig.received(up(0)), b"busy");
-    rig.engine.receive(up(0), BufClass::Message);
+    rig.engine.receive(up(0), BufClass::Message, Layout::Contiguous);
     rig.end(up(0));
 }
 
@@ -307,9 +420,9 @@ pub(crate) fn connect_to_unix_sockets<E: Kernel>() {
     let (mut peer, _) = listener.accept().unwrap();
     peer.write_all(b"hello").unwrap();
     peer.fin();
-    rig.engine.receive(up(0), BufClass::Message);
+    rig.engine.receive(up(0), BufClass::Message, Layout::Contiguous);
     assert_eq!(rig.received(up(0)), b"hello");
-    rig.engine.receive(up(0), BufClass::Message);
+    rig.engine.receive(up(0), BufClass::Message, Layout::Contiguous);
     rig.end(up(0));
     drop((rig, listener));
     assert_eq!(refused::<E>(&Address::Unix(path)), ErrorKind::ConnectionRefused);

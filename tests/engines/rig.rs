@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use tlsgate::buf::{Buf, BufClass};
+use tlsgate::buf::{Buf, BufClass, Layout};
 use tlsgate::config::model::Keepalive;
 use tlsgate::engine::epoll::EpollEngine;
 use tlsgate::engine::socket::{Listener, Stream};
@@ -186,7 +186,7 @@ impl<E: Kernel> Rig<E> {
     pub(crate) fn receive_all(&mut self, socket: SocketId, class: BufClass, len: usize) -> Vec<u8> {
         let mut all = Vec::new();
         while all.len() < len {
-            self.engine.receive(socket, class);
+            self.engine.receive(socket, class, Layout::Contiguous);
             all.extend(self.received(socket));
         }
         all

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
-use tlsgate::buf::BufClass;
+use tlsgate::buf::{BufClass, Layout};
 use tlsgate::engine::{Address, CloseMode, ConnectOptions, Event, Operation, Source};
 
 use crate::own_network::{in_a_network_of_its_own, ip};
@@ -46,7 +46,7 @@ pub(crate) fn dials_from_the_source_that_is_chosen<E: Kernel>() {
         rig.sent(up(slot));
         peer.read_exact(&mut [0; 8]).unwrap();
         peer.write_all(b"answer").unwrap();
-        rig.engine.receive(up(slot), BufClass::Message);
+        rig.engine.receive(up(slot), BufClass::Message, Layout::Contiguous);
         assert_eq!(rig.received(up(slot)), b"answer");
     }
 }

@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use ring::digest::{Context, Digest, SHA256};
 use rustix::event::PollFlags;
+use rustls::crypto::ring as provider;
 use tempfile::TempDir;
 use tlsgate_bench::backend::{Address, Backend as Component, Mode};
 use tlsgate_bench::content;
 
 use crate::support::backend::Backend;
+use crate::support::ca::NAME;
+use crate::support::client::{Version, config_of, connect};
 use crate::support::gateway::{Gateway, Setup};
 use crate::support::process::run;
 use crate::support::session::{Session, local, wait};
@@ -50,6 +53,40 @@ fn bulk_256mb() {
     });
 }
 
+/// Every suite of the modern lane, through a gateway that ends TLS, and through one before it that
+/// speaks TLS on both sides, of either version: what is received in any of their records is sent in
+/// any other.
+#[test]
+#[ignore = "run by tests/run"]
+fn bulk_each_suite() {
+    let bytes = sized(256, 4) * MIB;
+    let backend = component(bytes);
+    for engine in engines() {
+        for layer in ["own", "rustls"] {
+            let layer_line = format!("record_layer = {layer:?}");
+            let inner = Setup::new(engine, backend.address()).gateway(&layer_line).start();
+            let outer = Version::BOTH.map(|version| {
+                let version = format!("max_version = {0:?}\nmin_version = {0:?}", version.number());
+                let setup = Setup::new(engine, inner.address()).gateway(&layer_line);
+                let trust = format!("trusted_ca = \"ca.pem\"\nserver_name = {NAME:?}");
+                let setup = setup.listener("mode = \"bridge\"").upstream_tls(&trust);
+                setup.upstream_tls(&version).start()
+            });
+            for suite in provider::default_provider().cipher_suites {
+                if format!("{:?}", suite.suite()).contains("_RSA_") {
+                    // Its records are those of ECDSA.
+                    continue;
+                }
+                println!("{engine:?} {layer} {:?}", suite.suite());
+                for gateway in outer.iter().chain([&inner]) {
+                    let session = connect(gateway.address(), &config_of(suite));
+                    transfer_on(gateway, Box::new(session), bytes, 0);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 #[ignore = "run by tests/run"]
 fn bulk_curl() {
@@ -83,13 +120,16 @@ fn bulk_curl() {
     }
 }
 
-/// One connection that uploads and downloads `bytes` at the same time.
 fn transfer(gateway: &Gateway, way: Way, bytes: u64, number: u64) {
-    let mut session = way.connect(gateway);
+    transfer_on(gateway, way.connect(gateway), bytes, number);
+}
+
+/// One connection that uploads and downloads `bytes` at the same time.
+fn transfer_on(gateway: &Gateway, mut session: Box<dyn Session>, bytes: u64, number: u64) {
     // Every connection has other bytes, so that mixing them up would be seen.
     let offset = number * 7919;
     let (sent, download) = exchange(&mut *session, offset, bytes)
-        .unwrap_or_else(|error| panic!("{way:?} connection {number}: {error}"));
+        .unwrap_or_else(|error| panic!("connection {number}: {error}"));
     let (body, trailer) = download;
     assert_eq!(body.as_ref(), digest_of_content(1, bytes).as_ref(), "the download of {number}");
     assert_eq!(trailer, sent.as_ref(), "the upload of {number}");

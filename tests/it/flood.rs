@@ -59,6 +59,7 @@ fn flood(engine: Engine) {
     let component = Component::start();
     let gateway = takes_old(Setup::new(engine, component.address())).start();
     let config = config(Version::V13);
+    let _burners: Vec<Process> = (0..cpus()).map(|_| start_burner()).collect();
     let mut kept: Vec<TlsStream> = (0..KEPT).map(|_| connect(gateway.address(), &config)).collect();
     let mut measured: Vec<(Trouble, Figures)> = Vec::new();
     let mut flooded = 0;
@@ -142,10 +143,26 @@ fn measure(gateway: &Gateway, trouble: Trouble) -> (Figures, u64) {
     (Figures { p99, rate: modern.rate() }, handshakes() - before - own)
 }
 
+fn cpus() -> usize {
+    std::thread::available_parallelism().expect("Linux tells").get()
+}
+
+/// Takes the time that nobody wants, all the time: CPUs that share a core slow each other down, which
+/// would make a quiet phase look better than one in which anything runs.
+fn start_burner() -> Process {
+    Process::start(idly().args(["sh", "-c", "while :; do :; done"]))
+}
+
 /// At the lowest priority, so that it takes no time from anybody but by what it makes others do.
-fn start_flood(gateway: &Gateway) -> Process {
+fn idly() -> Command {
     let mut command = Command::new("chrt");
-    command.args(["--idle", "0"]).arg(bench_program()).arg("load");
+    command.args(["--idle", "0"]);
+    command
+}
+
+fn start_flood(gateway: &Gateway) -> Process {
+    let mut command = idly();
+    command.arg(bench_program()).arg("load");
     command.arg(gateway.address().to_string()).args(["--tls", "1.0", "--suites", SUITE]);
     command.args(["--insecure", "--concurrency", FLOOD, "--duration", "1h"]);
     Process::start(&mut command)
@@ -162,6 +179,7 @@ fn load(
         version: TlsVersion::V13,
         server_name: NAME.to_owned(),
         trust: Trust::CaPem(ca().pem()),
+        shown: None,
         alpn: Vec::new(),
         suites: Vec::new(),
         groups: Vec::new(),

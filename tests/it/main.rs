@@ -35,6 +35,7 @@ mod modes;
 mod policy;
 mod proxy_in;
 mod proxy_out;
+mod records;
 mod reload;
 mod restart;
 mod revalidate;

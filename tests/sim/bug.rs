@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tlsgate::buf::{Buf, BufClass, Pool};
+use tlsgate::buf::{Buf, BufClass, Layout, Pool};
 use tlsgate::engine::sim::ports::Socket;
 use tlsgate::engine::sim::rng::Rng;
 use tlsgate::engine::sim::{Outside, SimEngine, Stream};
@@ -108,8 +108,8 @@ impl<O: Outside> Engine for Buggy<O> {
         self.sim.connect(socket, to, options);
     }
 
-    fn receive(&mut self, socket: SocketId, class: BufClass) {
-        self.sim.receive(socket, class);
+    fn receive(&mut self, socket: SocketId, class: BufClass, layout: Layout) {
+        self.sim.receive(socket, class, layout);
     }
 
     fn send(&mut self, socket: SocketId, mut buf: Buf) {

@@ -26,8 +26,8 @@ use rustls::{
 };
 use tempfile::TempDir;
 use tlsgate::config::model::{
-    self, CertificateFiles, ClientCert, CrlPolicy, DownstreamTls, ResumptionMode, Revalidate,
-    TlsVersion, TrustFile,
+    self, CertificateFiles, ClientCert, CrlPolicy, DownstreamTls, RecordLayer, ResumptionMode,
+    Revalidate, TlsVersion, TrustFile,
 };
 use tlsgate::engine::sim::network::SimClock;
 use tlsgate::engine::sim::rng::Rng;
@@ -68,6 +68,7 @@ pub(crate) struct ClientTls {
 /// Makes the TLS of both sides for one run.
 pub(crate) struct Maker {
     clock: SimClock,
+    records: RecordLayer,
     resumption: Resumption,
     /// With a cache of sessions each.
     clients: Vec<(ClientTls, Arc<ClientConfig>)>,
@@ -91,7 +92,8 @@ impl Maker {
         let time = SimTime(clock.clone());
         let clock_of_sessions = Clock::new(move || time.seconds());
         let resumption = Resumption::new(&limits, clock_of_sessions).expect("randomness");
-        Self { clock, resumption, clients: Vec::new(), components: Vec::new() }
+        let records = if seed % 4 == 3 { RecordLayer::Rustls } else { RecordLayer::Own };
+        Self { clock, records, resumption, clients: Vec::new(), components: Vec::new() }
     }
 
     pub(crate) fn server(
@@ -115,7 +117,7 @@ impl Maker {
         let config = server_config(&tls, identities, &domain, &provider).expect("versions");
         let mut config = Arc::unwrap_or_clone(config);
         config.time_provider = Arc::new(SimTime(self.clock.clone()));
-        ServerProfile::new(Arc::new(config), identities, &tls)
+        ServerProfile::new(Arc::new(config), identities, &tls).recorded_by(self.records)
     }
 
     /// The gateway as a client of components, with a cache of sessions for each endpoint.
@@ -137,7 +139,7 @@ impl Maker {
             config.time_provider = Arc::new(SimTime(self.clock.clone()));
             (Arc::new(config), NAME.try_into().expect("a DNS name"))
         };
-        ClientProfile::new((0..endpoints).map(endpoint).collect())
+        ClientProfile::new((0..endpoints).map(endpoint).collect()).recorded_by(self.records)
     }
 
     /// A session of a component.

@@ -159,8 +159,8 @@ const RESERVED: &[Reserved] = &[
     Reserved {
         names: &["dangerous_into_kernel_connection", "dangerous_extract_secrets"],
         to: &["src/tls/modern/session.rs"],
-        why: "the keys of a session are taken out of it for its last alert, and for nothing else",
-        instead: "use TlsConn::last_alert",
+        why: "the keys of a session leave rustls for our record layer, and for nothing else",
+        instead: "use tls::modern::ModernConn",
     },
     Reserved {
         names: &["crate::engine::uring", "crate::engine::epoll", "crate::engine::sim"],

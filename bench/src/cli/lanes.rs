@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::engines::{Bar, found_gateway, write_json};
-use crate::engines::Style;
+use super::peers::{Bar, found_gateway, write_json};
 use crate::lanes::target::Kind;
 use crate::lanes::test::Test;
 use crate::lanes::{self, Settings};
+use crate::measure::output::Style;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

@@ -1,8 +1,9 @@
 //! The command line: flags to plans, reports to text.
 
 pub(crate) mod backend;
-pub(crate) mod engines;
 pub(crate) mod lanes;
 pub(crate) mod load;
+pub(crate) mod peers;
 mod plan;
+pub(crate) mod relay;
 mod table;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use tlsgate_bench::client::{Pace, Plan, Stop, TlsPlan, TlsVersion, Trust, Workload};
+use tlsgate_bench::client::{Pace, Plan, Shown, Stop, TlsPlan, TlsVersion, Trust, Workload};
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArguments {
@@ -55,7 +55,7 @@ pub(crate) struct PlanArguments {
 #[command(next_help_heading = "TLS")]
 struct TlsArguments {
     /// No TLS.
-    #[arg(long, conflicts_with_all = ["tls", "server_name", "ca", "insecure", "alpn", "suites", "groups"])]
+    #[arg(long, conflicts_with_all = ["tls", "server_name", "ca", "insecure", "certificate", "alpn", "suites", "groups"])]
     plain: bool,
     /// The only version to offer.
     #[arg(long, value_enum, default_value_t = Version::V13)]
@@ -69,6 +69,12 @@ struct TlsArguments {
     /// Accept any certificate.
     #[arg(long, conflicts_with = "ca")]
     insecure: bool,
+    /// PEM file with a certificate to show to a server that asks for one.
+    #[arg(long, requires = "key")]
+    certificate: Option<PathBuf>,
+    /// PEM file with its key.
+    #[arg(long, requires = "certificate")]
+    key: Option<PathBuf>,
     /// ALPN protocols to offer.
     #[arg(long, value_delimiter = ',')]
     alpn: Vec<String>,
@@ -161,6 +167,11 @@ impl TlsArguments {
             },
             server_name: self.server_name.clone(),
             trust,
+            shown: self
+                .certificate
+                .clone()
+                .zip(self.key.clone())
+                .map(|(certificate, key)| Shown { certificate, key }),
             alpn: self.alpn.clone(),
             suites: self.suites.clone(),
             groups: self.groups.clone(),
@@ -245,6 +256,7 @@ mod tests {
         assert!(plan("127.0.0.1:1 --plain --insecure").is_err());
         assert!(plan("127.0.0.1:1 --plain").expect("plaintext").tls.is_none());
         assert!(plan("127.0.0.1:1 --insecure").expect("TLS").tls.is_some());
+        assert!(plan("127.0.0.1:1 --insecure --certificate a.pem").is_err());
         assert!(plan("127.0.0.1:1 --plain --connection-rate 5").is_err());
     }
 

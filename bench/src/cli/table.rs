@@ -6,6 +6,8 @@ use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use tlsgate_bench::client::{Latency, Report};
 
+use crate::measure::output::short;
+
 const QUANTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
 
@@ -60,18 +62,6 @@ fn latencies(report: &Report) -> Table {
     table
 }
 
-/// Three digits or a little more, with a unit.
-fn short(duration: Duration) -> String {
-    let micros = duration.as_secs_f64() * 1e6;
-    if micros < 1e3 {
-        format!("{micros:.0} µs")
-    } else if micros < 1e6 {
-        format!("{:.2} ms", micros / 1e3)
-    } else {
-        format!("{:.2} s", micros / 1e6)
-    }
-}
-
 #[expect(clippy::cast_precision_loss, reason = "rounded to two digits anyway")]
 fn throughput(bytes: u64, elapsed: Duration) -> String {
     let megabytes = bytes as f64 / 1e6;
@@ -82,13 +72,6 @@ fn throughput(bytes: u64, elapsed: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_short() {
-        assert_eq!(short(Duration::from_nanos(1_400)), "1 µs");
-        assert_eq!(short(Duration::from_micros(12_345)), "12.35 ms");
-        assert_eq!(short(Duration::from_secs(3)), "3.00 s");
-    }
 
     #[test]
     fn only_phases_that_happened_have_a_row() {

@@ -41,7 +41,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 pub use failure::ErrorKind;
-pub use plan::{Pace, Plan, Stop, TlsPlan, TlsVersion, Trust, Workload};
+pub use plan::{Pace, Plan, Shown, Stop, TlsPlan, TlsVersion, Trust, Workload};
 pub use report::{Errors, Latency, Report};
 
 use exchange::Template;

@@ -7,15 +7,15 @@ use std::{fmt, fs};
 
 use openssl::error::ErrorStack;
 use openssl::ssl::{
-    ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslSession, SslStream,
-    SslVerifyMode, SslVersion, cipher_name,
+    ErrorCode, Ssl, SslContext, SslContextBuilder, SslFiletype, SslMethod, SslMode, SslSession,
+    SslStream, SslVerifyMode, SslVersion, cipher_name,
 };
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
 
 use super::Error;
 use super::failure::{ErrorKind, Failure};
-use super::plan::{TlsPlan, TlsVersion, Trust};
+use super::plan::{Shown, TlsPlan, TlsVersion, Trust};
 use super::session::{Handshake, Session, Sink};
 
 /// Longest plaintext of a record (RFC 5246 §6.2.1).
@@ -120,6 +120,10 @@ fn context(plan: &TlsPlan) -> Result<SslContext, Error> {
             names.extend_from_slice(name.as_bytes());
         }
         builder.set_alpn_protos(&names)?;
+    }
+    if let Some(Shown { certificate, key }) = &plan.shown {
+        builder.set_certificate_chain_file(certificate)?;
+        builder.set_private_key_file(key, SslFiletype::PEM)?;
     }
     trust(&mut builder, &plan.trust)?;
     Ok(builder.build())

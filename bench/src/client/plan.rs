@@ -128,6 +128,8 @@ pub struct TlsPlan {
     pub server_name: String,
     /// What makes the server's certificate acceptable.
     pub trust: Trust,
+    /// What to show to a server that asks for a certificate; nothing when none.
+    pub shown: Option<Shown>,
     /// ALPN protocols to offer, most wanted first. When the server chooses none, that is an error.
     pub alpn: Vec<String>,
     /// IANA names of the cipher suites to offer; all that there are for the version when empty. For
@@ -152,16 +154,13 @@ pub enum TlsVersion {
     V13,
 }
 
-impl TlsVersion {
-    /// Such as `1.2`.
-    pub fn number(self) -> &'static str {
-        match self {
-            Self::V10 => "1.0",
-            Self::V11 => "1.1",
-            Self::V12 => "1.2",
-            Self::V13 => "1.3",
-        }
-    }
+/// A certificate of the client.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shown {
+    /// PEM file with the certificate, and behind it those between it and its CA.
+    pub certificate: PathBuf,
+    /// PEM file with its key.
+    pub key: PathBuf,
 }
 
 /// What makes the server's certificate acceptable.

@@ -7,7 +7,7 @@ use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedCipherSuite,
 };
@@ -15,7 +15,7 @@ use rustls::{
 use super::Error;
 use super::failure::Failure;
 use super::openssl::Openssl;
-use super::plan::{TlsPlan, TlsVersion, Trust};
+use super::plan::{Shown, TlsPlan, TlsVersion, Trust};
 use super::session::{Rustls, Session};
 
 /// Sessions that one connection slot remembers.
@@ -106,7 +106,18 @@ fn config(plan: &TlsPlan) -> Result<ClientConfig, Error> {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)))
         }
     };
-    let mut config = builder.with_no_client_auth();
+    let mut config = match &plan.shown {
+        None => builder.with_no_client_auth(),
+        Some(Shown { certificate, key }) => {
+            let name = certificate.display().to_string();
+            let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+            let chain = chain.map_err(|error| Error::Tls(format!("{name}: {error}")))?;
+            let key = PrivateKeyDer::from_pem_file(key)
+                .map_err(|error| Error::Tls(format!("{}: {error}", key.display())))?;
+            let config = builder.with_client_auth_cert(chain, key);
+            config.map_err(|error| Error::Tls(format!("{name}: {error}")))?
+        }
+    };
     config.alpn_protocols = plan.alpn.iter().map(|name| name.clone().into_bytes()).collect();
     config.resumption = Resumption::disabled();
     Ok(config)
@@ -223,6 +234,7 @@ mod tests {
             version: TlsVersion::V13,
             server_name: "localhost".to_owned(),
             trust: Trust::Insecure,
+            shown: None,
             alpn: Vec::new(),
             suites: Vec::new(),
             groups: Vec::new(),
@@ -251,6 +263,9 @@ mod tests {
         assert!(message(TlsPlan { trust, ..plan() }).contains("no certificate"));
         let trust = Trust::CaFile("/does/not/exist".into());
         assert!(message(TlsPlan { trust, ..plan() }).contains("/does/not/exist"));
+        let nothing = Shown { certificate: "/no/certificate".into(), key: "/no/key".into() };
+        let shown = Some(nothing);
+        assert!(message(TlsPlan { shown, ..plan() }).contains("/no/certificate"));
         let server_name = "not a name".to_owned();
         assert!(message(TlsPlan { server_name, ..plan() }).contains("server name"));
         // A TLS 1.2 suite alone cannot make a TLS 1.3 configuration.

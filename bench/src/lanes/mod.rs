@@ -1,5 +1,5 @@
 //! The gateway's lanes for old TLS beside stunnel and HAProxy with the same versions and suites: CPU
-//! time per full and resumed handshake and per gigabyte. It measures as [`crate::engines`] does.
+//! time per full and resumed handshake and per gigabyte. It measures as [`crate::measure`] does.
 
 mod output;
 mod peers;
@@ -12,14 +12,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::engines::affinity;
-use crate::engines::identity::Identity;
-use crate::engines::machine::Machine;
-use crate::engines::process::{Process, free_address};
-use crate::engines::rounds::{self, Row};
-use crate::engines::sample::{self, Subject};
-use crate::engines::scratch::Scratch;
-use crate::engines::spin::Spinner;
+use crate::measure::affinity;
+use crate::measure::identity::Identity;
+use crate::measure::machine::Machine;
+use crate::measure::probe::Probe;
+use crate::measure::process::{Process, free_address};
+use crate::measure::rounds::{self, Row};
+use crate::measure::sample::{self, Subject};
+use crate::measure::scratch::Scratch;
+use crate::measure::spin::Spinner;
 use target::{Kind, Stage, Target};
 use test::{Role, Test};
 
@@ -60,7 +61,7 @@ pub(crate) struct Results {
 pub(crate) fn run(settings: Settings, note: &mut dyn FnMut(&str)) -> Result<Results, String> {
     let io = |error: std::io::Error| error.to_string();
     let scratch = Scratch::new().map_err(io)?;
-    let modern = Identity::ecdsa(&scratch)?;
+    let modern = Identity::ecdsa(&scratch, "")?;
     let compat12 = Identity::rsa(&scratch, "compat12-")?;
     let legacy = Identity::rsa(&scratch, "legacy-")?;
     let trusted = [&*compat12.ca_pem, &legacy.ca_pem].concat();
@@ -71,12 +72,13 @@ pub(crate) fn run(settings: Settings, note: &mut dyn FnMut(&str)) -> Result<Resu
     let backend = free_address()?;
     let mut command = Command::new(std::env::current_exe().map_err(io)?);
     command.args(["backend", "--listen", &backend.to_string(), "--mode", "sniff"]);
-    let _behind = Process::serve("backend", command, load_cpu, backend, &scratch)?;
+    let _behind = Process::serve("backend", command, &[load_cpu], &[backend], &scratch)?;
     let (mut targets, mut left_out, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     let (front10, front12) = (free_address()?, free_address()?);
     let command = peers::front(&scratch, &legacy, backend, [front10, front12]);
-    let front =
-        command.and_then(|command| Process::serve("front", command, load_cpu, front12, &scratch));
+    let front = command.and_then(|command| {
+        Process::serve("front", command, &[load_cpu], &[front10, front12], &scratch)
+    });
     if let Err(reason) = &front {
         left_out.push(format!("the lanes as clients: {reason}"));
     }
@@ -89,7 +91,6 @@ pub(crate) fn run(settings: Settings, note: &mut dyn FnMut(&str)) -> Result<Resu
         modern: &modern,
         compat12: &compat12,
         legacy: &legacy,
-        ca: &scratch.write("ca.pem", &legacy.ca_pem)?,
         scratch: &scratch,
     };
     for kind in &settings.targets {
@@ -102,15 +103,18 @@ pub(crate) fn run(settings: Settings, note: &mut dyn FnMut(&str)) -> Result<Resu
     let mut tests = settings.tests.clone();
     tests.retain(|test| front.is_ok() || test.role() == Role::Server);
     let kinds: Vec<Kind> = targets.iter().map(|target| target.kind).collect();
+    let probe = Probe::new(server_cpu)?;
     let samples = {
         let _spinner = Spinner::start(load_cpu)?;
-        let sample = |test: Test, index: usize| {
-            let Target { kind, ports, pids, .. } = &targets[index];
+        let sample = |test: Test, kind: Kind, patience: u32| {
+            let target = targets.iter().find(|target| target.kind == kind);
+            let Target { ports, pids, .. } = target.expect("only these take part");
             let (address, clock) = (ports.of(test.role()), kind.clock());
-            let subject = Subject { address, pids, cpu: server_cpu, client_cpu: load_cpu, clock };
-            sample::take(test, subject, test.tls(&trusted), length)
+            let (cpu, client_cpus) = (Some(server_cpu), &[load_cpu]);
+            let subject = Subject { address, pids, cpu, client_cpus, clock };
+            sample::take(test, subject, test.tls(&trusted), length * patience)
         };
-        rounds::take(rounds, &tests, &kinds, sample, &mut failures, note)
+        rounds::take(rounds, &tests, |_| kinds.clone(), &probe, sample, &mut failures, note)
     };
     Ok(Results { machine, settings, left_out, failures, samples })
 }

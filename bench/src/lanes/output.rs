@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use super::Results;
 use super::target::Kind;
 use super::test::Test;
-use crate::engines::output::{Parts, Style, by_server, dash, headed, per_second, quote, remarks};
-use crate::engines::record::{Conduct, Record, samples};
-use crate::engines::rounds::Measurement;
-use crate::engines::statistics::Quartiles;
-use crate::engines::summary::{figure, paired};
+use crate::measure::output::{Parts, Style, by_server, dash, headed, per_second, quote, remarks};
+use crate::measure::record::{Conduct, Record, samples};
+use crate::measure::rounds::Measurement;
+use crate::measure::statistics::Quartiles;
+use crate::measure::summary::{figure, paired};
 
 /// Whom costs are compared with.
 const REFERENCE: Kind = Kind::IoUring;
@@ -37,6 +37,7 @@ pub(crate) fn write_record(results: &Results, parent: &Path) -> Result<PathBuf, 
         how_to_read: HOW_TO_READ,
         summary: &render(results, Style::Markdown),
         raw: &samples(&results.samples),
+        more: &[],
     };
     record.write(&results.machine, &Conduct { rounds, sample, server_cpu, load_cpu }, parent)
 }

@@ -6,9 +6,9 @@ use std::process::Command;
 
 use super::target::{Ports, Stage};
 use super::test::{GROUP, SUITES};
-use crate::engines::identity::{Identity, SERVER_NAME};
-use crate::engines::peers::program;
-use crate::engines::scratch::Scratch;
+use crate::measure::identity::{Identity, SERVER_NAME};
+use crate::measure::process::program;
+use crate::measure::scratch::Scratch;
 
 pub(crate) fn stunnel(stage: &Stage<'_>, ports: Ports) -> Result<Command, String> {
     let Stage { backend, front10, front12, legacy, scratch, .. } = stage;
@@ -25,7 +25,7 @@ checkHost = {SERVER_NAME}
 sni = {SERVER_NAME}
 sessionResume = no
 ",
-            stage.ca.display()
+            legacy.ca.display()
         )
     };
     let text = format!(
@@ -58,7 +58,7 @@ sessionCacheSize = 20000
 }
 
 pub(crate) fn haproxy(stage: &Stage<'_>, ports: Ports) -> Result<Command, String> {
-    let Stage { backend, front10, front12, legacy, ca, scratch, .. } = stage;
+    let Stage { backend, front10, front12, legacy, scratch, .. } = stage;
     let client = |name: &str, version: &str, listen: SocketAddr, to: &SocketAddr| {
         format!(
             "listen {name}
@@ -66,7 +66,7 @@ pub(crate) fn haproxy(stage: &Stage<'_>, ports: Ports) -> Result<Command, String
     server front {to} ssl verify required ca-file {} sni str({SERVER_NAME}) no-ssl-reuse \
              ssl-min-ver {version} ssl-max-ver {version} ciphers {}
 ",
-            ca.display(),
+            legacy.ca.display(),
             openssl_suites(),
         )
     };

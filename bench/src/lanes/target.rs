@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use super::peers;
 use super::test::{Role, SUITES};
-use crate::engines::identity::{Identity, SERVER_NAME};
-use crate::engines::process::{Process, free_address};
-use crate::engines::rounds::Server;
-use crate::engines::sample::Clock;
-use crate::engines::scratch::Scratch;
+use crate::measure::identity::{Identity, SERVER_NAME};
+use crate::measure::process::{Process, free_address};
+use crate::measure::rounds::Server;
+use crate::measure::sample::Clock;
+use crate::measure::scratch::Scratch;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 pub(crate) enum Kind {
@@ -75,8 +75,6 @@ pub(crate) struct Stage<'run> {
     pub(crate) modern: &'run Identity,
     pub(crate) compat12: &'run Identity,
     pub(crate) legacy: &'run Identity,
-    /// The CA of `legacy`.
-    pub(crate) ca: &'run Path,
     pub(crate) scratch: &'run Scratch,
 }
 
@@ -92,6 +90,10 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
+    fn all(self) -> [SocketAddr; 3] {
+        [self.server, self.client10, self.client12]
+    }
+
     pub(crate) fn of(self, role: Role) -> SocketAddr {
         match role {
             Role::Server => self.server,
@@ -123,14 +125,14 @@ impl Target {
             Kind::Haproxy => peers::haproxy(stage, ports)?,
         };
         let name = kind.name().replace(' ', "-");
-        let process = Process::serve(&name, command, stage.cpu, ports.client12, stage.scratch)?;
+        let process = Process::serve(&name, command, &[stage.cpu], &ports.all(), stage.scratch)?;
         let pids = process.family(kind.processes())?;
         Ok(Self { kind, ports, pids, _process: process })
     }
 }
 
 fn gateway(stage: &Stage<'_>, engine: &str, ports: Ports) -> Result<Command, String> {
-    let Stage { backend, front10, front12, modern, compat12, legacy, ca, .. } = stage;
+    let Stage { backend, front10, front12, modern, compat12, legacy, .. } = stage;
     let suites = SUITES.map(|[name, _]| name);
     let lane = format!(
         "lane = \"legacy\"\nlegacy_until = \"2099-12-31\"\nallow_from = [\"127.0.0.0/8\"]\n\
@@ -142,8 +144,9 @@ fn gateway(stage: &Stage<'_>, engine: &str, ports: Ports) -> Result<Command, Str
         )
     };
     let trust = format!(
-        "mode = \"originate\"\n[listener.upstream_tls]\ntrusted_ca = {ca:?}\n\
-         server_name = \"{SERVER_NAME}\"\n"
+        "mode = \"originate\"\n[listener.upstream_tls]\ntrusted_ca = {:?}\n\
+         server_name = \"{SERVER_NAME}\"\n",
+        legacy.ca
     );
     let text = [
         format!(

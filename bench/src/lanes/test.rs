@@ -4,8 +4,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 use tlsgate_bench::client::{TlsPlan, TlsVersion, Workload};
 
-use crate::engines::rounds::Measurement;
-use crate::engines::test::{BODY, BULK_CONNECTIONS, HANDSHAKES_AT_A_TIME, Unit, tls};
+use crate::measure::load::{Unit, download, handshakes, tls, upload};
+use crate::measure::rounds::Measurement;
 
 /// Suites by their names at IANA and in OpenSSL.
 const ECDHE: [&str; 2] = ["TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA", "ECDHE-RSA-AES128-SHA"];
@@ -129,24 +129,16 @@ impl Measurement for Test {
     }
 
     fn unit(self) -> Unit {
-        match self.load().0 {
-            Workload::Handshakes { .. } => Unit::Handshake,
-            _ => Unit::Gigabyte,
-        }
+        Unit::of(self.load().0)
     }
 
     fn load(self) -> (Workload, usize) {
-        let handshakes = |resumed| (Workload::Handshakes { resumed }, HANDSHAKES_AT_A_TIME);
         match self {
             Self::Full10 | Self::Rsa10 | Self::Client10 => handshakes(false),
             Self::Full12 | Self::Rsa12 | Self::Client12 => handshakes(false),
             Self::Resumed10 | Self::Resumed12 => handshakes(true),
-            Self::Down10 | Self::Down12 | Self::ClientDown10 | Self::ClientDown12 => {
-                (Workload::BulkDown { bytes: BODY }, BULK_CONNECTIONS)
-            }
-            Self::Up10 | Self::Up12 | Self::ClientUp10 | Self::ClientUp12 => {
-                (Workload::BulkUp { bytes: BODY }, BULK_CONNECTIONS)
-            }
+            Self::Down10 | Self::Down12 | Self::ClientDown10 | Self::ClientDown12 => download(),
+            Self::Up10 | Self::Up12 | Self::ClientUp10 | Self::ClientUp12 => upload(),
         }
     }
 }

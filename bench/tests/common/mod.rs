@@ -79,6 +79,7 @@ impl TlsEcho {
             version,
             server_name: "localhost".to_owned(),
             trust: Trust::CaPem(self.ca_pem.clone()),
+            shown: None,
             alpn: Vec::new(),
             suites: Vec::new(),
             groups: Vec::new(),

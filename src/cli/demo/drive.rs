@@ -103,6 +103,7 @@ fn plan(setup: &Setup, ca_pem: &str, task: Task, time: Duration) -> Plan {
             version: task.version,
             server_name: "localhost".to_owned(),
             trust: Trust::CaPem(ca_pem.to_owned()),
+            shown: None,
             alpn: Vec::new(),
             suites: Vec::new(),
             groups: vec!["X25519".to_owned()],

@@ -91,6 +91,16 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
     },
     OptionDoc {
         table: "gateway",
+        key: "record_layer",
+        kind: Kind::Word(&["own", "rustls"]),
+        presence: Presence::Default("\"own\""),
+        reload: true,
+        doc: "What encrypts and decrypts records of TLS 1.2 and 1.3 once rustls has shaken hands. \
+              \"own\" does it in the buffers of the engine. \"rustls\" copies them, and is there \
+              to compare with. Connections that are up keep theirs.",
+    },
+    OptionDoc {
+        table: "gateway",
         key: "hello_memory",
         kind: Kind::Size { min: 128 * KIB, max: 64 * GIB },
         presence: Presence::Default("\"16MiB\""),

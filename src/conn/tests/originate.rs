@@ -7,6 +7,7 @@ use rustls::AlertDescription;
 use super::component::*;
 use super::relay::pattern;
 use super::rig::*;
+use crate::buf::Layout;
 use crate::config::model::{TlsVersion, Verify};
 use crate::conn::Input;
 use crate::conn::outcome::{Cause, Outcome, Reason, Security, Stage};
@@ -354,6 +355,23 @@ fn a_stalled_send_stops_the_other_side_at_the_high_water_mark() {
     assert_eq!(component.received, pattern(4 << 20, 5));
     rig.input(Input::Stop(Reason::Stopped));
     rig.outcome();
+}
+
+/// What is sealed, and that alone, is received with room for it.
+#[test]
+fn plaintext_that_is_sealed_is_received_in_parts() {
+    let layout = |socket: &Socket| socket.receiving.expect("receives").1;
+    let (rig, _component) = open(originate(), Component::new());
+    assert_eq!(layout(&rig.down), Layout::Spaced);
+    assert_eq!(layout(&rig.up), Layout::Contiguous);
+    let (rig, _client) = established(policy(), Client::new());
+    assert_eq!(layout(&rig.down), Layout::Contiguous);
+    assert_eq!(layout(&rig.up), Layout::Spaced);
+    let (mut rig, mut client) = (Rig::new(passthrough()), Client::new());
+    client.run(&mut rig);
+    rig.connected();
+    assert_eq!(layout(&rig.down), Layout::Contiguous);
+    assert_eq!(layout(&rig.up), Layout::Contiguous);
 }
 
 /// As towards a peer that speaks TLS.

@@ -12,7 +12,7 @@ use rcgen::PKCS_ECDSA_P256_SHA256;
 use rustls::{ClientConfig, ClientConnection, SupportedProtocolVersion};
 
 use crate::admission::hello_budget::HelloBudget;
-use crate::buf::{Buf, BufClass, Pool};
+use crate::buf::{Buf, BufClass, Layout, Pool};
 use crate::config::model::{
     ClientCert, ConnectWhen, DownstreamTls, Keepalive, Revalidate, Timeouts,
 };
@@ -149,7 +149,7 @@ pub(super) struct Socket {
     pub(super) open: bool,
     pub(super) dialling: bool,
     pub(super) closing: bool,
-    pub(super) receiving: Option<BufClass>,
+    pub(super) receiving: Option<(BufClass, Layout)>,
     pub(super) sending: Option<Buf>,
     /// FIN went out.
     pub(super) shut: bool,
@@ -261,10 +261,10 @@ impl Rig {
                 self.dialled.push(endpoint);
                 self.sources.push(source);
             }
-            Action::Receive(side, class) => {
+            Action::Receive(side, class, layout) => {
                 let socket = self.socket(side);
                 assert!(socket.open && !socket.closing, "receives on a socket that is not open");
-                assert!(socket.receiving.replace(class).is_none(), "two receives");
+                assert!(socket.receiving.replace((class, layout)).is_none(), "two receives");
             }
             Action::Send(side, buf) => {
                 let socket = self.socket(side);
@@ -308,8 +308,8 @@ impl Rig {
     fn received(&mut self, side: Side, max: usize) -> Option<Option<Buf>> {
         let pool = self.pool.clone();
         let socket = self.socket(side);
-        let class = socket.receiving?;
-        let len = socket.inbound.len().min(max).min(class.plaintext_max());
+        let (class, layout) = socket.receiving?;
+        let len = socket.inbound.len().min(max).min(class.receive_max(layout));
         if len == 0 {
             let fin = socket.inbound.is_empty() && socket.inbound_fin;
             return fin.then(|| {
@@ -319,7 +319,7 @@ impl Rig {
         }
         socket.receiving = None;
         let mut buf = pool.take(class);
-        buf.append(&socket.inbound[..len]);
+        buf.fill(layout, &socket.inbound[..len]);
         socket.inbound.drain(..len);
         Some(Some(buf))
     }

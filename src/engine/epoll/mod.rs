@@ -5,6 +5,7 @@
 //! cannot tell this engine from `uring`.
 
 mod listener;
+mod transfer;
 mod waker;
 
 use std::collections::VecDeque;
@@ -17,7 +18,7 @@ use std::time::Instant;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::net::Shutdown;
 use socket2::SockRef;
 
 use super::{
@@ -27,6 +28,7 @@ use super::{
 use crate::buf::{Buf, BufClass, Layout, Pool};
 use crate::time::Time;
 use listener::Listeners;
+use transfer::{receive, send};
 use waker::Waker;
 
 /// The epoll engine.
@@ -57,7 +59,7 @@ struct SocketEntry {
     /// The kernel has said FIN, or urgent data, at whose mark a receive stops: a short receive does
     /// not mean drained.
     ending: bool,
-    receiving: Option<BufClass>,
+    receiving: Option<(BufClass, Layout)>,
     sending: Option<Buf>,
     /// In `ready`.
     queued: bool,
@@ -158,7 +160,7 @@ impl EpollEngine {
         let buf = entry.sending.as_mut()?;
         let failure = loop {
             self.stats.system_calls += 1;
-            match rustix::net::send(fd, buf.first(), SendFlags::NOSIGNAL) {
+            match send(fd, buf) {
                 Ok(sent) => {
                     buf.advance(sent);
                     if buf.is_empty() {
@@ -180,7 +182,7 @@ impl EpollEngine {
     fn try_receive(&mut self, socket: SocketId) -> Option<Event<socket::Stream>> {
         let entry = &mut self.sockets[socket.index()];
         let fd = entry.fd.as_ref()?;
-        let class = entry.receiving?;
+        let (class, layout) = entry.receiving?;
         if !entry.readable || entry.starved {
             return None;
         }
@@ -190,15 +192,13 @@ impl EpollEngine {
             self.starved[class.index()].push_back(socket);
             return None;
         };
-        let layout = Layout::Contiguous;
-        let room = buf.spaces_mut(layout).next()?;
         self.stats.system_calls += 1;
-        match rustix::net::recv(fd, room, RecvFlags::empty()) {
-            Ok((0, _)) => {
+        match receive(fd, &mut buf, layout) {
+            Ok(0) => {
                 entry.receiving = None;
                 Some(Event::ReceiveClosed { socket })
             }
-            Ok((len, _)) => {
+            Ok(len) => {
                 // Edge-triggered: less than asked for means drained, unless a FIN waits behind.
                 entry.readable = len == class.receive_max(layout) || entry.ending;
                 entry.receiving = None;
@@ -378,10 +378,10 @@ impl Engine for EpollEngine {
         }
     }
 
-    fn receive(&mut self, socket: SocketId, class: BufClass) {
+    fn receive(&mut self, socket: SocketId, class: BufClass, layout: Layout) {
         let entry = &mut self.sockets[socket.index()];
         debug_assert!(entry.receiving.is_none(), "one receive at a time");
-        entry.receiving = Some(class);
+        entry.receiving = Some((class, layout));
         if entry.readable {
             self.enqueue(socket);
         }

@@ -28,7 +28,7 @@ use std::time::Duration;
 use super::{
     Address, CloseMode, ConnectOptions, Engine, EngineStats, Event, ListenerId, SocketId, Wake,
 };
-use crate::buf::{Buf, BufClass, Pool};
+use crate::buf::{Buf, BufClass, Layout, Pool};
 use crate::time::Time;
 use agenda::Task;
 use hostility::Hostility;
@@ -335,8 +335,8 @@ impl<O: Outside> Engine for SimEngine<O> {
         self.dial(socket, to, options.source);
     }
 
-    fn receive(&mut self, socket: SocketId, class: BufClass) {
-        self.start_receive(socket, class);
+    fn receive(&mut self, socket: SocketId, class: BufClass, layout: Layout) {
+        self.start_receive(socket, class, layout);
     }
 
     fn send(&mut self, socket: SocketId, buf: Buf) {

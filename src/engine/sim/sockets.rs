@@ -7,7 +7,7 @@ use super::agenda::Task;
 use super::network::{Wire, WireId};
 use super::trace::{Standing, What};
 use super::{Dial, Event, Outside, SimEngine, Stream};
-use crate::buf::{Buf, BufClass};
+use crate::buf::{Buf, BufClass, Layout};
 use crate::engine::{Address, CloseMode, Operation, Side, SocketId, Source};
 
 /// One entry of the engine's table.
@@ -35,6 +35,7 @@ struct Dialling {
 
 struct Receive {
     class: BufClass,
+    layout: Layout,
     starved: bool,
     ended: bool,
 }
@@ -116,13 +117,13 @@ impl<O: Outside> SimEngine<O> {
         }
     }
 
-    pub(super) fn start_receive(&mut self, id: SocketId, class: BufClass) {
+    pub(super) fn start_receive(&mut self, id: SocketId, class: BufClass, layout: Layout) {
         self.did(What::DoReceive { socket: id, class });
         let socket = &mut self.sockets[id.index()];
         if !socket.is_connected() || socket.receive.is_some() {
             return self.network.find(format!("{id:?} must not receive now"));
         }
-        socket.receive = Some(Receive { class, starved: false, ended: false });
+        socket.receive = Some(Receive { class, layout, starved: false, ended: false });
         if self.network.rng.chance(self.network.hostility.prompt) {
             self.try_receive(id.index());
         } else {
@@ -217,15 +218,16 @@ impl<O: Outside> SimEngine<O> {
         if receive.ended || receive.starved {
             return;
         }
-        let (id, class) = (SocketId::from_index(index), receive.class);
+        let id = SocketId::from_index(index);
+        let (class, layout) = (receive.class, receive.layout);
         let state = &self.network.wires[wire.0];
-        let available = state.inbound.bytes.len().min(class.plaintext_max());
+        let available = state.inbound.bytes.len().min(class.receive_max(layout));
         let (broken, fin) = (state.near_broken, state.inbound.fin);
         if state.vanished && !broken {
             return;
         }
         if available > 0 {
-            return self.receive_bytes(id, wire, class, available);
+            return self.receive_bytes(id, wire, (class, layout), available);
         }
         if !broken && !fin {
             return;
@@ -239,7 +241,13 @@ impl<O: Outside> SimEngine<O> {
         }
     }
 
-    fn receive_bytes(&mut self, id: SocketId, wire: WireId, class: BufClass, available: usize) {
+    fn receive_bytes(
+        &mut self,
+        id: SocketId,
+        wire: WireId,
+        (class, layout): (BufClass, Layout),
+        available: usize,
+    ) {
         let buf = self.take_buf(class);
         let Some(receive) = &mut self.sockets[id.index()].receive else { return };
         let Some(mut buf) = buf else {
@@ -251,7 +259,7 @@ impl<O: Outside> SimEngine<O> {
         receive.ended = true;
         let len = self.part_of(available);
         let bytes = self.network.wires[wire.0].inbound.take(len);
-        buf.append(&bytes);
+        buf.fill(layout, &bytes);
         // There is room at the far end again.
         self.network.touch_far(wire);
         self.completions.push(Event::Received { socket: id, buf });

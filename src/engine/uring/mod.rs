@@ -5,8 +5,10 @@
 //! submitted by the one system call that waits for the next completions.
 //!
 //! Why the unsafe code in this directory is sound:
-//! - memory that a submission names (send buffer, socket address, wake-up counter, provided
-//!   buffers) is owned by this engine's tables until that submission's last completion;
+//! - memory that a submission names (buffers that are sent or filled, socket address, wake-up
+//!   counter, provided buffers) is owned by this engine's tables until that submission's last
+//!   completion; headers of vectored operations are, until the submission is with the kernel: a
+//!   vectored receive does not wait, so it has ended by then (see `vectors`);
 //! - a socket is closed only when nothing is in flight on it, and its table entry is reused only
 //!   after [`Event::Closed`], so a completion always finds the socket it belongs to;
 //! - dropping the engine cancels everything and waits for the completions before memory is freed.
@@ -14,6 +16,8 @@
 mod accept;
 mod bufring;
 mod ring;
+mod transfer;
+mod vectors;
 mod waker;
 
 use std::collections::VecDeque;
@@ -23,7 +27,7 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use io_uring::{cqueue, opcode, squeue, types};
+use io_uring::{opcode, squeue, types};
 use socket2::SockAddr;
 
 use super::{
@@ -33,8 +37,10 @@ use super::{
 use crate::buf::{Buf, BufClass, Layout, Pool};
 use crate::time::Time;
 use accept::{ListenerEntry, close_accepted};
-use bufring::{BufRing, group_of};
+use bufring::BufRing;
 use ring::{Completion, Ring, Token, Work};
+use transfer::Receiving;
+use vectors::Vectors;
 use waker::Waker;
 
 /// The io_uring engine.
@@ -50,6 +56,7 @@ pub struct UringEngine {
     events: VecDeque<Event<socket::Stream>>,
     /// Sockets whose receive found no buffer, per class.
     starved: [VecDeque<SocketId>; BufClass::COUNT],
+    vectors: Vectors,
     waker: Arc<Waker>,
     origin: Instant,
     stats: EngineStats,
@@ -73,7 +80,10 @@ struct SocketEntry {
     address: Option<Box<SockAddr>>,
     /// The last receive left bytes in the kernel, so the next need not poll first.
     readable: bool,
-    class: Option<BufClass>,
+    /// The receive that is outstanding, or starved.
+    receiving: Option<Receiving>,
+    /// The buffer of a vectored receive.
+    filling: Option<Buf>,
     closing: Option<CloseMode>,
 }
 
@@ -104,6 +114,7 @@ impl UringEngine {
             completions: VecDeque::with_capacity(COMPLETIONS_PER_TURN),
             events: VecDeque::with_capacity(64),
             starved: [VecDeque::new(), VecDeque::new()],
+            vectors: Vectors::default(),
             waker: Arc::new(Waker::new()?),
             origin: Instant::now(),
             stats: EngineStats::default(),
@@ -132,56 +143,9 @@ impl UringEngine {
         self.ring.push(operation, Token::new(work, socket.index()));
     }
 
-    fn arm_receive(&mut self, socket: SocketId, class: BufClass) {
-        let entry = &mut self.sockets[socket.index()];
-        entry.class = Some(class);
-        // Polling first waits for bytes instead of failing when no buffer is free, and saves the
-        // attempt that a quiet socket would fail (io_uring_prep_recv(3), 5.19).
-        let flags = if entry.readable { 0 } else { POLL_FIRST };
-        let group = group_of(class);
-        let len = class.receive_max(Layout::Contiguous);
-        let len = u32::try_from(len).expect("a buffer is far below 4 GiB");
-        self.start(socket, Work::Receive, |fd| {
-            opcode::Recv::new(fd, std::ptr::null_mut(), len)
-                .buf_group(group)
-                .ioprio(flags)
-                .build()
-                .flags(squeue::Flags::BUFFER_SELECT)
-        });
-    }
-
-    fn arm_send(&mut self, socket: SocketId) {
-        let entry = &self.sockets[socket.index()];
-        let Some(buf) = &entry.sending else { return };
-        let len = u32::try_from(buf.first().len()).expect("a buffer is far below 4 GiB");
-        let data = buf.first().as_ptr();
-        // MSG_WAITALL makes the kernel finish short sends by itself.
-        self.start(socket, Work::Send, |fd| {
-            opcode::Send::new(fd, data, len).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build()
-        });
-    }
-
     fn cancel(&mut self, fd: RawFd, token: Token) {
         let cancel = types::CancelBuilder::fd(types::Fd(fd)).all();
         self.ring.push(opcode::AsyncCancel2::new(cancel).build(), token);
-    }
-
-    /// Refills the provided buffers and starts again what had waited for one.
-    fn feed_starved(&mut self) {
-        for class in BufClass::ALL {
-            let buf_ring = &mut self.buf_rings[class.index()];
-            buf_ring.refill(&self.pool);
-            if self.starved[class.index()].is_empty() {
-                // A burst leaves no memory behind.
-                self.starved[class.index()] = VecDeque::new();
-                continue;
-            }
-            // No more than there are buffers for: starting again on an empty ring would spin.
-            for _ in 0..buf_ring.available() {
-                let Some(socket) = self.starved[class.index()].pop_front() else { break };
-                self.arm_receive(socket, class);
-            }
-        }
     }
 
     fn translate(&mut self, completion: Completion) -> Option<Event<socket::Stream>> {
@@ -229,62 +193,6 @@ impl UringEngine {
             return None;
         }
         event
-    }
-
-    fn received(
-        &mut self,
-        socket: SocketId,
-        completion: Completion,
-    ) -> Option<Event<socket::Stream>> {
-        let entry = &mut self.sockets[socket.index()];
-        let class = entry.class.take().expect("set when the receive was armed");
-        entry.readable = cqueue::sock_nonempty(completion.flags);
-        // A buffer may come with any result; it must go back to the table first.
-        let buf = cqueue::buffer_select(completion.flags)
-            .map(|id| self.buf_rings[class.index()].take(id));
-        match (completion.result, buf) {
-            (0, _) => Some(Event::ReceiveClosed { socket }),
-            (errno, _) if errno == -libc::ENOBUFS => {
-                self.stats.starvations += 1;
-                if self.sockets[socket.index()].closing.is_none() {
-                    self.starved[class.index()].push_back(socket);
-                }
-                None
-            }
-            (errno, _) if errno == -libc::EINTR || errno == -libc::EAGAIN => {
-                if self.sockets[socket.index()].closing.is_none() {
-                    self.arm_receive(socket, class);
-                }
-                None
-            }
-            (errno, _) if errno < 0 => Some(failed(socket, Operation::Receive, errno)),
-            (_, None) => Some(failed(socket, Operation::Receive, -libc::EIO)),
-            (len, Some(mut buf)) => {
-                let len = usize::try_from(len).expect("matched as positive");
-                buf.set_received(Layout::Contiguous, len);
-                Some(Event::Received { socket, buf })
-            }
-        }
-    }
-
-    fn sent(&mut self, socket: SocketId, completion: Completion) -> Option<Event<socket::Stream>> {
-        let entry = &mut self.sockets[socket.index()];
-        let buf = entry.sending.as_mut().expect("owned until its completion");
-        match completion.result {
-            errno if errno < 0 && errno != -libc::EINTR && errno != -libc::EAGAIN => {
-                entry.sending = None;
-                return Some(failed(socket, Operation::Send, errno));
-            }
-            len => buf.advance(usize::try_from(len).unwrap_or(0)),
-        }
-        if buf.is_empty() {
-            entry.sending = None;
-            return Some(Event::Sent { socket });
-        }
-        if entry.closing.is_none() {
-            self.arm_send(socket);
-        }
-        None
     }
 
     /// Closes a socket that is to be closed, once nothing is in flight on it.
@@ -405,8 +313,8 @@ impl Engine for UringEngine {
         }
     }
 
-    fn receive(&mut self, socket: SocketId, class: BufClass) {
-        self.arm_receive(socket, class);
+    fn receive(&mut self, socket: SocketId, class: BufClass, layout: Layout) {
+        self.arm_receive(socket, Receiving { class, layout });
     }
 
     fn send(&mut self, socket: SocketId, buf: Buf) {
@@ -451,6 +359,9 @@ impl Engine for UringEngine {
         let idle = self.events.is_empty() && self.completions.is_empty();
         let timeout = deadline.map(|deadline| deadline.since(self.now()));
         self.ring.submit_and_wait(idle, timeout)?;
+        if self.ring.has_submitted_all() {
+            self.vectors.submitted();
+        }
         self.ring.reap(&mut self.completions);
         self.stats.turns += 1;
         Ok(())
@@ -494,6 +405,3 @@ impl Drop for UringEngine {
 fn failed(socket: SocketId, operation: Operation, errno: i32) -> Event<socket::Stream> {
     Event::Failed { socket, operation, error: io::Error::from_raw_os_error(-errno) }
 }
-
-/// IORING_RECVSEND_POLL_FIRST (linux/io_uring.h, 5.19).
-const POLL_FIRST: u16 = 1;

@@ -134,6 +134,11 @@ impl Ring {
         }
     }
 
+    /// True when the kernel has been given all that was pushed.
+    pub(super) fn has_submitted_all(&mut self) -> bool {
+        self.ring.submission().is_empty()
+    }
+
     /// Moves completions into `into`, as many as it has room for; the rest waits in the ring.
     pub(super) fn reap(&mut self, into: &mut VecDeque<Completion>) {
         let completions = self.ring.completion();

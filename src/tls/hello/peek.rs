@@ -6,7 +6,7 @@
 
 use rustls::pki_types::{DnsName, IpAddr};
 
-use super::{CLIENT_HELLO, HelloError, MESSAGE_HEADER};
+use super::{CLIENT_HELLO, HelloError, MAX_RECORD, MESSAGE_HEADER};
 
 /// Most extensions in one hello; real ones have fewer than thirty.
 const MAX_EXTENSIONS: usize = 128;
@@ -177,6 +177,21 @@ impl<'a> Hello<'a> {
                 .max();
         }
         (self.legacy_version >= 0x0300).then(|| self.legacy_version.min(0x0303))
+    }
+
+    /// Most content of a record that the peer takes, if it takes less than all do. What it says need
+    /// not be answered for records to be so small (RFC 8449 §4, RFC 6066 §4), nor is it: rustls
+    /// does not know of it.
+    pub fn max_content(&self) -> Option<u16> {
+        match (self.record_size_limit, self.max_fragment_length) {
+            // RFC 8449 §5: it counts, and not the older one. In TLS 1.3 the content type is part of
+            // it; less than 64 is an error, and not ours to find.
+            (Some(limit @ 64..), _) => {
+                Some(limit - 1).filter(|most| usize::from(*most) < MAX_RECORD)
+            }
+            (None, Some(code @ 1..=4)) => Some(1 << (8 + code)),
+            _ => None,
+        }
     }
 
     fn read_extensions(&mut self, mut reader: Reader<'a>) -> Result<(), HelloError> {

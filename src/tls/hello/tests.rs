@@ -440,3 +440,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn peers_say_how_small_records_must_be() {
+    use tlsgate_corpus::hello::Hello as Written;
+    let size_limit = |limit: u16| (28, limit.to_be_bytes().to_vec());
+    let fragment = |code| (1, vec![code]);
+    for (said, most) in [
+        (vec![], None),
+        (vec![size_limit(16_385)], None),
+        (vec![size_limit(16_384)], Some(16_383)),
+        (vec![size_limit(64)], Some(63)),
+        (vec![size_limit(63)], None),
+        (vec![fragment(1)], Some(512)),
+        (vec![fragment(4)], Some(4096)),
+        (vec![fragment(5)], None),
+        (vec![fragment(1), size_limit(2001)], Some(2000)),
+        (vec![fragment(1), size_limit(16_385)], None),
+    ] {
+        let mut hello = Written::tls13();
+        said.iter().for_each(|(kind, body)| hello.add(*kind, body));
+        let message = hello.message();
+        assert_eq!(Hello::parse(&message).expect("well-formed").max_content(), most, "{said:?}");
+    }
+}

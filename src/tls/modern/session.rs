@@ -5,18 +5,25 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::kernel::KernelConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
 };
-use rustls::{ClientConfig, CommonState, ContentType, ServerConfig};
+use rustls::{
+    CipherSuite, ClientConfig, CommonState, ConnectionTrafficSecrets, ContentType,
+    ExtractedSecrets, HandshakeKind, ProtocolVersion, ServerConfig,
+};
 
-use super::last_alert;
+use super::key_log::{TrafficSecrets, watch};
+use super::traffic::{Tickets, append};
 use crate::buf::{Buf, BufClass, Pool};
+use crate::config::model::TlsVersion;
 use crate::tls::error::TlsError;
+use crate::tls::record::{Aead, Cipher, Keys, Records, Role, Version};
 use crate::tls::resumption::{Attempt, Refusal};
-use crate::tls::tls_conn::Output;
+use crate::tls::tls_conn::{Agreed, Output};
 
 pub(super) enum Session {
     Server(Known<UnbufferedServerConnection>),
@@ -27,7 +34,11 @@ pub(super) enum Session {
 pub(super) struct Known<C> {
     connection: C,
     attempt: Attempt,
+    secrets: TrafficSecrets,
 }
+
+/// What goes on after rustls: the records, and as the client what takes tickets.
+pub(super) type Extracted = (Records, Option<Tickets>);
 
 /// What has become of a piece of the peer's stream.
 #[derive(Default)]
@@ -49,7 +60,7 @@ impl Session {
         let mut attempt = Attempt::new();
         let connection = attempt.run(None, || UnbufferedServerConnection::new(config));
         let connection = connection.map_err(TlsError::local)?;
-        Ok(Self::Server(Known { connection, attempt }))
+        Ok(Self::Server(Known { connection, attempt, secrets: TrafficSecrets::default() }))
     }
 
     pub(super) fn client(
@@ -59,26 +70,88 @@ impl Session {
         let mut attempt = Attempt::new();
         let connection = attempt.run(None, || UnbufferedClientConnection::new(config, name));
         let connection = connection.map_err(TlsError::local)?;
-        Ok(Self::Client(Known { connection, attempt }))
+        Ok(Self::Client(Known { connection, attempt, secrets: TrafficSecrets::default() }))
     }
 
-    pub(super) fn state(&self) -> &CommonState {
+    fn state(&self) -> &CommonState {
         match self {
             Self::Server(session) => &session.connection,
             Self::Client(session) => &session.connection,
         }
     }
 
-    /// A record with a fatal alert: the last of the session. `None` if it cannot be had.
-    pub(super) fn last_alert(self, description: u8) -> Option<Vec<u8>> {
-        let version = self.state().protocol_version()?;
-        // Fails while the handshake runs, or something waits to be encoded.
-        let secrets = match self {
-            Self::Server(session) => session.connection.dangerous_into_kernel_connection().ok()?.0,
-            Self::Client(session) => session.connection.dangerous_into_kernel_connection().ok()?.0,
+    /// What the handshake came to; `None` before its end.
+    pub(super) fn agreed(&self) -> Option<Agreed> {
+        let state = self.state();
+        if state.is_handshaking() {
+            return None;
+        }
+        let alpn = state.alpn_protocol().map(|name| String::from_utf8_lossy(name).into());
+        Some(Agreed {
+            version: self.version()?,
+            suite: self.suite()?,
+            group: state.negotiated_key_exchange_group().and_then(|group| group.name().as_str()),
+            alpn,
+            resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
+            shown: self.has_shown_certificate(),
+            certificates: state.peer_certificates().unwrap_or_default().to_vec(),
+        })
+    }
+
+    /// The version, once it is known.
+    pub(super) fn version(&self) -> Option<TlsVersion> {
+        match self.state().protocol_version()? {
+            ProtocolVersion::TLSv1_3 => Some(TlsVersion::V1_3),
+            ProtocolVersion::TLSv1_2 => Some(TlsVersion::V1_2),
+            _ => None,
+        }
+    }
+
+    /// The cipher suite, once it is known.
+    pub(super) fn suite(&self) -> Option<CipherSuite> {
+        self.state().negotiated_cipher_suite().map(|suite| suite.suite())
+    }
+
+    /// Whether [`Session::extract`] may be called: the handshake is done and all of it was written,
+    /// and the secrets were seen that key updates take.
+    pub(super) fn can_be_left(&self) -> bool {
+        let state = self.state();
+        let seen = |secrets: &TrafficSecrets| {
+            !secrets.of_client.is_empty() && !secrets.of_server.is_empty()
         };
-        let (sequence, keys) = &secrets.tx;
-        last_alert::seal(version, (*sequence, keys), description)
+        let secrets = match self {
+            Self::Server(session) => &session.secrets,
+            Self::Client(session) => &session.secrets,
+        };
+        let is_tls12 = state.protocol_version() == Some(ProtocolVersion::TLSv1_2);
+        !state.is_handshaking() && !state.wants_write() && (is_tls12 || seen(secrets))
+    }
+
+    /// The session without rustls.
+    ///
+    /// # Errors
+    /// Where rustls does not give the keys away: see [`Session::can_be_left`].
+    pub(super) fn extract(self) -> Result<Extracted, TlsError> {
+        match self {
+            Self::Server(Known { connection, secrets, .. }) => {
+                let version = connection.protocol_version();
+                let (extracted, _) =
+                    connection.dangerous_into_kernel_connection().map_err(TlsError::local)?;
+                let seen = (&secrets.of_client[..], &secrets.of_server[..]);
+                Ok((records(Role::Server, version, &extracted, seen)?, None))
+            }
+            Self::Client(Known { connection, attempt, secrets }) => {
+                let (version, kind) = (connection.protocol_version(), connection.handshake_kind());
+                let (extracted, kernel): (_, KernelConnection<ClientConnectionData>) =
+                    connection.dangerous_into_kernel_connection().map_err(TlsError::local)?;
+                let seen = (&secrets.of_server[..], &secrets.of_client[..]);
+                let records = records(Role::Client, version, &extracted, seen)?;
+                // In TLS 1.2, tickets come with the handshake.
+                let is_tls13 = version == Some(ProtocolVersion::TLSv1_3);
+                let tickets = is_tls13.then(|| Tickets::new(kernel, attempt, kind));
+                Ok((records, tickets))
+            }
+        }
     }
 
     /// Why a session was not resumed, though there was one.
@@ -89,11 +162,10 @@ impl Session {
         }
     }
 
-    /// As [`Attempt::has_shown_certificate`].
-    pub(super) fn has_shown_certificate(&self) -> bool {
+    fn has_shown_certificate(&self) -> bool {
         match self {
             Self::Server(_) => false,
-            Self::Client(Known { connection, attempt }) => {
+            Self::Client(Known { connection, attempt, .. }) => {
                 attempt.has_shown_certificate(connection.handshake_kind())
             }
         }
@@ -135,7 +207,7 @@ impl Session {
 }
 
 /// What both kinds do, and rustls has twice.
-trait Records {
+trait Works {
     type Data;
 
     fn process<'c, 'i>(
@@ -146,15 +218,16 @@ trait Records {
     fn has_output(&self) -> bool;
 }
 
-impl Records for Known<UnbufferedServerConnection> {
+impl Works for Known<UnbufferedServerConnection> {
     type Data = ServerConnectionData;
 
     fn process<'c, 'i>(
         &'c mut self,
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        let Self { connection, attempt } = self;
-        attempt.run(connection.handshake_kind(), || connection.process_tls_records(incoming))
+        let Self { connection, attempt, secrets } = self;
+        let kind = connection.handshake_kind();
+        watch(secrets, || attempt.run(kind, || connection.process_tls_records(incoming)))
     }
 
     fn has_output(&self) -> bool {
@@ -162,15 +235,16 @@ impl Records for Known<UnbufferedServerConnection> {
     }
 }
 
-impl Records for Known<UnbufferedClientConnection> {
+impl Works for Known<UnbufferedClientConnection> {
     type Data = ClientConnectionData;
 
     fn process<'c, 'i>(
         &'c mut self,
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        let Self { connection, attempt } = self;
-        attempt.run(connection.handshake_kind(), || connection.process_tls_records(incoming))
+        let Self { connection, attempt, secrets } = self;
+        let kind = connection.handshake_kind();
+        watch(secrets, || attempt.run(kind, || connection.process_tls_records(incoming)))
     }
 
     fn has_output(&self) -> bool {
@@ -198,8 +272,41 @@ impl Write<'_> {
     }
 }
 
+/// The keys that were agreed on. `seen` are the traffic secrets of what is read and written.
+fn records(
+    role: Role,
+    version: Option<ProtocolVersion>,
+    extracted: &ExtractedSecrets,
+    seen: (&[u8], &[u8]),
+) -> Result<Records, TlsError> {
+    let read = keys(version, &extracted.rx, seen.0);
+    let write = keys(version, &extracted.tx, seen.1);
+    let both = read.zip(write).map(|(read, write)| Records::new(role, read, write));
+    both.ok_or_else(|| TlsError::local("keys of another kind than were agreed on"))
+}
+
+fn keys(
+    version: Option<ProtocolVersion>,
+    (sequence, secrets): &(u64, ConnectionTrafficSecrets),
+    traffic: &[u8],
+) -> Option<Keys> {
+    use ConnectionTrafficSecrets::{Aes128Gcm, Aes256Gcm, Chacha20Poly1305};
+    let (aead, key, iv) = match secrets {
+        Aes128Gcm { key, iv } => (Aead::Aes128Gcm, key, iv),
+        Aes256Gcm { key, iv } => (Aead::Aes256Gcm, key, iv),
+        Chacha20Poly1305 { key, iv } => (Aead::ChaCha20Poly1305, key, iv),
+        _ => return None,
+    };
+    let version = match version? {
+        ProtocolVersion::TLSv1_2 => Version::Tls12,
+        ProtocolVersion::TLSv1_3 => Version::Tls13,
+        _ => return None,
+    };
+    Keys::new(Cipher { version, aead }, key.as_ref(), iv.as_ref(), traffic, *sequence)
+}
+
 fn process(
-    session: &mut impl Records,
+    session: &mut impl Works,
     incoming: &mut [u8],
     output: &mut Output<'_>,
     closed: bool,
@@ -242,7 +349,7 @@ fn process(
 
 /// Collects the alert that rustls queued with an error.
 fn flush_alert(
-    session: &mut impl Records,
+    session: &mut impl Works,
     mut error: TlsError,
     rest: &mut [u8],
     output: &mut Output<'_>,
@@ -262,7 +369,7 @@ fn flush_alert(
 }
 
 fn write(
-    session: &mut impl Records,
+    session: &mut impl Works,
     carry: &mut [u8],
     what: Write<'_>,
     pool: &Pool,
@@ -319,21 +426,6 @@ fn write_record<Data>(
     buf.extend(written.map_err(|error| TlsError::local(error.to_string()))?);
     records.push_back(buf);
     Ok(())
-}
-
-/// Appends `payload` to the last of `queue` or to a new buffer.
-fn append(payload: &[u8], pool: &Pool, queue: &mut VecDeque<Buf>) {
-    if payload.is_empty() {
-        return;
-    }
-    let fits = queue.back_mut().is_some_and(|last| last.tail_mut().len() >= payload.len());
-    if !fits {
-        let class = BufClass::holding(payload.len()).unwrap_or(BufClass::Bulk);
-        queue.push_back(pool.take(class));
-    }
-    let last = queue.back_mut().expect("pushed above");
-    // A record's payload is at most 16 KiB (RFC 8446 §5.1), a bulk buffer holds 64.
-    last.append(payload);
 }
 
 /// Appends one encoded handshake record or alert.

@@ -18,6 +18,8 @@ pub struct Keys {
     traffic: Zeroizing<[u8; MAX_HASH]>,
     /// Of the next record.
     sequence: u64,
+    /// Of the cipher, that were sealed; where nobody has counted, full-size records were.
+    blocks: u64,
     /// Big, and quickly made again: on the heap, while it is used.
     expanded: Option<Box<LessSafeKey>>,
 }
@@ -46,6 +48,7 @@ impl Keys {
             iv: Zeroizing::new([0; NONCE]),
             traffic: Zeroizing::new([0; MAX_HASH]),
             sequence,
+            blocks: sequence.saturating_mul(FULL),
             expanded: None,
         };
         keys.key[..key.len()].copy_from_slice(key);
@@ -58,9 +61,14 @@ impl Keys {
         self.cipher
     }
 
-    /// How many records they will still protect.
+    /// How many records they will still protect. The limit is one of blocks, said in full-size records:
+    /// in TLS 1.2, where it is the end of the session, small ones count for what they are.
     pub fn remaining(&self) -> u64 {
-        self.cipher.limit().saturating_sub(self.sequence)
+        let limit = self.cipher.limit();
+        match self.cipher.version {
+            Version::Tls13 => limit.saturating_sub(self.sequence),
+            Version::Tls12 => limit.saturating_mul(FULL).saturating_sub(self.blocks) / FULL,
+        }
     }
 
     /// Forgets what is quickly made again.
@@ -74,6 +82,7 @@ impl Keys {
         self.traffic = schedule::next(self.cipher, &self.traffic);
         (self.key, self.iv) = schedule::keys(self.cipher, &self.traffic);
         self.sequence = 0;
+        self.blocks = 0;
         self.expanded = None;
     }
 
@@ -110,6 +119,7 @@ impl Keys {
         };
         tag.copy_from_slice(made.map_err(|_| Exhausted)?.as_ref());
         self.sequence = next;
+        self.blocks = self.blocks.saturating_add(sealed.len().div_ceil(BLOCK) as u64 + 1);
         Ok(())
     }
 
@@ -192,6 +202,10 @@ fn aad_tls12(sequence: u64, record: [u8; HEADER], length: usize) -> [u8; 13] {
     aad
 }
 
+/// Bytes of a block of AES.
+const BLOCK: usize = 16;
+/// Blocks of a full-size record, and the one that its tag takes.
+const FULL: u64 = (MAX_CONTENT / BLOCK) as u64 + 2;
 /// Longest key.
 pub(super) const MAX_KEY: usize = 32;
 /// Bytes of a nonce and of an initialization vector.

@@ -6,7 +6,7 @@ use super::cipher::{Cipher, Version};
 use super::error::{Exhausted, RecordError};
 use super::keys::Keys;
 use super::messages::{MAX_MESSAGE, Messages};
-use super::{MAX_CONTENT, content};
+use super::{HEADER, MAX_CONTENT, content};
 
 /// Both directions of a session that is up.
 pub struct Records {
@@ -83,6 +83,36 @@ impl Records {
         !self.messages.is_partial()
     }
 
+    /// Length of the record that `data` starts with, once its header is there.
+    ///
+    /// # Errors
+    /// When no record of the peer's can begin so: nobody waits for the rest of it.
+    pub fn length(&self, data: &[u8]) -> Result<Option<usize>, RecordError> {
+        match data.first() {
+            Some(&content::APPLICATION_DATA) | None => {}
+            // RFC 8446 §5: change_cipher_spec has its place in handshakes alone.
+            Some(_) if self.is_tls13() => {
+                return Err(RecordError::Unexpected("a record without protection"));
+            }
+            Some(&(content::CHANGE_CIPHER_SPEC..=content::HANDSHAKE)) => {}
+            Some(_) => {
+                return Err(RecordError::Unexpected("a record of a type that has no place here"));
+            }
+        }
+        let &[content_type, major, _, high, low, ..] = data else { return Ok(None) };
+        let body = usize::from(u16::from_be_bytes([high, low]));
+        if major != 3 {
+            return Err(RecordError::Malformed("record: its version is unknown"));
+        }
+        if body == 0 && content_type != content::APPLICATION_DATA {
+            return Err(RecordError::Malformed("record: it is empty"));
+        }
+        if body > self.cipher().max_body() {
+            return Err(RecordError::Overflow);
+        }
+        Ok(Some(HEADER + body))
+    }
+
     /// Opens a whole record, header included. `ticket` gets the body of each NewSessionTicket.
     ///
     /// # Errors
@@ -92,10 +122,7 @@ impl Records {
         record: &mut [u8],
         ticket: &mut dyn FnMut(&[u8]) -> Result<(), RecordError>,
     ) -> Result<Opened, RecordError> {
-        if self.is_tls13() && record.first() != Some(&content::APPLICATION_DATA) {
-            // RFC 8446 §5: change_cipher_spec has its place in handshakes alone.
-            return Err(RecordError::Unexpected("a record without protection"));
-        }
+        self.length(record)?;
         let (content_type, range) = self.read.open(record)?;
         if self.is_tls13() && self.read.remaining() == ASK_BEFORE {
             self.owed.update.get_or_insert(Request::Requested);
@@ -128,12 +155,18 @@ impl Records {
     pub fn before(&mut self, records: u64) -> Result<Option<Short>, Exhausted> {
         if self.write.remaining() <= records {
             if self.is_tls13() {
-                self.owed.update.get_or_insert(Request::Requested);
+                // The peer's keys have nothing to do with it.
+                self.owed.update.get_or_insert(Request::NotRequested);
             } else if self.write.remaining() < records {
                 return Err(Exhausted);
             }
         }
         self.owed()
+    }
+
+    /// Whether a renegotiation is to be declined: once in a session.
+    pub fn declines(&self) -> bool {
+        self.owed.no_renegotiation
     }
 
     /// The next record that the peer waits for, if there is one: of each kind one at most, however
@@ -160,6 +193,8 @@ impl Records {
         if self.write.remaining() == 0 {
             return Err(Exhausted);
         }
+        // Whoever is sent data may change keys for it.
+        self.allowed.key_updates = IDLE_UPDATES;
         self.write.seal(content::APPLICATION_DATA, record)
     }
 
@@ -270,8 +305,9 @@ impl Deref for Short {
 struct Allowed {
     warnings: u8,
     renegotiations: u8,
-    /// Without data in between, as are empty records.
+    /// Without data in between, in either direction.
     key_updates: u8,
+    /// Without data in between.
     empty: u8,
 }
 

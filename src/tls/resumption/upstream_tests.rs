@@ -13,7 +13,8 @@ use rustls::{
 use super::tests::{LIFETIME, TestClock, id};
 use super::*;
 use crate::buf::Pool;
-use crate::tls::modern::ModernConn;
+use crate::config::model::RecordLayer;
+use crate::tls::modern::{ModernConn, key_log};
 use crate::tls::provider::provider;
 use crate::tls::testing::{self, Ca};
 use crate::tls::tls_conn::{Output, TlsConn};
@@ -210,15 +211,21 @@ impl ServerCertVerifier for Ending {
 #[test]
 fn sessions_of_the_gateways_own_make_resume_no_longer() {
     let pool = Pool::new(64 << 20, 4);
-    for way in WAYS {
+    let layers = [RecordLayer::Own, RecordLayer::Rustls];
+    for (way, layer) in WAYS.into_iter().flat_map(|way| layers.map(|layer| (way, layer))) {
         let scene = Scene::new(way, 10);
-        let config = scene.client(1, &Arc::default());
+        let mut config = Arc::unwrap_or_clone(scene.client(1, &Arc::default()));
+        let mut component = ServerConfig::clone(&scene.component);
+        (config.enable_secret_extraction, config.key_log) = (true, key_log());
+        (component.enable_secret_extraction, component.key_log) = (true, key_log());
+        let (config, component) = (Arc::new(config), Arc::new(component));
         let meet = || {
             let name = testing::NAME.try_into().expect("a name");
             let mut flight = VecDeque::new();
-            let client = ModernConn::connect(Arc::clone(&config), name, &pool, &mut flight);
+            let config = Arc::clone(&config);
+            let client = ModernConn::connect(config, name, layer, (&pool, &mut flight));
             let mut client = client.expect("a good configuration");
-            let server = ModernConn::new(Arc::clone(&scene.component));
+            let server = ModernConn::new(Arc::clone(&component), layer, None);
             let mut server = server.expect("a good configuration");
             let mut turn = 0;
             while !flight.is_empty() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tlsgate::admission::hello_budget::HelloBudget;
-use tlsgate::buf::{Buf, BufClass, Pool};
+use tlsgate::buf::{Buf, BufClass, Layout, Pool};
 use tlsgate::conn::outcome::Outcome;
 use tlsgate::conn::{Action, Connection, Context, Input};
 use tlsgate::engine::{Operation, Side};
@@ -30,7 +30,7 @@ pub struct Socket {
     open: bool,
     dialling: bool,
     closing: bool,
-    receiving: Option<BufClass>,
+    receiving: Option<(BufClass, Layout)>,
     sending: Option<Buf>,
     /// FIN went out.
     shut: bool,
@@ -128,10 +128,10 @@ impl Kernel {
                 self.upstream =
                     Socket { dialling: true, inbound, inbound_fin, ..Socket::default() };
             }
-            Action::Receive(side, class) => {
+            Action::Receive(side, class, layout) => {
                 let socket = self.socket(side);
                 assert!(socket.open && !socket.closing, "receives on a socket that is not open");
-                assert!(socket.receiving.replace(class).is_none(), "two receives");
+                assert!(socket.receiving.replace((class, layout)).is_none(), "two receives");
             }
             Action::Send(side, buf) => {
                 let socket = self.socket(side);
@@ -165,8 +165,8 @@ impl Kernel {
     pub fn deliver(&mut self, side: Side, max: usize) -> bool {
         let pool = self.pool.clone();
         let socket = self.socket(side);
-        let Some(class) = socket.receiving else { return false };
-        let length = socket.inbound.len().min(max.max(1)).min(class.plaintext_max());
+        let Some((class, layout)) = socket.receiving else { return false };
+        let length = socket.inbound.len().min(max.max(1)).min(class.receive_max(layout));
         if length == 0 {
             if !socket.inbound_fin {
                 return false;
@@ -177,7 +177,7 @@ impl Kernel {
         }
         socket.receiving = None;
         let mut buf = pool.take(class);
-        buf.append(&socket.inbound[..length]);
+        buf.fill(layout, &socket.inbound[..length]);
         socket.inbound.drain(..length);
         self.input(Input::Received(side, buf));
         true

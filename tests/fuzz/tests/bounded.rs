@@ -56,6 +56,11 @@ fn proxy_header() {
 }
 
 #[test]
+fn records() {
+    bounded("records");
+}
+
+#[test]
 fn script() {
     bounded("script");
 }

@@ -10,7 +10,10 @@ use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
+    SupportedCipherSuite,
+};
 use socket2::{Domain, Socket, Type};
 use tlsgate::sys::socket::bind_address_no_port;
 
@@ -58,6 +61,17 @@ pub(crate) fn config(version: Version) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[version.rustls()])
         .expect("versions of the provider");
+    let mut config = builder.with_root_certificates(ca().roots()).with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
+/// As [`config`], with one suite alone.
+pub(crate) fn config_of(suite: SupportedCipherSuite) -> Arc<ClientConfig> {
+    let provider = CryptoProvider { cipher_suites: vec![suite], ..ring::default_provider() };
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[suite.version()])
+        .expect("the version of the suite");
     let mut config = builder.with_root_certificates(ca().roots()).with_no_client_auth();
     config.resumption = Resumption::disabled();
     Arc::new(config)

@@ -21,7 +21,7 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use zeroize::Zeroizing;
 
 use super::spec::{ClientSpec, Identity, Parameters, ServerSpec, Sessions, suites};
-use super::{Client, Server, Verifier, WeakConn};
+use super::{Client, Server, Verifier};
 use crate::buf::{Buf, BufClass, Pool};
 use crate::config::model::TlsVersion;
 use crate::conn::outcome::Reason;
@@ -182,9 +182,9 @@ pub(super) fn now() -> UnixTime {
 /// One end: a session, and what it has to say and has heard.
 pub(crate) struct End {
     pub(crate) tls: Box<dyn TlsConn>,
-    pub(super) pool: Pool,
-    pub(super) records: VecDeque<Buf>,
-    pub(super) plaintext: VecDeque<Buf>,
+    pub(crate) pool: Pool,
+    pub(crate) records: VecDeque<Buf>,
+    pub(crate) plaintext: VecDeque<Buf>,
 }
 
 impl End {
@@ -198,7 +198,7 @@ impl End {
         Self { records, pool, ..Self::of(tls) }
     }
 
-    pub(crate) fn of(tls: WeakConn) -> Self {
+    pub(crate) fn of(tls: impl TlsConn + 'static) -> Self {
         let pool = Pool::new(64 << 20, 4);
         Self { tls: Box::new(tls), pool, records: VecDeque::new(), plaintext: VecDeque::new() }
     }
@@ -240,7 +240,7 @@ impl End {
 ///
 /// # Errors
 /// Of the client, then of the server.
-pub(super) fn converse(
+pub(crate) fn converse(
     client: &mut End,
     server: &mut End,
 ) -> (Result<(), TlsError>, Result<(), TlsError>) {

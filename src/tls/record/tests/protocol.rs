@@ -249,7 +249,38 @@ fn other_records_have_no_place() {
     let mut plain = [20, 3, 3, 0, 1, 1];
     let unprotected = unexpected("a record without protection");
     assert_eq!(scene.ours.open(&mut plain, &mut |_| Ok(())), unprotected);
-    assert_eq!(scene.ours.open(&mut [], &mut |_| Ok(())), unprotected);
+    assert_eq!(scene.ours.open(&mut [], &mut |_| Ok(())), Err(RecordError::BadMac));
+}
+
+#[test]
+fn what_cannot_become_a_record_is_not_waited_for() {
+    let unexpected = |what| Err(RecordError::Unexpected(what));
+    let unprotected = unexpected("a record without protection");
+    let unknown = unexpected("a record of a type that has no place here");
+    let malformed = |what| Err(RecordError::Malformed(what));
+    let cases: [(&[u8], _, _); 10] = [
+        (&[], Ok(None), Ok(None)),
+        (&[23], Ok(None), Ok(None)),
+        (&[22], Ok(None), unprotected),
+        (&[20, 3, 3, 0, 1], Ok(Some(6)), unprotected),
+        (&[19], unknown, unprotected),
+        (b"2", unknown, unprotected),
+        (&[23, 3, 1, 0, 9, 1], Ok(Some(14)), Ok(Some(14))),
+        (
+            &[23, 4, 3, 0, 9],
+            malformed("record: its version is unknown"),
+            malformed("record: its version is unknown"),
+        ),
+        (&[22, 3, 3, 0, 0], malformed("record: it is empty"), unprotected),
+        (&[23, 3, 3, 0x48, 1], Err(RecordError::Overflow), Err(RecordError::Overflow)),
+    ];
+    let [tls12, tls13] = [TLS12, TLS13].map(|cipher| Scene::new(cipher, Role::Server).ours);
+    for (data, in_tls12, in_tls13) in cases {
+        assert_eq!((tls12.length(data), tls13.length(data)), (in_tls12, in_tls13), "{data:?}");
+    }
+    assert_eq!(tls12.length(&[23, 3, 3, 0x48, 0]), Ok(Some(18_437)));
+    assert_eq!(tls13.length(&[23, 3, 3, 0x41, 1]), Err(RecordError::Overflow));
+    assert_eq!(tls13.length(&[23, 3, 3, 0x41, 0]), Ok(Some(16_645)));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod config;
 mod hello;
 mod proxy;
 mod proxy_header;
+mod records;
 mod script;
 
 pub use script::outcome_of;
@@ -27,11 +28,12 @@ pub struct Target {
     pub bounded: u64,
 }
 
-pub static TARGETS: [Target; 6] = [
+pub static TARGETS: [Target; 7] = [
     hello::TARGET,
     config::TARGET,
     proxy::TARGET,
     proxy_header::TARGET,
+    records::TARGET,
     script::TARGET,
     certificates::TARGET,
 ];

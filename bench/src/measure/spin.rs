@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::affinity;
-use super::target::find_program;
+use super::process::find_program;
 
 /// A process that computes at the scheduling policy SCHED_IDLE; it ends when dropped.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl Spinner {
         let mut command = Command::new(chrt);
         command.args(["--idle", "0"]).arg(own).arg("spin");
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        affinity::spawn_on(cpu, &mut command)
+        affinity::spawn_on(&[cpu], &mut command)
             .map(Self)
             .map_err(|error| format!("cannot start the spinning process: {error}"))
     }

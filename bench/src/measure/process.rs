@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,9 @@ use tlsgate_bench::procstat;
 
 use super::affinity;
 use super::scratch::Scratch;
-use super::target::find_program;
 
-/// How long a server may take to listen, and to end.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a server may take to listen, and to end: some need many seconds on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(10);
 /// Most bytes of a log that an error message quotes.
 const QUOTED: usize = 600;
@@ -25,15 +25,15 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command` on `cpu` and waits until it accepts connections on `address`.
+    /// Starts `command` on `cpus` and waits until it accepts connections on all `addresses`.
     ///
     /// # Errors
     /// What the process said when it ended instead.
     pub(crate) fn serve(
         name: &str,
         command: Command,
-        cpu: usize,
-        address: SocketAddr,
+        cpus: &[usize],
+        addresses: &[SocketAddr],
         scratch: &Scratch,
     ) -> Result<Self, String> {
         let log = scratch.path(&format!("{name}.log"));
@@ -41,9 +41,15 @@ impl Process {
         let output = File::create(&log).map_err(said)?;
         let mut command = bound_to_this(&command);
         command.stdin(Stdio::null()).stdout(output.try_clone().map_err(said)?).stderr(output);
-        let mut process = Self { child: affinity::spawn_on(cpu, &mut command).map_err(said)? };
+        let mut process = Self { child: affinity::spawn_on(cpus, &mut command).map_err(said)? };
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).is_err() {
+        let mut missing = addresses.iter();
+        let mut next = missing.next();
+        while let Some(address) = next {
+            if TcpStream::connect(address).is_ok() {
+                next = missing.next();
+                continue;
+            }
             let ended = process.child.try_wait().map_err(said)?;
             if ended.is_some() || Instant::now() > deadline {
                 let log = fs::read_to_string(&log).unwrap_or_default();
@@ -80,6 +86,7 @@ impl Process {
 /// util-linux has setpriv(1).
 fn bound_to_this(command: &Command) -> Command {
     let (program, arguments) = (command.get_program(), command.get_args());
+    let changed = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
     let mut bound = match find_program("setpriv") {
         Some(setpriv) => {
             let mut bound = Command::new(setpriv);
@@ -88,7 +95,7 @@ fn bound_to_this(command: &Command) -> Command {
         }
         None => Command::new(program),
     };
-    bound.args(arguments);
+    bound.args(arguments).envs(changed);
     bound
 }
 
@@ -112,6 +119,23 @@ impl Drop for Process {
 /// Those of kill(2).
 pub(crate) fn signal(child: &Child, signal: Signal) -> io::Result<()> {
     Ok(kill_process(Pid::from_child(child), signal)?)
+}
+
+/// The path of a program in the search path.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    // Servers are often outside of the search path of people who are not root.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let more = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
+    let candidates = std::env::split_paths(&path).chain(more);
+    candidates.map(|directory| directory.join(name)).find(|file| file.is_file())
+}
+
+/// The same, where it must be there.
+///
+/// # Errors
+/// When it is not.
+pub(crate) fn program(name: &str) -> Result<PathBuf, String> {
+    find_program(name).ok_or_else(|| format!("{name} is not installed"))
 }
 
 /// A TCP port of the loopback address that was free a moment ago.

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde::Serialize;
-use tlsgate_bench::client::{Stop, TlsVersion, Workload, run};
+use tlsgate_bench::client::{Stop, TlsVersion, run};
 
-use super::process::signal;
-use super::sample::{clean, float};
-use super::scratch::Scratch;
-use super::target::{Kind, Target, find_program};
-use super::test::{MESSAGE, plan, tls};
+use super::target::{Kind, Target};
+use super::test::Role;
+use crate::measure::load::{plan, round_trips, tls};
+use crate::measure::process::{find_program, signal};
+use crate::measure::sample::{clean, float};
+use crate::measure::scratch::Scratch;
 
 const CONNECTIONS: usize = 50;
 const FEW: u64 = 1_000;
@@ -58,10 +59,10 @@ pub(crate) fn measure(
     scratch: &Scratch,
 ) -> Result<SystemCalls, String> {
     let load = |count: u64| -> Result<(), String> {
-        let workload = Workload::Messages { size: MESSAGE, per_connection_rate: None };
         let stop = Stop { after: LONGEST, count: Some(count) };
         let tls = Some(tls(TlsVersion::V13, ca_pem));
-        let plan = plan(target.address, tls, (workload, CONNECTIONS), stop, cpu);
+        let address = target.ports.of(Role::Server);
+        let plan = plan(address, tls, round_trips(CONNECTIONS), stop, &[cpu]);
         let report = run(&plan, |_| {}).map_err(|error| error.to_string())?;
         clean(&report)?;
         if report.done == count { Ok(()) } else { Err(format!("{} of {count}", report.done)) }

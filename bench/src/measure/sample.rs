@@ -8,8 +8,8 @@ use serde::Serialize;
 use tlsgate_bench::client::{Report, Stage, Stop, TlsPlan, run};
 use tlsgate_bench::procstat::{self, Usage};
 
+use super::load::{Unit, plan};
 use super::rounds::Measurement;
-use super::test::{Unit, plan};
 
 /// A shorter window says nothing: times are read about every 100 ms.
 const SHORTEST_WINDOW: Duration = Duration::from_millis(50);
@@ -48,10 +48,11 @@ impl Sample {
 pub(crate) struct Subject<'run> {
     pub(crate) address: SocketAddr,
     pub(crate) pids: &'run [u32],
-    /// The CPU it is pinned to.
-    pub(crate) cpu: usize,
-    /// The CPU of the client.
-    pub(crate) client_cpu: usize,
+    /// The CPU it is pinned to; none when it shares CPUs with the load, so that what others use
+    /// says nothing.
+    pub(crate) cpu: Option<usize>,
+    /// The CPUs of the client, which has a thread for each.
+    pub(crate) client_cpus: &'run [usize],
     pub(crate) clock: Clock,
 }
 
@@ -76,7 +77,7 @@ pub(crate) fn take(
     length: Duration,
 ) -> Result<Option<Sample>, String> {
     let stop = Stop { after: length, count: None };
-    let plan = plan(subject.address, tls, test.load(), stop, subject.client_cpu);
+    let plan = plan(subject.address, tls, test.load(), stop, subject.client_cpus);
     let before = Reading::take(subject, 0)?;
     let mut window: Option<(Reading, Reading)> = None;
     let mut broken = None;
@@ -163,8 +164,13 @@ impl Reading {
             usage += time.map_err(|error| format!("process {pid} has gone: {error}"))?;
         }
         let at = Instant::now();
-        let text = fs::read_to_string("/proc/stat").map_err(|error| error.to_string())?;
-        let busy = busy(&text, subject.cpu).ok_or("cannot understand /proc/stat")?;
+        let busy = match subject.cpu {
+            None => Duration::ZERO,
+            Some(cpu) => {
+                let text = fs::read_to_string("/proc/stat").map_err(|error| error.to_string())?;
+                busy(&text, cpu).ok_or("cannot understand /proc/stat")?
+            }
+        };
         Ok(Self { at, done, usage, busy, clock: subject.clock })
     }
 }

@@ -1,4 +1,4 @@
-//! `tlsgate-bench engines`.
+//! `tlsgate-bench peers`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,24 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use tlsgate_bench::client::TlsVersion;
 
-use crate::engines::target::Kind;
-use crate::engines::test::Test;
-use crate::engines::{self, Settings, Style};
+use crate::measure::output::Style;
+use crate::peers::target::Kind;
+use crate::peers::test::Test;
+use crate::peers::{self, Part, Scale, Settings};
+
+/// What a quick look is at: every listener of every server, and every kind of load.
+const QUICK: [Test; 9] = [
+    Test::Full13,
+    Test::Resumed12,
+    Test::Rsa12,
+    Test::MutualResumed13,
+    Test::Mlkem13,
+    Test::RoundTrips50,
+    Test::Down,
+    Test::OriginateUp,
+    Test::PairFull,
+];
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -25,18 +38,18 @@ pub(crate) struct Arguments {
     /// Rounds over all measurements and servers.
     #[arg(long)]
     rounds: Option<u32>,
-    /// What to measure.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Test::ALL)]
+    /// Kinds of figures; by default all, or with --quick those that need no tracer.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    parts: Vec<Part>,
+    /// Costs to measure; by default all, or some of each kind with --quick.
+    #[arg(long, value_enum, value_delimiter = ',')]
     tests: Vec<Test>,
-    /// Which servers to measure; peers that are not installed are left out.
+    /// Which servers and floors to measure; peers that are not installed are left out.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Kind::ALL)]
     targets: Vec<Kind>,
-    /// Idle connections for the measurement of memory; 0 leaves it out.
-    #[arg(long)]
-    idle: Option<usize>,
-    /// Round trips over which system calls are counted; 0 leaves it out.
-    #[arg(long)]
-    counted: Option<u64>,
+    /// Numbers of idle connections between which memory is measured.
+    #[arg(long, value_names = ["FEW", "MANY"], num_args = 2)]
+    idle: Vec<usize>,
     /// CPU of the servers.
     #[arg(long, default_value_t = 0)]
     server_cpu: usize,
@@ -56,39 +69,54 @@ pub(crate) fn execute(arguments: Arguments) -> Result<ExitCode, String> {
     let (json, out) = (arguments.json.clone(), arguments.out.clone());
     let settings = settings(arguments)?;
     let mut bar = Bar::new();
-    let results = engines::run(settings, &mut |what| bar.note(what));
+    let results = peers::run(settings, &mut |what| bar.note(what));
     bar.clear();
     let results = results?;
-    print!("{}", engines::render(&results, Style::Terminal));
+    print!("{}", peers::render(&results, Style::Terminal));
     if let Some(path) = json {
         write_json(&results, &path)?;
     }
     if let Some(parent) = out {
-        let directory = engines::write_record(&results, &parent)?;
+        let directory = peers::write_record(&results, &parent)?;
         println!("Written to {}", directory.display());
     }
-    let complete = results.failures.is_empty() && !results.samples.is_empty();
-    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if results.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn settings(arguments: Arguments) -> Result<Settings, String> {
     let Arguments { quick, server_cpu, load_cpu, .. } = arguments;
+    let connections = match *arguments.idle {
+        [few, many] if (1..many).contains(&few) => [few, many],
+        [_, _] => return Err("--idle needs fewer connections, then more".to_owned()),
+        _ if quick => [50, 250],
+        _ => [1_000, 9_000],
+    };
+    let (settle, one_each) = if quick { (200, 400) } else { (3_000, 10_000) };
     Ok(Settings {
         gateway: found_gateway(arguments.gateway, [server_cpu, load_cpu])?,
         targets: arguments.targets,
-        tests: arguments.tests,
-        rounds: arguments.rounds.unwrap_or(if quick { 1 } else { 12 }),
-        sample: Duration::from_millis(if quick { 500 } else { 700 }),
-        idle_connections: arguments.idle.unwrap_or(if quick { 500 } else { 2000 }),
-        idle_versions: if quick {
-            vec![TlsVersion::V13]
-        } else {
-            vec![TlsVersion::V13, TlsVersion::V12]
+        parts: match arguments.parts {
+            none if none.is_empty() => {
+                // Tracers make servers too slow for a look.
+                let slow = [Part::Calls, Part::Instructions];
+                Part::ALL.into_iter().filter(|part| !quick || !slow.contains(part)).collect()
+            }
+            some => some,
         },
-        counted_round_trips: match arguments.counted.unwrap_or(if quick { 3_000 } else { 21_000 }) {
-            few @ 1..2_000 => return Err(format!("{few} round trips are too few to count over")),
-            count => count,
+        tests: match arguments.tests {
+            none if none.is_empty() && quick => QUICK.to_vec(),
+            none if none.is_empty() => Test::ALL.to_vec(),
+            some => some,
         },
+        rounds: arguments.rounds.unwrap_or(if quick { 1 } else { 20 }),
+        sample: Duration::from_millis(if quick { 250 } else { 500 }),
+        memory: Scale {
+            connections,
+            settle: Duration::from_millis(settle),
+            one_each: Duration::from_millis(one_each),
+        },
+        counted_round_trips: if quick { 3_000 } else { 21_000 },
+        storm: Duration::from_millis(if quick { 300 } else { 5_000 }),
         server_cpu,
         load_cpu,
     })
@@ -126,7 +154,7 @@ pub(crate) fn found_gateway(
     }
     let gateway = match gateway {
         Some(path) => path,
-        None => engines::beside_this().map_err(|error| error.to_string())?,
+        None => peers::beside_this().map_err(|error| error.to_string())?,
     };
     if !gateway.is_file() {
         return Err(format!("there is no gateway at {}: --gateway FILE", gateway.display()));

@@ -15,6 +15,8 @@ pub(crate) const SERVER_NAME: &str = "localhost";
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) ca_pem: String,
+    /// The file of `ca_pem`.
+    pub(crate) ca: PathBuf,
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
     /// Certificate and key in one file.
@@ -22,15 +24,15 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Makes one with a P-256 key and writes its files.
+    /// Makes one with a P-256 key and writes its files, whose names begin with `prefix`.
     ///
     /// # Errors
     /// What failed, for the user to read.
-    pub(crate) fn ecdsa(scratch: &Scratch) -> Result<Self, String> {
-        Self::new(scratch, "", KeyPair::generate)
+    pub(crate) fn ecdsa(scratch: &Scratch, prefix: &str) -> Result<Self, String> {
+        Self::new(scratch, prefix, KeyPair::generate)
     }
 
-    /// The same with an RSA key of 2048 bits, which ring does not make. `prefix` is that of its files.
+    /// The same with an RSA key of 2048 bits, which ring does not make.
     ///
     /// # Errors
     /// What failed, for the user to read.
@@ -51,6 +53,7 @@ impl Identity {
             key().and_then(|key| generate(prefix, key)).map_err(|error| error.to_string())?;
         let write = |name: &str, text: &str| scratch.write(&format!("{prefix}{name}"), text);
         Ok(Self {
+            ca: write("ca.pem", &ca_pem)?,
             ca_pem,
             combined: write("combined.pem", &format!("{certificate}{key}"))?,
             certificate: write("certificate.pem", &certificate)?,

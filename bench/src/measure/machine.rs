@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde::Serialize;
 
-use super::target::find_program;
+use super::process::find_program;
 
 /// Nothing in it tells whose machine it is.
 #[derive(Clone, Debug, Serialize)]
@@ -70,44 +70,37 @@ impl Machine {
     }
 }
 
+/// The name, the program, the arguments that make it tell, and a word of the line that tells.
+type Teller<'a> = (&'static str, &'a str, &'static [&'static str], &'static str);
+
 fn versions(gateway: &Path) -> Vec<(String, String)> {
     let gateway = gateway.display().to_string();
-    let haproxy = find_program("haproxy").map(|path| path.display().to_string());
-    let nginx = find_program("nginx").map(|path| path.display().to_string());
-    let stunnel = find_program("stunnel").map(|path| path.display().to_string());
-    let found = [
-        ("tlsgate", output(&gateway, &["version"]), ""),
-        ("haproxy", haproxy.as_deref().and_then(|path| output(path, &["-v"])), "version"),
-        (
-            "haproxy's TLS library",
-            haproxy.as_deref().and_then(|path| output(path, &["-vv"])),
-            "Running on OpenSSL",
-        ),
-        ("nginx", nginx.as_deref().and_then(|path| output(path, &["-V"])), "version"),
-        (
-            "nginx' TLS library",
-            nginx.as_deref().and_then(|path| output(path, &["-V"])),
-            "built with OpenSSL",
-        ),
-        ("stunnel", stunnel.as_deref().and_then(|path| output(path, &["-version"])), "stunnel 5"),
-        (
-            "stunnel's TLS library",
-            stunnel.as_deref().and_then(|path| output(path, &["-version"])),
-            "with OpenSSL",
-        ),
-        (
-            "OpenSSL of tlsgate and of the client",
-            Some(openssl::version::version().to_owned()),
-            "OpenSSL",
-        ),
+    let tellers: [Teller<'_>; 10] = [
+        ("tlsgate", &gateway, &["version"], ""),
+        ("haproxy", "haproxy", &["-v"], "version"),
+        ("haproxy's TLS library", "haproxy", &["-vv"], "Running on OpenSSL"),
+        ("nginx", "nginx", &["-V"], "version"),
+        ("nginx' TLS library", "nginx", &["-V"], "built with OpenSSL"),
+        ("hitch", "hitch", &["--version"], "hitch"),
+        ("stunnel", "stunnel", &["-version"], "stunnel 5"),
+        ("stunnel's TLS library", "stunnel", &["-version"], "with OpenSSL"),
+        ("envoy", "envoy", &["--version"], "version"),
+        ("library of the system's OpenSSL", "openssl", &["version"], "OpenSSL"),
     ];
-    let line = |text: Option<String>, word: &str| {
-        Some(text?.lines().find(|line| line.contains(word))?.trim().to_owned())
+    let told = |(name, program, arguments, word): Teller<'_>| {
+        let program = match program.contains('/') {
+            true => program.to_owned(),
+            false => find_program(program)?.display().to_string(),
+        };
+        let text = output(&program, arguments)?;
+        let line = text.lines().find(|line| line.contains(word))?.trim();
+        // Some tell where they are.
+        let line = line.rsplit_once("/envoy  ").map_or(line, |(_, version)| version);
+        Some((name.to_owned(), line.to_owned()))
     };
-    found
-        .into_iter()
-        .filter_map(|(name, text, word)| Some((name.to_owned(), line(text, word)?)))
-        .collect()
+    let own = openssl::version::version().to_owned();
+    let own = ("OpenSSL of tlsgate and of the client".to_owned(), own);
+    tellers.into_iter().filter_map(told).chain([own]).collect()
 }
 
 /// Standard output and then standard error of a program that succeeds.
@@ -148,9 +141,9 @@ mod tests {
 
     #[test]
     fn a_record_does_not_tell_where_it_was_made() {
-        let line = ["/home/me/target/release/tlsgate-bench", "engines", "--out", "bench/runs"];
+        let line = ["/home/me/target/release/tlsgate-bench", "peers", "--out", "bench/runs"];
         let line = command_line(line.into_iter().map(str::to_owned));
-        assert_eq!(line, "tlsgate-bench engines --out bench/runs");
+        assert_eq!(line, "tlsgate-bench peers --out bench/runs");
         let machine = Machine::look(Path::new("/does/not/exist"));
         assert!(machine.slug().ends_with("-cpus"), "{}", machine.slug());
         assert!(machine.cpus > 0 && machine.kernel.starts_with("Linux"), "{machine:?}");

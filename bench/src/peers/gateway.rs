@@ -1,0 +1,92 @@
+//! How the gateway is set up: as it is shipped, with telemetry and its access log on. What a run
+//! sets besides addresses and certificates is the number of workers and the engine.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+use super::target::{Identities, Ports, Stage};
+use super::test::Role;
+use crate::measure::identity::{Identity, SERVER_NAME};
+
+/// The gateway's own count of its system calls.
+const SYSTEM_CALLS: &str = "tlsgate_engine_system_calls_total";
+
+/// # Errors
+/// Which file could not be written.
+pub(crate) fn command(
+    stage: &Stage<'_>,
+    engine: &str,
+    ports: Ports,
+    admin: Option<SocketAddr>,
+    workers: usize,
+) -> Result<Command, String> {
+    let Identities { ecdsa, rsa, client } = stage.identities;
+    let admin = admin.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    let name = format!("tlsgate-{engine}-{workers}");
+    let log = stage.scratch.path(&format!("{name}-access.log"));
+    let listener = |name: &str, role: Role, upstream: SocketAddr| {
+        let listen = ports.of(role);
+        format!(
+            "[[listener]]\nname = \"{name}\"\nlisten = \"{listen}\"\nupstream = \"{upstream}\"\n"
+        )
+    };
+    let wants = format!("client_cert = \"required\"\ntrusted_ca = {:?}\n", client.ca);
+    let trusts = format!(
+        "[listener.upstream_tls]\ntrusted_ca = {:?}\nserver_name = \"{SERVER_NAME}\"\n\
+         resumption = false\n",
+        ecdsa.ca
+    );
+    let parts = [
+        format!("[gateway]\nworkers = {workers}\nengine = \"{engine}\"\ndrain_timeout = \"0s\"\n"),
+        format!("[admin]\nlisten = \"{admin}\"\n[log]\naccess = \"file:{}\"\n", log.display()),
+        listener("server", Role::Server, stage.backend),
+        format!("[listener.tls]\n{}", shown(ecdsa)),
+        listener("rsa", Role::Rsa, stage.backend),
+        format!("[listener.tls]\n{}", shown(rsa)),
+        listener("mutual", Role::Mutual, stage.backend),
+        format!("[listener.tls]\n{}{wants}", shown(ecdsa)),
+        listener("originate", Role::Originate, stage.front),
+        format!("mode = \"originate\"\n{trusts}"),
+        listener("pair-entry", Role::PairEntry, ports.of(Role::PairExit)),
+        format!("mode = \"pair_entry\"\n{trusts}{}", shown(client)),
+        listener("pair-exit", Role::PairExit, stage.backend),
+        format!("mode = \"pair_exit\"\n[listener.tls]\n{}{wants}", shown(ecdsa)),
+    ];
+    let file = stage.scratch.write(&format!("{name}.toml"), &parts.concat())?;
+    let mut command = Command::new(stage.gateway);
+    command.arg("run").arg("-c").arg(file);
+    Ok(command)
+}
+
+fn shown(identity: &Identity) -> String {
+    let Identity { certificate, key, .. } = identity;
+    format!("certificate = {certificate:?}\ncertificate_key = {key:?}\n")
+}
+
+/// Asks the admin port.
+///
+/// # Errors
+/// Why it does not tell.
+pub(crate) fn system_calls(admin: SocketAddr) -> Result<u64, String> {
+    let text = scrape(admin).map_err(|error| format!("admin port {admin}: {error}"))?;
+    let counts: Vec<u64> = text
+        .lines()
+        .filter(|line| line.starts_with(SYSTEM_CALLS))
+        .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+        .collect();
+    if counts.is_empty() {
+        return Err(format!("admin port {admin}: no {SYSTEM_CALLS}"));
+    }
+    Ok(counts.iter().sum())
+}
+
+fn scrape(admin: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(admin)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,113 @@
+//! What becomes of flows that are up when three times as many handshakes are offered as a server can
+//! do, with an RSA certificate: its signature costs a server so much that one client can do this.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use tlsgate_bench::client::{ErrorKind, Latency, Pace, Plan, Report, Stop, Workload, run};
+
+use super::Bench;
+use super::target::{Kind, Target};
+use super::test::{Role, Test};
+use crate::measure::load::{MESSAGE, handshakes, plan};
+use crate::measure::sample::clean;
+
+const FLOWS: usize = 200;
+/// Messages per second of each flow.
+const FLOW_RATE: f64 = 50.0;
+/// Handshakes offered over what the server can do.
+const OVERLOAD: f64 = 3.0;
+/// When a client gives up.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// Handshakes that clients have under way at most.
+const CLIENTS: usize = 4_000;
+/// Flows are up before the storm begins.
+const LEAD: Duration = Duration::from_millis(500);
+
+/// A storm over one server.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Storm {
+    pub(crate) target: Kind,
+    /// Full handshakes per second that it can do.
+    pub(crate) peak: f64,
+    /// Per second in the storm.
+    pub(crate) offered: f64,
+    pub(crate) completed: f64,
+    /// What became of the others.
+    pub(crate) failed: BTreeMap<ErrorKind, u64>,
+    /// Round trips of the flows without a storm.
+    pub(crate) calm: Tail,
+    /// Round trips of the flows in the storm.
+    pub(crate) storm: Tail,
+    /// What went wrong with the flows in the storm.
+    pub(crate) lost: BTreeMap<ErrorKind, u64>,
+}
+
+/// The end of a distribution.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Tail {
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
+    pub(crate) p999: Duration,
+    pub(crate) longest: Duration,
+}
+
+impl From<&Latency> for Tail {
+    fn from(latency: &Latency) -> Self {
+        let at = |quantile| latency.quantile(quantile);
+        Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), longest: latency.max() }
+    }
+}
+
+/// Measures the peak, the calm and the storm, `length` each.
+///
+/// # Errors
+/// When the peak or the calm has errors. In the storm they are what is measured.
+pub(crate) fn measure(
+    bench: &Bench<'_>,
+    target: &Target,
+    length: Duration,
+) -> Result<Storm, String> {
+    let text = |error: tlsgate_bench::client::Error| error.to_string();
+    let plan_of = |role: Role, test: Test, load: (Workload, usize), after: Duration| {
+        let stop = Stop { after, count: None };
+        let tls = test.tls(bench.stage.identities);
+        plan(target.ports.of(role), tls, load, stop, &[bench.settings.load_cpu])
+    };
+    let peak = run(&plan_of(Role::Rsa, Test::Rsa13, handshakes(false), length), |_| {});
+    let peak = peak.map_err(text)?;
+    clean(&peak)?;
+    let messages = Workload::Messages { size: MESSAGE, per_connection_rate: Some(FLOW_RATE) };
+    let flows = |after| plan_of(Role::Server, Test::Full13, (messages, FLOWS), after);
+    let mut calm = run(&flows(length), |_| {}).map_err(text)?;
+    // On a busy machine the client itself may be late.
+    calm.errors.remove(&ErrorKind::NotStarted);
+    clean(&calm)?;
+    let offered = peak.rate() * OVERLOAD;
+    let storm = plan_of(Role::Rsa, Test::Rsa13, handshakes(false), length);
+    let pace = Pace::Open { rate: offered, concurrency: CLIENTS };
+    let storm = Plan { pace, timeout: DEADLINE, ..storm };
+    let (up, came) = std::thread::scope(|scope| {
+        let up = scope.spawn(|| run(&flows(LEAD + length), |_| {}));
+        std::thread::sleep(LEAD);
+        let came = run(&storm, |_| {});
+        (up.join(), came)
+    });
+    let up = up.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(text)?;
+    let came = came.map_err(text)?;
+    Ok(Storm {
+        target: target.kind,
+        peak: peak.rate(),
+        offered,
+        completed: came.rate(),
+        failed: errors(&came),
+        calm: Tail::from(&calm.total),
+        storm: Tail::from(&up.total),
+        lost: errors(&up),
+    })
+}
+
+fn errors(report: &Report) -> BTreeMap<ErrorKind, u64> {
+    report.errors.iter().map(|(kind, errors)| (*kind, errors.count)).collect()
+}
