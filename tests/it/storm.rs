@@ -1,5 +1,8 @@
 //! A storm: more full handshakes than the gateway can do. Connections that are up do not feel more of
 //! it than a step or two, as many handshakes are done as ever, and the rest is refused at once.
+//!
+//! The full size wants a machine that has nothing else to do. The reduced one measures nothing: its
+//! queue is so short that a few peers at the same time are a storm, however slow the machine is.
 
 use std::process::Command;
 use std::time::Duration;
@@ -17,10 +20,12 @@ use crate::support::{Engine, SOON, engines, is_full, sized, wait_until};
 /// Connections that are up, and messages of each in a second.
 const FLOWS: u64 = 200;
 const MESSAGES: u64 = 50;
-/// What clients wait for, each step of theirs: the gateway's own deadline is earlier.
+/// What clients wait for in the full size, each step of theirs: the gateway's own deadline is earlier.
 const CLIENT_DEADLINE: Duration = Duration::from_secs(4);
 /// Offered, of what can be done.
 const TIMES: f64 = 3.0;
+/// Offered in the reduced size, in a second.
+const BURST: f64 = 2_000.0;
 
 #[test]
 #[ignore = "run by tests/run"]
@@ -46,6 +51,9 @@ fn storm(engine: Engine, apart: Option<CoreId>) {
     let component = Component::start();
     let mut setup =
         Setup::new(engine, component.address()).certificate("rsa", KeyKind::Rsa, &[NAME]);
+    if !is_full() {
+        setup = setup.gateway("[handshakes]\nqueue_timeout = \"50ms\"");
+    }
     if let Some(CoreId { id }) = apart {
         setup = setup.under(&["taskset".to_owned(), "--cpu-list".to_owned(), id.to_string()]);
     }
@@ -53,7 +61,7 @@ fn storm(engine: Engine, apart: Option<CoreId>) {
     let calm = load(&gateway, &flows()).report();
     let best = phase(&gateway, &["--concurrency", "16"]);
     let peak = best.handshakes.rate();
-    let rate = format!("{:.0}", (peak * TIMES).max(1.0));
+    let rate = format!("{:.0}", sized((peak * TIMES).max(1.0), BURST));
     let storm = phase(&gateway, &["--concurrency", "4000", "--rate", &rate]);
     let [calm, busy, stormy] = [&calm, &best.flows, &storm.flows].map(Figures::of);
     let metrics = gateway.metrics();
@@ -75,13 +83,16 @@ fn storm(engine: Engine, apart: Option<CoreId>) {
     assert!(shed > 0, "{engine:?}: nothing was shed, so it was no storm");
     assert_refused_at_once(engine, &storm.handshakes);
     assert_told(engine, &gateway);
+    assert!(storm.handshakes.done > 0 && storm.flows.done > 0, "{engine:?}: nothing was done");
     if is_full() {
+        let late = storm.flows.errors_of(ErrorKind::NotStarted);
+        assert_eq!(storm.flows.error_count(), late, "{engine:?}: {:?}", storm.flows.errors);
+        let slowest = storm.handshakes.total.max();
+        assert!(slowest < CLIENT_DEADLINE, "{engine:?}: done after {slowest:?}");
         assert!(stormy.p99 <= calm.p99 + 2 * longest, "{engine:?}: messages wait for handshakes");
         assert!(stormy.worst <= Duration::from_millis(250), "{engine:?}: a message waited");
         assert!(done >= 0.9 * peak, "{engine:?}: what is refused costs what could be done");
     }
-    // Whatever the machine does meanwhile.
-    assert!(stormy.worst < CLIENT_DEADLINE && done >= peak / 4.0, "{engine:?}: not calm");
     wait_until("calm", SOON, || {
         gateway.metrics().count("tlsgate_handshake_steps_waiting", &[]) == 0
     });
@@ -103,7 +114,7 @@ impl Figures {
     }
 }
 
-/// Nobody is left hanging: who is not served is reset, and who is served is in time.
+/// Nobody is left hanging: who is not served is reset.
 fn assert_refused_at_once(engine: Engine, storm: &Report) {
     for kind in storm.errors.keys() {
         // The client's own limits say nothing about the gateway.
@@ -111,25 +122,26 @@ fn assert_refused_at_once(engine: Engine, storm: &Report) {
             matches!(kind, ErrorKind::Reset | ErrorKind::Refused | ErrorKind::NotStarted);
         assert!(is_refusal, "{engine:?}: {kind} is no refusal: {:?}", storm.errors);
     }
-    assert!(storm.total.max() < CLIENT_DEADLINE, "{engine:?}: {:?}", storm.total.max());
 }
 
 /// `/status` says what was shed, and the log when it began.
 fn assert_told(engine: Engine, gateway: &Gateway) {
     let status = gateway.status();
-    let told = status["connections"]["shed"]["queue"].as_u64();
-    assert!(told.is_some_and(|shed| shed > 0), "{engine:?}: {}", status["connections"]);
+    let told = &status["connections"]["shed"];
+    let told = [&told["queue"], &told["late"]].map(|shed| shed.as_u64().unwrap_or(0));
+    assert!(told.iter().sum::<u64>() > 0, "{engine:?}: {}", status["connections"]);
     let stderr = gateway.stderr();
     assert!(stderr.contains("handshakes are shed"), "{engine:?}: {stderr}");
 }
 
 fn phase(gateway: &Gateway, handshakes: &[&str]) -> Phase {
     let flows = load(gateway, &flows());
+    wait_until("the flows are up", SOON, || gateway.open_connections() >= FLOWS);
     let mut words = words("handshakes");
     words.extend(handshakes.iter().map(|word| (*word).to_owned()));
     // Behind the flows: what they wait for their own CPU is not the gateway's doing.
     let mut command = Command::new("chrt");
-    command.args(["--idle", "0"]).arg(bench_program());
+    command.args([sized("--idle", "--other"), "0"]).arg(bench_program());
     let handshakes = Load::start(command, gateway, &words).report();
     Phase { flows: flows.report(), handshakes }
 }
@@ -143,7 +155,8 @@ fn flows() -> Vec<String> {
 }
 
 fn words(workload: &str) -> Vec<String> {
-    let (duration, timeout) = (sized("5s", "1500ms"), CLIENT_DEADLINE.as_secs().to_string());
+    let (duration, timeout) = (sized("5s", "1s"), sized(CLIENT_DEADLINE, SOON).as_secs());
+    let timeout = timeout.to_string();
     ["--workload", workload, "--duration", duration, "--timeout", &timeout]
         .map(str::to_owned)
         .into()

@@ -113,6 +113,8 @@ impl Ring {
         timeout: Option<Duration>,
     ) -> io::Result<()> {
         self.enters += 1;
+        // A wait for no time at all would still give the CPU away.
+        let wait = wait && timeout.is_none_or(|timeout| !timeout.is_zero());
         let want = usize::from(wait && self.ring.completion().is_empty());
         let submitted = match timeout {
             Some(timeout) if want > 0 => {
