@@ -198,7 +198,7 @@ fn absent_options_have_their_defaults() {
     let handshakes = HandshakeLimits {
         in_progress: 4096,
         queue_timeout: Duration::from_secs(2),
-        source_failures: Some(100),
+        source_failures: Some(1000),
         legacy_in_progress: 64,
         legacy_rate: Some(200),
     };

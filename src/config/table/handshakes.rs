@@ -34,7 +34,7 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         table: "handshakes",
         key: "source_failures",
         kind: Kind::Or("off", &COUNT),
-        presence: Presence::Default("100"),
+        presence: Presence::Default("1000"),
         reload: false,
         doc: "Handshakes in a row that come to nothing by their peers' doing, after which \
               connections from their source are reset for a second; after each further one for \
