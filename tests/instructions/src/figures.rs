@@ -11,13 +11,14 @@ pub(crate) const FILE: &str = "tests/instructions/figures.toml";
 
 /// How far a figure may be from the committed one. Handshakes vary by their random numbers.
 const SLACK: f64 = 0.03;
-/// With another compiler.
+/// With another compiler, or another CPU, for which the C library and the cryptography choose other code.
 const SLACK_ELSEWHERE: f64 = 0.15;
 
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Figures {
-    /// The compiler that they are of.
+    /// The compiler and the CPU that they are of.
     rustc: String,
+    cpu: String,
     instructions: BTreeMap<String, u64>,
 }
 
@@ -50,7 +51,8 @@ impl Figures {
 
     /// The share by which a figure may differ.
     pub(crate) fn slack(&self) -> f64 {
-        if compiler().as_ref() == Ok(&self.rustc) { SLACK } else { SLACK_ELSEWHERE }
+        let is_here = compiler().as_ref() == Ok(&self.rustc) && cpu().as_ref() == Ok(&self.cpu);
+        if is_here { SLACK } else { SLACK_ELSEWHERE }
     }
 
     pub(crate) fn judge(&self, name: &str, counted: u64, slack: f64) -> Verdict {
@@ -71,7 +73,7 @@ impl Figures {
 
     /// Writes them over the committed ones.
     pub(crate) fn write(&mut self) -> Result<(), String> {
-        self.rustc = compiler()?;
+        (self.rustc, self.cpu) = (compiler()?, cpu()?);
         let text = toml::to_string(self).map_err(|error| error.to_string())?;
         fs::write(path(), text).map_err(|error| format!("{FILE}: {error}"))
     }
@@ -85,4 +87,11 @@ fn compiler() -> Result<String, String> {
     let output = Command::new("rustc").arg("--version").output();
     let output = output.map_err(|error| format!("rustc: {error}"))?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// As the kernel calls it.
+fn cpu() -> Result<String, String> {
+    let info = fs::read_to_string("/proc/cpuinfo").map_err(|error| format!("cpuinfo: {error}"))?;
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    Ok(model.map_or("unknown", |(_, name)| name).to_owned())
 }

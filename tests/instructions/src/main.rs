@@ -1,8 +1,8 @@
 //! Counts instructions of single operations under callgrind and compares them with committed
 //! figures: a regression shows however noisy the machine is.
 //!
-//! What is counted is user space only, and what the compiler made of it: the figures say by which
-//! version of rustc, and others are given more room.
+//! What is counted is user space only, and what the compiler made of it for this CPU: the figures say
+//! which they are of, and others are given more room.
 
 #![deny(unsafe_code)]
 
