@@ -6,4 +6,5 @@ pub(crate) mod load;
 pub(crate) mod peers;
 mod plan;
 pub(crate) mod relay;
+mod run;
 mod table;
