@@ -41,7 +41,7 @@ pub struct ModernConn {
     /// Most content of a record of ours.
     max_content: u16,
     peer_closed: bool,
-    /// close_notify was sent: nothing may follow it, not even an alert.
+    /// close_notify or a fatal alert was said: nothing may follow.
     closed: bool,
 }
 
@@ -223,7 +223,6 @@ impl TlsConn for ModernConn {
 
     fn receive(&mut self, input: Buf, output: &mut Output<'_>) -> Result<(), TlsError> {
         let received = self.take_in(input, output);
-        // Nothing follows upon an alert.
         self.closed |= received.is_err();
         received
     }
@@ -239,7 +238,6 @@ impl TlsConn for ModernConn {
         }
         if let Layer::Own(traffic) = &mut self.layer {
             let sealed = traffic.seal(plaintext, pool, records);
-            // As in `receive`.
             self.closed |= sealed.is_err();
             return sealed;
         }

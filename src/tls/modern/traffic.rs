@@ -68,8 +68,8 @@ impl Traffic {
         };
         match received {
             Ok(peer_closed) => {
-                // A peer that reads nothing is owed one answer, not one for each question. That there is
-                // no renegotiation is said at once, since nothing else may follow that it would go before.
+                // A peer that reads nothing is owed one answer, not one for each question: it waits for the
+                // next data. That renegotiation is declined does not, as there may be none.
                 if !closed && (output.records.is_empty() || self.records.declines()) {
                     self.answer(output).map_err(TlsError::local)?;
                 }

@@ -18,14 +18,22 @@ fn place(buf: &mut Buf) -> *const u8 {
 /// As an engine receives it from a plaintext side.
 fn spaced(pool: &Pool, bytes: &[u8]) -> Buf {
     let mut buf = pool.take(BufClass::Bulk);
-    let mut rest = bytes;
-    for space in buf.spaces_mut(Layout::Spaced) {
-        let (part, after) = rest.split_at(rest.len().min(space.len()));
-        space[..part.len()].copy_from_slice(part);
-        rest = after;
-    }
-    buf.set_received(Layout::Spaced, bytes.len());
+    buf.fill(Layout::Spaced, bytes);
     buf
+}
+
+/// What came out of the peer's records, and where they were received.
+fn opened(ours: &mut Ours, peer: &mut Connection, length: usize) -> (Buf, *const u8) {
+    peer.set_buffer_limit(None);
+    peer.writer().write_all(&counting(length)).expect("without a limit");
+    let mut wire = Vec::new();
+    peer.write_tls(&mut wire).expect("in memory");
+    let mut received = ours.pool.copy_of(&wire);
+    let memory = place(&mut received);
+    let Ours { tls, pool, plaintext, records } = ours;
+    let mut output = Output { pool, plaintext, records };
+    tls.receive(received, &mut output).expect("good records");
+    (plaintext.pop_front().expect("data"), memory)
 }
 
 #[test]
@@ -52,16 +60,7 @@ fn what_was_opened_in_its_place_is_sealed_there_for_the_other_side() {
         for to in rustls::ALL_VERSIONS {
             let (mut down, mut client) = up(Role::Server, from);
             let (mut up, mut component) = up(Role::Client, to);
-            client.set_buffer_limit(None);
-            client.writer().write_all(&counting(60_000)).expect("without a limit");
-            let mut wire = Vec::new();
-            client.write_tls(&mut wire).expect("in memory");
-            let mut received = down.pool.copy_of(&wire);
-            let memory = place(&mut received);
-            let Ours { tls, pool, plaintext, records } = &mut down;
-            let mut output = Output { pool, plaintext, records };
-            tls.receive(received, &mut output).expect("good records");
-            let mut opened = plaintext.pop_front().expect("data");
+            let (mut opened, memory) = opened(&mut down, &mut client, 60_000);
             assert_eq!((place(&mut opened), opened.count()), (memory, 4), "{from:?}");
             up.tls.seal(opened, &up.pool, &mut up.records).expect("keys");
             // From 5 + 17 bytes around a record to 13 + 16 there is no room between records.
@@ -80,15 +79,7 @@ fn a_message_is_never_copied() {
         for to in rustls::ALL_VERSIONS {
             let (mut down, mut client) = up(Role::Server, from);
             let (mut up, mut component) = up(Role::Client, to);
-            client.writer().write_all(&counting(2000)).expect("in memory");
-            let mut wire = Vec::new();
-            client.write_tls(&mut wire).expect("in memory");
-            let mut received = down.pool.copy_of(&wire);
-            let memory = place(&mut received);
-            let Ours { tls, pool, plaintext, records } = &mut down;
-            let mut output = Output { pool, plaintext, records };
-            tls.receive(received, &mut output).expect("good records");
-            let opened = plaintext.pop_front().expect("data");
+            let (opened, memory) = opened(&mut down, &mut client, 2000);
             up.tls.seal(opened, &up.pool, &mut up.records).expect("keys");
             let sealed = up.records.back_mut().expect("what was sealed");
             assert_eq!(place(sealed), memory, "{from:?} {to:?}");
