@@ -54,6 +54,13 @@ fn examples_can_be_planned_with_and_mistakes_have_a_place() {
         let (status, _, said) = plan(&file, &[]);
         assert!(status == Some(2) && said.contains(expected), "{to}: {said}");
     }
+    let (_, observations, _) = capacity(&["example", "observations"]);
+    fs::write(&file, &observations).expect("a writable directory");
+    let (model, path) = (directory.path().join("model.toml"), file.to_str().expect("plain"));
+    let (status, text, said) = capacity(&["fit", path]);
+    assert!(status == Some(0) && text.contains("[cpu_us.full_tls13]"), "{text}{said}");
+    let (_, quality, _) = capacity(&["fit", path, "--out", model.to_str().expect("plain")]);
+    assert!(quality.contains("residuals are") && model.is_file(), "{quality}");
     let (status, text, _) = capacity(&["profiles"]);
     assert!(status == Some(0) && text.contains("P13") && text.contains("(sourced)"), "{text}");
 }

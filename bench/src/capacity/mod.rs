@@ -9,6 +9,7 @@
 //! - [`plan`]: the least number of nodes with which everything holds, what saturates first, and
 //!   what other choices would cost.
 //! - [`draw`]: the same for models as they may be, by the errors of the figures: intervals.
+//! - [`observations`]: what a server did and what it took; a file.
 //! - [`fit`]: from observations to a model.
 
 pub mod demand;
@@ -17,6 +18,7 @@ pub mod fit;
 pub mod load;
 pub mod model;
 mod number;
+pub mod observations;
 pub mod plan;
 pub mod profile;
 pub mod queue;

@@ -1,8 +1,9 @@
 //! `tlsgate-bench capacity`.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -11,6 +12,7 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 use tlsgate_bench::capacity::demand::Demand;
 use tlsgate_bench::capacity::model::NodeModel;
+use tlsgate_bench::capacity::observations::Observations;
 use tlsgate_bench::capacity::plan::{self, Plan};
 use tlsgate_bench::capacity::profile::profiles;
 use tlsgate_bench::capacity::whatif::{self, Choice};
@@ -25,9 +27,17 @@ pub(crate) enum Command {
     /// Say how many nodes a demand needs, what saturates first, and what other choices would cost;
     /// status 3 when the objectives cannot be met.
     Plan(PlanArguments),
+    /// Make a node model of observations, and say how well it explains them.
+    Fit {
+        /// What a server did and what it took, TOML.
+        observations: PathBuf,
+        /// Write the model to this file instead of standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Print the profiles' numbers, and whether each is sourced or assumed.
     Profiles,
-    /// Print an example of a demand, or of a node model.
+    /// Print an example of a demand, of a node model, or of observations.
     Example {
         /// Which.
         #[arg(value_enum)]
@@ -39,6 +49,7 @@ pub(crate) enum Command {
 pub(crate) enum Example {
     Demand,
     Model,
+    Observations,
 }
 
 #[derive(Debug, Args)]
@@ -71,6 +82,7 @@ struct Answer<'run> {
 pub(crate) fn execute(command: &Command) -> Result<ExitCode, String> {
     let (text, holds) = match command {
         Command::Plan(arguments) => planned(arguments)?,
+        Command::Fit { observations, out } => (fitted(observations, out.as_deref())?, true),
         Command::Profiles => (of_profiles(), true),
         Command::Example { file: Example::Demand } => {
             (include_str!("../../capacity/demand.toml").to_owned(), true)
@@ -78,12 +90,38 @@ pub(crate) fn execute(command: &Command) -> Result<ExitCode, String> {
         Command::Example { file: Example::Model } => {
             (include_str!("../../capacity/node.toml").to_owned(), true)
         }
+        Command::Example { file: Example::Observations } => {
+            (include_str!("../../capacity/observations.toml").to_owned(), true)
+        }
     };
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| format!("cannot write to standard output: {error}"))?;
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::from(NOT_MET) })
+}
+
+/// The model's text; with a file for it, what is to be said of the fit.
+fn fitted(observations: &Path, out: Option<&Path>) -> Result<String, String> {
+    let said = |problem: tlsgate_bench::capacity::Problem| problem.to_string();
+    let observations = Observations::load(observations).map_err(said)?;
+    let (model, fit) = observations.model().map_err(said)?;
+    let text = model.to_text().map_err(said)?;
+    let quality = format!(
+        "{} observations more than unknowns; residuals are {:.1} % of the CPU time; {:.2} % of its \
+         variance explained\n",
+        fit.freedom,
+        fit.scatter * 100.0,
+        fit.explained * 100.0
+    );
+    match out {
+        Some(path) => {
+            fs::write(path, text)
+                .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            Ok(quality)
+        }
+        None => Ok(quality.lines().map(|line| format!("# {line}\n")).collect::<String>() + &text),
+    }
 }
 
 fn planned(arguments: &PlanArguments) -> Result<(String, bool), String> {
