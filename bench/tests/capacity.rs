@@ -48,7 +48,7 @@ fn examples_can_be_planned_with_and_mistakes_have_a_place() {
     for (from, to, expected) in [
         ("headroom = 0.3", "headroom = 3", "headroom = 3 is not allowed: 0 to 0.95"),
         ("headroom = 0.3", "headrom = 0.3", "headrom"),
-        ("p99_ms = 1 ", "p99_ms = 0.001 ", "raise it above that"),
+        ("\np99_ms = 1 ", "\np99_ms = 0.001 ", "raise it above that"),
     ] {
         fs::write(&file, example.replacen(from, to, 1)).expect("a writable directory");
         let (status, _, said) = plan(&file, &[]);

@@ -8,7 +8,7 @@ use super::draw::{Random, interval};
 use super::load::{FlowCost, Load, Shares};
 use super::model::NodeModel;
 use super::number::float;
-use super::queue::waits;
+use super::queue::{Stream, flooded, waits};
 use super::storm::{Outcome, Storm};
 
 /// Models that are drawn for intervals.
@@ -20,10 +20,9 @@ const GIB: f64 = 1_073_741_824.0;
 /// Demands that are larger by more than this are not looked at.
 const MOST: f64 = 1_000.0;
 
-/// Where the answers to these questions are among the objectives; events come behind them all.
+/// Where the answers to these questions are among the objectives.
 pub(super) const CPU: usize = 0;
 pub(super) const MESSAGE: usize = 1;
-pub(super) const EVENTS: usize = 4;
 
 /// Something that is to hold.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -182,8 +181,10 @@ pub(super) fn look(
     nodes: usize,
 ) -> Result<Vec<Objective>, Problem> {
     let mut objectives = steady(model, demand, nodes)?;
+    let mut slowest_message = 0.0f64;
     for event in events(demand) {
-        let outcome = storm(model, demand, &event, nodes)?;
+        let Survived { outcome, message } = storm(model, demand, &event, nodes)?;
+        slowest_message = slowest_message.max(message);
         objectives.push(Objective {
             limit: event.within,
             ..objective(
@@ -195,7 +196,24 @@ pub(super) fn look(
             )
         });
     }
+    objectives.push(Objective {
+        limit: demand.objectives.storm_p99_ms,
+        ..objective(
+            "p99 of a message while all come back".to_owned(),
+            slowest_message * 1e3,
+            "ms",
+            "more objectives.storm_p99_ms, node.max_nodes or node.workers, or keys that take less \
+             time",
+        )
+    });
     Ok(objectives)
+}
+
+/// What became of an event.
+struct Survived {
+    outcome: Outcome,
+    /// p99 in seconds of a message of those who are connected.
+    message: f64,
 }
 
 /// What is to hold all the time, while the spare nodes are lost.
@@ -274,7 +292,7 @@ fn storm(
     demand: &Demand,
     event: &Event,
     nodes: usize,
-) -> Result<Outcome, Problem> {
+) -> Result<Survived, Problem> {
     let lost = match event.lost {
         Lost::Component => 0,
         Lost::Node => 1,
@@ -292,7 +310,8 @@ fn storm(
         spread += back * flow.spread;
         retry += back * flow.retry;
     }
-    let busy = Load::of(model, demand, left)?.messages.utilisation();
+    let load = Load::of(model, demand, left)?;
+    let busy = load.messages.utilisation();
     let workers = float(left * demand.node.workers);
     let seconds = micros / peers / 1e6 * model.contention.slowdown(demand.node.workers);
     let storm = Storm {
@@ -302,7 +321,19 @@ fn storm(
         capacity: workers * (1.0 - busy).max(0.0) / seconds,
         patience: demand.node.admission_wait,
     };
-    Ok(storm.run(event.within.map_or(LONGEST, |within| (within * 4.0).clamp(60.0, LONGEST))))
+    let limit = event.within.map_or(LONGEST, |within| (within * 4.0).clamp(60.0, LONGEST));
+    let outcome = storm.run(limit);
+    let rate = peers / storm.spread.max(1e-3) / workers;
+    let coming = Stream::of(rate, seconds, model.queue.variability.value);
+    let discipline = model.queue.discipline;
+    let wait = match waits(load.messages, coming, discipline) {
+        Some([first, _]) => first.quantile(0.99),
+        None if busy >= 1.0 => f64::INFINITY,
+        // First come, first served, they wait as long as those who come back.
+        None => flooded(load.messages, coming, discipline)
+            .map_or(outcome.longest_wait, |wait| wait.quantile(0.99)),
+    };
+    Ok(Survived { outcome, message: wait + load.message_seconds })
 }
 
 fn comes_back(event: &Event, flow: &Flow) -> bool {

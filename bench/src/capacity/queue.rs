@@ -91,10 +91,7 @@ pub fn waits(messages: Stream, handshakes: Stream, discipline: Discipline) -> Op
     }
     let first = if discipline == Discipline::Fifo { all } else { messages };
     let free = 1.0 - first.utilisation();
-    // With waiting for what has begun, whoever it is of.
-    let mean = all.moments[1] / (2.0 * free);
-    let square = (mean * first.moments[1] + all.moments[2] / 3.0) / free;
-    let ahead = Wait { chance: busy, mean, square };
+    let ahead = ahead(all, first);
     if discipline == Discipline::Fifo {
         return Some([ahead, ahead]);
     }
@@ -108,6 +105,26 @@ pub fn waits(messages: Stream, handshakes: Stream, discipline: Discipline) -> Op
         square: work_square / free.powi(2) + work * first.moments[1] / free.powi(3),
     };
     Some([ahead, behind])
+}
+
+/// How messages wait while more handshakes wait than can be done, `handshake` being what messages
+/// leave the time for: behind one that has begun, always, with messages first. None when they
+/// leave none, and for first come, first served, where messages wait as long as handshakes do.
+pub fn flooded(messages: Stream, handshake: Stream, discipline: Discipline) -> Option<Wait> {
+    let free = 1.0 - messages.utilisation();
+    if discipline == Discipline::Fifo || free <= 0.0 || handshake.utilisation() <= 0.0 {
+        return None;
+    }
+    let all = messages.plus(handshake.times(free / handshake.utilisation()));
+    Some(ahead(all, messages))
+}
+
+/// The wait of those who are first, where `all` may be ahead by having begun.
+fn ahead(all: Stream, first: Stream) -> Wait {
+    let free = 1.0 - first.utilisation();
+    let mean = all.moments[1] / (2.0 * free);
+    let square = (mean * first.moments[1] + all.moments[2] / 3.0) / free;
+    Wait { chance: all.utilisation().min(1.0), mean, square }
 }
 
 /// Where the gamma distribution with this shape, and scale 1, has the part `beyond` above it.
@@ -271,5 +288,21 @@ mod tests {
                 assert!((0.95..1.45).contains(&over), "{discipline:?}: {over}");
             }
         }
+    }
+
+    #[test]
+    fn a_flood_of_handshakes_delays_messages_by_one_of_them() {
+        // Handshakes of 2 ms come at twice the rate that can be done.
+        let (rates, seconds) = ([2000.0, 1000.0], [2e-4, 2e-3]);
+        let streams = [0, 1].map(|class| Stream::of(rates[class], seconds[class], 0.0));
+        assert!(waits(streams[0], streams[1], Discipline::MessagesFirst).is_none());
+        let wait = flooded(streams[0], streams[1], Discipline::MessagesFirst).expect("40 %");
+        let [mut messages, _] = simulated(Discipline::MessagesFirst, rates, seconds);
+        near(wait.mean(), messages.iter().sum::<f64>() / float(messages.len()), 0.03);
+        messages.sort_by(f64::total_cmp);
+        let over = wait.quantile(0.99) / messages[messages.len() * 99 / 100];
+        assert!((0.95..1.6).contains(&over), "{over}");
+        assert!(flooded(streams[0], streams[1], Discipline::Fifo).is_none());
+        assert!(flooded(streams[0].times(3.0), streams[1], Discipline::MessagesFirst).is_none());
     }
 }

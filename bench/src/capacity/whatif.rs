@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Problem;
 use super::demand::{Demand, Group, Key, Tls, Version};
 use super::model::NodeModel;
-use super::plan::{CPU, EVENTS, MESSAGE, look, needed};
+use super::plan::{CPU, MESSAGE, look, needed};
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -71,7 +71,8 @@ pub fn choices(model: &NodeModel, demand: &Demand, nodes: usize) -> Result<Vec<C
 
 fn effect(model: &NodeModel, demand: &Demand, nodes: usize) -> Result<Effect, Problem> {
     let looked = look(model, demand, nodes)?;
-    let events = looked[EVENTS..].iter().map(|objective| objective.found);
+    let events = looked.iter().filter(|objective| objective.unit == "s");
+    let events = events.map(|objective| objective.found);
     Ok(Effect {
         nodes: needed(model, demand)?,
         cpu: looked[CPU].found,

@@ -1,6 +1,7 @@
 //! Plans of the example, and of demands that cannot be met.
 
 use super::super::demand::Demand;
+use super::super::model::Discipline;
 use super::super::test_data::{DEMAND, demand, model};
 use super::*;
 
@@ -83,7 +84,8 @@ fn a_site_and_its_nodes_are_lost_together() {
         within: None,
         lost,
     };
-    let of = |lost, nodes| storm(&model(), &sites, &event(lost), nodes).expect("all figures");
+    let of =
+        |lost, nodes| storm(&model(), &sites, &event(lost), nodes).expect("all figures").outcome;
     assert!(of(Lost::Site, 4).seconds > of(Lost::Node, 4).seconds);
     assert!(of(Lost::Site, 4).seconds > of(Lost::Site, 8).seconds);
     let alone = of(Lost::Node, 1);
@@ -92,7 +94,7 @@ fn a_site_and_its_nodes_are_lost_together() {
 
 #[test]
 fn impossible_demands_say_what_to_change() {
-    let text = refused("p99_ms = 1 ", "p99_ms = 0.001 ");
+    let text = refused("\np99_ms = 1 ", "\np99_ms = 0.001 ");
     assert!(text.contains("objectives.p99_ms = 0.001 is less than the 0.0"), "{text}");
     assert!(text.contains("raise it"), "{text}");
     let text = refused("count = 50", "count = 50\nmessages_down = 100000");
@@ -115,4 +117,18 @@ fn too_few_nodes_say_which_objective_breaks_and_what_to_change() {
     assert!(plan.nodes == 2 && !plan.holds(&demand), "{plan:?}");
     assert!(advice.contains("again: a node is lost") && advice.contains("max_nodes"), "{advice}");
     assert_eq!(plan.nodes_interval[1], None, "{plan:?}");
+}
+
+#[test]
+fn a_storm_delays_messages_by_one_handshake_where_they_are_first() {
+    let demand = demand().scaled(1.5);
+    let of = |discipline| {
+        let mut model = model();
+        model.queue.discipline = discipline;
+        let looked = look(&model, &demand, 2).expect("all figures");
+        looked.last().expect("it is the last").found
+    };
+    let [first, fifo] = [Discipline::MessagesFirst, Discipline::Fifo].map(of);
+    assert!((0.1..3.0).contains(&first), "{first} ms");
+    assert!(fifo > 100.0, "{fifo} ms");
 }
