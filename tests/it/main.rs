@@ -33,6 +33,7 @@ mod legacy_child;
 mod listeners;
 mod malformed;
 mod modes;
+mod package;
 mod policy;
 mod proxy_in;
 mod proxy_out;
