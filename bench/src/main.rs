@@ -22,6 +22,9 @@ enum Command {
     Peers(cli::peers::Arguments),
     /// Measure the gateway's lanes for old TLS beside stunnel and haproxy, in processes of its own.
     Lanes(cli::lanes::Arguments),
+    /// Plan how many nodes a demand needs.
+    #[command(subcommand)]
+    Capacity(cli::capacity::Command),
     /// Relay TCP without TLS: a floor.
     #[command(hide = true)]
     Relay(cli::relay::Arguments),
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Command::Backend(arguments) => cli::backend::execute(arguments),
         Command::Peers(arguments) => cli::peers::execute(arguments),
         Command::Lanes(arguments) => cli::lanes::execute(arguments),
+        Command::Capacity(command) => cli::capacity::execute(&command),
         Command::Relay(arguments) => cli::relay::execute(&arguments),
         Command::Spin => {
             measure::spin::forever().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())

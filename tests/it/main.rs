@@ -14,6 +14,7 @@
 mod audit;
 mod battery;
 mod bulk;
+mod capacity;
 mod clients;
 mod command_line;
 mod completions;

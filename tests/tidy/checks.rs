@@ -11,6 +11,7 @@ const CHECKS: &str = "tests/it/";
 /// Checks, or all that begin so, which do not go through `engines()`; each with its reason.
 pub(crate) const ONE_ENGINE: &[(&str, &str)] = &[
     ("battery_table", "it puts together what the others have run"),
+    ("capacity_plan", "it runs no gateway"),
     ("command_line_", "they end before an engine is made"),
     ("completions_", "they run no gateway"),
     ("demo_once", "the demo takes the engine that \"auto\" finds, as its user sees it"),
