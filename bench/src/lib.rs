@@ -6,4 +6,7 @@
 pub mod backend;
 pub mod client;
 pub mod content;
+pub mod floor;
+pub mod hlog;
+pub mod objective;
 pub mod procstat;

@@ -3,6 +3,8 @@
 pub(crate) mod backend;
 pub(crate) mod lanes;
 pub(crate) mod load;
+pub(crate) mod merge;
+mod outcome;
 pub(crate) mod peers;
 mod plan;
 pub(crate) mod relay;
