@@ -24,7 +24,7 @@ use crate::support::{SOON, engines, has_tool, skip_impossible, wait_until};
 const WATCHDOG: Duration = Duration::from_secs(2);
 
 #[test]
-#[ignore = "run by tests/run"]
+#[ignore = "run by tests/run, beside others: it waits most of the time"]
 fn systemd_notify_and_watchdog() {
     let backend = Backend::echo();
     for engine in engines() {

@@ -44,6 +44,11 @@ impl Component {
         self.process = Some(process);
     }
 
+    /// Of its process, while it runs.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
     /// As in a configuration.
     pub(crate) fn name(&self) -> String {
         self.address.to_string()
