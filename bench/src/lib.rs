@@ -9,4 +9,5 @@ pub mod content;
 pub mod floor;
 pub mod hlog;
 pub mod objective;
+pub mod page;
 pub mod procstat;

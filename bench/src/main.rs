@@ -21,6 +21,8 @@ enum Command {
     Load(Box<cli::load::Arguments>),
     /// Merge reports of loads that ran at the same time, here or on other machines; status as of load.
     Merge(cli::merge::Arguments),
+    /// Compare reports that load or merge wrote, on one HTML page.
+    Compare(cli::compare::Arguments),
     /// Serve as a plaintext backend until killed.
     Backend(cli::backend::Arguments),
     /// Measure the gateway beside haproxy, nginx, hitch, stunnel and envoy, in processes of its own.
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Load(arguments) => cli::load::execute(&arguments),
         Command::Merge(arguments) => cli::merge::execute(&arguments),
+        Command::Compare(arguments) => cli::compare::execute(&arguments),
         Command::Backend(arguments) => cli::backend::execute(arguments),
         Command::Peers(arguments) => cli::peers::execute(arguments),
         Command::Lanes(arguments) => cli::lanes::execute(arguments),

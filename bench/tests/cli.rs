@@ -116,6 +116,14 @@ fn reports_are_merged() {
     assert_eq!(json["plan"].as_array().map(Vec::len), Some(2));
     let log = std::fs::read_to_string(&log).expect("the file");
     assert!(log.contains("\nTag=connect,") && log.contains("\n0.000,1.000,"), "{log}");
+    let page = path("page.html");
+    let mut compare = Command::new(PROGRAM);
+    compare.arg("compare").args([&one, &two, &all]).args(["--html", &page]);
+    assert!(compare.status().expect("run it").success());
+    let page = std::fs::read_to_string(&page).expect("the file");
+    // Three curves of each of three phases, three timelines.
+    assert_eq!(page.matches("<polyline").count() + page.matches("<circle").count(), 18, "{page}");
+    assert_eq!(page.matches("<td>42</td>").count(), 3, "{page}");
     let output = merge(&[&one, "Cargo.toml"]);
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8_lossy(&output.stderr);

@@ -23,9 +23,9 @@ pub(crate) struct Arguments {
 
 /// What is read of such a file.
 #[derive(Deserialize)]
-struct Measured {
+pub(super) struct Measured {
     plan: Value,
-    report: Report,
+    pub(super) report: Report,
 }
 
 /// Merges, and does with the whole what `load` does with one.
@@ -39,7 +39,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode, String> {
     arguments.outcome.settle(&Found { plan: &plans, report: &whole, floor: None })
 }
 
-fn read(path: &Path) -> Result<Measured, String> {
+pub(super) fn read(path: &Path) -> Result<Measured, String> {
     let text = fs::read_to_string(path)
         .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     serde_json::from_str(&text)

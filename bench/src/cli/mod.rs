@@ -1,6 +1,7 @@
 //! The command line: flags to plans, reports to text.
 
 pub(crate) mod backend;
+pub(crate) mod compare;
 pub(crate) mod lanes;
 pub(crate) mod load;
 pub(crate) mod merge;

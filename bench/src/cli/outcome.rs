@@ -10,6 +10,7 @@ use serde::Serialize;
 use tlsgate_bench::client::Report;
 use tlsgate_bench::hlog;
 use tlsgate_bench::objective::{self, Objective, Verdict};
+use tlsgate_bench::page::{self, Run};
 
 use super::table;
 
@@ -24,6 +25,9 @@ pub(super) struct OutcomeArguments {
     /// Write the histograms of every second to this file, as HdrHistogram's tools read them (.hlog).
     #[arg(long, value_name = "FILE")]
     hlog: Option<PathBuf>,
+    /// Write a page with tables, percentile curves and timelines to this file, for a browser.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// What the report must show, such as "p99(hs_full) < 50ms, errors == 0".
     #[arg(long, value_name = "LIST", value_parser = parse_objectives)]
     objective: Vec<Objectives>,
@@ -78,6 +82,13 @@ impl OutcomeArguments {
         if let Some(path) = &self.hlog {
             write_file(path, |file| hlog::write(report, file))?;
         }
+        if let Some(path) = &self.html {
+            let floor = floor.map(|report| Run { name: "floor", report });
+            let runs: Vec<Run<'_>> =
+                std::iter::once(Run { name: "load", report }).chain(floor).collect();
+            let page = page::render(&runs)?;
+            write_file(path, |file| file.write_all(page.as_bytes()).and_then(|()| file.flush()))?;
+        }
         Ok(if objectives.iter().any(|verdict| !verdict.met) {
             ExitCode::from(OBJECTIVE_MISSED)
         } else if objectives.is_empty() && report.error_count() > 0 {
@@ -88,7 +99,7 @@ impl OutcomeArguments {
     }
 }
 
-fn write_file(
+pub(super) fn write_file(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<(), String> {
