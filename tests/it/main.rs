@@ -32,6 +32,7 @@ mod interop;
 mod lanes;
 mod legacy_child;
 mod listeners;
+mod load;
 mod malformed;
 mod modes;
 mod package;

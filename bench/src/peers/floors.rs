@@ -40,7 +40,7 @@ pub(crate) fn take(
     length: Duration,
 ) -> Result<Option<Sample>, String> {
     let found = affinity::on(cpu, || match test.load().0 {
-        Workload::Handshakes { resumed } => handshakes(test, identities, resumed, length),
+        Workload::Handshakes { resumed } => handshakes(test, identities, resumed > 0.0, length),
         Workload::BulkDown { .. } => records(RECORD, Way::Seal, length),
         Workload::BulkUp { .. } => records(RECORD, Way::Open, length),
         Workload::Messages { .. } | Workload::Idle { .. } => {
@@ -200,10 +200,10 @@ fn configurations(
         }
         _ => builder.with_no_client_auth(),
     };
-    let Workload::Handshakes { resumed: true } = test.load().0 else {
+    let resumes = matches!(test.load().0, Workload::Handshakes { resumed } if resumed > 0.0);
+    if !resumes {
         peer.resumption = rustls::client::Resumption::disabled();
-        return Ok((Arc::new(server), Arc::new(peer)));
-    };
+    }
     Ok((Arc::new(server), Arc::new(peer)))
 }
 
