@@ -7,4 +7,8 @@ pub mod backend;
 pub mod capacity;
 pub mod client;
 pub mod content;
+pub mod floor;
+pub mod hlog;
+pub mod objective;
+pub mod page;
 pub mod procstat;

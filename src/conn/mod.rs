@@ -149,6 +149,8 @@ pub struct Connection {
     news: bool,
     /// It was to be judged before it was there: see [`Connection::is_overdue`].
     put_off: bool,
+    /// See [`Connection::holds_tickets`].
+    tickets_wait: bool,
     bytes: ByteCounts,
     times: PhaseTimes,
 }
@@ -190,6 +192,7 @@ impl Connection {
             grounds: None,
             news: false,
             put_off: false,
+            tickets_wait: false,
             bytes: ByteCounts::default(),
             times: PhaseTimes::default(),
         }
@@ -361,12 +364,13 @@ impl Connection {
         if self.ending.is_some() || side == Side::Upstream && self.dial.discards() {
             return None;
         }
+        let waits = side == Side::Downstream && self.holds_tickets(cx.now);
         let parting = self.truncated != Some(side.other());
         if let Err(error) = self.side_mut(side).seal(parting, cx.pool) {
             self.tls_failed(side, error, cx);
             return None;
         }
-        let held = side == Side::Downstream && self.holds_flight();
+        let held = waits || side == Side::Downstream && self.holds_flight();
         let other = self.side(side.other());
         // What tells the child of an end is sent, too.
         let last_output = other.output.is_ended() && other.sending == 0;

@@ -136,7 +136,7 @@ fn measure(gateway: &Gateway, trouble: Trouble) -> (Figures, u64) {
             kill_child(gateway);
         }
     });
-    let modern = load(gateway, Workload::Handshakes { resumed: false }, 4, || {});
+    let modern = load(gateway, Workload::Handshakes { resumed: 0.0 }, 4, || {});
     drop(flood);
     wait_until("the others have gone", SOON, || gateway.open_connections() == KEPT);
     let own = messages.connections + modern.connections;

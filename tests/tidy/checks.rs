@@ -16,6 +16,8 @@ pub(crate) const ONE_ENGINE: &[(&str, &str)] = &[
     ("completions_", "they run no gateway"),
     ("demo_once", "the demo takes the engine that \"auto\" finds, as its user sees it"),
     ("io_uring_forbidden_", "they are about where io_uring cannot be had"),
+    ("load_histogram_log", "it runs no gateway"),
+    ("load_paused_target", "it runs no gateway"),
     ("systemd_unit_files", "it runs no gateway"),
 ];
 

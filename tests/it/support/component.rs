@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use super::ports::free_port;
 use super::process::{Process, bench_program};
 use super::{SOON, wait_until};
@@ -24,6 +26,11 @@ impl Component {
     /// Without a chance to say goodbye: its connections are reset, and nobody listens any more.
     pub(crate) fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// To the process, which must be running.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.as_ref().expect("it runs").signal(signal);
     }
 
     pub(crate) fn start_again(&mut self) {
