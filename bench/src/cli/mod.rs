@@ -1,11 +1,8 @@
 //! The command line: flags to plans, reports to text.
 
 pub(crate) mod backend;
-<<<<<<< HEAD
 pub(crate) mod capacity;
-=======
 pub(crate) mod compare;
->>>>>>> load
 pub(crate) mod lanes;
 pub(crate) mod load;
 pub(crate) mod merge;
