@@ -15,7 +15,7 @@ pub const RECORD_PLAINTEXT: usize = 16 * 1024;
 pub enum BufClass {
     /// 4 KiB of payload: requests, SIP messages, handshake flights.
     Message,
-    /// 64 KiB of payload: four full-size records.
+    /// 128 KiB of payload: eight full-size records.
     Bulk,
 }
 
@@ -95,7 +95,7 @@ pub(super) const START: usize = 64;
 /// Free behind a part, for its tail and the head of the next.
 const GAP: usize = 64;
 /// Parts of a bulk buffer.
-pub const PARTS: usize = 4;
+pub const PARTS: usize = 8;
 /// From one to the next: no power of two, so that they spread over cache sets.
 pub(super) const STRIDE: usize = RECORD_PLAINTEXT + GAP;
 /// What TLS 1.3 adds to a plaintext: header, content type and tag.

@@ -370,47 +370,58 @@ impl Connection {
             self.tls_failed(side, error, cx);
             return None;
         }
-        let held = waits || side == Side::Downstream && self.holds_flight();
-        let other = self.side(side.other());
-        // What tells the child of an end is sent, too.
-        let last_output = other.output.is_ended() && other.sending == 0;
-        let may_receive = self.may_receive(side, cx);
-        let layout = self.receive_layout(side);
-        let state = self.side_mut(side);
-        if !state.is_open() {
+        if !self.side(side).is_open() {
             return None;
         }
-        if !held && state.sending == 0 {
+        let held = waits || side == Side::Downstream && self.holds_flight();
+        if !held && self.side(side).sending == 0 {
+            let state = self.side_mut(side);
             if let Some(buf) = state.next_to_send() {
                 return Some(Action::Send(side, buf));
             }
             if let Some(profile) = state.wants_child() {
                 return Some(Action::HandOver(side, Arc::clone(profile)));
             }
-            if state.output.is_ending() && state.is_ready() && state.owes_fin() {
-                return state.take_fin(cx.pool).map(|fin| Action::Send(side, fin));
-            }
-            if state.output.is_ended() && last_output {
-                self.finish(cx);
-                return None;
-            }
-            if state.output.is_ending() && state.is_ready() {
-                state.output.end();
-                if last_output {
-                    // Closing both sockets sends this FIN, too.
-                    self.finish(cx);
-                    return None;
+            if !state.output.is_open() {
+                let action = self.poll_end_of_output(side, cx);
+                if action.is_some() || self.ending.is_some() {
+                    return action;
                 }
-                return Some(Action::ShutdownWrite(side));
             }
         }
+        let state = self.side(side);
         // What is to be passed is passed with all that is in it.
-        let may_receive = may_receive && state.wants_child().is_none();
-        if may_receive && !state.receiving && !state.ended {
-            state.receiving = true;
-            return Some(Action::Receive(side, state.receive_class(), layout));
+        if state.receiving || state.ended || state.wants_child().is_some() {
+            return None;
         }
-        None
+        if !self.may_receive(side, cx) {
+            return None;
+        }
+        let layout = self.receive_layout(side);
+        let state = self.side_mut(side);
+        state.receiving = true;
+        Some(Action::Receive(side, state.receive_class(), layout))
+    }
+
+    /// The queue of `side` is empty, and nothing more will be in it.
+    fn poll_end_of_output(&mut self, side: Side, cx: &mut Context<'_>) -> Option<Action> {
+        let other = self.side(side.other());
+        // What tells the child of an end is sent, too.
+        let last_output = other.output.is_ended() && other.sending == 0;
+        let state = self.side_mut(side);
+        let may_end = state.output.is_ending() && state.is_ready();
+        if may_end && state.owes_fin() {
+            return state.take_fin(cx.pool).map(|fin| Action::Send(side, fin));
+        }
+        if may_end {
+            state.output.end();
+        }
+        if state.output.is_ended() && last_output {
+            // Closing both sockets sends this FIN, too.
+            self.finish(cx);
+            return None;
+        }
+        may_end.then_some(Action::ShutdownWrite(side))
     }
 
     /// Sends the connection this way; nothing was dialled yet.

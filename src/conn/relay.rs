@@ -249,6 +249,6 @@ impl Connection {
 
 /// Bytes waiting for one side above which the other is not read: two bulk buffers, so that one is
 /// filled while the other is sent.
-const HIGH_WATER: usize = 128 * 1024;
-/// Bytes below which it is read again.
-const LOW_WATER: usize = 64 * 1024;
+const HIGH_WATER: usize = 256 * 1024;
+/// Bytes below which it is read again: one of them is left, sealed.
+const LOW_WATER: usize = 129 * 1024;

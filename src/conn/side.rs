@@ -249,7 +249,12 @@ impl SideState {
 
     /// Bytes queued.
     pub(super) fn queued(&self) -> usize {
-        self.queue.iter().chain(&self.plain).map(Buf::len).sum()
+        let sum = |queue: &VecDeque<Buf>| match queue.front() {
+            // As it is nearly always.
+            None => 0,
+            Some(_) => queue.iter().map(Buf::len).sum(),
+        };
+        sum(&self.queue) + sum(&self.plain)
     }
 
     /// Learns from a receive whether this is bulk.
@@ -269,6 +274,10 @@ impl SideState {
 }
 
 impl Output {
+    pub(super) fn is_open(self) -> bool {
+        self == Self::Open
+    }
+
     pub(super) fn is_ending(self) -> bool {
         self == Self::Ending
     }

@@ -65,7 +65,7 @@ pub(crate) fn plaintext_is_received_in_parts_with_room<E: Kernel>() {
     for unix in KINDS {
         let mut rig = Rig::<E>::new();
         let mut peer = rig.any(down(0), unix);
-        for len in [1, 4096, 16_384, 16_385, 65_536, 3_000_000] {
+        for len in [1, 4096, 16_384, 16_385, 131_072, 3_000_000] {
             let data = pattern(len);
             let sender = thread::spawn({
                 let data = data.clone();
@@ -107,7 +107,7 @@ pub(crate) fn plaintext_is_received_in_parts_with_room<E: Kernel>() {
 
 /// What a socket says of itself while a receive in parts may be under way.
 pub(crate) fn ends_come_through_in_every_layout<E: Kernel>() {
-    for (len, is_reset) in [(65_536, false), (65_537, false), (100_000, true)] {
+    for (len, is_reset) in [(131_072, false), (131_073, false), (200_000, true)] {
         let mut rig = Rig::<E>::new();
         let mut peer = rig.tcp(down(0));
         peer.write_all(&pattern(len)).unwrap();

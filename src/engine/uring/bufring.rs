@@ -20,6 +20,11 @@ pub(super) struct BufRing {
     /// What each buffer id stands for while the kernel may write to it.
     provided: Vec<Option<Buf>>,
     free_ids: Vec<u16>,
+    /// How many to provide: the kernel takes the one that has waited longest, so the more there are,
+    /// the colder is each.
+    wanted: u16,
+    /// Since they were provided.
+    taken: u16,
 }
 
 impl BufRing {
@@ -39,7 +44,8 @@ impl BufRing {
         };
         let free_ids = (0..most).rev().collect();
         let provided = (0..most).map(|_| None).collect();
-        Ok(Self { entries, layout, class, len, tail: 0, provided, free_ids })
+        let (tail, taken, wanted) = (0, 0, FEWEST.min(most));
+        Ok(Self { entries, layout, class, len, tail, provided, free_ids, wanted, taken })
     }
 
     pub(super) fn address(&self) -> u64 {
@@ -60,10 +66,16 @@ impl BufRing {
         u16::try_from(self.provided.len() - self.free_ids.len()).unwrap_or(self.len)
     }
 
-    /// Provides a buffer for every free id, as far as the pool allows.
+    /// Provides twice as many buffers as were taken since the last time, as far as the pool allows. Where
+    /// fewer are taken than before, they become fewer by and by.
     pub(super) fn refill(&mut self, pool: &Pool) {
+        let most = u16::try_from(self.provided.len()).unwrap_or(self.len);
+        let before = self.wanted - self.wanted / 64;
+        self.wanted = self.taken.saturating_mul(2).max(before).max(FEWEST).min(most);
+        self.taken = 0;
         let mut added = false;
-        while let Some(&id) = self.free_ids.last() {
+        while self.available() < self.wanted {
+            let Some(&id) = self.free_ids.last() else { break };
             let Some(mut buf) = pool.try_take(self.class) else { break };
             self.free_ids.pop();
             self.provide(id, &mut buf);
@@ -75,8 +87,14 @@ impl BufRing {
         }
     }
 
+    /// True when no more buffers can be provided than were.
+    pub(super) fn is_at_limit(&self, pool: &Pool) -> bool {
+        usize::from(self.wanted) == self.provided.len() || pool.room(self.class) == 0
+    }
+
     /// Takes the buffer that the kernel filled.
     pub(super) fn take(&mut self, id: u16) -> Buf {
+        self.taken += 1;
         self.free_ids.push(id);
         self.provided[usize::from(id)].take().expect("the kernel names only provided buffers")
     }
@@ -114,6 +132,9 @@ impl Drop for BufRing {
         unsafe { dealloc(self.entries.as_ptr().cast(), self.layout) };
     }
 }
+
+/// Buffers that are provided however few are taken.
+const FEWEST: u16 = 64;
 
 /// Buffer group id of a class.
 pub(super) fn group_of(class: BufClass) -> u16 {

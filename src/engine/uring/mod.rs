@@ -70,7 +70,7 @@ pub struct UringEngine {
 const COMPLETIONS_PER_TURN: usize = 4096;
 
 /// Provided buffers per class: enough for every connection that becomes readable in one turn.
-const BUFFERS: [u16; BufClass::COUNT] = [512, 64];
+const BUFFERS: [u16; BufClass::COUNT] = [512, 32];
 /// The part of all buffer memory that one class may hold provided: where memory is short, neither
 /// class takes the other's, and half is left for what is on its way.
 const BUFFERS_SHARE: usize = 4;

@@ -76,8 +76,9 @@ impl UringEngine {
         let entry = &mut self.sockets[socket.index()];
         let Receiving { class, layout } = receiving;
         entry.armed = Armed::Once(class);
+        // Bytes are there: the buffer that was given back last is the one that caches know.
         if entry.readable
-            && class.parts(layout) > 1
+            && class == BufClass::Bulk
             && let Some(buf) = self.pool.try_take(class)
         {
             return self.arm_vectored_receive(socket, buf, layout);
@@ -105,8 +106,8 @@ impl UringEngine {
         });
     }
 
-    /// Receives into a buffer in parts, which the kernel cannot choose. It is ours until bytes are
-    /// there, so this is for when they are known to be.
+    /// Receives into a buffer that the kernel does not choose, and could not where it is in parts. It
+    /// is taken until bytes are there, so this is for when they are known to be.
     fn arm_vectored_receive(&mut self, socket: SocketId, mut buf: Buf, layout: Layout) {
         let spaces = buf.spaces_mut(layout).map(|space| (space.as_mut_ptr(), space.len()));
         let header = self.vectors.header(spaces);
@@ -181,7 +182,9 @@ impl UringEngine {
         let buf = entry.filling.take().or(chosen);
         match (result, buf) {
             (errno, _) if errno == -libc::ENOBUFS => {
-                self.stats.starvations += 1;
+                // Else there are more in the next turn.
+                let is_short = self.buf_rings[class.index()].is_at_limit(&self.pool);
+                self.stats.starvations += u64::from(is_short);
                 if entry.receiving.is_none_or(|receiving| receiving.class != class) {
                     return self.again(socket);
                 }

@@ -20,9 +20,9 @@ use tlsgate::upstream::Upstreams;
 /// Actions that one input may lead to; the most seen are far fewer.
 const MAX_ACTIONS: usize = 100;
 
-/// Buffers that one connection may hold: for each side 128 KiB that wait, what one receive makes
+/// Buffers that one connection may hold: for each side 256 KiB that wait, what one receive makes
 /// of them on top, what is being sent, and the rounding up to whole buffers.
-const MAX_HELD: usize = 512 * 1024;
+const MAX_HELD: usize = 1024 * 1024;
 
 /// The kernel's idea of one socket.
 #[derive(Default)]

@@ -73,7 +73,7 @@ impl World {
     }
 
     /// The policy with all listeners.
-    pub fn policy(&self) -> &Policy {
+    pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }
 

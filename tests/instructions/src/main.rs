@@ -10,6 +10,7 @@ mod figures;
 mod operation;
 #[path = "../../policy/rules.rs"]
 mod rules;
+mod turn;
 
 use std::process::{Command, ExitCode};
 

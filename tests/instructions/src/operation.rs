@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::io::{Read, Write};
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use rcgen::PKCS_ECDSA_P256_SHA256;
@@ -13,6 +14,7 @@ use tlsgate_fuzz::kernel::Kernel;
 use tlsgate_fuzz::world::World;
 
 use crate::rules;
+use crate::turn::Loop;
 
 /// The function within which callgrind counts.
 pub(crate) const COUNTED: &str = "operation::counted";
@@ -31,6 +33,9 @@ pub(crate) enum Operation {
     /// 16 KiB from the peer to the component: received, opened and sent.
     Open16384,
     Open100,
+    /// 100 bytes from the peer to the component and 100 back, as a shard relays them: two turns of its
+    /// loop, four events.
+    TurnBothWays,
     /// By SNI, source, ALPN and version in a table of 10,000 rules.
     PolicyLookup,
 }
@@ -52,6 +57,7 @@ impl Operation {
             Self::Seal100 => to_peer(times, 100),
             Self::Open16384 => to_component(times, 16 * 1024),
             Self::Open100 => to_component(times, 100),
+            Self::TurnBothWays => both_ways(times),
             Self::PolicyLookup => lookups(times),
         }
     }
@@ -109,11 +115,7 @@ impl Pair {
 
     fn client_reads(&mut self) {
         let outbound = std::mem::take(&mut self.kernel.socket(Side::Downstream).outbound);
-        let mut unread = &outbound[..];
-        while !unread.is_empty() {
-            self.client.read_tls(&mut unread).expect("a slice");
-            self.client.process_new_packets().expect("a server that speaks TLS");
-        }
+        read(&mut self.client, &outbound);
     }
 
     fn component_says(&mut self, bytes: &[u8]) {
@@ -162,6 +164,50 @@ fn to_component(times: u32, length: usize) {
         pair.relay(if turn < WARM { uncounted } else { counted });
         let heard = std::mem::take(&mut pair.kernel.socket(Side::Upstream).outbound);
         assert_eq!(heard, message);
+    }
+}
+
+fn both_ways(times: u32) {
+    let world = World::new(&PKCS_ECDSA_P256_SHA256);
+    let mut client = world.client(false, false, true);
+    let mut shard = Loop::new(Arc::clone(world.policy()), MEMORY);
+    while client.is_handshaking() || client.wants_write() {
+        speak(&mut client, &mut shard);
+        shard.turn();
+        hear(&mut client, &mut shard);
+    }
+    let message = [0x5a; 100];
+    for turn in 0..WARM + times {
+        let watched = if turn < WARM { uncounted } else { counted };
+        client.writer().write_all(&message).expect("a buffer without a limit");
+        speak(&mut client, &mut shard);
+        watched(&mut || shard.turn());
+        assert_eq!(shard.hears(Side::Upstream), message);
+        shard.says(Side::Upstream, &message);
+        watched(&mut || shard.turn());
+        hear(&mut client, &mut shard);
+        let mut heard = [0; 100];
+        client.reader().read_exact(&mut heard).expect("all of it was sent");
+        assert_eq!(heard, message);
+    }
+}
+
+fn speak(client: &mut ClientConnection, shard: &mut Loop) {
+    let mut inbound = Vec::new();
+    while client.wants_write() {
+        client.write_tls(&mut inbound).expect("a Vec takes everything");
+    }
+    shard.says(Side::Downstream, &inbound);
+}
+
+fn hear(client: &mut ClientConnection, shard: &mut Loop) {
+    read(client, &shard.hears(Side::Downstream));
+}
+
+fn read(client: &mut ClientConnection, mut unread: &[u8]) {
+    while !unread.is_empty() {
+        client.read_tls(&mut unread).expect("a slice");
+        client.process_new_packets().expect("a server that speaks TLS");
     }
 }
 

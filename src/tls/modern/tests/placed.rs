@@ -40,7 +40,7 @@ fn opened(ours: &mut Ours, peer: &mut Connection, length: usize) -> (Buf, *const
 fn what_has_room_is_sealed_in_its_place() {
     for version in rustls::ALL_VERSIONS {
         let (mut ours, mut peer) = up(Role::Server, version);
-        for length in [1, 100, 16_384, 16_385, 65_536] {
+        for length in [1, 100, 16_384, 16_385, 131_072] {
             let mut plaintext = spaced(&ours.pool, &counting(length));
             let memory = place(&mut plaintext);
             let Ours { tls, pool, records, .. } = &mut ours;
