@@ -13,9 +13,9 @@ use std::time::Duration;
 use tlsgate::admission::hello_budget::HelloBudget;
 use tlsgate::buf::{Buf, BufClass, Layout, Pool};
 use tlsgate::config::model::HandshakeLimits;
+use tlsgate::config::model::Keepalive;
 use tlsgate::engine::{
-    Address, CloseMode, ConnectOptions, Engine, EngineStats, Event, ListenerId, Side, SocketId,
-    Wake,
+    Address, CloseMode, Engine, EngineStats, Event, ListenerId, Side, SocketId, Source, Wake,
 };
 use tlsgate::lane::Door;
 use tlsgate::policy::Policy;
@@ -140,9 +140,11 @@ impl Engine for Memory {
         None
     }
 
-    fn connect(&mut self, socket: SocketId, _: &Address, _: &ConnectOptions) {
+    fn connect(&mut self, socket: SocketId, _: &Address, _: Source) {
         self.events.push_back(Event::Connected { socket });
     }
+
+    fn keep_alive(&mut self, _: SocketId, _: &Keepalive) {}
 
     fn receive(&mut self, socket: SocketId, class: BufClass, layout: Layout) {
         self.wires.borrow_mut()[socket.side as usize].receiving = Some((class, layout));
