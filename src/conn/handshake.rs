@@ -62,18 +62,19 @@ impl Connection {
     }
 
     /// True while tickets are all that waits for the peer: they go with what the component says first,
-    /// if that comes soon. A segment of their own costs as much as the request's.
+    /// if that comes soon. A segment of their own costs as much as the request's. Nothing goes alone
+    /// to a peer that sends no more: it may have closed its socket, which RST would tell us.
     pub(super) fn holds_tickets(&mut self, now: Time) -> bool {
         self.tickets_wait = self.tickets_wait
             && !self.downstream.has_plaintext()
             && self.downstream.output == Output::Open
-            && now < self.tickets_until();
+            && (self.downstream.ended || now < self.tickets_until());
         self.tickets_wait
     }
 
     /// When the wait is over.
     pub(super) fn tickets_deadline(&self) -> Option<Time> {
-        self.tickets_wait.then(|| self.tickets_until())
+        (self.tickets_wait && !self.downstream.ended).then(|| self.tickets_until())
     }
 
     fn tickets_until(&self) -> Time {
@@ -211,6 +212,5 @@ impl Connection {
     }
 }
 
-/// How long tickets wait for company: as long as the kernel delays an acknowledgement at least (40 ms),
-/// which without them goes with the answer, too.
-const COMPANY: Duration = Duration::from_millis(40);
+/// How long tickets wait for company. GnuTLS waits for them for 60 ms when it is asked for its session.
+const COMPANY: Duration = Duration::from_millis(20);

@@ -67,7 +67,7 @@ fn they_go_with_what_the_component_says_first() {
 #[test]
 fn they_go_alone_when_nobody_comes() {
     let (mut rig, mut client) = held();
-    rig.pass(Duration::from_millis(39));
+    rig.pass(Duration::from_millis(19));
     assert!(rig.down.sending.is_none());
     rig.pass(Duration::from_millis(1));
     assert!(rig.down.sending.is_some());
@@ -75,6 +75,22 @@ fn they_go_alone_when_nobody_comes() {
     assert_eq!(client.tls.tls13_tickets_received(), 1);
     rig.pass(Duration::from_millis(100));
     assert!(rig.down.sending.is_none() && rig.finished.is_none());
+}
+
+#[test]
+fn they_do_not_go_alone_to_a_peer_that_sends_no_more() {
+    let (mut rig, mut client) = held();
+    client.write(b"bye");
+    client.close();
+    client.exchange(&mut rig);
+    rig.settle();
+    rig.pass(Duration::from_secs(1));
+    assert!(rig.down.sending.is_none() && rig.down.outbound.is_empty());
+    assert_eq!(rig.up.outbound, b"bye");
+    rig.up.inbound_fin = true;
+    client.run(&mut rig);
+    assert!(client.peer_closed);
+    assert_eq!(client.tls.tls13_tickets_received(), 1);
 }
 
 #[test]
