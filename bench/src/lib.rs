@@ -4,6 +4,11 @@
 //! Nothing here depends on the gateway: a tool that measures must not share its bugs.
 
 pub mod backend;
+pub mod capacity;
 pub mod client;
 pub mod content;
+pub mod floor;
+pub mod hlog;
+pub mod objective;
+pub mod page;
 pub mod procstat;

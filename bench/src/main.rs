@@ -14,14 +14,24 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 #[derive(Debug, Parser)]
 #[command(version, about)]
 enum Command {
-    /// Load a target and report latencies, rates and errors; status 1 when there were errors.
+    /// Load a target and report latencies, rates and errors.
+    ///
+    /// Status 0 when all is well; 1 when there were errors; with --objective 3 when one is not met,
+    /// and errors count only in objectives that name them; 2 when there is no report.
     Load(Box<cli::load::Arguments>),
+    /// Merge reports of loads that ran at the same time, here or on other machines; status as of load.
+    Merge(cli::merge::Arguments),
+    /// Compare reports that load or merge wrote, on one HTML page.
+    Compare(cli::compare::Arguments),
     /// Serve as a plaintext backend until killed.
     Backend(cli::backend::Arguments),
     /// Measure the gateway beside haproxy, nginx, hitch, stunnel and envoy, in processes of its own.
     Peers(cli::peers::Arguments),
     /// Measure the gateway's lanes for old TLS beside stunnel and haproxy, in processes of its own.
     Lanes(cli::lanes::Arguments),
+    /// Plan how many nodes a demand needs.
+    #[command(subcommand)]
+    Capacity(cli::capacity::Command),
     /// Relay TCP without TLS: a floor.
     #[command(hide = true)]
     Relay(cli::relay::Arguments),
@@ -36,9 +46,12 @@ fn main() -> ExitCode {
     }
     let result = match Command::parse() {
         Command::Load(arguments) => cli::load::execute(&arguments),
+        Command::Merge(arguments) => cli::merge::execute(&arguments),
+        Command::Compare(arguments) => cli::compare::execute(&arguments),
         Command::Backend(arguments) => cli::backend::execute(arguments),
         Command::Peers(arguments) => cli::peers::execute(arguments),
         Command::Lanes(arguments) => cli::lanes::execute(arguments),
+        Command::Capacity(command) => cli::capacity::execute(&command),
         Command::Relay(arguments) => cli::relay::execute(&arguments),
         Command::Spin => {
             measure::spin::forever().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())

@@ -77,6 +77,60 @@ fn errors_are_status_1_and_mistakes_status_2() {
 }
 
 #[test]
+fn objectives_have_a_status_of_their_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let dead = listener.local_addr().expect("an address").to_string();
+    drop(listener);
+    let judged = |objective: &str| load(&["--plain", &dead, "-n", "5", "--objective", objective]);
+    let (output, text) = judged("errors(refused) == 5, done == 0");
+    assert_eq!(output.status.code(), Some(0), "errors that were wanted: {text}");
+    let (output, text) = judged("errors == 5, p99(total) < 1s");
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("errors == 5: met (5)") && text.contains("< 1s: NOT MET"), "{text}");
+    let (output, _) = judged("p99(totl) < 1s");
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("no phase 'totl'; there are connect, hs_full"), "{text}");
+}
+
+#[test]
+fn reports_are_merged() {
+    let served = Served::start("sniff");
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).to_str().expect("a plain path").to_owned();
+    let (one, two, all, log) = (path("1.json"), path("2.json"), path("all.json"), path("all.hlog"));
+    for (file, count) in [(&one, "30"), (&two, "12")] {
+        let words = ["--plain", &served.address, "-w", "messages", "-n", count, "--json", file];
+        assert_eq!(load(&words).0.status.code(), Some(0));
+    }
+    let merge = |files: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.arg("merge").args(files).args(["--json", &all, "--hlog", &log]);
+        command.args(["--objective", "done == 42, count(total) == 42"]).output().expect("run it")
+    };
+    let output = merge(&[&one, &two]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = std::fs::read_to_string(&all).expect("the file");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(json["report"]["total"]["count"], 42);
+    assert_eq!(json["plan"].as_array().map(Vec::len), Some(2));
+    let log = std::fs::read_to_string(&log).expect("the file");
+    assert!(log.contains("\nTag=connect,") && log.contains("\n0.000,1.000,"), "{log}");
+    let page = path("page.html");
+    let mut compare = Command::new(PROGRAM);
+    compare.arg("compare").args([&one, &two, &all]).args(["--html", &page]);
+    assert!(compare.status().expect("run it").success());
+    let page = std::fs::read_to_string(&page).expect("the file");
+    // Three curves of each of three phases, three timelines.
+    assert_eq!(page.matches("<polyline").count() + page.matches("<circle").count(), 18, "{page}");
+    assert_eq!(page.matches("<td>42</td>").count(), 3, "{page}");
+    let output = merge(&[&one, "Cargo.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("Cargo.toml is not what load --json writes"), "{text}");
+}
+
+#[test]
 fn peers_needs_a_gateway_and_two_cpus() {
     let peers = |arguments: &[&str]| {
         let output = Command::new(PROGRAM).arg("peers").args(arguments).output().expect("run it");

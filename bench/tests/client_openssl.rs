@@ -107,10 +107,10 @@ fn handshakes_of_every_version_in_full_and_resumed_by_ticket_and_by_id() {
         let tickets = Echo::start(served, SslOptions::empty());
         let ids = Echo::start(served, SslOptions::NO_TICKET);
         for echo in [tickets, ids] {
-            let report = echo.measure(version, Workload::Handshakes { resumed: false });
+            let report = echo.measure(version, Workload::Handshakes { resumed: 0.0 });
             assert_eq!((report.done, report.error_count()), (20, 0), "{:?}", report.errors);
             assert_eq!((report.handshakes_full, report.handshakes_resumed), (20, 0));
-            let report = echo.measure(version, Workload::Handshakes { resumed: true });
+            let report = echo.measure(version, Workload::Handshakes { resumed: 1.0 });
             assert_eq!((report.done, report.error_count()), (20, 0), "{:?}", report.errors);
             assert_eq!((report.handshakes_full, report.handshakes_resumed), (4, 20));
         }
@@ -130,7 +130,7 @@ fn messages_larger_than_all_buffers() {
 fn another_version_another_suite_and_an_unknown_ca_are_tls_errors() {
     let (echo, other) = (Echo::start(SslVersion::TLS1, SslOptions::empty()), SslVersion::TLS1_1);
     let stranger = Echo::start(other, SslOptions::empty());
-    let full = Workload::Handshakes { resumed: false };
+    let full = Workload::Handshakes { resumed: 0.0 };
     for report in [
         echo.measure(TlsVersion::V11, full),
         echo.measure_with(TlsVersion::V10, &["TLS_RSA_WITH_AES_128_CBC_SHA"], &echo.ca_pem, full),

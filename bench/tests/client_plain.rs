@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use tlsgate_bench::backend::{Address, Backend, Mode};
 use tlsgate_bench::client::{
-    Error, ErrorKind, Pace, Plan, Report, Stage, Stop, TlsPlan, TlsVersion, Trust, Workload, run,
+    Arrivals, Error, ErrorKind, Pace, Plan, Report, Stage, Stop, TlsPlan, TlsVersion, Trust,
+    Workload, run,
 };
 
 const MESSAGES: Workload = Workload::Messages { size: 100, per_connection_rate: None };
@@ -50,7 +51,7 @@ fn closed_loop_with_256_connections() {
 #[test]
 fn connect_request_close_in_plaintext() {
     let (backend, target) = backend(Mode::Sniff);
-    let report = measure(&plan(target, Workload::Handshakes { resumed: false }, 8, 200));
+    let report = measure(&plan(target, Workload::Handshakes { resumed: 0.0 }, 8, 200));
     assert_eq!((report.done, report.error_count()), (200, 0), "{:?}", report.errors);
     assert_eq!(backend.counters().accepted, 200);
 }
@@ -71,9 +72,9 @@ fn bulk_transfers_are_complete_and_checked() {
 #[test]
 fn open_loop_starts_what_it_should() {
     let (_backend, target) = backend(Mode::Echo);
-    for (workload, threads) in [(MESSAGES, 2), (Workload::Handshakes { resumed: false }, 1)] {
+    for (workload, threads) in [(MESSAGES, 2), (Workload::Handshakes { resumed: 0.0 }, 1)] {
         let plan = Plan {
-            pace: Pace::Open { rate: 500.0, concurrency: 64 },
+            pace: Pace::Open { arrivals: Arrivals::even(500.0), concurrency: 64 },
             stop: Stop { after: Duration::from_secs(1), count: None },
             threads,
             ..plan(target, workload, 64, 0)
@@ -99,7 +100,7 @@ fn latency_counts_from_the_intended_start() {
         }
     });
     let plan = Plan {
-        pace: Pace::Open { rate: 200.0, concurrency: 1 },
+        pace: Pace::Open { arrivals: Arrivals::even(200.0), concurrency: 1 },
         stop: Stop { after: Duration::from_millis(500), count: None },
         ..plan(target, MESSAGES, 1, 0)
     };
@@ -126,7 +127,7 @@ fn a_dead_target_gives_counted_errors_and_an_end() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
         listener.local_addr().expect("an address")
     };
-    let report = measure(&plan(target, Workload::Handshakes { resumed: false }, 4, 20));
+    let report = measure(&plan(target, Workload::Handshakes { resumed: 0.0 }, 4, 20));
     assert_eq!((report.done, report.errors_of(ErrorKind::Refused)), (0, 20), "{:?}", report.errors);
     assert_eq!(report.connections, 0);
     // Connections that are to stay are tried once in advance and once for each operation.
@@ -160,7 +161,7 @@ fn a_silent_target_is_a_timeout_of_the_step_that_waits() {
         suites: Vec::new(),
         groups: Vec::new(),
     };
-    let workload = Workload::Handshakes { resumed: false };
+    let workload = Workload::Handshakes { resumed: 0.0 };
     let report = measure(&Plan { timeout, tls: Some(tls), ..plan(target, workload, 2, 4) });
     assert_eq!(report.errors_of(ErrorKind::HandshakeTimeout), 4, "{:?}", report.errors);
     assert!(start.elapsed() < Duration::from_secs(20));
@@ -195,10 +196,10 @@ fn a_trickle_cannot_hold_up_the_end() {
 #[test]
 fn wrong_answers_are_errors() {
     let (_greeter, target) = backend(Mode::Greeter { banner: b"not asked".to_vec() });
-    let report = measure(&plan(target, Workload::Handshakes { resumed: false }, 2, 4));
+    let report = measure(&plan(target, Workload::Handshakes { resumed: 0.0 }, 2, 4));
     assert_eq!((report.done, report.errors_of(ErrorKind::Content)), (0, 4), "{:?}", report.errors);
     let (_source, target) = backend(Mode::Source { bytes: 0 });
-    let report = measure(&plan(target, Workload::Handshakes { resumed: false }, 2, 4));
+    let report = measure(&plan(target, Workload::Handshakes { resumed: 0.0 }, 2, 4));
     assert_eq!((report.done, report.errors_of(ErrorKind::Closed)), (0, 4), "{:?}", report.errors);
 }
 
@@ -221,7 +222,7 @@ fn an_answer_cut_short_is_noticed_at_once() {
         socket.read_exact(&mut message).expect("the request");
         socket.write_all(&message[..50]).expect("half an answer");
     });
-    let report = measure(&plan(target, Workload::Handshakes { resumed: false }, 16, 500));
+    let report = measure(&plan(target, Workload::Handshakes { resumed: 0.0 }, 16, 500));
     assert_eq!((report.done, report.errors_of(ErrorKind::Closed)), (0, 500), "{:?}", report.errors);
 }
 
@@ -231,7 +232,7 @@ fn a_reset_is_a_reset() {
     let target = target(|socket| {
         socket.peek(&mut [0]).expect("the request");
     });
-    let report = measure(&plan(target, Workload::Handshakes { resumed: false }, 2, 6));
+    let report = measure(&plan(target, Workload::Handshakes { resumed: 0.0 }, 2, 6));
     assert_eq!((report.done, report.errors_of(ErrorKind::Reset)), (0, 6), "{:?}", report.errors);
 }
 
@@ -252,7 +253,7 @@ fn progress_is_told_while_it_runs() {
 fn senseless_plans_are_refused() {
     let target = "127.0.0.1:1".parse().expect("an address");
     let good = plan(target, MESSAGES, 1, 1);
-    let nan = Pace::Open { rate: f64::NAN, concurrency: 1 };
+    let nan = Pace::Open { arrivals: Arrivals::even(f64::NAN), concurrency: 1 };
     let rated = Workload::Messages { size: 1, per_connection_rate: Some(0.0) };
     let empty = Workload::Messages { size: 0, per_connection_rate: None };
     let plans = [
@@ -263,7 +264,7 @@ fn senseless_plans_are_refused() {
         Plan { timeout: Duration::ZERO, ..good.clone() },
         Plan { workload: rated, ..good.clone() },
         Plan { workload: empty, ..good.clone() },
-        Plan { workload: Workload::Handshakes { resumed: true }, ..good.clone() },
+        Plan { workload: Workload::Handshakes { resumed: 1.0 }, ..good.clone() },
         Plan { cpus: vec![usize::MAX], ..good },
     ];
     for plan in plans {

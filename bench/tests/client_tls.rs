@@ -37,6 +37,18 @@ fn measure(plan: &Plan) -> Report {
     run(plan, |_| {}).expect("a report")
 }
 
+#[test]
+fn the_share_of_resumptions_is_exact() {
+    for version in BOTH {
+        let server = TlsEcho::start(Sessions::Tickets, &[]);
+        let workload = Workload::Handshakes { resumed: 0.9 };
+        let report = measure(&plan(&server, server.plan(version), workload, 200));
+        assert_eq!((report.done, report.error_count()), (200, 0), "{:?}", report.errors);
+        assert_eq!(report.resumed, 180, "of either thread 90 of 100");
+        assert_eq!(server.seen.resumed.load(Ordering::SeqCst), 180);
+    }
+}
+
 /// The server counts a goodbye when it reads it, which may be after the client has gone.
 fn goodbyes_reach(server: &TlsEcho, expected: u64) -> bool {
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -53,7 +65,7 @@ fn goodbyes_reach(server: &TlsEcho, expected: u64) -> bool {
 fn full_handshakes_add_up() {
     for version in BOTH {
         let server = TlsEcho::start(Sessions::Stateful, &[]);
-        let workload = Workload::Handshakes { resumed: false };
+        let workload = Workload::Handshakes { resumed: 0.0 };
         let report = measure(&plan(&server, server.plan(version), workload, 40));
         assert_eq!(report.error_count(), 0, "{:?}", report.errors);
         assert_eq!((report.done, report.handshakes_full, report.handshakes_resumed), (40, 40, 0));
@@ -71,7 +83,7 @@ fn resumed_handshakes_resume_after_one_full_one_per_slot() {
     for version in BOTH {
         for sessions in [Sessions::Stateful, Sessions::Tickets] {
             let server = TlsEcho::start(sessions, &[]);
-            let workload = Workload::Handshakes { resumed: true };
+            let workload = Workload::Handshakes { resumed: 1.0 };
             let report = measure(&plan(&server, server.plan(version), workload, 40));
             assert_eq!(report.error_count(), 0, "{version:?} {sessions:?} {:?}", report.errors);
             assert_eq!(report.done, 40);
@@ -87,7 +99,7 @@ fn resumed_handshakes_resume_after_one_full_one_per_slot() {
 fn a_server_that_does_not_resume_is_reported() {
     for version in BOTH {
         let server = TlsEcho::start(Sessions::None, &[]);
-        let workload = Workload::Handshakes { resumed: true };
+        let workload = Workload::Handshakes { resumed: 1.0 };
         let report = measure(&plan(&server, server.plan(version), workload, 10));
         assert_eq!(report.done, 0);
         assert_eq!(report.errors_of(ErrorKind::NotResumed), 10, "{:?}", report.errors);
@@ -130,7 +142,7 @@ fn idle_connections_live_through_the_hold() {
 fn an_unknown_ca_and_a_wrong_name_are_tls_errors() {
     let server = TlsEcho::start(Sessions::Stateful, &[]);
     let other = TlsEcho::start(Sessions::Stateful, &[]);
-    let workload = Workload::Handshakes { resumed: false };
+    let workload = Workload::Handshakes { resumed: 0.0 };
     let wrong_name =
         TlsPlan { server_name: "elsewhere".to_owned(), ..server.plan(TlsVersion::V13) };
     for tls in [other.plan(TlsVersion::V13), wrong_name] {
@@ -142,7 +154,7 @@ fn an_unknown_ca_and_a_wrong_name_are_tls_errors() {
 #[test]
 fn alpn_is_offered_and_required() {
     let server = TlsEcho::start(Sessions::Stateful, &["wanted"]);
-    let workload = Workload::Handshakes { resumed: false };
+    let workload = Workload::Handshakes { resumed: 0.0 };
     let tls = TlsPlan { alpn: vec!["wanted".to_owned()], ..server.plan(TlsVersion::V13) };
     let report = measure(&plan(&server, tls.clone(), workload, 4));
     assert_eq!((report.done, report.error_count()), (4, 0), "{:?}", report.errors);
@@ -160,7 +172,7 @@ fn suite_and_group_can_be_chosen() {
         groups: vec!["P-384".to_owned()],
         ..server.plan(TlsVersion::V12)
     };
-    let report = measure(&plan(&server, tls, Workload::Handshakes { resumed: false }, 4));
+    let report = measure(&plan(&server, tls, Workload::Handshakes { resumed: 0.0 }, 4));
     assert_eq!((report.done, report.error_count()), (4, 0), "{:?}", report.errors);
 }
 
@@ -180,7 +192,7 @@ fn an_end_without_close_notify_is_a_truncation() {
         }
     });
     for version in BOTH {
-        let workload = Workload::Handshakes { resumed: false };
+        let workload = Workload::Handshakes { resumed: 0.0 };
         let plan = plan(&server, server.plan(version), workload, 6);
         let report = measure(&Plan { target, ..plan });
         assert_eq!(
@@ -242,7 +254,7 @@ fn a_certificate_is_shown_to_who_asks() {
     for version in BOTH {
         for (shown, done) in [(Some(shown.clone()), 6), (None, 0)] {
             let tls = TlsPlan { trust: Trust::CaPem(cert.pem()), shown, ..server.plan(version) };
-            let workload = Workload::Handshakes { resumed: false };
+            let workload = Workload::Handshakes { resumed: 0.0 };
             let report = measure(&Plan { target, ..plan(&server, tls, workload, 6) });
             assert_eq!(
                 (report.done, report.error_count()),

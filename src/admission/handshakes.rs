@@ -19,6 +19,9 @@ pub enum Shaking {
     Here,
     /// The legacy lane's child's.
     Legacy,
+    /// Ours, and it is the component that is waited for. There is nothing to do, so it keeps nobody
+    /// else from coming: else one component that hangs would close the listeners of all others.
+    Held,
 }
 
 /// Whose turn it is.
@@ -100,12 +103,9 @@ impl<T: Copy> Handshakes<T> {
         if !self.queue.push(ticket, class, now) {
             return Err(Shed::Queue);
         }
-        self.in_progress += 1;
-        if class != Class::Legacy {
-            return Ok(Shaking::Here);
-        }
-        self.legacy_in_progress += 1;
-        Ok(Shaking::Legacy)
+        let begun = if class == Class::Legacy { Shaking::Legacy } else { Shaking::Here };
+        self.counters(begun).into_iter().flatten().for_each(|counter| *counter += 1);
+        Ok(begun)
     }
 
     /// What came behind the ClientHello, or from a component in its handshake, waits.
@@ -130,11 +130,16 @@ impl<T: Copy> Handshakes<T> {
 
     /// A handshake is over, however it went.
     pub fn over(&mut self, shaking: Shaking) {
-        debug_assert!(self.in_progress > 0, "it was in progress");
-        self.in_progress = self.in_progress.saturating_sub(1);
-        if shaking == Shaking::Legacy {
-            self.legacy_in_progress = self.legacy_in_progress.saturating_sub(1);
+        for counter in self.counters(shaking).into_iter().flatten() {
+            debug_assert!(*counter > 0, "it was in progress");
+            *counter = counter.saturating_sub(1);
         }
+    }
+
+    /// A handshake in progress waits for its component now, or does not any more.
+    pub fn becomes(&mut self, was: Shaking, is: Shaking) {
+        self.over(was);
+        self.counters(is).into_iter().flatten().for_each(|counter| *counter += 1);
     }
 
     /// One of this source's is done.
@@ -191,6 +196,15 @@ impl<T: Copy> Handshakes<T> {
     /// The longest that a step has taken.
     pub fn longest_step(&self) -> Duration {
         self.pace.longest()
+    }
+
+    /// What a handshake is counted by.
+    fn counters(&mut self, shaking: Shaking) -> [Option<&mut u32>; 2] {
+        match shaking {
+            Shaking::Here => [Some(&mut self.in_progress), None],
+            Shaking::Legacy => [Some(&mut self.in_progress), Some(&mut self.legacy_in_progress)],
+            Shaking::Held => [None, None],
+        }
     }
 
     /// Whether one more of this class would have its turn in half of the time: estimates are what
@@ -280,6 +294,23 @@ mod tests {
         assert_eq!(handshakes.begin(8, Class::Resumed, None, at(0)), Err(Shed::InProgress));
         handshakes.over(Shaking::Here);
         assert_eq!(handshakes.begin(8, Class::Resumed, None, at(0)), Ok(Shaking::Here));
+    }
+
+    #[test]
+    fn who_waits_for_a_component_is_in_nobodys_way() {
+        let mut handshakes: Handshakes<u32> = Handshakes::new(LIMITS);
+        for it in 0..100 {
+            assert_eq!(handshakes.begin(it, Class::Full, None, at(0)), Ok(Shaking::Here));
+            handshakes.next(at(0)).expect("it waits");
+            handshakes.waits_no_more(Class::Full);
+            handshakes.becomes(Shaking::Here, Shaking::Held);
+        }
+        assert_eq!(handshakes.in_progress(), 0);
+        // Components are there again: what is in progress is done, and nobody new comes meanwhile.
+        (0..100).for_each(|_| handshakes.becomes(Shaking::Held, Shaking::Here));
+        assert_eq!(handshakes.may_come(None, at(0)), Err(Shed::InProgress));
+        (0..100).for_each(|_| handshakes.over(Shaking::Here));
+        assert_eq!((handshakes.in_progress(), handshakes.may_come(None, at(0))), (0, Ok(())));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod demo;
 mod explain;
 mod import;
 mod lint;
+mod man;
 mod process_log;
 mod reload;
 mod run;
@@ -58,6 +59,8 @@ enum Command {
     Config(config::Options),
     /// Print completions for a shell
     Completions(completions::Options),
+    /// Write manual pages
+    Man(man::Options),
     /// Tell what would hold for a connection, and where each option comes from
     Explain(explain::Options),
     /// Show who speaks what with whom, and what expires, from live traffic
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         (Some(Command::Version(options)), ..) => version::version(&options),
         (Some(Command::Config(options)), ..) => config::config(&options),
         (Some(Command::Completions(options)), ..) => completions::completions(&options),
+        (Some(Command::Man(options)), ..) => man::man(&options),
         (Some(Command::Explain(options)), ..) => explain::explain(&options),
         (Some(Command::Audit(options)), ..) => audit::audit(&options),
         (Some(Command::Import(options)), ..) => import::import(&options),

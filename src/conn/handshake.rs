@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use super::dial::Failure;
 use super::outcome::{Cause, Client, Reason, Shown};
+use super::side::Output;
 use super::{Connection, Context, Phase};
 use crate::admission::Shed;
 use crate::buf::Buf;
-use crate::config::model::ConnectWhen;
+use crate::config::model::{ConnectWhen, TlsVersion};
 use crate::engine::{CloseMode, Side};
 use crate::policy::{self, Decision};
+use crate::time::Time;
 use crate::tls::error::TlsError;
 use crate::tls::hello::Hello;
 use crate::tls::trust::{ClientVerdict, Peer};
@@ -59,6 +61,25 @@ impl Connection {
             && !self.dial.waits()
     }
 
+    /// True while tickets are all that waits for the peer: they go with what the component says first,
+    /// if that comes soon. A segment of their own costs as much as the request's.
+    pub(super) fn holds_tickets(&mut self, now: Time) -> bool {
+        self.tickets_wait = self.tickets_wait
+            && !self.downstream.has_plaintext()
+            && self.downstream.output == Output::Open
+            && now < self.tickets_until();
+        self.tickets_wait
+    }
+
+    /// When the wait is over.
+    pub(super) fn tickets_deadline(&self) -> Option<Time> {
+        self.tickets_wait.then(|| self.tickets_until())
+    }
+
+    fn tickets_until(&self) -> Time {
+        self.phase_since + COMPANY
+    }
+
     /// Ends the connection after a failure of a TLS session, with the alert that is queued.
     pub(super) fn tls_failed(&mut self, side: Side, error: TlsError, cx: &mut Context<'_>) {
         if side == Side::Upstream {
@@ -98,6 +119,8 @@ impl Connection {
         self.resumed = tls.is_resumed();
         self.times.handshake = Some(cx.now - self.phase_since);
         self.phase_since = cx.now;
+        // What is queued behind a handshake of TLS 1.3 is tickets; in TLS 1.2 it is the handshake's end.
+        self.tickets_wait = tls.version() == Some(TlsVersion::V1_3) && self.downstream.queued() > 0;
         cx.telemetry.on_handshake(self.policy.index, self.resumed, &self.times);
         if let (Some(choice), Some(version)) = (self.lane(true), tls.version()) {
             cx.telemetry.on_lane(self.policy.index, choice, version);
@@ -187,3 +210,7 @@ impl Connection {
         }
     }
 }
+
+/// How long tickets wait for company: as long as the kernel delays an acknowledgement at least (40 ms),
+/// which without them goes with the answer, too.
+const COMPANY: Duration = Duration::from_millis(40);

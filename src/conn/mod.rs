@@ -149,6 +149,8 @@ pub struct Connection {
     news: bool,
     /// It was to be judged before it was there: see [`Connection::is_overdue`].
     put_off: bool,
+    /// See [`Connection::holds_tickets`].
+    tickets_wait: bool,
     bytes: ByteCounts,
     times: PhaseTimes,
 }
@@ -190,6 +192,7 @@ impl Connection {
             grounds: None,
             news: false,
             put_off: false,
+            tickets_wait: false,
             bytes: ByteCounts::default(),
             times: PhaseTimes::default(),
         }
@@ -361,6 +364,7 @@ impl Connection {
         if self.ending.is_some() || side == Side::Upstream && self.dial.discards() {
             return None;
         }
+        let waits = side == Side::Downstream && self.holds_tickets(cx.now);
         let parting = self.truncated != Some(side.other());
         if let Err(error) = self.side_mut(side).seal(parting, cx.pool) {
             self.tls_failed(side, error, cx);
@@ -369,7 +373,7 @@ impl Connection {
         if !self.side(side).is_open() {
             return None;
         }
-        let held = side == Side::Downstream && self.holds_flight();
+        let held = waits || side == Side::Downstream && self.holds_flight();
         if !held && self.side(side).sending == 0 {
             let state = self.side_mut(side);
             if let Some(buf) = state.next_to_send() {

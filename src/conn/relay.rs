@@ -124,7 +124,8 @@ impl Connection {
     }
 
     pub(super) fn relay_deadline(&self) -> Option<Time> {
-        [self.idle_deadline(), self.half_close_deadline()].into_iter().flatten().min()
+        let own = [self.idle_deadline(), self.half_close_deadline(), self.tickets_deadline()];
+        own.into_iter().flatten().min()
     }
 
     pub(super) fn relay_timeout(&mut self, cx: &mut Context<'_>) {

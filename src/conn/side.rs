@@ -130,6 +130,11 @@ impl SideState {
         if self.secure { &mut self.plain } else { &mut self.queue }
     }
 
+    /// True while something waits to be sealed.
+    pub(super) fn has_plaintext(&self) -> bool {
+        !self.plain.is_empty()
+    }
+
     /// Seals what waits, and says close_notify behind it when `parting` and nothing more will come.
     pub(super) fn seal(&mut self, parting: bool, pool: &Pool) -> Result<(), TlsError> {
         let ends = parting && self.output.is_ending();

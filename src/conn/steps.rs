@@ -55,8 +55,11 @@ impl Connection {
         if self.ending.is_some() || !matches!(self.phase, Phase::Handshake(_)) {
             return None;
         }
-        let is_legacy = self.lane(true).is_some_and(|choice| choice.lane == Lane::Legacy);
-        Some(if is_legacy { Shaking::Legacy } else { Shaking::Here })
+        if self.lane(true).is_some_and(|choice| choice.lane == Lane::Legacy) {
+            return Some(Shaking::Legacy);
+        }
+        let is_held = self.waiting.is_none() && self.holds_flight();
+        Some(if is_held { Shaking::Held } else { Shaking::Here })
     }
 
     /// The ClientHello is complete, and `rest` came behind it.

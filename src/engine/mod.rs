@@ -25,8 +25,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::buf::{Buf, BufClass, Layout, Pool};
+use crate::config::model::Keepalive;
 use crate::time::Time;
-pub use source::{ConnectOptions, Source};
+pub use source::Source;
 
 /// One per shard, made and used on the shard's thread.
 pub trait Engine {
@@ -96,7 +97,11 @@ pub trait Engine {
 
     /// Dials; ends with [`Event::Connected`] or [`Event::Failed`]. EADDRNOTAVAIL says that the source
     /// has no port left towards `to`, or is not of this machine.
-    fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions);
+    fn connect(&mut self, socket: SocketId, to: &Address, source: Source);
+
+    /// Has the kernel find out when the other end of a dialled socket is gone: for those that last.
+    /// Accepted ones have it from their listener. Five system calls, which a short connection is spared.
+    fn keep_alive(&mut self, socket: SocketId, keepalive: &Keepalive);
 
     /// Receives once, at most `class.receive_max(layout)` bytes, which lie in their buffer as
     /// `layout` says. Ends with [`Event::Received`], [`Event::ReceiveClosed`] or [`Event::Failed`].

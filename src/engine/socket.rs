@@ -6,20 +6,20 @@ use std::os::fd::OwnedFd;
 
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 
-use super::{Address, ConnectOptions};
+use super::{Address, Source};
 use crate::config::model::Keepalive;
 
 /// A socket to dial `to` with, and the address in the kernel's form.
 ///
 /// # Errors
-/// EMFILE, ENFILE, ENOBUFS; a unix path that is too long; as [`Source`](super::Source) is bound.
-pub(crate) fn dialler(to: &Address, options: &ConnectOptions) -> io::Result<(Socket, SockAddr)> {
+/// EMFILE, ENFILE, ENOBUFS; a unix path that is too long; as [`Source`] is bound.
+pub(crate) fn dialler(to: &Address, source: Source) -> io::Result<(Socket, SockAddr)> {
     let (socket, address) = match to {
         Address::Tcp(address) => {
             let domain = Domain::for_address(*address);
             let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-            set_tcp_options(&socket, &options.keepalive)?;
-            options.source.bind(&socket, *address)?;
+            socket.set_tcp_nodelay(true)?;
+            source.bind(&socket, *address)?;
             (socket, SockAddr::from(*address))
         }
         Address::Unix(path) => {
@@ -35,6 +35,17 @@ pub(crate) fn dialler(to: &Address, options: &ConnectOptions) -> io::Result<(Soc
 /// When the kernel refuses a value.
 pub fn set_tcp_options(socket: &Socket, keepalive: &Keepalive) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
+    set_keepalive(&SockRef::from(socket), keepalive)
+}
+
+/// Keepalive and TCP_USER_TIMEOUT of a dialled socket that has lasted for a while. Unix sockets have
+/// neither.
+pub(crate) fn keep_alive(socket: &OwnedFd, keepalive: &Keepalive) {
+    // Refused on a unix socket, and on one whose connection has just gone, of which a receive tells.
+    let _has_none = set_keepalive(&SockRef::from(socket), keepalive);
+}
+
+fn set_keepalive(socket: &SockRef<'_>, keepalive: &Keepalive) -> io::Result<()> {
     if let Some(idle) = keepalive.idle {
         let probes = TcpKeepalive::new()
             .with_time(idle)

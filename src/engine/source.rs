@@ -6,15 +6,7 @@ use std::os::fd::AsFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::model::Keepalive;
 use crate::sys::socket::bind_address_no_port;
-
-/// How a socket is dialled, besides where to.
-#[derive(Clone, Copy, Debug)]
-pub struct ConnectOptions {
-    pub keepalive: Keepalive,
-    pub source: Source,
-}
 
 /// The address that a dialled TCP socket comes from. Unix sockets have none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

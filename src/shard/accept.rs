@@ -225,6 +225,7 @@ impl<E: Engine> Shard<E> {
             id,
             scheduled: None,
             audited: None,
+            lasts: false,
             leaving: false,
             waits: None,
             shaking: None,

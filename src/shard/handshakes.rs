@@ -55,14 +55,21 @@ impl<E: Engine> Shard<E> {
             self.handshakes.waits_no_more(class);
             *waits = None;
         }
-        if let (Some(over), None) = (*shaking, shakes_now) {
-            self.handshakes.over(over);
-            *shaking = None;
-            if connection.has_failed() {
-                self.handshakes.failed(source, self.now);
-            } else if !connection.is_ending() {
-                self.handshakes.succeeded(source);
+        match (*shaking, shakes_now) {
+            (Some(was), Some(is)) if was != is => {
+                self.handshakes.becomes(was, is);
+                *shaking = Some(is);
             }
+            (Some(over), None) => {
+                self.handshakes.over(over);
+                *shaking = None;
+                if connection.has_failed() {
+                    self.handshakes.failed(source, self.now);
+                } else if !connection.is_ending() {
+                    self.handshakes.succeeded(source);
+                }
+            }
+            _ => {}
         }
         let Some(class) = waits_now.filter(|_| waits.is_none()) else { return };
         *waits = Some(class);

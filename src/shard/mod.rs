@@ -30,7 +30,7 @@ use crate::audit::{Census, Kept};
 use crate::config::model::HandshakeLimits;
 use crate::conn::outcome::{Outcome, Reason};
 use crate::conn::{Action, Connection, Context, Input};
-use crate::engine::{ConnectOptions, Engine, Event, Side, SocketId};
+use crate::engine::{Engine, Event, Side, SocketId};
 use crate::lane::{Door, Profile, Unpassed};
 use crate::policy::{ListenerPolicy, Policy, Route};
 use crate::telemetry::aggregator::AnswerSender;
@@ -116,6 +116,8 @@ struct Entry {
     scheduled: Option<Time>,
     /// Present once the census knows it.
     audited: Option<Kept>,
+    /// It has lasted: the kernel keeps its upstream alive.
+    lasts: bool,
     /// It waits for its turn to end in order.
     leaving: bool,
     /// The step of its handshake that waits, as far as admission knows.
@@ -290,12 +292,13 @@ impl<E: Engine> Shard<E> {
                 Action::ShutdownWrite(side) => self.engine.shutdown_write(socket(side)),
                 Action::Close(side, how) => self.engine.close(socket(side), how),
                 Action::Connect { to, source, .. } => {
-                    let socket = socket(Side::Upstream);
-                    let keepalive = connection.policy().keepalive;
-                    let options = ConnectOptions { keepalive, source };
-                    self.engine.connect(socket, &to.address, &options);
+                    self.engine.connect(socket(Side::Upstream), &to.address, source);
                 }
                 Action::HandOver(side, profile) => {
+                    if side == Side::Upstream {
+                        // The child sets no options.
+                        self.engine.keep_alive(socket(side), &connection.policy().keepalive);
+                    }
                     let passed = pass(&mut self.engine, socket(side), &self.door, &profile);
                     connection.passed(side, passed, &mut context);
                 }

@@ -1,12 +1,14 @@
 //! Connections on which nothing has moved for a while give back memory that is quickly made again.
 //!
+//! Who is there in a round has lasted, and gets what would be of no use to a short one.
+//!
 //! All of them are looked at, a few in each turn, so that nobody waits for it; and once a second at
 //! most, as long as something moves anywhere.
 
 use std::time::Duration;
 
 use super::Shard;
-use crate::engine::Engine;
+use crate::engine::{Engine, Side, SocketId};
 use crate::time::Time;
 
 /// How far a round is, and when the next one is due.
@@ -64,6 +66,11 @@ impl<E: Engine> Shard<E> {
                 && let Some(entry) = self.slots.get_mut(slot)
             {
                 awake |= !entry.connection.rest_after(IDLE, self.now);
+                if !entry.lasts && entry.connection.is_settled() {
+                    entry.lasts = true;
+                    let upstream = SocketId { slot: slot.index, side: Side::Upstream };
+                    self.engine.keep_alive(upstream, &entry.connection.policy().keepalive);
+                }
             }
         }
         self.resting.end_batch(self.now, awake);

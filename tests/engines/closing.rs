@@ -5,9 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use tlsgate::buf::{BufClass, Layout};
-use tlsgate::engine::{Address, CloseMode, Event};
+use tlsgate::engine::{Address, CloseMode, Event, Source};
 
-use crate::rig::{Kernel, LIMITS, OPTIONS, Rig, down, pattern, up};
+use crate::rig::{Kernel, LIMITS, Rig, down, pattern, up};
 
 /// Starts sends until one does not complete.
 fn stall<E: Kernel>(rig: &mut Rig<E>) {
@@ -57,8 +57,8 @@ pub(crate) fn closing_while_connecting<E: Kernel>() {
     socket2::SockRef::from(&listener).listen(0).unwrap();
     let address = listener.local_addr().unwrap();
     let _first = TcpStream::connect(address).unwrap();
-    rig.engine.connect(up(0), &Address::Tcp(address), &OPTIONS);
-    rig.engine.connect(up(1), &Address::Tcp(address), &OPTIONS);
+    rig.engine.connect(up(0), &Address::Tcp(address), Source::Any);
+    rig.engine.connect(up(1), &Address::Tcp(address), Source::Any);
     while let Some(event) = rig.next_within(Duration::from_millis(100)) {
         assert!(matches!(event, Event::Connected { .. }), "{event:?}");
     }
@@ -72,7 +72,7 @@ pub(crate) fn closing_while_connecting<E: Kernel>() {
 pub(crate) fn closing_right_after_a_failed_connect<E: Kernel>() {
     let mut rig = Rig::<E>::new();
     for path in ["/".repeat(200), "/nonexistent/socket".to_owned()] {
-        rig.engine.connect(up(0), &Address::Unix(path.into()), &OPTIONS);
+        rig.engine.connect(up(0), &Address::Unix(path.into()), Source::Any);
         rig.engine.close(up(0), CloseMode::Reset);
         rig.closed(up(0));
         rig.quiet();
@@ -131,7 +131,7 @@ pub(crate) fn descriptors_come_back<E: Kernel>() {
     for mode in [CloseMode::Fin, CloseMode::Reset] {
         let peer = rig.tcp(down(0));
         rig.engine.receive(down(0), BufClass::Message, Layout::Contiguous);
-        rig.engine.connect(up(0), &Address::Tcp(peer.local_addr().unwrap()), &OPTIONS);
+        rig.engine.connect(up(0), &Address::Tcp(peer.local_addr().unwrap()), Source::Any);
         while !matches!(rig.next(), Event::Failed { .. }) {}
         stall(&mut rig);
         rig.engine.close(down(0), mode);

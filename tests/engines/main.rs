@@ -62,6 +62,7 @@ contract! {
         data_and_end_right_after_connecting
         connect_refused
         connect_to_unix_sockets
+        a_dialled_socket_that_lasts_is_kept_alive
         urgent_data_does_not_hold_up_the_rest;
     settled:
         messages_come_in_order

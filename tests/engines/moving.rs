@@ -1,15 +1,16 @@
 //! Bytes, ends and failures.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::Duration;
 
 use tlsgate::buf::{BufClass, HEADROOM, Layout, MAX_RANGES, RECORD_PLAINTEXT, TAILROOM};
-use tlsgate::engine::{Address, Event, Operation};
+use tlsgate::config::model::Keepalive;
+use tlsgate::engine::{Address, Event, Operation, Source};
 
-use crate::rig::{Kernel, OPTIONS, Peer, Rig, down, pattern, reset, up};
+use crate::rig::{Kernel, Peer, Rig, down, pattern, reset, up};
 
 const KINDS: [bool; 2] = [false, true];
 
@@ -355,7 +356,7 @@ pub(crate) fn connects_and_relays<E: Kernel>() {
     let mut rig = Rig::<E>::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = Address::Tcp(listener.local_addr().unwrap());
-    rig.engine.connect(up(0), &to, &OPTIONS);
+    rig.engine.connect(up(0), &to, Source::Any);
     rig.connected(up(0));
     let (mut peer, _) = listener.accept().unwrap();
     let buf = rig.buf(b"question");
@@ -377,7 +378,7 @@ pub(crate) fn data_and_end_right_after_connecting<E: Kernel>() {
         let (mut peer, _) = listener.accept().unwrap();
         peer.write_all(b"busy").unwrap();
     });
-    rig.engine.connect(up(0), &to, &OPTIONS);
+    rig.engine.connect(up(0), &to, Source::Any);
     rig.engine.wait(Some(rig.engine.now())).unwrap();
     server.join().unwrap();
     rig.connected(up(0));
@@ -387,9 +388,36 @@ pub(crate) fn data_and_end_right_after_connecting<E: Kernel>() {
     rig.end(up(0));
 }
 
+pub(crate) fn a_dialled_socket_that_lasts_is_kept_alive<E: Kernel>() {
+    let mut rig = Rig::<E>::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap();
+    rig.engine.connect(up(0), &Address::Tcp(to), Source::Any);
+    rig.connected(up(0));
+    let (_peer, from) = listener.accept().unwrap();
+    assert_eq!(timer(from, to), "00", "none");
+    let keepalive = Keepalive {
+        idle: Some(Duration::from_secs(60)),
+        interval: Duration::from_secs(10),
+        probes: 6,
+        user_timeout: Duration::from_secs(90),
+    };
+    rig.engine.keep_alive(up(0), &keepalive);
+    assert_eq!(timer(from, to), "02", "that of keepalive");
+}
+
+/// Which timer the kernel has for a connection over IPv4 (proc_net_tcp in its documentation).
+fn timer(from: SocketAddr, to: SocketAddr) -> String {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let ends = [from, to].map(|end| format!(":{:04X}", end.port()));
+    let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut of_both = fields.filter(|f| f[1].ends_with(&ends[0]) && f[2].ends_with(&ends[1]));
+    of_both.next().expect("it is connected")[5][..2].to_owned()
+}
+
 fn refused<E: Kernel>(to: &Address) -> ErrorKind {
     let mut rig = Rig::<E>::new();
-    rig.engine.connect(up(0), to, &OPTIONS);
+    rig.engine.connect(up(0), to, Source::Any);
     let kind = match rig.next() {
         Event::Failed { socket, operation: Operation::Connect, error } if socket == up(0) => {
             error.kind()
@@ -415,7 +443,7 @@ pub(crate) fn connect_to_unix_sockets<E: Kernel>() {
     assert_eq!(refused::<E>(&Address::Unix(path.clone())), ErrorKind::NotFound);
     let listener = UnixListener::bind(&path).unwrap();
     let mut rig = Rig::<E>::new();
-    rig.engine.connect(up(0), &Address::Unix(path.clone()), &OPTIONS);
+    rig.engine.connect(up(0), &Address::Unix(path.clone()), Source::Any);
     rig.connected(up(0));
     let (mut peer, _) = listener.accept().unwrap();
     peer.write_all(b"hello").unwrap();

@@ -9,13 +9,10 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use tlsgate::buf::{Buf, BufClass, Layout};
-use tlsgate::config::model::Keepalive;
 use tlsgate::engine::epoll::EpollEngine;
 use tlsgate::engine::socket::{Listener, Stream};
 use tlsgate::engine::uring::UringEngine;
-use tlsgate::engine::{
-    ConnectOptions, Engine, EngineLimits, Event, ListenerId, Side, SocketId, Source,
-};
+use tlsgate::engine::{Engine, EngineLimits, Event, ListenerId, Side, SocketId};
 
 /// An engine that takes real sockets.
 pub(crate) trait Kernel: Engine<Listener = Listener, Stream = Stream> + Sized {
@@ -47,16 +44,6 @@ pub(crate) fn uring_works() -> bool {
 }
 
 pub(crate) const LIMITS: EngineLimits = EngineLimits { connections: 16, buffer_memory: 16 << 20 };
-
-pub(crate) const OPTIONS: ConnectOptions = ConnectOptions {
-    keepalive: Keepalive {
-        idle: None,
-        interval: Duration::from_secs(1),
-        probes: 1,
-        user_timeout: Duration::ZERO,
-    },
-    source: Source::Any,
-};
 
 /// Keeps who counts descriptors apart from everybody else who opens some.
 pub(crate) fn guard(

@@ -5,10 +5,10 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use tlsgate::buf::{BufClass, Layout};
-use tlsgate::engine::{Address, CloseMode, ConnectOptions, Event, Operation, Source};
+use tlsgate::engine::{Address, CloseMode, Event, Operation, Source};
 
 use crate::own_network::{in_a_network_of_its_own, ip};
-use crate::rig::{Kernel, OPTIONS, Rig, up};
+use crate::rig::{Kernel, Rig, up};
 
 const fn loopback(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
@@ -22,7 +22,7 @@ fn listener() -> (TcpListener, Address) {
 
 /// Dials from there; the number of the error if it fails.
 fn dial<E: Kernel>(rig: &mut Rig<E>, slot: u32, to: &Address, source: Source) -> Result<(), i32> {
-    rig.engine.connect(up(slot), to, &ConnectOptions { source, ..OPTIONS });
+    rig.engine.connect(up(slot), to, source);
     match rig.next() {
         Event::Connected { socket } if socket == up(slot) => Ok(()),
         Event::Failed { socket, operation: Operation::Connect, error } if socket == up(slot) => {

@@ -40,7 +40,7 @@ fn endings_dead_upstream() {
 }
 
 #[test]
-#[ignore = "run by tests/run"]
+#[ignore = "run by tests/run, beside others: it waits most of the time"]
 fn endings_silent_upstream() {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let silent = Silent::start();

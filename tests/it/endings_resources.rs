@@ -31,7 +31,7 @@ const WAITING: usize = 40;
 const LEFT: usize = 21;
 
 #[test]
-#[ignore = "run by tests/run"]
+#[ignore = "run by tests/run, beside others: it waits most of the time"]
 fn endings_slow_reader() {
     let total = sized(100, 64) * MIB;
     let sent = Arc::new(AtomicU64::new(0));

@@ -1,6 +1,5 @@
 //! The lane `legacy` under a flood of handshakes, and killed: the modern lane does not notice.
 
-use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,6 +13,7 @@ use crate::support::client::{TlsStream, Version, assert_echo, close, config, con
 use crate::support::component::Component;
 use crate::support::gateway::{Gateway, Setup};
 use crate::support::openssl::SUITE;
+use crate::support::priority;
 use crate::support::process::{Process, bench_program};
 use crate::support::way::takes_old;
 use crate::support::{Engine, SOON, engines, is_full, sized, wait_until};
@@ -57,6 +57,7 @@ fn flood_of_the_legacy_lane_is_not_felt_in_the_modern_one() {
 
 fn flood(engine: Engine) {
     let component = Component::start();
+    priority::raise(component.id());
     let gateway = takes_old(Setup::new(engine, component.address())).start();
     let config = config(Version::V13);
     let _burners: Vec<Process> = (0..cpus()).map(|_| start_burner()).collect();
@@ -135,7 +136,7 @@ fn measure(gateway: &Gateway, trouble: Trouble) -> (Figures, u64) {
             kill_child(gateway);
         }
     });
-    let modern = load(gateway, Workload::Handshakes { resumed: false }, 4, || {});
+    let modern = load(gateway, Workload::Handshakes { resumed: 0.0 }, 4, || {});
     drop(flood);
     wait_until("the others have gone", SOON, || gateway.open_connections() == KEPT);
     let own = messages.connections + modern.connections;
@@ -150,21 +151,17 @@ fn cpus() -> usize {
 /// Takes the time that nobody wants, all the time: CPUs that share a core slow each other down, which
 /// would make a quiet phase look better than one in which anything runs.
 fn start_burner() -> Process {
-    Process::start(idly().args(["sh", "-c", "while :; do :; done"]))
-}
-
-/// At the lowest priority, so that it takes no time from anybody but by what it makes others do.
-fn idly() -> Command {
-    let mut command = Command::new("chrt");
-    command.args(["--idle", "0"]);
-    command
+    Process::start(priority::idly().args(["sh", "-c", "while :; do :; done"]))
 }
 
 fn start_flood(gateway: &Gateway) -> Process {
-    let mut command = idly();
+    let mut command = priority::idly();
     command.arg(bench_program()).arg("load");
     command.arg(gateway.address().to_string()).args(["--tls", "1.0", "--suites", SUITE]);
     command.args(["--insecure", "--concurrency", FLOOD, "--duration", "1h"]);
+    // Who floods has a machine of its own: at least not the CPU of the gateway's worker, which is the
+    // first one.
+    command.args(["--cpus", &(cpus() - 1).to_string()]);
     Process::start(&mut command)
 }
 
@@ -194,11 +191,13 @@ fn load(
         threads: 1,
         cpus: Vec::new(),
     };
+    priority::raise_this_thread(true);
     let report = run(&plan, |progress| {
         if progress.stage == Stage::Measure {
             meanwhile();
         }
     });
+    priority::raise_this_thread(false);
     let mut report = report.unwrap_or_else(|error| panic!("{workload:?}: {error}"));
     // A message that was late when the time was over: what is late is told by the others.
     report.errors.remove(&ErrorKind::NotStarted);

@@ -171,7 +171,7 @@ fn line_from(gateway: &mut Gateway, who: &str, address: &str) -> Line {
 const BEFORE_MIDNIGHT: u64 = 15;
 
 #[test]
-#[ignore = "run by tests/run"]
+#[ignore = "run by tests/run, beside others: it waits most of the time"]
 fn lanes_last_day_passes_while_running() {
     if !has_tool("openssl") {
         return;

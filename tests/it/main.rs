@@ -14,6 +14,7 @@
 mod audit;
 mod battery;
 mod bulk;
+mod capacity;
 mod clients;
 mod command_line;
 mod completions;
@@ -31,8 +32,10 @@ mod interop;
 mod lanes;
 mod legacy_child;
 mod listeners;
+mod load;
 mod malformed;
 mod modes;
+mod package;
 mod policy;
 mod proxy_in;
 mod proxy_out;

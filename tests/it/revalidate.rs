@@ -158,7 +158,7 @@ fn resuming(of: &Ca, version: Version) -> (Client, Arc<ClientConfig>) {
 }
 
 #[test]
-#[ignore = "run by tests/run"]
+#[ignore = "run by tests/run, beside others: it waits most of the time"]
 fn revalidate_keeps_drains_closes() {
     let backend = Backend::echo();
     for engine in engines() {
@@ -347,7 +347,7 @@ fn bad_crl_files_change_nothing() {
 
 /// A certificate that ends while its client is connected.
 #[test]
-#[ignore = "run by tests/run"]
+#[ignore = "run by tests/run, beside others: it waits most of the time"]
 fn expired_certificate_closes_its_connection() {
     let backend = Backend::echo();
     for engine in engines() {

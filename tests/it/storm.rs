@@ -14,6 +14,7 @@ use tlsgate_bench::client::{ErrorKind, Report};
 use crate::support::ca::{KeyKind, NAME};
 use crate::support::component::Component;
 use crate::support::gateway::{Gateway, Setup};
+use crate::support::priority;
 use crate::support::process::{Process, bench_program};
 use crate::support::{Engine, SOON, engines, is_full, sized, wait_until};
 
@@ -49,6 +50,9 @@ struct Phase {
 
 fn storm(engine: Engine, apart: Option<CoreId>) {
     let component = Component::start();
+    if is_full() {
+        priority::raise(component.id());
+    }
     let mut setup =
         Setup::new(engine, component.address()).certificate("rsa", KeyKind::Rsa, &[NAME]);
     if !is_full() {
@@ -58,7 +62,7 @@ fn storm(engine: Engine, apart: Option<CoreId>) {
         setup = setup.under(&["taskset".to_owned(), "--cpu-list".to_owned(), id.to_string()]);
     }
     let gateway = setup.start();
-    let calm = load(&gateway, &flows()).report();
+    let calm = start_flows(&gateway).report();
     let best = phase(&gateway, &["--concurrency", "16"]);
     let peak = best.handshakes.rate();
     let rate = format!("{:.0}", sized((peak * TIMES).max(1.0), BURST));
@@ -135,14 +139,11 @@ fn assert_told(engine: Engine, gateway: &Gateway) {
 }
 
 fn phase(gateway: &Gateway, handshakes: &[&str]) -> Phase {
-    let flows = load(gateway, &flows());
+    let flows = start_flows(gateway);
     wait_until("the flows are up", SOON, || gateway.open_connections() >= FLOWS);
     let mut words = words("handshakes");
     words.extend(handshakes.iter().map(|word| (*word).to_owned()));
-    // Behind the flows: what they wait for their own CPU is not the gateway's doing.
-    let mut command = Command::new("chrt");
-    command.args([sized("--idle", "--other"), "0"]).arg(bench_program());
-    let handshakes = Load::start(command, gateway, &words).report();
+    let handshakes = Load::start(Command::new(bench_program()), gateway, &words).report();
     Phase { flows: flows.report(), handshakes }
 }
 
@@ -181,8 +182,11 @@ impl Load {
     }
 }
 
-fn load(gateway: &Gateway, words: &[String]) -> Load {
-    Load::start(Command::new(bench_program()), gateway, words)
+/// The connections that are up. What they wait for their own CPU is not the gateway's doing.
+fn start_flows(gateway: &Gateway) -> Load {
+    let mut command = if is_full() { priority::first() } else { Command::new("env") };
+    command.arg(bench_program());
+    Load::start(command, gateway, &flows())
 }
 
 /// Operations a second that were begun, however they ended.

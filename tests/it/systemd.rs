@@ -24,7 +24,7 @@ use crate::support::{SOON, engines, has_tool, skip_impossible, wait_until};
 const WATCHDOG: Duration = Duration::from_secs(2);
 
 #[test]
-#[ignore = "run by tests/run"]
+#[ignore = "run by tests/run, beside others: it waits most of the time"]
 fn systemd_notify_and_watchdog() {
     let backend = Backend::echo();
     for engine in engines() {
@@ -127,13 +127,13 @@ fn worker_thread(pid: u32) -> u32 {
 }
 
 /// What systemd is towards a service: it hears what is said, and who says it.
-struct Manager {
+pub(crate) struct Manager {
     socket: UnixDatagram,
     name: String,
 }
 
 impl Manager {
-    fn start(path: &Path) -> Self {
+    pub(crate) fn start(path: &Path) -> Self {
         let socket = UnixDatagram::bind(path).expect("a new path");
         sockopt::set_socket_passcred(&socket, true).expect("a unix socket");
         Self { socket, name: path.display().to_string() }
@@ -149,7 +149,7 @@ impl Manager {
     }
 
     /// The next message that begins so; its sender must be that one.
-    fn wait_for(&self, sender: u32, beginning: &str) -> String {
+    pub(crate) fn wait_for(&self, sender: u32, beginning: &str) -> String {
         let deadline = Instant::now() + SOON;
         let mut others = Vec::new();
         while Instant::now() < deadline {
@@ -165,7 +165,7 @@ impl Manager {
         panic!("{sender} does not say {beginning:?}, but there was {others:?}");
     }
 
-    fn receive(&self, limit: Duration) -> Option<(u32, String)> {
+    pub(crate) fn receive(&self, limit: Duration) -> Option<(u32, String)> {
         self.socket.set_read_timeout(Some(limit)).expect("not zero");
         let mut message = [0; 1000];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];

@@ -246,7 +246,7 @@ fn start(setup: Setup, secrets: PathBuf, shift: i64) -> Node {
 }
 
 #[test]
-#[ignore = "run by tests/run"]
+#[ignore = "run by tests/run, beside others: it waits most of the time"]
 fn resumption_across_nodes() {
     let Some(library) = clock_library() else { return };
     let backend = Backend::http(BODY);
@@ -358,7 +358,7 @@ fn openssl_moves_on(nodes: &[Node]) {
 /// The steps of the document, on three nodes: the new secret second, then first, and after a
 /// lifetime alone. One node reloads, the others restart.
 #[test]
-#[ignore = "run by tests/run"]
+#[ignore = "run by tests/run, beside others: it waits most of the time"]
 fn ticket_secret_is_rolled() {
     const LIFETIME: u64 = 6;
     let backend = Backend::http(BODY);
@@ -416,7 +416,7 @@ fn ticket_secret_is_rolled() {
 
 /// A client that comes back again and again shakes hands in full once per lifetime.
 #[test]
-#[ignore = "run by tests/run"]
+#[ignore = "run by tests/run, beside others: it waits most of the time"]
 fn renewals_do_not_make_sessions_younger() {
     const LIFETIME: u64 = 3;
     let backend = Backend::http(BODY);

@@ -9,11 +9,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tlsgate::buf::{Buf, BufClass, Layout, Pool};
+use tlsgate::config::model::Keepalive;
 use tlsgate::engine::sim::ports::Socket;
 use tlsgate::engine::sim::rng::Rng;
 use tlsgate::engine::sim::{Outside, SimEngine, Stream};
 use tlsgate::engine::{
-    Address, CloseMode, ConnectOptions, Engine, EngineStats, Event, ListenerId, SocketId, Wake,
+    Address, CloseMode, Engine, EngineStats, Event, ListenerId, SocketId, Source, Wake,
 };
 use tlsgate::time::Time;
 
@@ -104,8 +105,12 @@ impl<O: Outside> Engine for Buggy<O> {
         self.sim.local_address(socket)
     }
 
-    fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions) {
-        self.sim.connect(socket, to, options);
+    fn connect(&mut self, socket: SocketId, to: &Address, source: Source) {
+        self.sim.connect(socket, to, source);
+    }
+
+    fn keep_alive(&mut self, socket: SocketId, keepalive: &Keepalive) {
+        self.sim.keep_alive(socket, keepalive);
     }
 
     fn receive(&mut self, socket: SocketId, class: BufClass, layout: Layout) {

@@ -11,10 +11,14 @@ const CHECKS: &str = "tests/it/";
 /// Checks, or all that begin so, which do not go through `engines()`; each with its reason.
 pub(crate) const ONE_ENGINE: &[(&str, &str)] = &[
     ("battery_table", "it puts together what the others have run"),
+    ("capacity_plan", "it runs no gateway"),
     ("command_line_", "they end before an engine is made"),
     ("completions_", "they run no gateway"),
     ("demo_once", "the demo takes the engine that \"auto\" finds, as its user sees it"),
     ("io_uring_forbidden_", "they are about where io_uring cannot be had"),
+    ("load_histogram_log", "it runs no gateway"),
+    ("load_paused_target", "it runs no gateway"),
+    ("package_is_", "it is about what systemd and dpkg do; the default is what runs"),
     ("systemd_unit_files", "it runs no gateway"),
 ];
 

@@ -97,7 +97,7 @@ impl Connection {
 
     fn finish_if_due(&mut self, mode: &Mode) -> io::Result<()> {
         let due = self.input_ended || self.service.finishes_first(mode);
-        if due && self.output.is_empty() && !self.finished {
+        if due && self.output.is_empty() && !self.finished && self.socket.is_flushed()? {
             self.finished = true;
             self.socket.finish()?;
         }

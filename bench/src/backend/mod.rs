@@ -1,4 +1,4 @@
-//! Plaintext backends: small servers on their own thread that stand behind the gateway under test.
+//! Backends: small servers on their own thread that stand behind the gateway under test, or in its place.
 //!
 //! They are fast enough not to be the limit, bounded in what they store per connection, and check
 //! nothing themselves: what they answer lets the client check.
@@ -9,6 +9,7 @@ mod output;
 mod server;
 mod service;
 mod socket;
+mod tls;
 
 use std::fmt;
 use std::io;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use mio::Waker;
+use rustls::ServerConfig;
 
 /// What a backend does with a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,12 +152,29 @@ impl Backend {
     /// # Errors
     /// Those of bind(2), listen(2) and epoll_create(2), or of starting a thread.
     pub fn start(address: impl Into<Address>, mode: Mode) -> io::Result<Self> {
-        Self::start_limited(&address.into(), mode, MAX_CONNECTIONS)
+        Self::start_limited(&address.into(), mode, None, MAX_CONNECTIONS)
     }
 
-    fn start_limited(address: &Address, mode: Mode, limit: usize) -> io::Result<Self> {
+    /// As [`Backend::start`], with TLS on every connection.
+    ///
+    /// # Errors
+    /// As [`Backend::start`].
+    pub fn start_tls(
+        address: SocketAddr,
+        mode: Mode,
+        config: Arc<ServerConfig>,
+    ) -> io::Result<Self> {
+        Self::start_limited(&address.into(), mode, Some(config), MAX_CONNECTIONS)
+    }
+
+    fn start_limited(
+        address: &Address,
+        mode: Mode,
+        tls: Option<Arc<ServerConfig>>,
+        limit: usize,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let server = server::Server::bind(address, mode, limit, Arc::clone(&shared))?;
+        let server = server::Server::bind(address, mode, tls, limit, Arc::clone(&shared))?;
         let address = server.address().clone();
         let waker = server.waker()?;
         let thread = std::thread::Builder::new()
@@ -238,7 +257,7 @@ mod tests {
     fn connections_over_the_limit_are_closed_and_counted() {
         let any: Address = "127.0.0.1:0".parse().expect("an address");
         let mode = Mode::Greeter { banner: b"!".to_vec() };
-        let backend = Backend::start_limited(&any, mode, 2).expect("a backend");
+        let backend = Backend::start_limited(&any, mode, None, 2).expect("a backend");
         let address = backend.tcp_address().expect("a TCP backend");
         let connect = || TcpStream::connect(address).expect("connect");
         let greeted = |stream: &mut TcpStream| matches!(stream.read(&mut [0]), Ok(1));

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token, Waker};
+use rustls::ServerConfig;
 
 use super::connection::{Connection, Next};
 use super::socket::Listener;
@@ -29,6 +30,7 @@ pub(super) struct Server {
     listener: Listener,
     address: Address,
     mode: Mode,
+    tls: Option<Arc<ServerConfig>>,
     shared: Arc<Shared>,
     seats: Vec<Seat>,
     vacant: Vec<usize>,
@@ -61,6 +63,7 @@ impl Server {
     pub(super) fn bind(
         address: &Address,
         mode: Mode,
+        tls: Option<Arc<ServerConfig>>,
         limit: usize,
         shared: Arc<Shared>,
     ) -> io::Result<Self> {
@@ -72,6 +75,7 @@ impl Server {
             listener,
             address,
             mode,
+            tls,
             shared,
             seats: Vec::new(),
             vacant: Vec::new(),
@@ -128,7 +132,7 @@ impl Server {
 
     fn accept_some(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
-            match self.listener.accept() {
+            match self.listener.accept(self.tls.as_ref()) {
                 Ok(socket) => self.open(Connection::new(socket, &self.mode)),
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => {

@@ -1,14 +1,17 @@
-//! TCP and Unix-domain sockets under one type, so that the rest does not care.
+//! TCP and Unix-domain sockets, and TLS over TCP, under one type, so that the rest does not care.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::sync::Arc;
 
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
+use rustls::ServerConfig;
 use socket2::{Domain, Protocol, SockRef, Type};
 
 use super::Address;
+use super::tls::TlsStream;
 
 /// Connections that may wait for accept; the kernel lowers it to net.core.somaxconn.
 const BACKLOG: i32 = 8192;
@@ -40,13 +43,20 @@ impl Listener {
         }
     }
 
-    pub(super) fn accept(&self) -> io::Result<Socket> {
+    /// A connection that waits, with TLS over it if there is a configuration; TCP only then.
+    pub(super) fn accept(&self, tls: Option<&Arc<ServerConfig>>) -> io::Result<Socket> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept()?;
                 // Answers are single writes: waiting for more to send would only add latency.
                 SockRef::from(&stream).set_tcp_nodelay(true)?;
-                Ok(Socket::Tcp(stream))
+                match tls {
+                    None => Ok(Socket::Tcp(stream)),
+                    Some(tls) => {
+                        let stream = TlsStream::new(stream, Arc::clone(tls))?;
+                        Ok(Socket::Tls(Box::new(stream)))
+                    }
+                }
             }
             Self::Unix(listener) => Ok(Socket::Unix(listener.accept()?.0)),
         }
@@ -64,6 +74,7 @@ impl Listener {
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 impl Socket {
@@ -72,6 +83,7 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.register(registry, token, both),
             Self::Unix(stream) => stream.register(registry, token, both),
+            Self::Tls(tls) => tls.stream.register(registry, token, both),
         }
     }
 
@@ -79,6 +91,7 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
+            Self::Tls(tls) => tls.read(buffer),
         }
     }
 
@@ -86,6 +99,7 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.write(data),
             Self::Unix(stream) => stream.write(data),
+            Self::Tls(tls) => tls.write(data),
         }
     }
 
@@ -93,6 +107,15 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Self::Tls(tls) => tls.finish(),
+        }
+    }
+
+    /// Whether all that was written is the kernel's business now.
+    pub(super) fn is_flushed(&mut self) -> io::Result<bool> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Ok(true),
+            Self::Tls(tls) => tls.flush(),
         }
     }
 }

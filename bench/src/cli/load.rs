@@ -1,36 +1,34 @@
 //! `tlsgate-bench load`.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
-use tlsgate_bench::client::{Plan, Progress, Report, Stage, run};
+use tlsgate_bench::client::{Progress, Stage, run};
+use tlsgate_bench::floor;
 
-use super::plan::PlanArguments;
-use super::table;
+use super::outcome::{Found, OutcomeArguments};
+use super::plan::{PlanArguments, parse_duration};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     plan: PlanArguments,
-    /// Write plan and report as JSON to this file, or to standard output (-) instead of the table.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    /// Measure the same for a second before, or for the time given as --floor=TIME, against a server in
+    /// this process: what client and machine take by themselves.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, num_args = 0..=1,
+          require_equals = true, default_missing_value = "1s")]
+    floor: Option<Duration>,
+    #[command(flatten)]
+    outcome: OutcomeArguments,
 }
 
-#[derive(Serialize)]
-struct Measured<'run> {
-    plan: &'run Plan,
-    report: &'run Report,
-}
-
-/// Runs the plan; status 1 when the report has errors.
+/// Runs the plan; the status says what came of it.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode, String> {
     let plan = arguments.plan.plan()?;
+    let floor = arguments.floor.map(|length| floor::measure(&plan, length)).transpose();
+    let floor = floor.map_err(|error| format!("the floor cannot be measured: {error}"))?;
     // Draws on standard error, and only when that is a terminal.
     let bar = ProgressBar::new_spinner();
     let style = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}")
@@ -42,28 +40,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode, String> {
     });
     bar.finish_and_clear();
     let report = result.map_err(|error| error.to_string())?;
-    let json = Measured { plan: &plan, report: &report };
-    let to_stdout = arguments.json.as_deref() == Some(Path::new("-"));
-    let mut out = std::io::stdout().lock();
-    let written = if to_stdout {
-        write_json(&mut out, &json)
-    } else {
-        out.write_all(table::render(&report).as_bytes()).and_then(|()| out.flush())
-    };
-    written.map_err(|error| format!("cannot write to standard output: {error}"))?;
-    if let Some(path) = arguments.json.as_deref().filter(|_| !to_stdout) {
-        File::create(path)
-            .and_then(|mut file| write_json(&mut file, &json))
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    }
-    Ok(if report.error_count() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn write_json(out: &mut impl Write, measured: &Measured<'_>) -> std::io::Result<()> {
-    let mut text = serde_json::to_string(measured)?;
-    text.push('\n');
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    arguments.outcome.settle(&Found { plan: &plan, report: &report, floor: floor.as_ref() })
 }
 
 fn message(progress: &Progress) -> String {

@@ -1,8 +1,12 @@
 //! The command line: flags to plans, reports to text.
 
 pub(crate) mod backend;
+pub(crate) mod capacity;
+pub(crate) mod compare;
 pub(crate) mod lanes;
 pub(crate) mod load;
+pub(crate) mod merge;
+mod outcome;
 pub(crate) mod peers;
 mod plan;
 pub(crate) mod relay;

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use tlsgate_bench::client::{Pace, Plan, Shown, Stop, TlsPlan, TlsVersion, Trust, Workload};
+use tlsgate_bench::client::{
+    Arrivals, Pace, Plan, Shape, Shown, Spacing, Stop, TlsPlan, TlsVersion, Trust, Workload,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArguments {
@@ -21,6 +23,9 @@ pub(crate) struct PlanArguments {
     /// Messages per second of each connection (messages only).
     #[arg(long, conflicts_with = "rate")]
     connection_rate: Option<f64>,
+    /// Share of handshakes that resume a session, exactly (handshakes only); such as 0.9.
+    #[arg(long, value_name = "SHARE")]
+    resumed: Option<f64>,
     /// How long idle connections are held.
     #[arg(long, value_parser = parse_duration, default_value = "10s")]
     hold: Duration,
@@ -31,6 +36,16 @@ pub(crate) struct PlanArguments {
     /// Open loop: operations per second; latency then counts from the intended start.
     #[arg(long)]
     rate: Option<f64>,
+    /// What becomes of the rate: constant; ramp:TO, in a straight line until the end; step:TO:STEPS, in
+    /// as many steps; burst:TO:LENGTH:EVERY, for a while and again, such as burst:5000:1s:10s.
+    #[arg(long, value_parser = parse_shape, default_value = "constant", requires = "rate")]
+    shape: WantedShape,
+    /// How starts lie in the rate.
+    #[arg(long, value_enum, default_value_t = Arrive::Even, requires = "rate")]
+    arrivals: Arrive,
+    /// Makes other random arrivals.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// Start no operation after this time.
     #[arg(long, short, value_parser = parse_duration, default_value = "10s")]
     duration: Duration,
@@ -103,6 +118,23 @@ enum Kind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Arrive {
+    /// At equal distances.
+    Even,
+    /// At random, independent of each other.
+    Poisson,
+}
+
+/// A shape that takes as long as the run, which other flags tell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum WantedShape {
+    Constant,
+    Ramp(f64),
+    Step(f64, u32),
+    Burst(f64, Duration, Duration),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Version {
     #[value(name = "1.0")]
     V10,
@@ -122,12 +154,17 @@ impl PlanArguments {
         if self.connection_rate.is_some() && self.workload != Kind::Messages {
             return Err("--connection-rate is for --workload messages".to_owned());
         }
+        if self.resumed.is_some() && self.workload != Kind::Handshakes {
+            return Err("--resumed is for --workload handshakes".to_owned());
+        }
         Ok(Plan {
             target: self.target,
             tls: self.tls.plan()?,
             workload: match self.workload {
-                Kind::Handshakes => Workload::Handshakes { resumed: false },
-                Kind::Resumed => Workload::Handshakes { resumed: true },
+                Kind::Handshakes => {
+                    Workload::Handshakes { resumed: self.resumed.unwrap_or_default() }
+                }
+                Kind::Resumed => Workload::Handshakes { resumed: 1.0 },
                 Kind::Messages => Workload::Messages {
                     size: self.size,
                     per_connection_rate: self.connection_rate,
@@ -137,7 +174,7 @@ impl PlanArguments {
                 Kind::Idle => Workload::Idle { hold: self.hold },
             },
             pace: match self.rate {
-                Some(rate) => Pace::Open { rate, concurrency },
+                Some(rate) => Pace::Open { arrivals: self.arrivals(rate), concurrency },
                 None => Pace::Closed { concurrency },
             },
             stop: Stop { after: self.duration, count: self.count },
@@ -145,6 +182,23 @@ impl PlanArguments {
             threads: self.threads,
             cpus: self.cpus.clone(),
         })
+    }
+}
+
+impl PlanArguments {
+    fn arrivals(&self, rate: f64) -> Arrivals {
+        let over = self.duration;
+        let shape = match self.shape {
+            WantedShape::Constant => Shape::Constant,
+            WantedShape::Ramp(to) => Shape::Ramp { to, over },
+            WantedShape::Step(to, steps) => Shape::Step { to, steps, over },
+            WantedShape::Burst(to, length, every) => Shape::Burst { to, length, every },
+        };
+        let spacing = match self.arrivals {
+            Arrive::Even => Spacing::Even,
+            Arrive::Poisson => Spacing::Poisson { seed: self.seed },
+        };
+        Arrivals { rate, shape, spacing }
     }
 }
 
@@ -179,6 +233,27 @@ impl TlsArguments {
     }
 }
 
+fn parse_shape(text: &str) -> Result<WantedShape, String> {
+    let words: Vec<&str> = text.split(':').collect();
+    let rate = |word: &str| {
+        word.parse::<f64>().map_err(|_| format!("'{word}' is not a rate, in operations per second"))
+    };
+    match words[..] {
+        ["constant"] => Ok(WantedShape::Constant),
+        ["ramp", to] => Ok(WantedShape::Ramp(rate(to)?)),
+        ["step", to, steps] => {
+            let number = steps.parse().map_err(|_| format!("'{steps}' is not a number of steps"));
+            Ok(WantedShape::Step(rate(to)?, number?))
+        }
+        ["burst", to, length, every] => {
+            Ok(WantedShape::Burst(rate(to)?, parse_duration(length)?, parse_duration(every)?))
+        }
+        _ => Err(format!(
+            "'{text}' is none of constant, ramp:TO, step:TO:STEPS and burst:TO:LENGTH:EVERY"
+        )),
+    }
+}
+
 /// A number with an optional K, M or G.
 fn parse_size(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.char_indices().last() {
@@ -197,7 +272,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
 const MAX_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
 
 /// A number with ms, s, m or h; seconds without.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let start = text.find(|sign: char| sign.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(start);
     let unit = match unit {
@@ -241,12 +316,39 @@ mod tests {
                      --cpus 1,3 --suites A,B";
         let plan = plan(flags).expect("good flags");
         assert_eq!(plan.workload, Workload::BulkDown { bytes: 64 << 20 });
-        assert_eq!(plan.pace, Pace::Open { rate: 10.0, concurrency: 4 });
+        assert_eq!(plan.pace, Pace::Open { arrivals: Arrivals::even(10.0), concurrency: 4 });
         assert_eq!(plan.stop.after, Duration::from_secs(90));
         assert_eq!(plan.cpus, [1, 3]);
         let tls = plan.tls.expect("TLS");
         assert_eq!((tls.version, tls.suites.len()), (TlsVersion::V12, 2));
         assert!(matches!(tls.trust, Trust::CaFile(path) if path.ends_with("a.pem")));
+    }
+
+    #[test]
+    fn a_rate_has_a_shape_and_a_spacing() {
+        let arrivals = |flags: &str| match plan(&format!("127.0.0.1:1 --plain -d 8s {flags}")) {
+            Ok(Plan { pace: Pace::Open { arrivals, .. }, .. }) => Ok(arrivals),
+            other => Err(format!("{other:?}")),
+        };
+        let (over, second) = (Duration::from_secs(8), Duration::from_secs(1));
+        for (flags, shape) in [
+            ("constant", Shape::Constant),
+            ("ramp:50", Shape::Ramp { to: 50.0, over }),
+            ("step:50:5", Shape::Step { to: 50.0, steps: 5, over }),
+            ("burst:50:1s:8s", Shape::Burst { to: 50.0, length: second, every: over }),
+        ] {
+            let found = arrivals(&format!("--rate 10 --shape {flags}")).expect("good");
+            assert_eq!(found, Arrivals { shape, ..Arrivals::even(10.0) });
+        }
+        let random = arrivals("--rate 10 --arrivals poisson --seed 9").expect("good");
+        assert_eq!(random.spacing, Spacing::Poisson { seed: 9 });
+        for wrong in ["ramp", "ramp:x", "step:5:x", "burst:1:2s", "sawtooth"] {
+            assert!(arrivals(&format!("--rate 10 --shape {wrong}")).is_err(), "{wrong}");
+        }
+        assert!(plan("127.0.0.1:1 --plain --shape ramp:9").is_err(), "no rate to change");
+        assert!(plan("127.0.0.1:1 --plain -w down --resumed 0.5").is_err());
+        let mixed = plan("127.0.0.1:1 --insecure --resumed 0.9").expect("good");
+        assert_eq!(mixed.workload, Workload::Handshakes { resumed: 0.9 });
     }
 
     #[test]

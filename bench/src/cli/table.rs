@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
-use tlsgate_bench::client::{Latency, Report};
+use tlsgate_bench::client::{Effort, ErrorKind, Latency, Report};
+use tlsgate_bench::objective::Verdict;
 
 use crate::measure::output::short;
 
@@ -22,16 +23,67 @@ pub(crate) fn render(report: &Report) -> String {
         report.error_count(),
     );
     text += &format!(
-        "{} connections; handshakes: {} full, {} resumed\n",
-        report.connections, report.handshakes_full, report.handshakes_resumed
+        "{} connections; handshakes: {} full, {} resumed{}\n",
+        report.connections,
+        report.handshakes_full,
+        report.handshakes_resumed,
+        resumed_share(report)
     );
     text += &format!(
         "sent {}, received {}\n",
         throughput(report.bytes_sent, report.elapsed),
         throughput(report.bytes_received, report.elapsed)
     );
+    if let Some(error) = report.rate_error() {
+        text += &format!(
+            "open loop: {} of {} starts made (rate error {:.2} %), late by {} at p99\n",
+            report.due - report.errors_of(ErrorKind::NotStarted),
+            report.due,
+            error * 100.0,
+            short(report.late.quantile(0.99))
+        );
+    }
+    if let Some(Effort { busy, waiting }) = report.effort {
+        let (busy, waiting) = (busy * 100.0, waiting * 100.0);
+        text += &format!("client: busiest thread {busy:.0} % busy, {waiting:.0} % without a CPU\n");
+    }
     for (kind, errors) in &report.errors {
         text += &format!("error {kind}: {}, such as: {}\n", errors.count, errors.example);
+    }
+    text
+}
+
+/// Of operations, where some resumed.
+fn resumed_share(report: &Report) -> String {
+    match report.resumed_share() {
+        Some(share) if share > 0.0 => format!("; {:.2} % of operations resumed", share * 100.0),
+        _ => String::new(),
+    }
+}
+
+/// What is to be said behind a report, several lines or none.
+pub(crate) fn remarks(
+    floor: Option<&Report>,
+    objectives: &[Verdict],
+    warnings: &[String],
+) -> String {
+    let mut text = String::new();
+    if let Some(floor) = floor {
+        let at = |quantile| short(floor.total.quantile(quantile));
+        text += &format!(
+            "floor, against a server in this process: {:.1} per second, p50 {}, p99 {}\n",
+            floor.rate(),
+            at(0.5),
+            at(0.99)
+        );
+    }
+    for Verdict { objective, measured, met } in objectives {
+        let measured = measured.as_deref().unwrap_or("nothing to measure it by");
+        let word = if *met { "met" } else { "NOT MET" };
+        text += &format!("objective {objective}: {word} ({measured})\n");
+    }
+    for warning in warnings {
+        text += &format!("WARNING: {warning}\n");
     }
     text
 }

@@ -43,6 +43,28 @@ pub enum ErrorKind {
     Other,
 }
 
+impl ErrorKind {
+    /// All there are.
+    pub const ALL: [Self; 16] = [
+        Self::Refused,
+        Self::Unreachable,
+        Self::LocalPorts,
+        Self::Descriptors,
+        Self::ConnectTimeout,
+        Self::HandshakeTimeout,
+        Self::ExchangeTimeout,
+        Self::Reset,
+        Self::Closed,
+        Self::Truncated,
+        Self::Tls,
+        Self::NotResumed,
+        Self::Content,
+        Self::Http,
+        Self::NotStarted,
+        Self::Other,
+    ];
+}
+
 impl fmt::Display for ErrorKind {
     /// As in JSON: `connect-timeout`.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,17 +22,22 @@
 
 mod alarm;
 mod connection;
+mod effort;
 mod exchange;
 mod failure;
 mod gate;
+mod latency;
 mod openssl;
 mod plan;
+mod rates;
 mod report;
 mod schedule;
 mod session;
 mod slots;
+mod timeline;
 mod tls;
 mod transport;
+mod warnings;
 mod worker;
 
 use std::fmt;
@@ -41,12 +46,16 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 pub use failure::ErrorKind;
+pub use latency::{Latency, Packed};
 pub use plan::{Pace, Plan, Shown, Stop, TlsPlan, TlsVersion, Trust, Workload};
-pub use report::{Errors, Latency, Report};
+pub use rates::{Arrivals, Shape, Spacing};
+pub use report::{Effort, Errors, Phase, Report};
+pub use timeline::Interval;
 
 use exchange::Template;
 use gate::Gate;
 use report::per_second;
+use timeline::Piece;
 use tls::TlsSetup;
 use worker::{Share, Worker};
 
@@ -137,7 +146,7 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(Progress)) -> Result<Report, Er
     let gate = Gate::new(plan.threads);
     let started = Instant::now();
     std::thread::scope(|scope| {
-        let (sender, finished) = mpsc::channel();
+        let (sender, news) = mpsc::channel();
         for number in 0..plan.threads {
             let (sender, gate) = (sender.clone(), &gate);
             let (tls, template) = (tls.clone(), template.clone());
@@ -145,9 +154,12 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(Progress)) -> Result<Report, Er
                 // Also when this thread panics, or the others would wait for it.
                 let _leave = gate.leave_on_drop(number);
                 let share = Share::of(plan, number);
-                let result = Worker::new(plan, share, tls, template, gate).and_then(Worker::run);
-                // The receiver lives until every sender is gone.
-                sender.send(result).ok();
+                // The receiver is gone only when there will be no report.
+                let tell = |piece| sender.send(News::Piece(piece)).unwrap_or(());
+                let worker = Worker::new(plan, share, tls, template, gate);
+                if let Err(error) = worker.and_then(|worker| worker.run(tell)) {
+                    sender.send(News::Failed(error)).unwrap_or(());
+                }
             };
             let builder = std::thread::Builder::new().name(format!("client-{number}"));
             if let Err(source) = builder.spawn_scoped(scope, work) {
@@ -156,15 +168,13 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(Progress)) -> Result<Report, Er
             }
         }
         drop(sender);
-        let mut report: Option<Report> = None;
+        let mut report = Report::default();
         let (mut last, mut last_done) = (started, 0);
         loop {
-            match finished.recv_timeout(PROGRESS_INTERVAL) {
-                Ok(Ok(part)) => match &mut report {
-                    Some(report) => report.merge(&part),
-                    None => report = Some(part),
-                },
-                Ok(Err(error)) => {
+            let until = last + PROGRESS_INTERVAL;
+            match news.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(News::Piece(piece)) => report.add(&piece),
+                Ok(News::Failed(error)) => {
                     gate.abort();
                     return Err(error);
                 }
@@ -183,6 +193,12 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(Progress)) -> Result<Report, Er
                 }
             }
         }
-        Ok(report.unwrap_or_default())
+        Ok(report)
     })
+}
+
+/// What threads tell.
+enum News {
+    Piece(Piece),
+    Failed(Error),
 }

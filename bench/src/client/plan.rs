@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Error;
+use super::rates::{Arrivals, MAX_RATE};
 
 /// One measurement.
 #[derive(Clone, Debug, Serialize)]
@@ -36,11 +37,12 @@ pub struct Plan {
 pub enum Workload {
     /// Operation: connect, handshake, one 100-byte echo, close. Needs an echo backend.
     Handshakes {
-        /// Resume sessions. Every connection slot first makes one full handshake, which is not
-        /// counted as an operation, and from then on resumes its own sessions; an operation that
-        /// did not resume is an error. After an operation that failed, the next one may lack a
-        /// session and be such an error, too.
-        resumed: bool,
+        /// The share of operations that resume sessions, 0 to 1, held exactly at any time. Unless it
+        /// is 0, every connection slot first makes one full handshake, which is not counted as an
+        /// operation, and from then on resumes its own sessions; an operation that should and did
+        /// not resume is an error. After an operation that failed, the next one may lack a session
+        /// and be such an error, too.
+        resumed: f64,
     },
     /// Operation: one echo over a connection that is kept open. Needs an echo backend.
     Messages {
@@ -77,7 +79,10 @@ impl Workload {
 
     /// Whether a slot has something to do before operations are counted.
     pub(super) fn needs_preparation(&self) -> bool {
-        !matches!(self, Self::Handshakes { resumed: false })
+        match *self {
+            Self::Handshakes { resumed } => resumed > 0.0,
+            _ => true,
+        }
     }
 }
 
@@ -89,13 +94,13 @@ pub enum Pace {
         /// Connections at a time.
         concurrency: usize,
     },
-    /// Operations start at fixed times, `rate` per second, whatever became of earlier ones.
+    /// Operations start at times that were fixed before, whatever became of earlier ones.
     ///
     /// Latency counts from the intended start, also when all connections were busy then and the
     /// operation had to wait; what never started before the end is an error.
     Open {
-        /// Operations per second, over all threads.
-        rate: f64,
+        /// The times.
+        arrivals: Arrivals,
         /// Most connections at a time.
         concurrency: usize,
     },
@@ -178,8 +183,6 @@ pub enum Trust {
 const MAX_CONCURRENCY: usize = 1_000_000;
 /// Most threads that one plan may ask for.
 const MAX_THREADS: usize = 1024;
-/// Highest rate in operations per second that one plan may ask for.
-const MAX_RATE: f64 = 1e7;
 
 impl Plan {
     /// # Errors
@@ -193,13 +196,16 @@ impl Plan {
             format!("threads must be 1 to {MAX_THREADS} and no more than connections")
         } else if self.timeout.is_zero() {
             "the timeout must be longer than nothing".to_owned()
-        } else if let Pace::Open { rate, .. } = self.pace
-            && !rate_is_good(rate)
+        } else if let Pace::Open { arrivals, .. } = self.pace
+            && let Err(problem) = arrivals.check()
         {
-            format!("the rate must be above 0 and at most {MAX_RATE}")
+            problem
         } else {
             match (self.workload, self.pace) {
-                (Workload::Handshakes { resumed: true }, _) if self.tls.is_none() => {
+                (Workload::Handshakes { resumed }, _) if !(0.0..=1.0).contains(&resumed) => {
+                    "the share of resumed handshakes must be 0 to 1".to_owned()
+                }
+                (Workload::Handshakes { resumed }, _) if resumed > 0.0 && self.tls.is_none() => {
                     "only TLS sessions can be resumed".to_owned()
                 }
                 (Workload::Messages { size: 0, .. }, _) => {

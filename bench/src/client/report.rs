@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::failure::{ErrorKind, Failure};
+use super::latency::Latency;
+use super::timeline::Interval;
 
 /// Result of a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -37,6 +38,58 @@ pub struct Report {
     pub first_byte: Latency,
     /// Intended start until the operation was complete.
     pub total: Latency,
+    /// Operations among [`Self::done`] whose handshake resumed a session.
+    pub resumed: u64,
+    /// Starts that had their times, until the run ended; those that were not made are errors.
+    pub due: u64,
+    /// How late starts of an open loop were though a connection was free: the client's own doing.
+    pub late: Latency,
+    /// What the client's threads did with their time.
+    pub effort: Option<Effort>,
+    /// What happened in each second of the clock, by seconds since 1970.
+    pub timeline: BTreeMap<u64, Interval>,
+}
+
+/// What the busiest thread of a client did with its time while it measured, as shares of it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Effort {
+    /// It ran.
+    pub busy: f64,
+    /// It could have run, but its CPU was taken.
+    pub waiting: f64,
+}
+
+/// A step of an operation that is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// See [`Report::connect`].
+    Connect,
+    /// See [`Report::handshake_full`].
+    HsFull,
+    /// See [`Report::handshake_resumed`].
+    HsResumed,
+    /// See [`Report::first_byte`].
+    FirstByte,
+    /// See [`Report::total`].
+    Total,
+}
+
+impl Phase {
+    /// All there are, in the order in which they happen.
+    pub const ALL: [Self; 5] =
+        [Self::Connect, Self::HsFull, Self::HsResumed, Self::FirstByte, Self::Total];
+
+    /// Its name in JSON, in logs and in objectives.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::HsFull => "hs_full",
+            Self::HsResumed => "hs_resumed",
+            Self::FirstByte => "first_byte",
+            Self::Total => "total",
+        }
+    }
 }
 
 /// Errors of one kind.
@@ -64,7 +117,29 @@ impl Report {
         per_second(self.done, self.elapsed)
     }
 
-    /// Adds another report of the same time, such as another thread's: the longer `elapsed` holds.
+    /// How long `phase` took.
+    pub fn phase(&self, phase: Phase) -> &Latency {
+        match phase {
+            Phase::Connect => &self.connect,
+            Phase::HsFull => &self.handshake_full,
+            Phase::HsResumed => &self.handshake_resumed,
+            Phase::FirstByte => &self.first_byte,
+            Phase::Total => &self.total,
+        }
+    }
+
+    /// The share of operations done whose handshake resumed a session; none when none was done.
+    pub fn resumed_share(&self) -> Option<f64> {
+        share(self.resumed, self.done)
+    }
+
+    /// The share of starts that an open loop had to make and did not; none for a closed loop.
+    pub fn rate_error(&self) -> Option<f64> {
+        share(self.errors_of(ErrorKind::NotStarted), self.due)
+    }
+
+    /// Adds another report of the same time, such as another thread's, or another machine's with the
+    /// same clock: the longer `elapsed` holds.
     pub fn merge(&mut self, other: &Self) {
         self.done += other.done;
         for (kind, errors) in &other.errors {
@@ -81,6 +156,16 @@ impl Report {
         self.handshake_resumed.merge(&other.handshake_resumed);
         self.first_byte.merge(&other.first_byte);
         self.total.merge(&other.total);
+        self.resumed += other.resumed;
+        self.due += other.due;
+        self.late.merge(&other.late);
+        self.effort = match (self.effort, other.effort) {
+            (Some(one), Some(two)) if two.exertion() > one.exertion() => Some(two),
+            (one, two) => one.or(two),
+        };
+        for (second, interval) in &other.timeline {
+            self.timeline.entry(*second).or_default().merge(interval);
+        }
     }
 
     pub(super) fn fail(&mut self, failure: &Failure) {
@@ -95,6 +180,18 @@ impl Report {
     }
 }
 
+impl Effort {
+    /// The share of time in which nothing more could have been asked of the thread.
+    pub fn exertion(self) -> f64 {
+        self.busy + self.waiting
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "53 bits are plenty for a share")]
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
 /// `count` per second of `elapsed`; 0 when no time passed.
 pub(super) fn per_second(count: u64, elapsed: Duration) -> f64 {
     if elapsed.is_zero() {
@@ -103,101 +200,6 @@ pub(super) fn per_second(count: u64, elapsed: Duration) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a rate for people, 53 bits are plenty")]
     let count = count as f64;
     count / elapsed.as_secs_f64()
-}
-
-/// Distribution of a duration: 1 µs to 60 s, three significant digits. Longer ones count as 60 s.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Latency(Histogram<u64>);
-
-const SHORTEST_NANOS: u64 = 1_000;
-const LONGEST_NANOS: u64 = 60_000_000_000;
-
-impl Default for Latency {
-    fn default() -> Self {
-        let histogram = Histogram::new_with_bounds(SHORTEST_NANOS, LONGEST_NANOS, 3);
-        Self(histogram.expect("constant bounds that the library accepts"))
-    }
-}
-
-impl Latency {
-    pub(super) fn record(&mut self, duration: Duration) {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(LONGEST_NANOS);
-        self.0.saturating_record(nanos.min(LONGEST_NANOS));
-    }
-
-    /// Number of values.
-    pub fn count(&self) -> u64 {
-        self.0.len()
-    }
-
-    /// The value that the share `quantile` (0 to 1) of all values does not exceed; zero when there
-    /// are none.
-    pub fn quantile(&self, quantile: f64) -> Duration {
-        Duration::from_nanos(self.0.value_at_quantile(quantile))
-    }
-
-    /// The longest value, to three digits.
-    pub fn max(&self) -> Duration {
-        Duration::from_nanos(self.0.max())
-    }
-
-    /// The mean value.
-    pub fn mean(&self) -> Duration {
-        Duration::from_secs_f64(self.0.mean() / 1e9)
-    }
-
-    /// Adds the values of another distribution.
-    pub fn merge(&mut self, other: &Self) {
-        self.0.add(&other.0).expect("both have the same bounds");
-    }
-}
-
-/// A distribution as text: the usual quantiles to read, and the buckets to compute with.
-#[derive(Serialize, Deserialize)]
-struct LatencyText {
-    count: u64,
-    mean_ns: u64,
-    p50_ns: u64,
-    p90_ns: u64,
-    p99_ns: u64,
-    p999_ns: u64,
-    p9999_ns: u64,
-    max_ns: u64,
-    /// Pairs of a value in nanoseconds and how often it occurred.
-    buckets: Vec<(u64, u64)>,
-}
-
-impl Serialize for Latency {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let at = |quantile| nanos(self.quantile(quantile));
-        let bucket = |step: hdrhistogram::iterators::IterationValue<u64>| {
-            (step.value_iterated_to(), step.count_at_value())
-        };
-        LatencyText {
-            count: self.count(),
-            mean_ns: nanos(self.mean()),
-            p50_ns: at(0.5),
-            p90_ns: at(0.9),
-            p99_ns: at(0.99),
-            p999_ns: at(0.999),
-            p9999_ns: at(0.9999),
-            max_ns: nanos(self.max()),
-            buckets: self.0.iter_recorded().map(bucket).collect(),
-        }
-        .serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Latency {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = LatencyText::deserialize(deserializer)?;
-        let mut latency = Self::default();
-        for (value, count) in text.buckets {
-            latency.0.saturating_record_n(value, count);
-        }
-        Ok(latency)
-    }
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use super::exchange::Template;
 use super::failure::{ErrorKind, Failure};
 use super::gate::Desk;
 use super::plan::{Plan, Workload};
-use super::report::Report;
 use super::session::Handshake;
+use super::timeline::Recorder;
 use super::tls::{Connector, TlsSetup};
 use super::transport::Transport;
 
@@ -25,8 +25,8 @@ const SCRATCH: usize = 256 * 1024;
 pub(super) enum Task {
     /// Getting ready; not an operation.
     Prepare,
-    /// An operation, and when it should have started.
-    Operation { intended: Instant },
+    /// An operation, when it should have started, and whether it is to resume a session.
+    Operation { intended: Instant, resumes: bool },
 }
 
 /// A slot that has ended its task.
@@ -62,7 +62,7 @@ pub(super) struct Slots<'run> {
     number: u64,
     scratch: Box<[u8]>,
     desk: &'run Desk,
-    pub(super) report: Report,
+    pub(super) recorder: Recorder,
 }
 
 impl<'run> Slots<'run> {
@@ -88,7 +88,7 @@ impl<'run> Slots<'run> {
             number: seed << 40,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             desk,
-            report: Report::default(),
+            recorder: Recorder::new(),
         }
     }
 
@@ -195,13 +195,11 @@ impl<'run> Slots<'run> {
     fn connect(&mut self, slot: usize) -> Result<(), Failure> {
         let tls = match &self.tls {
             None => None,
-            Some(setup) => Some(match self.plan.workload {
-                Workload::Handshakes { resumed: true } => {
-                    let own = &mut self.slots[slot].connector;
-                    own.get_or_insert_with(|| setup.with_own_sessions()).session()?
-                }
-                _ => setup.without_resumption().session()?,
-            }),
+            Some(setup) if self.wants_session(slot) => {
+                let own = &mut self.slots[slot].connector;
+                Some(own.get_or_insert_with(|| setup.with_own_sessions()).session()?)
+            }
+            Some(setup) => Some(setup.without_resumption().session()?),
         };
         let wants_alpn = self.plan.tls.as_ref().is_some_and(|tls| !tls.alpn.is_empty());
         let transport = Transport::connect(self.plan.target, &self.registry, Token(slot), tls)?;
@@ -209,6 +207,15 @@ impl<'run> Slots<'run> {
         self.slots[slot].connection = Some(connection);
         self.desk.open.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether the connection that a slot opens now resumes a session, or gets the first one to resume.
+    fn wants_session(&self, slot: usize) -> bool {
+        match (self.plan.workload, self.slots[slot].task) {
+            (Workload::Handshakes { .. }, Some(Task::Operation { resumes, .. })) => resumes,
+            (Workload::Handshakes { resumed }, _) => resumed > 0.0,
+            _ => false,
+        }
     }
 
     fn begin(&mut self, slot: usize) {
@@ -221,19 +228,21 @@ impl<'run> Slots<'run> {
 
     /// Books a new connection; returns whether its slot goes on with an exchange.
     fn established(&mut self, slot: usize, established: &Established) -> bool {
-        self.report.connections += 1;
-        self.report.connect.record(established.connect);
+        let report = &mut self.recorder.current;
+        report.connections += 1;
+        report.connect.record(established.connect);
         match established.kind {
             None => {}
             Some(Handshake::Resumed) => {
-                self.report.handshakes_resumed += 1;
-                self.report.handshake_resumed.record(established.handshake);
+                report.handshakes_resumed += 1;
+                report.handshake_resumed.record(established.handshake);
             }
             Some(Handshake::Full) => {
-                self.report.handshakes_full += 1;
-                self.report.handshake_full.record(established.handshake);
+                report.handshakes_full += 1;
+                report.handshake_full.record(established.handshake);
+                let task = self.slots[slot].task;
                 self.slots[slot].not_resumed =
-                    self.plan.workload == Workload::Handshakes { resumed: true };
+                    matches!(task, Some(Task::Operation { resumes: true, .. }));
             }
         }
         let only_connect = self.plan.workload.keeps_connections();
@@ -252,7 +261,8 @@ impl<'run> Slots<'run> {
         {
             return self.fail(slot, &failure);
         }
-        let Slot { task: Some(Task::Operation { intended }), not_resumed, .. } = self.slots[slot]
+        let Slot { task: Some(Task::Operation { intended, resumes }), not_resumed, .. } =
+            self.slots[slot]
         else {
             return self.end(slot, false);
         };
@@ -260,17 +270,19 @@ impl<'run> Slots<'run> {
             let detail = "the server made a full handshake";
             return self.fail(slot, &Failure::new(ErrorKind::NotResumed, detail));
         }
-        self.report.done += 1;
-        self.report.bytes_sent += done.sent;
-        self.report.bytes_received += done.received;
-        self.report.first_byte.record(done.first_byte);
-        self.report.total.record(intended.elapsed());
+        let report = &mut self.recorder.current;
+        report.done += 1;
+        report.resumed += u64::from(resumes);
+        report.bytes_sent += done.sent;
+        report.bytes_received += done.received;
+        report.first_byte.record(done.first_byte);
+        report.total.record(intended.elapsed());
         self.desk.done.fetch_add(1, Ordering::Relaxed);
         self.end(slot, false);
     }
 
     fn fail(&mut self, slot: usize, failure: &Failure) {
-        self.report.fail(failure);
+        self.recorder.current.fail(failure);
         self.desk.errors.fetch_add(1, Ordering::Relaxed);
         // Dropping it closes the socket; there is nobody to say goodbye to.
         self.disconnect(slot);

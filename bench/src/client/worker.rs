@@ -9,13 +9,15 @@ use mio::{Events, Poll, Token};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::alarm::Alarm;
+use super::effort::Look;
 use super::exchange::Template;
 use super::failure::ErrorKind;
 use super::gate::{Desk, Gate};
 use super::plan::{Pace, Plan, Workload};
-use super::report::Report;
-use super::schedule::Schedule;
+use super::rates::Arrivals;
+use super::schedule::{Lot, Schedule};
 use super::slots::{Ended, Slots, Task};
+use super::timeline::Piece;
 use super::tls::TlsSetup;
 use super::{Error, Stage};
 
@@ -66,8 +68,8 @@ pub(super) struct Worker<'run> {
     alarm: Alarm,
     gate: &'run Gate,
     stage: Inner,
-    /// Slots that may start an operation.
-    free: VecDeque<usize>,
+    /// Slots that may start an operation, and since when; who has waited longest comes first.
+    free: VecDeque<(usize, Instant)>,
     /// Slots that become free at an instant.
     resting: BinaryHeap<Reverse<(Instant, usize)>>,
     /// The schedule of the thread (open loop), or one per slot (a rate per connection), or none.
@@ -75,6 +77,38 @@ pub(super) struct Worker<'run> {
     /// Operations that may still be started.
     left: u64,
     last_end: Option<Instant>,
+    /// The share of operations that resume, and how many have been chosen for either.
+    resumption: Resumption,
+    /// How measuring began.
+    began: Option<Look>,
+}
+
+/// Chooses operations so that the share of those that resume is exact at any time.
+#[derive(Debug)]
+struct Resumption {
+    share: f64,
+    chosen: u64,
+    resumed: u64,
+}
+
+impl Resumption {
+    fn new(workload: &Workload) -> Self {
+        let share = match *workload {
+            Workload::Handshakes { resumed } => resumed,
+            _ => 0.0,
+        };
+        Self { share, chosen: 0, resumed: 0 }
+    }
+
+    /// Whether the next operation resumes.
+    fn next(&mut self) -> bool {
+        self.chosen += 1;
+        #[expect(clippy::cast_precision_loss, reason = "2^53 operations take longer than any run")]
+        let (wanted, resumed) = (self.chosen as f64 * self.share, self.resumed as f64);
+        let resumes = wanted - resumed >= 0.5;
+        self.resumed += u64::from(resumes);
+        resumes
+    }
 }
 
 /// The stage, with what belongs to it.
@@ -120,28 +154,34 @@ impl<'run> Worker<'run> {
             schedules: Vec::new(),
             left: share.count.unwrap_or(u64::MAX),
             last_end: None,
+            resumption: Resumption::new(&plan.workload),
+            began: None,
         })
     }
 
-    /// Runs to the end and returns what was found.
-    pub(super) fn run(mut self) -> Result<Report, Error> {
+    /// Runs to the end, and tells what is found, the last of it before it returns.
+    pub(super) fn run(mut self, mut tell: impl FnMut(Piece)) -> Result<(), Error> {
         let mut events = Events::with_capacity(1024);
         let mut next_tick = Instant::now() + TICK;
         loop {
-            if Instant::now() >= next_tick {
-                self.slots.expire(Instant::now());
-                next_tick = Instant::now() + TICK;
+            let now = Instant::now();
+            self.slots.recorder.roll(now).map(&mut tell);
+            if now >= next_tick {
+                self.slots.expire(now);
+                next_tick = now + TICK;
             }
             self.collect();
             // Read after collecting: what that found due is due now.
             self.step(Instant::now());
             if self.gate.is_aborted() {
-                return Ok(self.slots.report);
+                return Ok(());
             }
             if let Inner::Finished { since } = self.stage {
                 let end = self.last_end.unwrap_or_else(Instant::now);
-                self.slots.report.elapsed = end.saturating_duration_since(since);
-                return Ok(self.slots.report);
+                let report = &mut self.slots.recorder.current;
+                report.elapsed = end.saturating_duration_since(since);
+                tell(self.slots.recorder.take());
+                return Ok(());
             }
             self.wait(&mut events)?;
             for event in &events {
@@ -204,7 +244,7 @@ impl<'run> Worker<'run> {
             let rest = if failed { rest.max(Some(now + ERROR_PAUSE)) } else { rest };
             match rest {
                 Some(until) if until > now => self.resting.push(Reverse((until, slot))),
-                _ => self.free.push_back(slot),
+                _ => self.free.push_back((slot, now)),
             }
         }
     }
@@ -246,7 +286,8 @@ impl<'run> Worker<'run> {
     fn prepare(&mut self, next: usize) {
         let mut next = next;
         if !self.plan.workload.needs_preparation() {
-            self.free.extend(0..self.slots.len());
+            let now = Instant::now();
+            self.free.extend((0..self.slots.len()).map(|slot| (slot, now)));
             next = self.slots.len();
         }
         while next < self.slots.len() && self.slots.busy() < PREPARE_WINDOW {
@@ -276,8 +317,8 @@ impl<'run> Worker<'run> {
         let end = match self.plan.workload {
             Workload::Idle { .. } => {
                 // A connection that was lost has been counted as an error already.
-                self.free.extend(self.resting.drain().map(|Reverse((_, slot))| slot));
-                self.free.retain(|slot| self.slots.is_connected(*slot));
+                self.free.extend(self.resting.drain().map(|Reverse((_, slot))| (slot, now)));
+                self.free.retain(|(slot, _)| self.slots.is_connected(*slot));
                 self.left = self.free.len() as u64;
                 None
             }
@@ -290,22 +331,24 @@ impl<'run> Worker<'run> {
             let due = self.schedules.iter().map(Schedule::due);
             self.resting.extend(due.enumerate().map(|(slot, due)| Reverse((due, slot))));
         }
+        self.began = Look::now();
         self.stage = Inner::Measuring { since: now, end };
         self.step(now);
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "numbers of threads and connections are small")]
     fn new_schedules(&self, now: Instant) -> Vec<Schedule> {
-        let phase = self.share.number as f64 / self.share.threads as f64;
+        let Share { number, threads, .. } = self.share;
         match (self.plan.pace, self.plan.workload) {
-            (Pace::Open { rate, .. }, _) => {
-                vec![Schedule::new(now, rate / self.share.threads as f64, phase)]
+            (Pace::Open { arrivals, .. }, _) => {
+                vec![Schedule::new(now, &arrivals, Lot { of: threads, number })]
             }
-            (_, Workload::Messages { per_connection_rate: Some(rate), .. }) => {
-                let count = self.slots.len() as f64;
+            (pace, Workload::Messages { per_connection_rate: Some(rate), .. }) => {
                 // Spread over the interval, so that they do not all send at the same time.
-                let phase = |slot: usize| (slot as f64 + phase) / count;
-                (0..self.slots.len()).map(|slot| Schedule::new(now, rate, phase(slot))).collect()
+                let of = pace.concurrency();
+                #[expect(clippy::cast_precision_loss, reason = "a number of connections is small")]
+                let arrivals = Arrivals::even(rate * of as f64);
+                let lot = |slot| Lot { of, number: slot * threads + number };
+                (0..self.slots.len()).map(|slot| Schedule::new(now, &arrivals, lot(slot))).collect()
             }
             _ => Vec::new(),
         }
@@ -317,14 +360,15 @@ impl<'run> Worker<'run> {
             && instant <= now
         {
             self.resting.pop();
-            self.free.push_back(slot);
+            // It rested until it was due, so it has been free since then.
+            self.free.push_back((slot, instant));
         }
         // Each slot at most once, or slots that fail at once would never end this turn.
         for _ in 0..self.free.len() {
             if self.left == 0 {
                 return;
             }
-            let Some(slot) = self.free.front().copied() else { return };
+            let Some((slot, free_since)) = self.free.front().copied() else { return };
             let per_slot = self.per_slot_schedules();
             let schedule = self.schedules.get_mut(if per_slot { slot } else { 0 });
             let intended = match schedule {
@@ -332,13 +376,17 @@ impl<'run> Worker<'run> {
                 Some(schedule) if schedule.due() <= now => {
                     let due = schedule.due();
                     schedule.advance();
+                    let late = due.max(free_since).elapsed();
+                    self.slots.recorder.current.late.record(late);
+                    self.slots.recorder.current.due += 1;
                     due
                 }
                 Some(_) => return,
             };
             self.free.pop_front();
             self.left -= 1;
-            self.slots.start(slot, Task::Operation { intended });
+            let resumes = self.resumption.next();
+            self.slots.start(slot, Task::Operation { intended, resumes });
         }
     }
 
@@ -347,7 +395,11 @@ impl<'run> Worker<'run> {
         self.desk().enter(Stage::Drain);
         let missed: u64 = self.schedules.iter().map(|schedule| schedule.missed(end)).sum();
         let detail = "no connection was free before the run ended";
-        self.slots.report.add_errors(ErrorKind::NotStarted, missed.min(self.left), detail);
+        let missed = missed.min(self.left);
+        let report = &mut self.slots.recorder.current;
+        report.add_errors(ErrorKind::NotStarted, missed, detail);
+        report.due += missed;
+        report.effort = Look::now().zip(self.began).and_then(|(now, began)| now.since(&began));
         self.stage = Inner::Draining { since, end };
     }
 }
@@ -371,7 +423,7 @@ mod tests {
         let plan = Plan {
             target: "127.0.0.1:1".parse().expect("an address"),
             tls: None,
-            workload: Workload::Handshakes { resumed: false },
+            workload: Workload::Handshakes { resumed: 0.0 },
             pace: Pace::Closed { concurrency: 10 },
             stop: Stop { after: TICK, count: Some(101) },
             timeout: TICK,

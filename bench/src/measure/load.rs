@@ -50,7 +50,7 @@ impl Unit {
 
 /// Loads with the number of their connections.
 pub(crate) fn handshakes(resumed: bool) -> (Workload, usize) {
-    (Workload::Handshakes { resumed }, HANDSHAKES_AT_A_TIME)
+    (Workload::Handshakes { resumed: if resumed { 1.0 } else { 0.0 } }, HANDSHAKES_AT_A_TIME)
 }
 
 pub(crate) fn round_trips(connections: usize) -> (Workload, usize) {

@@ -1,5 +1,5 @@
 //! The floor of what TLS costs: the same handshakes and records in memory, without sockets, with the
-//! libraries that the gateway has: rustls on ring, key exchange by aws-lc-rs.
+//! libraries that the gateway has: rustls on ring, key exchange and signatures by aws-lc-rs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ pub(crate) fn take(
     length: Duration,
 ) -> Result<Option<Sample>, String> {
     let found = affinity::on(cpu, || match test.load().0 {
-        Workload::Handshakes { resumed } => handshakes(test, identities, resumed, length),
+        Workload::Handshakes { resumed } => handshakes(test, identities, resumed > 0.0, length),
         Workload::BulkDown { .. } => records(RECORD, Way::Seal, length),
         Workload::BulkUp { .. } => records(RECORD, Way::Open, length),
         Workload::Messages { .. } | Workload::Idle { .. } => {
@@ -163,7 +163,14 @@ fn configurations(
         Test::Mlkem13 => vec![aws_lc_rs::kx_group::X25519MLKEM768],
         _ => vec![aws_lc_rs::kx_group::X25519, aws_lc_rs::kx_group::SECP256R1],
     };
-    let mut provider = CryptoProvider { kx_groups, ..ring_provider::default_provider() };
+    let CryptoProvider { signature_verification_algorithms, key_provider, .. } =
+        aws_lc_rs::default_provider();
+    let mut provider = CryptoProvider {
+        kx_groups,
+        signature_verification_algorithms,
+        key_provider,
+        ..ring_provider::default_provider()
+    };
     provider.cipher_suites.retain(|suite| format!("{:?}", suite.suite()).contains("AES_128_GCM"));
     let provider = Arc::new(provider);
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -193,10 +200,10 @@ fn configurations(
         }
         _ => builder.with_no_client_auth(),
     };
-    let Workload::Handshakes { resumed: true } = test.load().0 else {
+    let resumes = matches!(test.load().0, Workload::Handshakes { resumed } if resumed > 0.0);
+    if !resumes {
         peer.resumption = rustls::client::Resumption::disabled();
-        return Ok((Arc::new(server), Arc::new(peer)));
-    };
+    }
     Ok((Arc::new(server), Arc::new(peer)))
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use tlsgate_bench::client::{Latency, Pace, Plan, Stop, run};
+use tlsgate_bench::client::{Arrivals, Latency, Pace, Plan, Stop, run};
 
 use super::target::{Kind, Target};
 use super::test::{Role, Test};
@@ -92,5 +92,5 @@ fn offer(bench: &Bench<'_>, target: &Target, test: Test, rate: f64, length: Dura
     let tls = test.tls(bench.stage.identities);
     let cpus = [bench.settings.load_cpu];
     let plan = plan(target.ports.of(Role::Server), tls, load, stop, &cpus);
-    Plan { pace: Pace::Open { rate, concurrency: load.1 }, ..plan }
+    Plan { pace: Pace::Open { arrivals: Arrivals::even(rate), concurrency: load.1 }, ..plan }
 }

@@ -154,7 +154,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(5));
         }
         let loads = [
-            (Workload::Handshakes { resumed: false }, 200),
+            (Workload::Handshakes { resumed: 0.0 }, 200),
             (Workload::Messages { size: 3_000_000, per_connection_rate: None }, 8),
             (Workload::BulkUp { bytes: 5_000_000 }, 8),
             (Workload::BulkDown { bytes: 5_000_000 }, 8),

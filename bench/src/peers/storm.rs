@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
-use tlsgate_bench::client::{ErrorKind, Latency, Pace, Plan, Report, Stop, Workload, run};
+use tlsgate_bench::client::{
+    Arrivals, ErrorKind, Latency, Pace, Plan, Report, Stop, Workload, run,
+};
 
 use super::Bench;
 use super::target::{Kind, Target};
@@ -86,7 +88,7 @@ pub(crate) fn measure(
     clean(&calm)?;
     let offered = peak.rate() * OVERLOAD;
     let storm = plan_of(Role::Rsa, Test::Rsa13, handshakes(false), length);
-    let pace = Pace::Open { rate: offered, concurrency: CLIENTS };
+    let pace = Pace::Open { arrivals: Arrivals::even(offered), concurrency: CLIENTS };
     let storm = Plan { pace, timeout: DEADLINE, ..storm };
     let (up, came) = std::thread::scope(|scope| {
         let up = scope.spawn(|| run(&flows(LEAD + length), |_| {}));

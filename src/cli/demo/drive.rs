@@ -48,7 +48,7 @@ pub(super) struct Driven {
 }
 
 const TASKS: [Task; 7] = {
-    const fn handshakes(name: &'static str, version: TlsVersion, resumed: bool) -> Task {
+    const fn handshakes(name: &'static str, version: TlsVersion, resumed: f64) -> Task {
         let workload = Workload::Handshakes { resumed };
         Task { name, unit: Unit::Handshakes, version, workload, connections: 8 }
     }
@@ -56,10 +56,10 @@ const TASKS: [Task; 7] = {
         Task { name, unit: Unit::Bytes, version: TlsVersion::V13, workload, connections: 4 }
     }
     [
-        handshakes("full handshakes, TLS 1.3", TlsVersion::V13, false),
-        handshakes("resumed handshakes, TLS 1.3", TlsVersion::V13, true),
-        handshakes("full handshakes, TLS 1.2", TlsVersion::V12, false),
-        handshakes("resumed handshakes, TLS 1.2", TlsVersion::V12, true),
+        handshakes("full handshakes, TLS 1.3", TlsVersion::V13, 0.0),
+        handshakes("resumed handshakes, TLS 1.3", TlsVersion::V13, 1.0),
+        handshakes("full handshakes, TLS 1.2", TlsVersion::V12, 0.0),
+        handshakes("resumed handshakes, TLS 1.2", TlsVersion::V12, 1.0),
         Task {
             name: "100-byte messages, kept connections",
             unit: Unit::Messages,

@@ -17,5 +17,6 @@ pub(crate) mod rig;
 mod rules;
 mod sources;
 mod steps;
+mod tickets;
 mod unterminated;
 pub(crate) mod weak;

@@ -98,9 +98,11 @@ fn the_components_handshake_waits_for_its_turn_too() {
     let (mut rig, mut client) = waiting(bridge());
     let mut component = Component::new();
     rig.input(Input::Step);
+    assert_eq!(rig.connection.is_shaking(), Some(Shaking::Held), "the flight waits for it");
     rig.connected();
     component.run(&mut rig);
     assert_eq!(rig.connection.waits_for_turn(), Some(Class::Begun));
+    assert_eq!(rig.connection.is_shaking(), Some(Shaking::Here));
     assert!(component.tls.is_handshaking() && rig.up.receiving.is_none());
     rig.has_turns = true;
     rig.input(Input::Step);

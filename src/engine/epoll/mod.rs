@@ -22,10 +22,11 @@ use rustix::net::Shutdown;
 use socket2::SockRef;
 
 use super::{
-    Address, CloseMode, ConnectOptions, Engine, EngineLimits, EngineStats, Event, ListenerId,
-    Operation, SocketId, Wake, socket,
+    Address, CloseMode, Engine, EngineLimits, EngineStats, Event, ListenerId, Operation, SocketId,
+    Source, Wake, socket,
 };
 use crate::buf::{Buf, BufClass, Layout, Pool};
+use crate::config::model::Keepalive;
 use crate::time::Time;
 use listener::Listeners;
 use transfer::{receive, send};
@@ -352,8 +353,8 @@ impl Engine for EpollEngine {
         socket::local_of(self.sockets.get(socket.index())?.fd.as_ref()?)
     }
 
-    fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions) {
-        let dialled = socket::dialler(to, options).and_then(|(dialler, address)| {
+    fn connect(&mut self, socket: SocketId, to: &Address, source: Source) {
+        let dialled = socket::dialler(to, source).and_then(|(dialler, address)| {
             dialler.set_nonblocking(true)?;
             let in_progress = match dialler.connect(&address) {
                 Ok(()) => false,
@@ -378,6 +379,12 @@ impl Engine for EpollEngine {
                 self.entry(socket);
                 self.events.push_back(Event::Failed { socket, operation, error });
             }
+        }
+    }
+
+    fn keep_alive(&mut self, socket: SocketId, keepalive: &Keepalive) {
+        if let Some(fd) = self.sockets.get(socket.index()).and_then(|entry| entry.fd.as_ref()) {
+            socket::keep_alive(fd, keepalive);
         }
     }
 

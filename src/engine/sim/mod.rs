@@ -26,9 +26,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Address, CloseMode, ConnectOptions, Engine, EngineStats, Event, ListenerId, SocketId, Wake,
+    Address, CloseMode, Engine, EngineStats, Event, ListenerId, Side, SocketId, Source, Wake,
 };
 use crate::buf::{Buf, BufClass, Layout, Pool};
+use crate::config::model::Keepalive;
 use crate::time::Time;
 use agenda::Task;
 use hostility::Hostility;
@@ -331,8 +332,15 @@ impl<O: Outside> Engine for SimEngine<O> {
         Some(OURS)
     }
 
-    fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions) {
-        self.dial(socket, to, options.source);
+    fn connect(&mut self, socket: SocketId, to: &Address, source: Source) {
+        self.dial(socket, to, source);
+    }
+
+    fn keep_alive(&mut self, socket: SocketId, _keepalive: &Keepalive) {
+        debug_assert!(
+            socket.side == Side::Upstream,
+            "accepted sockets have it from their listener"
+        );
     }
 
     fn receive(&mut self, socket: SocketId, class: BufClass, layout: Layout) {

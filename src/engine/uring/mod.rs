@@ -32,10 +32,11 @@ use io_uring::{cqueue, opcode, squeue, types};
 use socket2::SockAddr;
 
 use super::{
-    Address, CloseMode, ConnectOptions, Engine, EngineLimits, EngineStats, Event, ListenerId,
-    Operation, SocketId, Wake, socket,
+    Address, CloseMode, Engine, EngineLimits, EngineStats, Event, ListenerId, Operation, SocketId,
+    Source, Wake, socket,
 };
 use crate::buf::{Buf, BufClass, Layout, Pool};
+use crate::config::model::Keepalive;
 use crate::time::Time;
 use accept::{ListenerEntry, close_accepted};
 use bufring::BufRing;
@@ -307,10 +308,10 @@ impl Engine for UringEngine {
         socket::local_of(self.sockets.get(socket.index())?.fd.as_ref()?)
     }
 
-    fn connect(&mut self, socket: SocketId, to: &Address, options: &ConnectOptions) {
+    fn connect(&mut self, socket: SocketId, to: &Address, source: Source) {
         let entry = self.entry(socket);
         debug_assert!(entry.fd.is_none() && entry.in_flight == 0, "socket id in use");
-        match socket::dialler(to, options) {
+        match socket::dialler(to, source) {
             Ok((dialler, address)) => {
                 entry.fd = Some(dialler.into());
                 let address = entry.address.insert(Box::new(address));
@@ -323,6 +324,12 @@ impl Engine for UringEngine {
                 let operation = Operation::Connect;
                 self.events.push_back(Event::Failed { socket, operation, error });
             }
+        }
+    }
+
+    fn keep_alive(&mut self, socket: SocketId, keepalive: &Keepalive) {
+        if let Some(fd) = self.sockets.get(socket.index()).and_then(|entry| entry.fd.as_ref()) {
+            socket::keep_alive(fd, keepalive);
         }
     }
 

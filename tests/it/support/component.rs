@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use super::ports::free_port;
 use super::process::{Process, bench_program};
 use super::{SOON, wait_until};
@@ -26,6 +28,11 @@ impl Component {
         self.process = None;
     }
 
+    /// To the process, which must be running.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.as_ref().expect("it runs").signal(signal);
+    }
+
     pub(crate) fn start_again(&mut self) {
         let listen = self.address.to_string();
         let arguments = ["backend", "--mode", "echo", "--listen", &listen];
@@ -35,6 +42,11 @@ impl Component {
             process.stdout().iter().any(|line| line.starts_with("listening on "))
         });
         self.process = Some(process);
+    }
+
+    /// Of its process, while it runs.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
     }
 
     /// As in a configuration.

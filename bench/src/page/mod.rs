@@ -1,0 +1,301 @@
+//! Reports as one HTML page that needs nothing else: tables, percentile curves and timelines of one run,
+//! or of several beside each other. Light or dark, as its reader's system is.
+
+mod axis;
+mod chart;
+
+use std::time::Duration;
+
+use axis::Scale;
+use chart::{Chart, Line};
+
+use crate::client::{Latency, Phase, Report};
+
+/// Most runs that a page compares: more colours than these are not told apart.
+pub const MAX_RUNS: usize = 8;
+
+/// A run, with what it is called.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// For people.
+    pub name: &'a str,
+    /// What it found.
+    pub report: &'a Report,
+}
+
+/// The page.
+///
+/// # Errors
+/// When there are none, or more than [`MAX_RUNS`].
+pub fn render(runs: &[Run<'_>]) -> Result<String, String> {
+    if runs.is_empty() || runs.len() > MAX_RUNS {
+        return Err(format!("a page has 1 to {MAX_RUNS} runs, not {}", runs.len()));
+    }
+    let names: Vec<String> = runs.iter().map(|run| escape(run.name)).collect();
+    let title = format!("Load: {}", names.join(", "));
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
+         name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
+    );
+    page += &legend(&names);
+    page += &figures(runs);
+    page += &phases(runs);
+    page += &remarks(runs);
+    page += "<h2>How long it took, by percentile</h2>\n<div class=\"charts\">\n";
+    for phase in Phase::ALL {
+        page += &percentiles(runs, phase);
+    }
+    page += "</div>\n<h2>Over time</h2>\n<p>By seconds of the clock: the first and the last are not \
+             whole.</p>\n<div class=\"charts\">\n";
+    page += &timelines(runs);
+    page += "</div>\n</body>\n</html>\n";
+    Ok(page)
+}
+
+/// Text as HTML.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+fn legend(names: &[String]) -> String {
+    let item = |(number, name)| {
+        format!(
+            "<li><svg viewBox=\"0 0 24 8\"><path class=\"run{number}\" d=\"M0 4H24\"/></svg>{name}</li>"
+        )
+    };
+    format!(
+        "<ul class=\"legend\">{}</ul>\n",
+        names.iter().enumerate().map(item).collect::<String>()
+    )
+}
+
+fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let row = |cells: String| format!("<tr>{cells}</tr>\n");
+    let head = row(head.iter().map(|name| format!("<th>{name}</th>")).collect());
+    let cells = |cells: &Vec<String>| {
+        row(cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect())
+    };
+    let rows: String = rows.iter().map(cells).collect();
+    format!("<div class=\"wide\"><table>\n{head}{rows}</table></div>\n")
+}
+
+/// What was done, a row for each run.
+fn figures(runs: &[Run<'_>]) -> String {
+    let percent = |share: Option<f64>| match share {
+        Some(share) => format!("{:.2} %", share * 100.0),
+        None => "–".to_owned(),
+    };
+    let rows: Vec<Vec<String>> = runs
+        .iter()
+        .map(|Run { name, report }| {
+            vec![
+                (*name).to_owned(),
+                report.done.to_string(),
+                report.error_count().to_string(),
+                format!("{:.1}", report.rate()),
+                duration(report.elapsed),
+                percent(report.rate_error()),
+                report.handshakes_full.to_string(),
+                report.handshakes_resumed.to_string(),
+                percent(report.effort.map(|effort| effort.exertion().min(1.0))),
+            ]
+        })
+        .collect();
+    table(
+        &[
+            "run",
+            "done",
+            "errors",
+            "per second",
+            "time",
+            "starts not made",
+            "full handshakes",
+            "resumed",
+            "client busy",
+        ],
+        &rows,
+    )
+}
+
+/// How long phases took, a row for each phase of each run.
+fn phases(runs: &[Run<'_>]) -> String {
+    let mut rows = Vec::new();
+    for phase in Phase::ALL {
+        for Run { name, report } in runs {
+            let latency = report.phase(phase);
+            if latency.count() == 0 {
+                continue;
+            }
+            let mut row = vec![phase.name().to_owned(), (*name).to_owned()];
+            row.push(latency.count().to_string());
+            let quantiles = [0.5, 0.9, 0.99, 0.999, 0.9999, 1.0];
+            row.extend(quantiles.map(|quantile| duration(latency.quantile(quantile))));
+            rows.push(row);
+        }
+    }
+    let head = ["phase", "run", "count", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
+    table(&head, &rows)
+}
+
+/// Errors and reasons for doubt.
+fn remarks(runs: &[Run<'_>]) -> String {
+    let mut items = String::new();
+    for Run { name, report } in runs {
+        let name = escape(name);
+        for (kind, errors) in &report.errors {
+            let example = escape(&errors.example);
+            items += &format!("<li>{name}: {} × {kind}, such as: {example}</li>\n", errors.count);
+        }
+        for warning in report.warnings(None) {
+            items += &format!("<li class=\"warning\">{name}: {}</li>\n", escape(&warning));
+        }
+    }
+    if items.is_empty() { items } else { format!("<ul>\n{items}</ul>\n") }
+}
+
+/// The curves of a phase; nothing when no run had it.
+fn percentiles(runs: &[Run<'_>], phase: Phase) -> String {
+    let lines: Vec<Line> = runs
+        .iter()
+        .enumerate()
+        .filter(|(_, run)| run.report.phase(phase).count() > 0)
+        .map(|(number, run)| Line { run: number, points: curve(run.report.phase(phase)) })
+        .collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let chart = Chart {
+        title: phase.name(),
+        labels: ["percentile", "time"],
+        scales: [Scale::Nines, Scale::Logarithmic],
+        show: [percentile, seconds],
+        lines,
+    };
+    chart.svg()
+}
+
+/// Points of a percentile curve, up to the last one that a value stands for.
+#[expect(clippy::cast_precision_loss, reason = "a place on a picture")]
+fn curve(latency: &Latency) -> Vec<[f64; 2]> {
+    /// Points for each further nine.
+    const EACH: u32 = 20;
+    let nines = (latency.count() as f64).log10();
+    (0..)
+        .map(|number| f64::from(number) / f64::from(EACH))
+        .take_while(|place| *place <= nines)
+        .map(|place| 1.0 - 10_f64.powf(-place))
+        .map(|quantile| [quantile, latency.quantile(quantile).as_secs_f64()])
+        .collect()
+}
+
+/// Rates, latencies and errors by seconds since each run's first.
+#[expect(clippy::cast_precision_loss, reason = "places on a picture")]
+fn timelines(runs: &[Run<'_>]) -> String {
+    let (mut rates, mut errors, mut medians, mut tails) = (vec![], vec![], vec![], vec![]);
+    for (run, Run { report, .. }) in runs.iter().enumerate() {
+        let timeline = &report.timeline;
+        let Some((first, last)) = timeline.keys().next().zip(timeline.keys().next_back()) else {
+            continue;
+        };
+        let at = |value: fn(&crate::client::Interval) -> u64| {
+            // A second in which nothing ended is a value, too.
+            let point = |second: u64| {
+                let value = report.timeline.get(&second).map_or(0, value);
+                [(second - first) as f64, value as f64]
+            };
+            Line { run, points: (*first..=*last).map(point).collect() }
+        };
+        rates.push(at(|interval| interval.done));
+        errors.push(at(|interval| interval.errors));
+        let total = |quantile: f64| {
+            let mut points = Vec::new();
+            for (second, interval) in &report.timeline {
+                let packed = interval.phases.get(&Phase::Total);
+                if let Some(Ok(latency)) = packed.map(crate::client::Packed::unpack) {
+                    let value = latency.quantile(quantile).as_secs_f64();
+                    points.push([(second - first) as f64, value]);
+                }
+            }
+            Line { run, points }
+        };
+        medians.push(total(0.5));
+        tails.push(total(0.99));
+    }
+    let had_errors = runs.iter().any(|run| run.report.error_count() > 0);
+    let linear = Scale::Linear;
+    let chart = |title, label, scale, show: fn(f64) -> String, lines| {
+        let labels = ["seconds", label];
+        Chart { title, labels, scales: [linear, scale], show: [plain, show], lines }.svg()
+    };
+    let mut page = chart("operations done", "per second", linear, plain, rates);
+    page += &chart("total, p50", "time", Scale::Logarithmic, seconds, medians);
+    page += &chart("total, p99", "time", Scale::Logarithmic, seconds, tails);
+    if had_errors {
+        page += &chart("errors", "per second", linear, plain, errors);
+    }
+    page
+}
+
+fn duration(time: Duration) -> String {
+    seconds(time.as_secs_f64())
+}
+
+/// Three digits, with the unit that suits them.
+fn seconds(value: f64) -> String {
+    let (value, unit) = match value {
+        value if value < 1e-3 => (value * 1e6, "µs"),
+        value if value < 1.0 => (value * 1e3, "ms"),
+        value => (value, "s"),
+    };
+    // Ticks are round but for the last bit.
+    let text = match value {
+        value if value < 9.995 => format!("{value:.2}"),
+        value if value < 99.95 => format!("{value:.1}"),
+        value => return format!("{value:.0} {unit}"),
+    };
+    format!("{} {unit}", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+fn percentile(share: f64) -> String {
+    let text = format!("{:.4}", share * 100.0);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn plain(value: f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+const STYLE: &str = include_str!("page.css");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_names_its_runs_and_needs_nothing_else() {
+        let one = Report { done: 7, ..Report::default() };
+        let runs = [Run { name: "a<b>", report: &one }, Run { name: "other", report: &one }];
+        let page = render(&runs).expect("two runs");
+        assert!(page.contains("a&lt;b&gt;") && !page.contains("a<b>"), "{page}");
+        for outside in ["http:", "https:", "<script", "<link", "url("] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+        assert!(render(&[]).is_err() && render(&vec![runs[0]; MAX_RUNS + 1]).is_err());
+        for number in 0..MAX_RUNS {
+            assert!(STYLE.contains(&format!("--run{number}:")), "run {number} has no colour");
+        }
+    }
+
+    #[test]
+    fn values_are_written_with_three_digits_and_a_unit() {
+        assert_eq!(seconds(0.000_1), "100 µs");
+        assert_eq!(seconds(0.012_34), "12.3 ms");
+        assert_eq!(seconds(0.000_772_1), "772 µs");
+        assert_eq!(seconds(1.0), "1 s");
+        assert_eq!(percentile(0.999), "99.9");
+        assert_eq!(percentile(0.9), "90");
+        assert_eq!(plain(2_500.0), "2500");
+    }
+}

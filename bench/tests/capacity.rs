@@ -1,0 +1,66 @@
+//! The planner as scripts see it: output, exit status, what is said about mistakes.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/capacity/node.toml");
+const DEMAND: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/capacity/demand.toml");
+
+fn capacity(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let program = env!("CARGO_BIN_EXE_tlsgate-bench");
+    let Output { status, stdout, stderr } =
+        Command::new(program).arg("capacity").args(arguments).output().expect("run it");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (status.code(), text(stdout), text(stderr))
+}
+
+fn plan(demand: &Path, more: &[&str]) -> (Option<i32>, String, String) {
+    let demand = demand.to_str().expect("a plain path");
+    capacity(&[&["plan", "--model", MODEL, "--demand", demand], more].concat())
+}
+
+#[test]
+fn a_plan_for_people_and_for_programs() {
+    let (status, text, _) = plan(Path::new(DEMAND), &[]);
+    assert_eq!(status, Some(0), "{text}");
+    for words in ["cores", "Saturates first", "M/G/1", "RSA-2048 keys", "a node is lost"] {
+        assert!(text.contains(words), "{words} is not in {text}");
+    }
+    let (status, text, _) = plan(Path::new(DEMAND), &["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((status, &json["holds"]), (Some(0), &true.into()));
+    let nodes = json["plan"]["nodes"].as_u64().expect("a number");
+    assert_eq!(json["plan"]["cores"].as_u64(), Some(nodes * 4));
+    assert_eq!(json["choices"].as_array().map(Vec::len), Some(7));
+    let (status, text, _) = plan(Path::new(DEMAND), &["--nodes", "1"]);
+    assert_eq!(status, Some(3), "one node of which one is to spare: {text}");
+    assert!(text.contains("The objectives are not met. To change:"), "{text}");
+}
+
+#[test]
+fn examples_can_be_planned_with_and_mistakes_have_a_place() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("demand.toml");
+    let (_, example, _) = capacity(&["example", "demand"]);
+    fs::write(&file, &example).expect("a writable directory");
+    assert_eq!(plan(&file, &[]).0, Some(0));
+    for (from, to, expected) in [
+        ("headroom = 0.3", "headroom = 3", "headroom = 3 is not allowed: 0 to 0.95"),
+        ("headroom = 0.3", "headrom = 0.3", "headrom"),
+        ("\np99_ms = 1 ", "\np99_ms = 0.001 ", "raise it above that"),
+    ] {
+        fs::write(&file, example.replacen(from, to, 1)).expect("a writable directory");
+        let (status, _, said) = plan(&file, &[]);
+        assert!(status == Some(2) && said.contains(expected), "{to}: {said}");
+    }
+    let (_, observations, _) = capacity(&["example", "observations"]);
+    fs::write(&file, &observations).expect("a writable directory");
+    let (model, path) = (directory.path().join("model.toml"), file.to_str().expect("plain"));
+    let (status, text, said) = capacity(&["fit", path]);
+    assert!(status == Some(0) && text.contains("[cpu_us.full_tls13]"), "{text}{said}");
+    let (_, quality, _) = capacity(&["fit", path, "--out", model.to_str().expect("plain")]);
+    assert!(quality.contains("residuals are") && model.is_file(), "{quality}");
+    let (status, text, _) = capacity(&["profiles"]);
+    assert!(status == Some(0) && text.contains("P13") && text.contains("(sourced)"), "{text}");
+}
