@@ -141,8 +141,10 @@ fn audit_says_who_speaks_what() {
         assert_eq!(unverified["upstream"]["subject"], "CN=component");
         assert_eq!(unverified["open"], 1);
         assert_eq!(unverified["address"], component.address.to_string());
-        let line = gateway.lines().into_iter().find(|line| line.value("client_serial").is_string());
-        assert_eq!(line.expect("the phone's").text("client_serial"), serial(&phone));
+        let line = wait_for("the phone's line", SOON, || {
+            gateway.lines().into_iter().find(|line| line.value("client_serial").is_string())
+        });
+        assert_eq!(line.text("client_serial"), serial(&phone));
         assert_filters(&gateway);
         drop(open);
         // What was seen outlives a configuration.

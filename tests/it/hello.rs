@@ -138,9 +138,7 @@ fn hello_memory_of_a_source() {
         // Each takes between what was sent and twice that: one to three have room.
         wait_until("the rest is refused", SOON, || refused(&gateway) >= 9);
         assert!(refused(&gateway) <= 11, "{engine:?}: {}", refused(&gateway));
-        let lines = gateway.lines();
-        assert!(!lines.is_empty());
-        for line in lines {
+        for line in gateway.at_least(1) {
             line.assert_ended("hello_memory", "policy", "hello");
         }
         drop(unfinished);

@@ -13,8 +13,8 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         kind: COUNT,
         presence: Presence::Default("4096"),
         reload: false,
-        doc: "Handshakes in progress, for each worker, from the complete ClientHello on. Above it, \
-              new connections are reset.",
+        doc: "Handshakes in progress, for each worker, from the complete ClientHello on; not those \
+              that wait for a component. Above it, new connections are reset.",
     },
     OptionDoc {
         table: "handshakes",

@@ -19,7 +19,7 @@ use super::script::{End, Speech};
 use super::stream::{Stream, VERSIONS, client};
 use crate::support::log::Line;
 use crate::support::process::{gateway_program, run as run_program};
-use crate::support::{Engine, SOON, is_full};
+use crate::support::{Engine, SOON, is_full, wait_for};
 
 /// Subject of the clients' certificates.
 const CLIENT: &str = "battery client";
@@ -150,12 +150,14 @@ fn assert_distrusted(estate: &Estate, row: &Row) {
 
 /// The other gateways of pairs have seen the ones in front of them, by mutual TLS 1.3.
 fn assert_exits(estate: &Estate) {
-    let lines = estate.served.gateway.lines();
     for row in estate.rows.iter().filter(|row| row.case.combination.mode == Mode::Pair) {
         let (name, _) = row.route.exit.as_ref().expect("a pair has one");
-        let mut exits = lines.iter().filter(|line| line.text("listener") == name).peekable();
-        assert!(exits.peek().is_some(), "{}: nothing came out", row.case);
-        for line in exits {
+        let exits = wait_for(&format!("{}: what came out", row.case), SOON, || {
+            let mut lines = estate.served.gateway.lines();
+            lines.retain(|line| line.text("listener") == name);
+            Some(lines).filter(|lines| !lines.is_empty())
+        });
+        for line in &exits {
             assert_eq!(line.text("tls_version"), "TLSv1.3", "{line:?}");
             assert_eq!(line.text("downstream_security"), "mutual", "{line:?}");
             assert_eq!(line.text("client_subject"), "CN=gateway", "{line:?}");

@@ -21,9 +21,14 @@ pub(crate) fn first() -> Command {
 
 /// All threads of a process come first from now on.
 pub(crate) fn raise(process: u32) {
-    let mut chrt = Command::new("chrt");
     let process = process.to_string();
-    set(chrt.args(["--all-tasks", "--fifo", "--pid", "1", &process]));
+    set(Command::new("chrt").args(["--all-tasks", "--fifo", "--pid", "1", &process]));
+}
+
+/// All threads of a process are on this CPU from now on.
+pub(crate) fn pin(process: u32, cpu: usize) {
+    let (process, cpu) = (process.to_string(), cpu.to_string());
+    set(Command::new("taskset").args(["--all-tasks", "--cpu-list", "--pid", &cpu, &process]));
 }
 
 /// This thread and those that it starts come first from now on, or are like others again.
@@ -34,8 +39,9 @@ pub(crate) fn raise_this_thread(is_first: bool) {
     set(chrt.args(policy).arg(this));
 }
 
-fn set(chrt: &mut Command) {
-    if !chrt.status().expect("util-linux").success() {
-        println!("not allowed to come first: what others take is in the figures");
+fn set(command: &mut Command) {
+    let ended = command.output().expect("util-linux");
+    if !ended.status.success() {
+        println!("{command:?}: what others take is in the figures: {ended:?}");
     }
 }
