@@ -11,33 +11,55 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 
 use crate::backend::{Backend, Mode};
-use crate::client::{Plan, Report, Stop, TlsPlan, Trust, run};
+use crate::client::{
+    Arrivals, Pace, Plan, Report, Shape, Stop, TlsPlan, Trust, Workload, run_against,
+};
 
-/// Measures `plan` for `length` with the same TLS against a server in this process, which asks for no
-/// certificate of a client's.
+/// Measures `plan` for `length` with the same TLS against servers in this process, one for each thread
+/// of the client's, which ask for no certificate of a client's. A rate that changes is what it is at
+/// its peak, and connections are held for `length` at most.
 ///
 /// # Errors
-/// What keeps the server from being had, or its operations from succeeding.
+/// What keeps a server from being had, or its operations from succeeding.
 pub fn measure(plan: &Plan, length: Duration) -> Result<Report, String> {
+    let plan = shortened(plan, length);
+    plan.check().map_err(|error| error.to_string())?;
+    let config = plan.tls.as_ref().map(configuration).transpose()?.map(Arc::new);
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let text = |error: std::io::Error| error.to_string();
-    let backend = match &plan.tls {
-        None => Backend::start(any, Mode::Sniff).map_err(text)?,
-        Some(tls) => {
-            let config = configuration(tls)?;
-            Backend::start_tls(any, Mode::Sniff, Arc::new(config)).map_err(text)?
-        }
-    };
-    let plan = Plan {
-        target: backend.tcp_address().ok_or("a TCP backend has an address")?,
-        tls: plan.tls.clone().map(|tls| TlsPlan { trust: Trust::Insecure, shown: None, ..tls }),
-        stop: Stop { after: length.min(plan.stop.after), ..plan.stop },
-        ..plan.clone()
-    };
-    let report = run(&plan, |_| {}).map_err(|error| error.to_string())?;
+    let backends: Vec<Backend> = (0..plan.threads)
+        .map(|_| match &config {
+            None => Backend::start(any, Mode::Sniff),
+            Some(config) => Backend::start_tls(any, Mode::Sniff, Arc::clone(config)),
+        })
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())?;
+    let targets: Vec<SocketAddr> = backends.iter().filter_map(Backend::tcp_address).collect();
+    let report = run_against(&plan, &targets, |_| {}).map_err(|error| error.to_string())?;
     match report.errors.iter().find(|_| report.done == 0) {
         Some((kind, errors)) => Err(format!("{kind}, such as: {}", errors.example)),
         None => Ok(report),
+    }
+}
+
+/// What is measured of `plan` within `length`.
+fn shortened(plan: &Plan, length: Duration) -> Plan {
+    let workload = match plan.workload {
+        Workload::Idle { hold } => Workload::Idle { hold: hold.min(length) },
+        workload => workload,
+    };
+    let pace = match plan.pace {
+        Pace::Open { arrivals, concurrency } => {
+            let arrivals = Arrivals { rate: arrivals.peak(), shape: Shape::Constant, ..arrivals };
+            Pace::Open { arrivals, concurrency }
+        }
+        pace @ Pace::Closed { .. } => pace,
+    };
+    Plan {
+        tls: plan.tls.clone().map(|tls| TlsPlan { trust: Trust::Insecure, shown: None, ..tls }),
+        stop: Stop { after: length.min(plan.stop.after), ..plan.stop },
+        workload,
+        pace,
+        ..plan.clone()
     }
 }
 
@@ -63,7 +85,7 @@ fn configuration(tls: &TlsPlan) -> Result<ServerConfig, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Pace, TlsVersion, Workload};
+    use crate::client::{Spacing, TlsVersion};
 
     fn plan(tls: Option<TlsVersion>, workload: Workload) -> Plan {
         Plan {
@@ -105,6 +127,42 @@ mod tests {
                 assert_eq!((report.done, report.error_count()), expected, "{tls:?} {workload:?}");
             }
         }
+    }
+
+    #[test]
+    fn each_thread_has_a_server_of_its_own() {
+        let plan = Plan { threads: 4, ..plan(None, Workload::Handshakes { resumed: 0.0 }) };
+        let report = measure(&plan, Duration::from_secs(60)).expect("a floor");
+        assert_eq!((report.done, report.error_count()), (20, 0));
+    }
+
+    #[test]
+    fn a_floor_is_short_and_at_the_peak() {
+        let second = Duration::from_secs(1);
+        let of = |shape| {
+            let spacing = Spacing::Poisson { seed: 3 };
+            let arrivals = Arrivals { rate: 10.0, shape, spacing };
+            let pace = Pace::Open { arrivals, concurrency: 4 };
+            let plan = Plan { pace, ..plan(None, Workload::Handshakes { resumed: 0.0 }) };
+            let Plan { pace: Pace::Open { arrivals, .. }, stop, .. } = shortened(&plan, second)
+            else {
+                panic!("an open loop stays one");
+            };
+            assert_eq!((arrivals.shape, arrivals.spacing), (Shape::Constant, spacing));
+            assert_eq!(stop.after, second);
+            arrivals.rate
+        };
+        let over = 60 * second;
+        for (shape, peak) in [
+            (Shape::Constant, 10.0),
+            (Shape::Ramp { to: 500.0, over }, 500.0),
+            (Shape::Step { to: 1.0, steps: 3, over }, 10.0),
+            (Shape::Burst { to: 70.0, length: second, every: over }, 70.0),
+        ] {
+            assert!((of(shape) - peak).abs() < 1e-9, "{shape:?}");
+        }
+        let idle = shortened(&plan(None, Workload::Idle { hold: 600 * second }), second);
+        assert_eq!(idle.workload, Workload::Idle { hold: second });
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod client;
 pub mod content;
 pub mod floor;
 pub mod hlog;
+mod mix;
 pub mod objective;
 pub mod page;
 pub mod procstat;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::client::{ErrorKind, Phase, Report};
+use crate::client::{ErrorKind, Latency, Phase, Report};
 
 /// Something that a report must show.
 #[derive(Clone, Debug, PartialEq)]
@@ -207,10 +207,18 @@ fn bound(text: &str, unit: Unit) -> Result<f64, String> {
         Unit::Plain => "a number such as 0 or 2500",
         Unit::Share => "a share such as 1% or 0.01",
     };
-    number
+    let bound = number
         .zip(scale)
         .map(|(number, scale)| number * scale)
-        .ok_or_else(|| format!("'{text}' is no value for it; it takes {right}"))
+        .ok_or_else(|| format!("'{text}' is no value for it; it takes {right}"))?;
+    let longest = Latency::LONGEST.as_secs_f64();
+    if unit == Unit::Time && bound >= longest {
+        return Err(format!(
+            "'{text}' is beyond what is told apart: a time must be below {} m",
+            longest / 60.0
+        ));
+    }
+    Ok(bound)
 }
 
 impl Metric {
@@ -224,15 +232,13 @@ impl Metric {
 
     #[expect(clippy::cast_precision_loss, reason = "53 bits are plenty for a comparison")]
     fn of(&self, report: &Report) -> Option<f64> {
-        let time = |phase: Phase, of: fn(&crate::client::Latency, f64) -> Duration, at: f64| {
+        let time = |phase: Phase, of: fn(&Latency, f64) -> Duration, at: f64| {
             let latency = report.phase(phase);
             (latency.count() > 0).then(|| of(latency, at).as_secs_f64())
         };
         let tried = report.done + report.error_count();
         match *self {
-            Self::Quantile(quantile, phase) => {
-                time(phase, crate::client::Latency::quantile, quantile)
-            }
+            Self::Quantile(quantile, phase) => time(phase, Latency::quantile, quantile),
             Self::Mean(phase) => time(phase, |latency, _| latency.mean(), 0.0),
             Self::Max(phase) => time(phase, |latency, _| latency.max(), 0.0),
             Self::Count(phase) => Some(report.phase(phase).count() as f64),
@@ -319,6 +325,7 @@ mod tests {
             ("rate >= 10", true),
             ("rate_error < 1%", true),
             ("resumed_share == 50 %", true),
+            ("max(total) < 59.9m", true),
             // Nothing was measured.
             ("p99(hs_full) < 1m", false),
         ] {
@@ -343,6 +350,7 @@ mod tests {
             ("errors(late) == 0", &["no kind of error 'late'", "handshake-timeout"]),
             ("p99(total) < 50", &["'50' is no value", "50ms"]),
             ("p99(total) < 50 parsec", &["'50 parsec'", "50ms"]),
+            ("max(total) < 60m", &["'60m' is beyond", "below 60 m"]),
             ("errors == 5ms", &["'5ms' is no value", "a number"]),
             ("resumed_share > x", &["a share such as 1%"]),
         ] {

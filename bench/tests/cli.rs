@@ -99,9 +99,15 @@ fn reports_are_merged() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name: &str| directory.path().join(name).to_str().expect("a plain path").to_owned();
     let (one, two, all, log) = (path("1.json"), path("2.json"), path("all.json"), path("all.hlog"));
-    for (file, count) in [(&one, "30"), (&two, "12")] {
-        let words = ["--plain", &served.address, "-w", "messages", "-n", count, "--json", file];
-        assert_eq!(load(&words).0.status.code(), Some(0));
+    // Three seconds each, at the same time.
+    let started = [(&one, "30", "10"), (&two, "12", "4")].map(|(file, count, rate)| {
+        let words = ["load", "--plain", &served.address, "-w", "messages", "-n", count];
+        let mut command = Command::new(PROGRAM);
+        command.args(words).args(["--rate", rate, "-c", "4", "--json", file]);
+        command.stdout(Stdio::null()).spawn().expect("run it")
+    });
+    for mut child in started {
+        assert_eq!(child.wait().expect("its end").code(), Some(0));
     }
     let merge = |files: &[&str]| {
         let mut command = Command::new(PROGRAM);
@@ -115,19 +121,37 @@ fn reports_are_merged() {
     assert_eq!(json["report"]["total"]["count"], 42);
     assert_eq!(json["plan"].as_array().map(Vec::len), Some(2));
     let log = std::fs::read_to_string(&log).expect("the file");
-    assert!(log.contains("\nTag=connect,") && log.contains("\n0.000,1.000,"), "{log}");
+    let untagged = log.lines().any(|line| line.starts_with(|sign: char| sign.is_ascii_digit()));
+    assert!(log.contains("\nTag=connect,") && untagged, "{log}");
     let page = path("page.html");
     let mut compare = Command::new(PROGRAM);
     compare.arg("compare").args([&one, &two, &all]).args(["--html", &page]);
     assert!(compare.status().expect("run it").success());
     let page = std::fs::read_to_string(&page).expect("the file");
-    // Three curves of each of three phases, three timelines.
+    // Nine percentile curves, one for each run and phase, and three timelines of each.
     assert_eq!(page.matches("<polyline").count() + page.matches("<circle").count(), 18, "{page}");
     assert_eq!(page.matches("<td>42</td>").count(), 3, "{page}");
-    let output = merge(&[&one, "Cargo.toml"]);
-    assert_eq!(output.status.code(), Some(2));
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("Cargo.toml is not what load --json writes"), "{text}");
+    let later = path("later.json");
+    let mut json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&two).expect("the file")).expect("JSON");
+    let timeline = json["report"]["timeline"].as_object_mut().expect("seconds");
+    let shifted = timeline.iter().map(|(second, interval)| {
+        let second: u64 = second.parse().expect("a number");
+        ((second + 1_000).to_string(), interval.clone())
+    });
+    *timeline = shifted.collect();
+    std::fs::write(&later, json.to_string()).expect("a writable directory");
+    let again = path("./1.json");
+    for (files, said) in [
+        ([&one, "Cargo.toml"], "Cargo.toml is not what load --json writes"),
+        ([&one, &again], "1.json is there twice"),
+        ([&one, &later], "later.json did not run at the same time"),
+    ] {
+        let output = merge(&files);
+        assert_eq!(output.status.code(), Some(2));
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains(said), "{said}: {text}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `tlsgate-bench merge`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use super::outcome::{Found, OutcomeArguments};
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Reports that `load --json` wrote. Seconds of the same time are put together, so the clocks of
-    /// the machines must agree.
+    /// the machines must agree; one that shares no second with the others is refused.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -31,12 +32,42 @@ pub(super) struct Measured {
 /// Merges, and does with the whole what `load` does with one.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode, String> {
     let (mut plans, mut whole) = (Vec::new(), Report::default());
+    let (mut seen, mut common) = (BTreeSet::new(), None);
     for path in &arguments.files {
         let Measured { plan, report } = read(path)?;
+        // Links are followed: the same file by another name is the same run.
+        let file = path
+            .canonicalize()
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        if !seen.insert(file) {
+            return Err(format!("{} is there twice: its run would count twice", path.display()));
+        }
+        common = shared(common, &report, path)?;
         whole.merge(&report);
         plans.push(plan);
     }
     arguments.outcome.settle(&Found { plan: &plans, report: &whole, floor: None })
+}
+
+/// The seconds that those before (`common`) and `report` have in common. Counts add up to a rate only
+/// where all ran at the same time; a report without a timeline says nothing of its time.
+fn shared(
+    common: Option<[u64; 2]>,
+    report: &Report,
+    path: &Path,
+) -> Result<Option<[u64; 2]>, String> {
+    let (Some([first, last]), Some([begin, end])) = (common, report.span()) else {
+        return Ok(common.or(report.span()));
+    };
+    let (first, last) = (first.max(begin), last.min(end));
+    if first > last {
+        return Err(format!(
+            "{} did not run at the same time as those before it, by their clocks: there is no sum of \
+             them. To put them beside each other: tlsgate-bench compare",
+            path.display()
+        ));
+    }
+    Ok(Some([first, last]))
 }
 
 pub(super) fn read(path: &Path) -> Result<Measured, String> {

@@ -43,7 +43,8 @@ pub(crate) struct PlanArguments {
     /// How starts lie in the rate.
     #[arg(long, value_enum, default_value_t = Arrive::Even, requires = "rate")]
     arrivals: Arrive,
-    /// Makes other random arrivals.
+    /// Makes other random arrivals. Processes that make one load together need one each, or their
+    /// starts coincide.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Start no operation after this time.

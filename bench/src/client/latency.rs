@@ -7,12 +7,14 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer as Unpacker, Serializer as _, V2DeflateSerializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Distribution of a duration: 1 µs to 60 s, three significant digits. Longer ones count as 60 s.
+/// Distribution of a duration: 1 µs to [`Latency::LONGEST`], three significant digits. Longer ones count
+/// as that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latency(Histogram<u64>);
 
 const SHORTEST_NANOS: u64 = 1_000;
-const LONGEST_NANOS: u64 = 60_000_000_000;
+// Each doubling takes 8 KiB of a distribution: an hour takes a third more than a minute.
+const LONGEST_NANOS: u64 = 3_600_000_000_000;
 
 impl Default for Latency {
     fn default() -> Self {
@@ -22,6 +24,9 @@ impl Default for Latency {
 }
 
 impl Latency {
+    /// An hour. What took as long may have taken longer.
+    pub const LONGEST: Duration = Duration::from_nanos(LONGEST_NANOS);
+
     pub(super) fn record(&mut self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(LONGEST_NANOS);
         self.0.saturating_record(nanos.min(LONGEST_NANOS));
@@ -174,6 +179,17 @@ mod tests {
         let text = serde_json::to_string(&packed).expect("JSON");
         assert_eq!(serde_json::from_str::<Packed>(&text).expect("the same"), packed);
         assert!(serde_json::from_str::<Packed>("\"AAAA\"").is_err());
+    }
+
+    #[test]
+    fn minutes_are_told_apart_and_hours_are_not() {
+        let longest = |seconds| {
+            let mut latency = Latency::default();
+            latency.record(Duration::from_secs(seconds));
+            latency.max().as_secs_f64()
+        };
+        assert!((179.8..180.2).contains(&longest(180)), "{}", longest(180));
+        assert!((3_596.0..3_604.0).contains(&longest(7_200)), "{}", longest(7_200));
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod rates;
 mod report;
 mod schedule;
 mod session;
+mod share;
 mod slots;
 mod timeline;
 mod tls;
@@ -42,6 +43,7 @@ mod worker;
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -55,9 +57,10 @@ pub use timeline::Interval;
 use exchange::Template;
 use gate::Gate;
 use report::per_second;
+use share::Share;
 use timeline::Piece;
 use tls::TlsSetup;
-use worker::{Share, Worker};
+use worker::Worker;
 
 /// Time between two calls of the progress callback.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -139,7 +142,16 @@ impl std::error::Error for Error {
 ///
 /// # Errors
 /// [`Error`]; what goes wrong with single connections is counted in the report.
-pub fn run(plan: &Plan, mut progress: impl FnMut(Progress)) -> Result<Report, Error> {
+pub fn run(plan: &Plan, progress: impl FnMut(Progress)) -> Result<Report, Error> {
+    run_against(plan, &[], progress)
+}
+
+/// The same, with threads that take `targets` in turn, if there are any, instead of the plan's.
+pub(crate) fn run_against(
+    plan: &Plan,
+    targets: &[SocketAddr],
+    mut progress: impl FnMut(Progress),
+) -> Result<Report, Error> {
     plan.check()?;
     let tls = plan.tls.as_ref().map(TlsSetup::new).transpose()?;
     let template = Template::new(&plan.workload);
@@ -153,7 +165,7 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(Progress)) -> Result<Report, Er
             let work = move || {
                 // Also when this thread panics, or the others would wait for it.
                 let _leave = gate.leave_on_drop(number);
-                let share = Share::of(plan, number);
+                let share = Share::of(plan, targets, number);
                 // The receiver is gone only when there will be no report.
                 let tell = |piece| sender.send(News::Piece(piece)).unwrap_or(());
                 let worker = Worker::new(plan, share, tls, template, gate);

@@ -187,7 +187,7 @@ const MAX_THREADS: usize = 1024;
 impl Plan {
     /// # Errors
     /// [`Error::Plan`] with what is wrong.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let concurrency = self.pace.concurrency();
         let rate_is_good = |rate: f64| rate > 0.0 && rate <= MAX_RATE;
         let problem = if !(1..=MAX_CONCURRENCY).contains(&concurrency) {

@@ -70,6 +70,16 @@ impl Arrivals {
         Self { rate, shape: Shape::Constant, spacing: Spacing::Even }
     }
 
+    /// The highest rate that there is at any time.
+    pub(crate) fn peak(&self) -> f64 {
+        match self.shape {
+            Shape::Constant => self.rate,
+            Shape::Ramp { to, .. } | Shape::Step { to, .. } | Shape::Burst { to, .. } => {
+                self.rate.max(to)
+            }
+        }
+    }
+
     /// # Errors
     /// What is wrong with it, and what would be right.
     pub(super) fn check(&self) -> Result<(), String> {

@@ -6,6 +6,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::rates::{Arrivals, Rates, Spacing};
+use crate::mix::pair;
 
 /// Which of all starts are the schedule's own.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +52,7 @@ impl Schedule {
             Spacing::Even => Source::Even { first: number, stride, next: 0 },
             Spacing::Poisson { seed } => {
                 // Independent processes of a share each are together one of the whole.
-                let seed = seed.wrapping_add(lot.number as u64);
-                let random = Box::new(SmallRng::seed_from_u64(seed));
+                let random = Box::new(SmallRng::seed_from_u64(pair(seed, lot.number as u64)));
                 let mut source = Source::Poisson { random, mean: stride, next: 0.0 };
                 source.advance();
                 source
@@ -72,6 +72,16 @@ impl Schedule {
     pub(super) fn advance(&mut self) {
         self.source.advance();
         self.due = self.at(self.source.count());
+    }
+
+    /// Whether the next start is due before `end`.
+    pub(super) fn is_before(&self, end: Instant) -> bool {
+        let count = self.rates.count_by(end.saturating_duration_since(self.origin).as_secs_f64());
+        let rest = count - self.source.count();
+        match &self.source {
+            Source::Even { stride, .. } => rest > stride * ROUNDING,
+            Source::Poisson { .. } => rest > 0.0,
+        }
     }
 
     /// How many starts were due before `end` and not made.
@@ -135,6 +145,8 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::client::Shape;
 
@@ -149,6 +161,7 @@ mod tests {
         assert_eq!(schedule.due(), after(5));
         assert_eq!(schedule.missed(after(5)), 0);
         assert_eq!(schedule.missed(after(6)), 1);
+        assert!(!schedule.is_before(after(5)) && schedule.is_before(after(6)));
         assert_eq!(schedule.missed(after(1000)), 100);
         schedule.advance();
         assert_eq!(schedule.due(), after(15));
@@ -201,6 +214,18 @@ mod tests {
         assert!((16.0..24.0).contains(&(variance / 1_000.0)), "{variance}");
         let again = Schedule::new(origin, &arrivals, Lot { of: 2, number: 0 });
         assert_eq!(again.due().duration_since(origin).as_secs_f64(), counts[0]);
+    }
+
+    #[test]
+    fn neighbouring_seeds_have_no_thread_in_common() {
+        let first = |seed, number| {
+            let arrivals = Arrivals { spacing: Spacing::Poisson { seed }, ..Arrivals::even(1.0) };
+            let schedule = Schedule::new(Instant::now(), &arrivals, Lot { of: 8, number });
+            schedule.source.count().to_bits()
+        };
+        let all: BTreeSet<u64> =
+            (0..16).flat_map(|seed| (0..8).map(move |number| first(seed, number))).collect();
+        assert_eq!(all.len(), 16 * 8);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! of them. Which slot does what when is the worker's business.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use super::failure::{ErrorKind, Failure};
 use super::gate::Desk;
 use super::plan::{Plan, Workload};
 use super::session::Handshake;
+use super::share::Share;
 use super::timeline::Recorder;
 use super::tls::{Connector, TlsSetup};
 use super::transport::Transport;
@@ -51,6 +53,7 @@ struct Slot {
 
 pub(super) struct Slots<'run> {
     plan: &'run Plan,
+    target: SocketAddr,
     tls: Option<TlsSetup>,
     template: Template,
     registry: Registry,
@@ -66,26 +69,26 @@ pub(super) struct Slots<'run> {
 }
 
 impl<'run> Slots<'run> {
-    /// `count` slots; `seed` makes the echoes of this thread differ from those of others.
+    /// Those of a thread; its number makes its echoes differ from those of others.
     pub(super) fn new(
         plan: &'run Plan,
-        count: usize,
+        share: Share,
         tls: Option<TlsSetup>,
         template: Template,
         registry: Registry,
         desk: &'run Desk,
-        seed: u64,
     ) -> Self {
         Self {
             plan,
+            target: share.target,
             tls,
             template,
             registry,
-            slots: (0..count).map(|_| Slot::default()).collect(),
+            slots: (0..share.connections).map(|_| Slot::default()).collect(),
             ready: VecDeque::new(),
             ended: Vec::new(),
             busy: 0,
-            number: seed << 40,
+            number: (share.number as u64) << 40,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             desk,
             recorder: Recorder::new(),
@@ -202,7 +205,7 @@ impl<'run> Slots<'run> {
             Some(setup) => Some(setup.without_resumption().session()?),
         };
         let wants_alpn = self.plan.tls.as_ref().is_some_and(|tls| !tls.alpn.is_empty());
-        let transport = Transport::connect(self.plan.target, &self.registry, Token(slot), tls)?;
+        let transport = Transport::connect(self.target, &self.registry, Token(slot), tls)?;
         let connection = Connection::new(transport, self.plan.timeout, wants_alpn);
         self.slots[slot].connection = Some(connection);
         self.desk.open.fetch_add(1, Ordering::Relaxed);

@@ -74,6 +74,12 @@ pub(super) struct Piece {
 }
 
 impl Report {
+    /// The first and the last second in which anything happened; none when nothing did.
+    pub fn span(&self) -> Option<[u64; 2]> {
+        let (first, last) = (self.timeline.keys().next(), self.timeline.keys().next_back());
+        first.zip(last).map(|(first, last)| [*first, *last])
+    }
+
     /// Adds what a thread has found out.
     pub(super) fn add(&mut self, piece: &Piece) {
         self.merge(&piece.report);

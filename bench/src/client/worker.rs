@@ -16,6 +16,7 @@ use super::gate::{Desk, Gate};
 use super::plan::{Pace, Plan, Workload};
 use super::rates::Arrivals;
 use super::schedule::{Lot, Schedule};
+use super::share::Share;
 use super::slots::{Ended, Slots, Task};
 use super::timeline::Piece;
 use super::tls::TlsSetup;
@@ -35,30 +36,6 @@ const PREPARE_WINDOW: usize = 64;
 
 /// Rest of a slot after an error, so that a dead target does not make a busy loop.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
-
-/// The part of a plan that falls to one thread.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Share {
-    number: usize,
-    threads: usize,
-    connections: usize,
-    count: Option<u64>,
-    cpu: Option<usize>,
-}
-
-impl Share {
-    /// The share of thread `number`, below `plan.threads`.
-    pub(super) fn of(plan: &Plan, number: usize) -> Self {
-        let (threads, concurrency) = (plan.threads, plan.pace.concurrency());
-        let split = |whole: u64| {
-            let (threads, number) = (threads as u64, number as u64);
-            whole / threads + u64::from(number < whole % threads)
-        };
-        let connections = concurrency / threads + usize::from(number < concurrency % threads);
-        let cpu = plan.cpus.get(number % plan.cpus.len().max(1)).copied();
-        Self { number, threads, connections, count: plan.stop.count.map(split), cpu }
-    }
-}
 
 pub(super) struct Worker<'run> {
     plan: &'run Plan,
@@ -139,8 +116,7 @@ impl<'run> Worker<'run> {
             poll.registry().try_clone().map_err(Error::io("share the epoll instance"))?;
         let alarm = Alarm::new(poll.registry(), ALARM).map_err(Error::io("create a timer"))?;
         let desk = gate.desk(share.number);
-        let seed = share.number as u64;
-        let slots = Slots::new(plan, share.connections, tls, template, registry, desk, seed);
+        let slots = Slots::new(plan, share, tls, template, registry, desk);
         Ok(Self {
             plan,
             share,
@@ -262,11 +238,9 @@ impl<'run> Worker<'run> {
             Inner::Holding { until } if now >= until => self.measure(),
             Inner::AtGate | Inner::Holding { .. } | Inner::Finished { .. } => {}
             Inner::Measuring { since, end } => {
-                let over = end.is_some_and(|end| now >= end);
-                if !over {
-                    self.start_due(now);
-                }
-                if over || self.left == 0 {
+                // Also of a turn that comes late: what was due before the end has its start.
+                self.start_due(now, end);
+                if end.is_some_and(|end| now >= end) || self.left == 0 {
                     let end = end.map_or(now, |end| end.min(now));
                     self.drain(since, end);
                 }
@@ -354,8 +328,8 @@ impl<'run> Worker<'run> {
         }
     }
 
-    /// Starts every operation whose time has come and that has a slot.
-    fn start_due(&mut self, now: Instant) {
+    /// Starts every operation whose time has come, before `end`, and that has a slot.
+    fn start_due(&mut self, now: Instant, end: Option<Instant>) {
         while let Some(Reverse((instant, slot))) = self.resting.peek().copied()
             && instant <= now
         {
@@ -372,14 +346,22 @@ impl<'run> Worker<'run> {
             let per_slot = self.per_slot_schedules();
             let schedule = self.schedules.get_mut(if per_slot { slot } else { 0 });
             let intended = match schedule {
+                // Without a schedule the time is now.
+                None if end.is_some_and(|end| now >= end) => return,
                 None => Instant::now(),
-                Some(schedule) if schedule.due() <= now => {
+                Some(schedule)
+                    if schedule.due() <= now && end.is_none_or(|end| schedule.is_before(end)) =>
+                {
                     let due = schedule.due();
                     schedule.advance();
                     let late = due.max(free_since).elapsed();
                     self.slots.recorder.current.late.record(late);
                     self.slots.recorder.current.due += 1;
                     due
+                }
+                Some(_) if per_slot => {
+                    self.free.rotate_left(1);
+                    continue;
                 }
                 Some(_) => return,
             };
@@ -415,29 +397,47 @@ fn pin(cpu: usize) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
     use crate::client::Stop;
 
-    #[test]
-    fn shares_add_up_to_the_plan() {
+    /// A turn that comes only after the end: operations that started, and those missing.
+    fn late(pace: Pace) -> (usize, u64) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
         let plan = Plan {
-            target: "127.0.0.1:1".parse().expect("an address"),
+            target: listener.local_addr().expect("an address"),
             tls: None,
             workload: Workload::Handshakes { resumed: 0.0 },
-            pace: Pace::Closed { concurrency: 10 },
-            stop: Stop { after: TICK, count: Some(101) },
-            timeout: TICK,
-            threads: 4,
-            cpus: vec![7, 8],
+            pace,
+            stop: Stop { after: Duration::from_secs(20), count: None },
+            timeout: Duration::from_secs(10),
+            threads: 1,
+            cpus: Vec::new(),
         };
-        let shares: Vec<Share> = (0..4).map(|number| Share::of(&plan, number)).collect();
-        let connections: Vec<usize> = shares.iter().map(|share| share.connections).collect();
-        assert_eq!(connections, [3, 3, 2, 2]);
-        assert_eq!(shares.iter().filter_map(|share| share.count).sum::<u64>(), 101);
-        assert_eq!(
-            shares.iter().map(|share| share.cpu).collect::<Vec<_>>(),
-            [Some(7), Some(8), Some(7), Some(8)]
-        );
-        assert_eq!(Share::of(&Plan { cpus: Vec::new(), ..plan }, 1).cpu, None);
+        let gate = Gate::new(1);
+        let template = Template::new(&plan.workload);
+        let share = Share::of(&plan, &[], 0);
+        let mut worker = Worker::new(&plan, share, None, template, &gate).expect("a worker");
+        worker.step(Instant::now());
+        let Inner::Measuring { end: Some(end), .. } = worker.stage else {
+            panic!("it has nothing to prepare: {:?}", worker.stage);
+        };
+        // All that has started is over, so every slot is free.
+        worker.slots.abandon();
+        worker.collect();
+        worker.step(end + TICK);
+        assert!(matches!(worker.stage, Inner::Draining { .. }), "{:?}", worker.stage);
+        let missing = worker.slots.recorder.current.errors_of(ErrorKind::NotStarted);
+        (worker.slots.busy(), missing)
+    }
+
+    #[test]
+    fn what_was_due_before_the_end_starts_after_it_where_a_connection_is_free() {
+        // Due at 0 s, 5 s, 10 s and 15 s; not at 20 s, which is the end.
+        let arrivals = Arrivals::even(0.2);
+        assert_eq!(late(Pace::Open { arrivals, concurrency: 8 }), (3, 0));
+        assert_eq!(late(Pace::Open { arrivals, concurrency: 2 }), (2, 1));
+        assert_eq!(late(Pace::Closed { concurrency: 2 }), (0, 0));
     }
 }

@@ -189,38 +189,62 @@ fn curve(latency: &Latency) -> Vec<[f64; 2]> {
         .collect()
 }
 
+/// Most points of a line: more are not told apart.
+const MAX_POINTS: u64 = 2_000;
+
+/// Some seconds that follow each other, a point of each line.
+#[derive(Debug, Default)]
+struct Span {
+    done: u64,
+    errors: u64,
+    /// p50 and p99 in seconds; none where nothing ended.
+    total: Option<[f64; 2]>,
+}
+
+/// A timeline in at most [`MAX_POINTS`] spans, and the seconds of each. One in which nothing ended is a
+/// span, too.
+fn spans(report: &Report) -> (Vec<Span>, u64) {
+    let Some([first, last]) = report.span() else { return (Vec::new(), 1) };
+    let width = (last - first) / MAX_POINTS + 1;
+    let span = |number: u64| {
+        let begin = first + number * width;
+        let (mut span, mut total) = (Span::default(), None::<Latency>);
+        for (_, interval) in report.timeline.range(begin..=begin.saturating_add(width - 1)) {
+            span.done += interval.done;
+            span.errors += interval.errors;
+            let packed = interval.phases.get(&Phase::Total);
+            if let Some(Ok(latency)) = packed.map(crate::client::Packed::unpack) {
+                match &mut total {
+                    Some(total) => total.merge(&latency),
+                    total @ None => *total = Some(latency),
+                }
+            }
+        }
+        let quantile = |total: &Latency, share| total.quantile(share).as_secs_f64();
+        span.total = total.map(|total| [0.5, 0.99].map(|share| quantile(&total, share)));
+        span
+    };
+    ((0..=(last - first) / width).map(span).collect(), width)
+}
+
 /// Rates, latencies and errors by seconds since each run's first.
 #[expect(clippy::cast_precision_loss, reason = "places on a picture")]
 fn timelines(runs: &[Run<'_>]) -> String {
     let (mut rates, mut errors, mut medians, mut tails) = (vec![], vec![], vec![], vec![]);
     for (run, Run { report, .. }) in runs.iter().enumerate() {
-        let timeline = &report.timeline;
-        let Some((first, last)) = timeline.keys().next().zip(timeline.keys().next_back()) else {
+        let (spans, width) = spans(report);
+        if spans.is_empty() {
             continue;
+        }
+        let line = |value: &dyn Fn(&Span) -> Option<f64>| {
+            let place = |number: usize| (number as u64 * width) as f64;
+            let point = |(number, span)| value(span).map(|value| [place(number), value]);
+            Line { run, points: spans.iter().enumerate().filter_map(point).collect() }
         };
-        let at = |value: fn(&crate::client::Interval) -> u64| {
-            // A second in which nothing ended is a value, too.
-            let point = |second: u64| {
-                let value = report.timeline.get(&second).map_or(0, value);
-                [(second - first) as f64, value as f64]
-            };
-            Line { run, points: (*first..=*last).map(point).collect() }
-        };
-        rates.push(at(|interval| interval.done));
-        errors.push(at(|interval| interval.errors));
-        let total = |quantile: f64| {
-            let mut points = Vec::new();
-            for (second, interval) in &report.timeline {
-                let packed = interval.phases.get(&Phase::Total);
-                if let Some(Ok(latency)) = packed.map(crate::client::Packed::unpack) {
-                    let value = latency.quantile(quantile).as_secs_f64();
-                    points.push([(second - first) as f64, value]);
-                }
-            }
-            Line { run, points }
-        };
-        medians.push(total(0.5));
-        tails.push(total(0.99));
+        rates.push(line(&|span| Some(span.done as f64 / width as f64)));
+        errors.push(line(&|span| Some(span.errors as f64 / width as f64)));
+        medians.push(line(&|span| span.total.map(|[median, _]| median)));
+        tails.push(line(&|span| span.total.map(|[_, tail]| tail)));
     }
     let had_errors = runs.iter().any(|run| run.report.error_count() > 0);
     let linear = Scale::Linear;
@@ -272,6 +296,7 @@ const STYLE: &str = include_str!("page.css");
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Interval;
 
     #[test]
     fn a_page_names_its_runs_and_needs_nothing_else() {
@@ -286,6 +311,26 @@ mod tests {
         for number in 0..MAX_RUNS {
             assert!(STYLE.contains(&format!("--run{number}:")), "run {number} has no colour");
         }
+    }
+
+    #[test]
+    fn a_timeline_of_any_length_has_a_bounded_number_of_points() {
+        let report = |seconds: &[u64]| {
+            let happened = |second: &u64| (*second, Interval { done: 6, ..Interval::default() });
+            Report { timeline: seconds.iter().map(happened).collect(), ..Report::default() }
+        };
+        let (found, width) = spans(&report(&[7, 8, 10]));
+        let done: Vec<u64> = found.iter().map(|span| span.done).collect();
+        assert_eq!((done, width), (vec![6, 6, 0, 6], 1));
+        for last in [2_006, 2_007, 1_700_000_000, u64::MAX] {
+            let (found, width) = spans(&report(&[7, 8, last]));
+            assert!((1_000..=2_000).contains(&found.len()), "{last}: {}", found.len());
+            assert_eq!(found.iter().map(|span| span.done).sum::<u64>(), 18, "{last}");
+            assert!(found[0].done == if width == 1 { 6 } else { 12 }, "{last}: {:?}", found[0]);
+        }
+        let long = report(&[7, u64::MAX]);
+        let page = render(&[Run { name: "long", report: &long }]).expect("one run");
+        assert!(page.len() < 500_000, "{}", page.len());
     }
 
     #[test]
