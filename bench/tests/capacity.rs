@@ -33,9 +33,33 @@ fn a_plan_for_people_and_for_programs() {
     let nodes = json["plan"]["nodes"].as_u64().expect("a number");
     assert_eq!(json["plan"]["cores"].as_u64(), Some(nodes * 4));
     assert_eq!(json["choices"].as_array().map(Vec::len), Some(7));
-    let (status, text, _) = plan(Path::new(DEMAND), &["--nodes", "1"]);
-    assert_eq!(status, Some(3), "one node of which one is to spare: {text}");
+    let less = (nodes - 1).to_string();
+    let (status, text, _) = plan(Path::new(DEMAND), &["--nodes", &less]);
+    assert_eq!(status, Some(3), "{text}");
     assert!(text.contains("The objectives are not met. To change:"), "{text}");
+}
+
+#[test]
+fn a_node_to_spare_is_not_the_only_one() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("demand.toml");
+    // So little that one node is plenty for it.
+    let (_, example, _) = capacity(&["example", "demand"]);
+    let small = example.replace("count = 10000", "count = 10");
+    let of = |spare: &str, more: &[&str]| {
+        let text = small.replace("spare_nodes = 1 ", &format!("spare_nodes = {spare} "));
+        fs::write(&file, text).expect("a writable directory");
+        let (status, text, said) = plan(&file, &[&["--json"], more].concat());
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        (status, json["plan"]["nodes"].as_u64(), said)
+    };
+    let (status, nodes, said) = of("0", &["--nodes", "1"]);
+    assert_eq!((status, nodes), (Some(0), Some(1)), "{said}");
+    let (status, nodes, said) = of("1", &["--nodes", "1"]);
+    assert_eq!((status, nodes), (Some(2), None), "{said}");
+    assert!(said.contains("1 nodes are too few for objectives.spare_nodes = 1"), "{said}");
+    assert_eq!(of("1", &[]).1, Some(2));
+    assert_eq!(of("3", &[]).1, Some(4));
 }
 
 #[test]

@@ -126,7 +126,7 @@ pub struct Objectives {
     /// Part of the CPU that is to stay free, 0 to 1.
     #[serde(default)]
     pub headroom: f64,
-    /// Nodes that may be lost while the objectives hold.
+    /// Nodes that may be lost while the objectives hold, and events come.
     #[serde(default)]
     pub spare_nodes: usize,
     /// Seconds until those of a lost node are connected again.

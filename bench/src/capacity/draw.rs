@@ -2,12 +2,14 @@
 //!
 //! Errors are taken to be independent but for the CPU's speed, which all CPU times share. A figure
 //! is drawn from the log-normal distribution with its value as the mean and its error as the
-//! standard deviation: no cost is below nothing.
+//! standard deviation: no cost is below nothing. A value of 0, which has no such distribution, is
+//! what a fit makes of one below: it is drawn from the normal distribution, and 0 where that is below.
 
 use super::model::{Figure, NodeModel};
 use super::number::float;
+use crate::mix::{STEP, mix};
 
-/// Random numbers that a seed repeats: SplitMix64 (Steele, Lea and Flood, 2014).
+/// Random numbers that a seed repeats: SplitMix64.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
@@ -19,13 +21,9 @@ impl Random {
 
     /// Above 0 and below 1.
     pub fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
+        self.0 = self.0.wrapping_add(STEP);
         #[expect(clippy::cast_precision_loss, reason = "52 bits fit the mantissa")]
-        let above = (mixed >> 12) as f64;
+        let above = (mix(self.0) >> 12) as f64;
         (above + 0.5) / (1u64 << 52) as f64
     }
 
@@ -40,6 +38,8 @@ impl Random {
         if figure.value > 0.0 {
             let variance = (figure.error / figure.value).powi(2).ln_1p();
             figure.value *= (variance.sqrt() * normal - variance / 2.0).exp();
+        } else {
+            figure.value = (figure.error * normal).max(0.0);
         }
     }
 
@@ -98,6 +98,25 @@ mod tests {
         assert!(drawn.iter().all(|value| *value > 0.0));
         let again = Random::new(1).model(&known).cpu_us[&Cost::Message].value;
         assert!((again - drawn[0]).abs() < 1e-12, "a seed repeats");
+    }
+
+    #[test]
+    fn what_is_nothing_but_for_its_error_is_drawn() {
+        let mut known = model();
+        known.origin.speed_spread = 0.0;
+        known.cpu_us.insert(Cost::Record, Figure { value: 0.0, error: 3.0, assumed: false });
+        known.contention.serial = Figure::default();
+        let mut random = Random::new(1);
+        let drawn: Vec<NodeModel> = (0..20_000).map(|_| random.model(&known)).collect();
+        let values: Vec<f64> =
+            drawn.iter().map(|model| model.cpu_us[&Cost::Record].value).collect();
+        let part = |of: usize| float(of) / float(values.len());
+        let nothing = part(values.iter().filter(|value| **value <= 0.0).count());
+        assert!((0.48..0.52).contains(&nothing), "{nothing}");
+        // Half of a normal distribution: 0.0668 of the whole are above 1.5 standard deviations.
+        let far = part(values.iter().filter(|value| **value > 4.5).count());
+        assert!((0.06..0.074).contains(&far), "{far}");
+        assert!(drawn.iter().all(|model| model.contention.serial == Figure::default()));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What a demand costs the busiest worker of a node.
 //!
 //! Connections spread evenly over workers, but whole ones: of 50 connections on 12 workers some has
-//! 5, which is what is planned for.
+//! 5, which is what is planned for. No worker has the bad luck of all flows at once: above the mean it
+//! has what rounding up adds, the heaviest connections first, and no more than the heaviest one takes.
 
 use serde::Serialize;
 
@@ -48,11 +49,12 @@ impl Load {
         let workers = demand.node.workers;
         let slowdown = model.contention.slowdown(workers);
         let all_workers = float(workers * nodes.max(1));
+        let costs: Vec<FlowCost> =
+            demand.flows.iter().map(|flow| FlowCost::of(model, flow)).collect::<Result<_, _>>()?;
         let mut load = Self::default();
         let mut only_messages = Stream::default();
-        for flow in &demand.flows {
-            let cost = FlowCost::of(model, flow)?;
-            let here = (flow.connections / all_workers).ceil();
+        let here = busiest(&demand.flows, &costs, all_workers);
+        for ((flow, cost), here) in demand.flows.iter().zip(&costs).zip(here) {
             let rate = flow.rate * here / flow.connections.max(1.0);
             let add = |rate: f64, micros: f64| {
                 let stream =
@@ -83,6 +85,22 @@ impl Load {
     pub fn utilisation(&self) -> f64 {
         self.messages.plus(self.handshakes).utilisation()
     }
+}
+
+/// Connections of each flow at the busiest worker.
+fn busiest(flows: &[Flow], costs: &[FlowCost], workers: f64) -> Vec<f64> {
+    let mut here: Vec<f64> = flows.iter().map(|flow| flow.connections / workers).collect();
+    let weight = |at: usize| costs[at].each(&flows[at]);
+    let mut order: Vec<usize> = (0..flows.len()).collect();
+    order.sort_by(|one, other| weight(*other).total_cmp(&weight(*one)));
+    let mut rest = order.first().map_or(0.0, |heaviest| weight(*heaviest));
+    for at in order {
+        let (weight, missing) = (weight(at), here[at].ceil() - here[at]);
+        let more = if weight > 0.0 { missing.min(rest / weight) } else { missing };
+        here[at] += more;
+        rest = (rest - more * weight).max(0.0);
+    }
+    here
 }
 
 /// CPU time in µs of what a flow does, for a worker that is alone.
@@ -135,6 +153,13 @@ impl FlowCost {
             message: [of_message(0), of_message(1)],
             bulk_record: byte.map(|byte| record + RECORD_BYTES * byte),
         })
+    }
+
+    /// What one connection takes each second, in µs.
+    fn each(&self, flow: &Flow) -> f64 {
+        let messages: f64 = (0..2).map(|at| flow.messages[at] * self.message[at]).sum();
+        let rate = flow.rate / flow.connections.max(1.0);
+        messages + rate * self.connection(flow, flow.tls.resumed)
     }
 
     /// A new connection in µs with what it begins with, when the part `resumed` can resume.
@@ -200,5 +225,25 @@ mod tests {
         let load = Load::of(&model, &demand, 1).expect("all figures");
         // 50 on 12: somebody has 5.
         assert!((load.messages.rate - 5.0 * 2200.0).abs() < 1e-6, "{load:?}");
+    }
+
+    #[test]
+    fn many_flows_are_not_rounded_up_all_at_once() {
+        let model = model();
+        let mut demand = only("monitoring");
+        // 200 flows of one connection each on 4 workers: 50 for each of them, and one of bad luck.
+        demand.flows[0].connections = 1.0;
+        let one = Load::of(&model, &demand, 1).expect("all figures").utilisation();
+        demand.flows = vec![demand.flows[0].clone(); 200];
+        let load = Load::of(&model, &demand, 1).expect("all figures").utilisation();
+        assert!((load / one - 51.0).abs() < 1e-6, "{load} {one}");
+        // A flow that fills workers evenly adds nothing to its mean.
+        let mut heavy = demand.flows[0].clone();
+        heavy.messages = [1_000.0; 2];
+        demand.flows = vec![heavy.clone()];
+        let alone = Load::of(&model, &demand, 1).expect("all figures").utilisation();
+        demand.flows.push(Flow { connections: 4.0, rate: 4.0 * heavy.rate, ..heavy });
+        let both = Load::of(&model, &demand, 1).expect("all figures").utilisation();
+        assert!((both / alone - 2.0).abs() < 1e-6, "{both} {alone}");
     }
 }

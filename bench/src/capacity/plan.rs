@@ -9,12 +9,14 @@ use super::load::{FlowCost, Load, Shares};
 use super::model::NodeModel;
 use super::number::float;
 use super::queue::{Stream, flooded, waits};
-use super::storm::{Outcome, Storm};
+use super::storm::{Outcome, Storm, Wave};
 
 /// Models that are drawn for intervals.
 const DRAWS: usize = 200;
-/// A storm that is not over after so many seconds does not end.
-const LONGEST: f64 = 600.0;
+/// Seconds for which a storm is looked at, at least: one with a limit, and one without.
+const LOOKED_AT: [f64; 2] = [60.0, 600.0];
+/// As many times as long a storm is looked at as it may take.
+const BEYOND: f64 = 4.0;
 /// Bytes of a GiB.
 const GIB: f64 = 1_073_741_824.0;
 /// Demands that are larger by more than this are not looked at.
@@ -61,9 +63,9 @@ pub struct Plan {
     pub confidence: f64,
     /// Cores of all workers.
     pub cores: usize,
-    /// Memory of a node in GiB when the spare ones are lost.
+    /// Memory of a node in GiB when the spare ones are lost, and what the worst event takes.
     pub memory_gib: f64,
-    /// Where the time of the busiest worker goes when the spare nodes are lost.
+    /// Where the time of the busiest worker goes then.
     pub shares: Shares,
     /// Everything that is to hold or to be known.
     pub objectives: Vec<Objective>,
@@ -107,9 +109,18 @@ impl Plan {
 /// When not even `node.max_nodes` are, the plan is for those, and does not hold.
 ///
 /// # Errors
-/// When the model lacks a figure, or no number of nodes could ever do: what to change.
+/// When the model lacks a figure, or no number of nodes could ever do, or this one: what to change.
 pub fn plan(model: &NodeModel, demand: &Demand, nodes: Option<usize>) -> Result<Plan, Problem> {
     possible(model, demand)?;
+    if let Some(nodes) = nodes.filter(|nodes| *nodes < least(demand)) {
+        return Err(Problem::new(format!(
+            "{nodes} nodes are too few for objectives.spare_nodes = {} and node.sites = {}: {} at \
+             least, more than are to spare and one for each site",
+            demand.objectives.spare_nodes,
+            demand.node.sites,
+            least(demand)
+        )));
+    }
     let mut random = Random::new(1);
     let models: Vec<NodeModel> = (0..DRAWS).map(|_| random.model(model)).collect();
     let mut needed = Vec::with_capacity(DRAWS);
@@ -141,15 +152,15 @@ pub fn plan(model: &NodeModel, demand: &Demand, nodes: Option<usize>) -> Result<
         one.saturates_at.unwrap_or(MOST).total_cmp(&other.saturates_at.unwrap_or(MOST))
     });
     let saturates_first = first.map(|objective| objective.name.clone());
-    let remaining = remaining(demand, nodes);
+    let survivors = survivors(demand, nodes);
     let whole = |of: f64| (1..=max).find(|nodes| float(*nodes) >= of);
     Ok(Plan {
         nodes,
         nodes_interval: interval(&needed).map_or([None; 2], |ends| ends.map(whole)),
         confidence: float(holding) / float(DRAWS),
         cores: nodes * demand.node.workers,
-        memory_gib: memory(model, demand, remaining) / GIB,
-        shares: Load::of(model, demand, remaining)?.shares,
+        memory_gib: memory(model, demand, survivors) / GIB,
+        shares: Load::of(model, demand, survivors)?.shares,
         objectives,
         saturates_first,
         assumed: model.assumed(),
@@ -161,7 +172,7 @@ pub fn plan(model: &NodeModel, demand: &Demand, nodes: Option<usize>) -> Result<
 /// # Errors
 /// When the model lacks a figure.
 pub fn needed(model: &NodeModel, demand: &Demand) -> Result<Option<usize>, Problem> {
-    for nodes in demand.objectives.spare_nodes + 1..=demand.node.max_nodes {
+    for nodes in least(demand)..=demand.node.max_nodes {
         // Storms take the longest to look at.
         let cheap = steady(model, demand, nodes)?.iter().all(Objective::holds);
         if cheap && look(model, demand, nodes)?.iter().all(Objective::holds) {
@@ -216,11 +227,12 @@ struct Survived {
     message: f64,
 }
 
-/// What is to hold all the time, while the spare nodes are lost.
+/// What is to hold all the time, while the spare nodes are lost, and after the worst event.
 fn steady(model: &NodeModel, demand: &Demand, nodes: usize) -> Result<Vec<Objective>, Problem> {
-    let remaining = remaining(demand, nodes);
-    let load = Load::of(model, demand, remaining)?;
-    let [message, handshake] = match waits(load.messages, load.handshakes, model.queue.discipline) {
+    let survivors = survivors(demand, nodes);
+    let load = Load::of(model, demand, survivors)?;
+    let waits = waits(load.messages, load.handshakes, model.queue.discipline);
+    let [message, handshake] = match waits.filter(|_| survivors > 0) {
         Some([first, then]) => [
             first.quantile(0.99) + load.message_seconds,
             then.quantile(0.99) + load.handshake_seconds,
@@ -229,7 +241,7 @@ fn steady(model: &NodeModel, demand: &Demand, nodes: usize) -> Result<Vec<Object
     };
     let cpu = objective(
         "CPU of the busiest worker".to_owned(),
-        load.utilisation() * 100.0,
+        if survivors > 0 { load.utilisation() * 100.0 } else { f64::INFINITY },
         "%",
         "more node.max_nodes, more node.workers, less headroom, or a smaller demand",
     );
@@ -241,7 +253,7 @@ fn steady(model: &NodeModel, demand: &Demand, nodes: usize) -> Result<Vec<Object
     );
     let memory = objective(
         "memory of a node".to_owned(),
-        memory(model, demand, remaining) / GIB,
+        memory(model, demand, survivors) / GIB,
         "GiB",
         "more node.memory_gib or node.max_nodes",
     );
@@ -259,9 +271,33 @@ fn objective(name: String, found: f64, unit: &'static str, advice: &'static str)
     Objective { name, found, interval, limit: None, unit, saturates_at: None, advice }
 }
 
-/// Nodes that are left when the spare ones are lost, one at least.
+/// The least number of nodes that a plan may have: one beyond those to spare, and one for each site.
+fn least(demand: &Demand) -> usize {
+    demand.node.sites.max(demand.objectives.spare_nodes + 1)
+}
+
+/// Nodes that are left when the spare ones are lost.
 fn remaining(demand: &Demand, nodes: usize) -> usize {
-    nodes.saturating_sub(demand.objectives.spare_nodes).max(1)
+    nodes.saturating_sub(demand.objectives.spare_nodes)
+}
+
+/// Nodes that are left when those that remain lose what an event takes, too; none when it takes all.
+fn left(demand: &Demand, nodes: usize, lost: Lost) -> usize {
+    let remaining = remaining(demand, nodes);
+    match lost {
+        Lost::Component => remaining,
+        // The only node starts again itself.
+        Lost::Node => remaining.saturating_sub(1).max(1),
+        // The spare nodes may all have been at other sites.
+        Lost::Site => remaining.saturating_sub(nodes.div_ceil(demand.node.sites)),
+    }
+}
+
+/// Nodes that are left after the worst event of the demand: they serve all there is until what was
+/// lost is back. A crash that the demand does not name is what nodes to spare are for.
+fn survivors(demand: &Demand, nodes: usize) -> usize {
+    let left = demand.events.iter().map(|event| left(demand, nodes, event.lost));
+    left.fold(remaining(demand, nodes), usize::min)
 }
 
 fn memory(model: &NodeModel, demand: &Demand, nodes: usize) -> f64 {
@@ -285,55 +321,64 @@ fn events(demand: &Demand) -> Vec<Event> {
     demand.events.iter().cloned().chain(crashes).collect()
 }
 
-/// Goes through an event. Those who come back are the flows that the event names; the CPU that
-/// handshakes have is what the messages of all connections leave, as if all were back already.
+/// Goes through an event while the spare nodes are lost. Those who come back are the flows that the
+/// event names; the CPU that their handshakes have is what the messages of all connections leave, as if
+/// all were back already, and the handshakes that there are at any time.
 fn storm(
     model: &NodeModel,
     demand: &Demand,
     event: &Event,
     nodes: usize,
 ) -> Result<Survived, Problem> {
-    let lost = match event.lost {
-        Lost::Component => 0,
-        Lost::Node => 1,
-        Lost::Site => nodes.div_ceil(demand.node.sites),
+    let (remaining, left) = (remaining(demand, nodes), left(demand, nodes, event.lost));
+    let part = match event.lost {
+        Lost::Component => 1.0,
+        // The only node comes back itself, and with it all connections.
+        Lost::Node => 1.0 / float(remaining),
+        Lost::Site => float(remaining - left) / float(remaining),
     };
-    // The only node comes back itself, and with it all connections.
-    let left = if nodes > lost { nodes - lost } else { nodes };
-    let part = if lost == 0 { 1.0 } else { float(lost) / float(nodes) };
-    let (mut peers, mut micros, mut spread, mut retry) = (0.0, 0.0, 0.0f64, 0.0);
+    let (mut waves, mut micros) = (Vec::new(), 0.0);
     for flow in demand.flows.iter().filter(|flow| comes_back(event, flow)) {
-        let back = flow.connections * part;
+        let peers = flow.connections * part;
         let resumed = event.resumed.unwrap_or(flow.tls.resumed);
-        peers += back;
-        micros += back * FlowCost::of(model, flow)?.connection(flow, resumed);
-        spread += back * flow.spread;
-        retry += back * flow.retry;
+        micros += peers * FlowCost::of(model, flow)?.connection(flow, resumed);
+        waves.push(Wave { peers, spread: flow.spread, retry: flow.retry });
     }
     let load = Load::of(model, demand, left)?;
-    let busy = load.messages.utilisation();
+    let peers = waves.iter().map(|wave| wave.peers).sum::<f64>();
     let workers = float(left * demand.node.workers);
     let seconds = micros / peers / 1e6 * model.contention.slowdown(demand.node.workers);
     let storm = Storm {
-        peers,
-        spread: spread / peers,
-        retry: retry / peers,
-        capacity: workers * (1.0 - busy).max(0.0) / seconds,
+        waves,
+        capacity: workers * (1.0 - load.utilisation()).max(0.0) / seconds,
         patience: demand.node.admission_wait,
     };
-    let limit = event.within.map_or(LONGEST, |within| (within * 4.0).clamp(60.0, LONGEST));
-    let outcome = storm.run(limit);
-    let rate = peers / storm.spread.max(1e-3) / workers;
-    let coming = Stream::of(rate, seconds, model.queue.variability.value);
+    let outcome = storm.run(limit(event, &storm));
+    if left == 0 {
+        return Ok(Survived { outcome, message: f64::INFINITY });
+    }
+    let rate = storm.waves.iter().map(Wave::rate).sum::<f64>() / workers;
+    let coming = Stream::of(rate, seconds, model.queue.variability.value).plus(load.handshakes);
     let discipline = model.queue.discipline;
     let wait = match waits(load.messages, coming, discipline) {
         Some([first, _]) => first.quantile(0.99),
-        None if busy >= 1.0 => f64::INFINITY,
+        None if load.messages.utilisation() >= 1.0 => f64::INFINITY,
         // First come, first served, they wait as long as those who come back.
         None => flooded(load.messages, coming, discipline)
             .map_or(outcome.longest_wait, |wait| wait.quantile(0.99)),
     };
     Ok(Survived { outcome, message: wait + load.message_seconds })
+}
+
+/// Seconds after which a storm that is not over counts as one that does not end: well beyond what it
+/// may take, and beyond what those who come last, and once more, make of it.
+fn limit(event: &Event, storm: &Storm) -> f64 {
+    let spread = storm.spread();
+    let retry = storm.waves.iter().map(|wave| wave.retry).fold(0.0, f64::max);
+    match event.within {
+        Some(within) => (BEYOND * within.max(spread)).max(LOOKED_AT[0]),
+        None => (BEYOND * (spread + retry)).max(LOOKED_AT[1]),
+    }
 }
 
 fn comes_back(event: &Event, flow: &Flow) -> bool {
@@ -398,6 +443,12 @@ fn possible(model: &NodeModel, demand: &Demand) -> Result<(), Problem> {
         mistakes.push(format!(
             "objectives.spare_nodes = {} leaves none of node.max_nodes = {}: raise node.max_nodes",
             demand.objectives.spare_nodes, demand.node.max_nodes
+        ));
+    }
+    if demand.node.sites > demand.node.max_nodes {
+        mistakes.push(format!(
+            "node.max_nodes = {} leaves some of node.sites = {} without a node: raise node.max_nodes",
+            demand.node.max_nodes, demand.node.sites
         ));
     }
     let own = model.memory.node.value / GIB;

@@ -31,7 +31,7 @@ fn the_example_has_a_plan_that_holds() {
     }
     assert!(plan.saturates_first.is_some(), "{plan:?}");
     let [low, high] = plan.nodes_interval.map(|end| end.expect("a number"));
-    assert!(low <= plan.nodes && plan.nodes <= high.max(plan.nodes), "{plan:?}");
+    assert!(low <= plan.nodes && plan.nodes <= high, "{plan:?}");
     assert_eq!(super::plan(&model, &demand, None).expect("possible"), plan, "draws repeat");
 }
 
@@ -71,25 +71,91 @@ fn more_of_anything_needs_no_fewer_nodes() {
     assert!(before > 2, "{before}");
 }
 
-#[test]
-fn a_site_and_its_nodes_are_lost_together() {
+/// Two sites, no nodes to spare, and nothing but handshakes.
+fn quiet_sites() -> Demand {
     let mut sites = changed("workers = 4", "workers = 4\nsites = 2").scaled(10.0);
+    sites.objectives.spare_nodes = 0;
     for flow in &mut sites.flows {
         (flow.messages, flow.start) = ([0.0; 2], [0.0; 2]);
     }
-    let event = |lost| Event {
-        name: "it".to_owned(),
-        flows: Vec::new(),
-        resumed: Some(0.0),
-        within: None,
-        lost,
-    };
+    sites
+}
+
+fn event(lost: Lost) -> Event {
+    Event { name: "it".to_owned(), flows: Vec::new(), resumed: Some(0.0), within: None, lost }
+}
+
+#[test]
+fn a_site_and_its_nodes_are_lost_together() {
+    let sites = quiet_sites();
     let of =
         |lost, nodes| storm(&model(), &sites, &event(lost), nodes).expect("all figures").outcome;
     assert!(of(Lost::Site, 4).seconds > of(Lost::Node, 4).seconds);
     assert!(of(Lost::Site, 4).seconds > of(Lost::Site, 8).seconds);
     let alone = of(Lost::Node, 1);
     assert!(alone.seconds.is_finite() && alone.seconds > of(Lost::Node, 4).seconds);
+    // Nobody is left to serve them, and only a node that crashes starts again by itself.
+    assert!(of(Lost::Site, 1).seconds.is_infinite());
+}
+
+#[test]
+fn events_come_while_the_spare_nodes_are_lost() {
+    let sites = quiet_sites();
+    let mut spare = sites.clone();
+    spare.objectives.spare_nodes = 1;
+    let of = |demand: &Demand, lost, nodes| {
+        storm(&model(), demand, &event(lost), nodes).expect("all figures").outcome
+    };
+    assert_eq!(of(&spare, Lost::Node, 4), of(&sites, Lost::Node, 3));
+    assert_eq!(of(&spare, Lost::Component, 4), of(&sites, Lost::Component, 3));
+    // The other site has two nodes, one of which is lost already.
+    assert_eq!([4, 5, 6].map(|nodes| left(&spare, nodes, Lost::Site)), [1, 1, 2]);
+    assert_eq!(left(&spare, 3, Lost::Site), 0);
+    assert!(of(&spare, Lost::Site, 3).seconds.is_infinite());
+}
+
+#[test]
+fn survivors_of_a_lost_site_serve_all_there_is() {
+    let (model, mut without) = (model(), changed("workers = 4", "workers = 4\nsites = 2"));
+    // Too little for all connections, which two nodes hold.
+    without.node.memory_gib = 0.2;
+    let mut with = without.clone();
+    with.events.push(Event { resumed: None, ..event(Lost::Site) });
+    let of = |demand: &Demand, nodes| steady(&model, demand, nodes).expect("all figures");
+    assert_eq!(of(&with, 6), of(&without, 3), "two are left");
+    let found: Vec<f64> = of(&with, 3).iter().map(|objective| objective.found).collect();
+    assert!(found.iter().all(|found| found.is_infinite()), "none is left: {found:?}");
+    let needed = |demand: &Demand| needed(&model, demand).expect("all figures").expect("enough");
+    assert_eq!((needed(&with), needed(&without)), (6, 4), "the spare one and a site of three");
+}
+
+#[test]
+fn ordinary_handshakes_take_their_part_of_the_cpu() {
+    let mut demand = quiet_sites();
+    // Nobody is refused, so time is work by what is free for it.
+    demand.node.admission_wait = 60.0;
+    let of = |demand: &Demand| {
+        storm(&model(), demand, &event(Lost::Component), 4).expect("all figures").outcome.seconds
+    };
+    let before = of(&demand);
+    let load = Load::of(&model(), &demand, 4).expect("all figures");
+    let factor = 0.5 / load.handshakes.utilisation();
+    demand.flows.iter_mut().for_each(|flow| flow.rate *= factor);
+    let after = of(&demand);
+    assert!((1.8..2.3).contains(&(after / before)), "{before} s, {after} s with half of the CPU");
+}
+
+#[test]
+fn a_storm_may_take_as_long_as_it_is_allowed_to() {
+    let mut demand = quiet_sites();
+    demand.flows.iter_mut().for_each(|flow| flow.spread = 1_800.0);
+    let of = |within| {
+        let event = Event { within, ..event(Lost::Component) };
+        storm(&model(), &demand, &event, 4).expect("all figures").outcome.seconds
+    };
+    for seconds in [of(Some(3_600.0)), of(None)] {
+        assert!((1_790.0..1_810.0).contains(&seconds), "{seconds}");
+    }
 }
 
 #[test]
@@ -107,6 +173,13 @@ fn impossible_demands_say_what_to_change() {
     assert!(text.contains("node.memory_gib = 0.01 is less than the 0.03 GiB"), "{text}");
     let text = refused("spare_nodes = 1 ", "spare_nodes = 16 ");
     assert!(text.contains("raise node.max_nodes"), "{text}");
+    let text = refused("workers = 4", "workers = 4\nsites = 17");
+    assert!(text.contains("node.max_nodes = 16 leaves some of node.sites = 17"), "{text}");
+    let sites = changed("workers = 4", "workers = 4\nsites = 3");
+    for (demand, nodes, least) in [(demand(), 1, "2 at least"), (sites, 2, "3 at least")] {
+        let text = super::plan(&model(), &demand, Some(nodes)).expect_err("too few").to_string();
+        assert!(text.contains("are too few") && text.contains(least), "{text}");
+    }
 }
 
 #[test]
