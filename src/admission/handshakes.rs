@@ -19,8 +19,8 @@ pub enum Shaking {
     Here,
     /// The legacy lane's child's.
     Legacy,
-    /// Ours, and it is the component that is waited for. There is nothing to do, so it keeps nobody
-    /// else from coming: else one component that hangs would close the listeners of all others.
+    /// Ours, and it is the component that is waited for. There is nothing to do, so these have a limit
+    /// of their own, which is wide: one component that hangs should not close the listeners of others.
     Held,
 }
 
@@ -44,6 +44,7 @@ pub struct Handshakes<T> {
     storm: Storm,
     in_progress: u32,
     legacy_in_progress: u32,
+    held: u32,
 }
 
 impl<T: Copy> Handshakes<T> {
@@ -57,6 +58,7 @@ impl<T: Copy> Handshakes<T> {
             storm: Storm::default(),
             in_progress: 0,
             legacy_in_progress: 0,
+            held: 0,
             limits,
         }
     }
@@ -69,7 +71,7 @@ impl<T: Copy> Handshakes<T> {
         if source.is_some_and(|source| self.sources.is_away(source, now)) {
             return Err(Shed::Source);
         }
-        if self.in_progress >= self.limits.in_progress {
+        if self.is_full() {
             return Err(Shed::InProgress);
         }
         self.is_in_time(Class::Resumed)
@@ -89,7 +91,7 @@ impl<T: Copy> Handshakes<T> {
         if source.is_some_and(|source| self.sources.is_away(source, now)) {
             return Err(Shed::Source);
         }
-        if self.in_progress >= self.limits.in_progress {
+        if self.is_full() {
             return Err(Shed::InProgress);
         }
         if class == Class::Legacy && self.legacy_in_progress >= self.limits.legacy_in_progress {
@@ -198,12 +200,17 @@ impl<T: Copy> Handshakes<T> {
         self.pace.longest()
     }
 
+    fn is_full(&self) -> bool {
+        let most = self.limits.in_progress;
+        self.in_progress >= most || self.held >= most.saturating_mul(HELD)
+    }
+
     /// What a handshake is counted by.
     fn counters(&mut self, shaking: Shaking) -> [Option<&mut u32>; 2] {
         match shaking {
             Shaking::Here => [Some(&mut self.in_progress), None],
             Shaking::Legacy => [Some(&mut self.in_progress), Some(&mut self.legacy_in_progress)],
-            Shaking::Held => [None, None],
+            Shaking::Held => [Some(&mut self.held), None],
         }
     }
 
@@ -218,6 +225,10 @@ impl<T: Copy> Handshakes<T> {
         if ahead <= self.limits.queue_timeout / 2 { Ok(()) } else { Err(Shed::Queue) }
     }
 }
+
+/// Of those that may be in progress, so many times as many may wait for components: each holds its
+/// flight, about 4 KiB.
+const HELD: u32 = 4;
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
@@ -297,19 +308,20 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_component_is_in_nobodys_way() {
+    fn who_waits_for_a_component_keeps_nobody_out_up_to_a_limit() {
         let mut handshakes: Handshakes<u32> = Handshakes::new(LIMITS);
-        for it in 0..100 {
+        for it in 0..8 * HELD {
             assert_eq!(handshakes.begin(it, Class::Full, None, at(0)), Ok(Shaking::Here));
             handshakes.next(at(0)).expect("it waits");
             handshakes.waits_no_more(Class::Full);
             handshakes.becomes(Shaking::Here, Shaking::Held);
         }
         assert_eq!(handshakes.in_progress(), 0);
+        assert_eq!(handshakes.begin(0, Class::Full, None, at(0)), Err(Shed::InProgress));
         // Components are there again: what is in progress is done, and nobody new comes meanwhile.
-        (0..100).for_each(|_| handshakes.becomes(Shaking::Held, Shaking::Here));
+        (0..8 * HELD).for_each(|_| handshakes.becomes(Shaking::Held, Shaking::Here));
         assert_eq!(handshakes.may_come(None, at(0)), Err(Shed::InProgress));
-        (0..100).for_each(|_| handshakes.over(Shaking::Here));
+        (0..8 * HELD).for_each(|_| handshakes.over(Shaking::Here));
         assert_eq!((handshakes.in_progress(), handshakes.may_come(None, at(0))), (0, Ok(())));
     }
 

@@ -27,7 +27,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool that keeps at most `limit` bytes in use and `retained` free buffers of each class.
+    /// A pool that keeps at most `limit` bytes in use, and `retained` free buffers for messages and half
+    /// as many for bulk.
     pub fn new(limit: usize, retained: usize) -> Self {
         let free = BufClass::ALL.map(|_| RefCell::new(Vec::with_capacity(retained)));
         let inner = PoolInner { free, retained, limit, in_use: Cell::new(0) };
@@ -38,7 +39,7 @@ impl Pool {
     pub fn stock(&self) {
         for class in BufClass::ALL {
             let mut free = self.inner.free[class.index()].borrow_mut();
-            while free.len() < self.inner.retained {
+            while free.len() < self.inner.retained(class) {
                 free.push(Chunk::allocate(class));
             }
         }
@@ -398,10 +399,17 @@ struct PoolInner {
 }
 
 impl PoolInner {
+    fn retained(&self, class: BufClass) -> usize {
+        match class {
+            BufClass::Message => self.retained,
+            BufClass::Bulk => self.retained / 2,
+        }
+    }
+
     fn give_back(&self, mut chunk: Box<Chunk>) {
         self.in_use.set(self.in_use.get() - chunk.class.capacity());
         let mut free = self.free[chunk.class.index()].borrow_mut();
-        if free.len() < self.retained {
+        if free.len() < self.retained(chunk.class) {
             chunk.ranges.clear();
             chunk.len = 0;
             free.push(chunk);

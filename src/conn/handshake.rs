@@ -63,12 +63,14 @@ impl Connection {
 
     /// True while tickets are all that waits for the peer: they go with what the component says first,
     /// if that comes soon. A segment of their own costs as much as the request's. Nothing goes alone
-    /// to a peer that sends no more: it may have closed its socket, which RST would tell us.
-    pub(super) fn holds_tickets(&mut self, now: Time) -> bool {
+    /// to a peer that sends no more: it may have closed its socket, which RST would tell us. When buffers
+    /// run short nothing waits: the component would not be received from meanwhile.
+    pub(super) fn holds_tickets(&mut self, cx: &Context<'_>) -> bool {
         self.tickets_wait = self.tickets_wait
             && !self.downstream.has_plaintext()
             && self.downstream.output == Output::Open
-            && (self.downstream.ended || now < self.tickets_until());
+            && !cx.pool.is_tight()
+            && (self.downstream.ended || cx.now < self.tickets_until());
         self.tickets_wait
     }
 

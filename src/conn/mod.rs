@@ -364,7 +364,7 @@ impl Connection {
         if self.ending.is_some() || side == Side::Upstream && self.dial.discards() {
             return None;
         }
-        let waits = side == Side::Downstream && self.holds_tickets(cx.now);
+        let waits = side == Side::Downstream && self.holds_tickets(cx);
         let parting = self.truncated != Some(side.other());
         if let Err(error) = self.side_mut(side).seal(parting, cx.pool) {
             self.tls_failed(side, error, cx);

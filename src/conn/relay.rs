@@ -185,11 +185,11 @@ impl Connection {
         }
         let backlog = self.side(side.other()).backlog();
         // When buffers run short, every connection may hold only what it is sending.
-        let high = if cx.pool.is_tight() { 1 } else { HIGH_WATER };
+        let (high, low) = if cx.pool.is_tight() { (1, 0) } else { (HIGH_WATER, LOW_WATER) };
         let state = self.side_mut(side);
         if backlog >= high {
             state.paused = true;
-        } else if backlog <= LOW_WATER.min(high / 2) {
+        } else if backlog <= low {
             state.paused = false;
         }
         !state.paused

@@ -12,6 +12,7 @@ use super::generations::Generation;
 use super::mailbox::BoundId;
 use super::slots::{SlotId, Slots};
 use super::{Entry, Shard};
+use crate::admission::Shed;
 use crate::conn::{Connection, Input};
 use crate::engine::{Engine, ListenerId, Operation, Side, SocketId};
 use crate::policy::Downstream;
@@ -134,7 +135,7 @@ impl Accepting {
     /// Accepts again when it is time to try and there is `room` in this shard and in all.
     pub(super) fn resume_when_due<E: Engine>(&mut self, now: Time, room: bool, engine: &mut E) {
         if self.resume_at.is_some_and(|at| at <= now) {
-            if room && !self.is_full() {
+            if room {
                 self.resume(engine);
             } else {
                 // Accepting now would only be to turn away who can wait.
@@ -143,12 +144,9 @@ impl Accepting {
         }
     }
 
-    /// A connection has ended, so there may be room again.
-    pub(super) fn leave<E: Engine>(&mut self, engine: &mut E) {
+    /// Counts a connection out that has ended.
+    fn leave(&self) {
         self.admitted.fetch_sub(1, Ordering::Relaxed);
-        if self.resume_at.is_some() {
-            self.resume(engine);
-        }
     }
 
     /// Counts one more connection in, if there is room.
@@ -160,8 +158,9 @@ impl Accepting {
         false
     }
 
-    fn is_full(&self) -> bool {
-        self.admitted.load(Ordering::Relaxed) >= self.max_connections
+    /// Whether there is room for one more than those that are open and `waiting`.
+    fn has_room(&self, waiting: usize) -> bool {
+        self.admitted.load(Ordering::Relaxed) as usize + waiting < self.max_connections as usize
     }
 
     /// Stops accepting for a while. Retrying by the clock also covers room that other shards make.
@@ -189,7 +188,19 @@ impl Accepting {
     }
 }
 
+/// A connection that the kernel has accepted, and that has not had its turn yet.
+pub(super) struct Newcomer<S> {
+    /// What it is admitted under.
+    generation: Rc<Generation>,
+    /// Position of its listener in the generation's policy.
+    position: usize,
+    stream: S,
+    peer: Option<SocketAddr>,
+}
+
 impl<E: Engine> Shard<E> {
+    /// A few newcomers go in each turn, with what connections that are up want in between: however many
+    /// come at once, a message waits for a few of them only.
     pub(super) fn on_accepted(
         &mut self,
         listener: ListenerId,
@@ -200,6 +211,58 @@ impl<E: Engine> Shard<E> {
             debug_assert!(false, "a listener that has closed accepts nothing");
             return;
         };
+        if self.newcomers.len() >= MAX_NEWCOMERS {
+            // Dropping the stream resets it.
+            self.note_shed(Shed::Queue);
+            return self.telemetry.on_refused(Refusal::Overload);
+        }
+        self.newcomers.push_back(Newcomer { generation, position, stream, peer });
+        // Who cannot be served soon waits in the accept queue.
+        if !self.has_room() {
+            self.accepting.pause(self.now, &mut self.engine);
+        }
+    }
+
+    /// Whether one more could be let in behind those that wait.
+    pub(super) fn has_room(&self) -> bool {
+        let waiting = self.newcomers.len();
+        waiting < ENOUGH_NEWCOMERS
+            && self.slots.len() + waiting < self.slots.capacity()
+            && self.accepting.has_room(waiting)
+    }
+
+    /// The turn's share of newcomers.
+    pub(super) fn take_some_in(&mut self) {
+        if self.newcomers.is_empty() {
+            return;
+        }
+        for _ in 0..NEWCOMERS {
+            let Some(newcomer) = self.newcomers.pop_front() else { break };
+            self.let_in(newcomer);
+            self.now = self.engine.now();
+        }
+        if self.newcomers.len() < ENOUGH_NEWCOMERS / 2 {
+            self.resume_accepting();
+        }
+    }
+
+    /// A connection has ended.
+    pub(super) fn on_left(&mut self) {
+        self.accepting.leave();
+        if self.newcomers.is_empty() {
+            self.resume_accepting();
+        }
+    }
+
+    /// Accepts again if that is paused and there is room.
+    fn resume_accepting(&mut self) {
+        if self.accepting.resume_at.is_some() && self.has_room() {
+            self.accepting.resume(&mut self.engine);
+        }
+    }
+
+    fn let_in(&mut self, newcomer: Newcomer<E::Stream>) {
+        let Newcomer { generation, position, stream, peer } = newcomer;
         let policy = Arc::clone(&generation.policy.listeners[position]);
         if policy.downstream == Downstream::Tls
             && policy.proxy_in.is_none()
@@ -244,7 +307,7 @@ impl<E: Engine> Shard<E> {
             // It was in the queue of a listener that closed after the others were stopped.
             self.stop(slot, reason);
         }
-        if self.slots.is_full() || self.accepting.is_full() {
+        if !self.has_room() {
             self.accepting.pause(self.now, &mut self.engine);
         }
     }
@@ -275,6 +338,12 @@ impl<E: Engine> Shard<E> {
     }
 }
 
+/// Newcomers of a turn. Each costs about 30 µs, of which a flood of them that are refused is made.
+pub(super) const NEWCOMERS: usize = 8;
+/// Above that, the others wait in the accept queue until half of them are in.
+const ENOUGH_NEWCOMERS: usize = 256;
+/// As many as the kernel may have accepted before it hears of that; others are reset.
+const MAX_NEWCOMERS: usize = 4_096;
 /// How long accepting pauses when a limit was hit and no connection of this shard ends meanwhile.
 const RETRY: Duration = Duration::from_millis(50);
 /// Listening sockets of one shard: those of the largest configuration, while a new one replaces

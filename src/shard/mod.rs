@@ -18,7 +18,7 @@ pub mod slots;
 mod tests;
 pub mod wheel;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ use crate::policy::{ListenerPolicy, Policy, Route};
 use crate::telemetry::aggregator::AnswerSender;
 use crate::telemetry::{ShardSnapshot, ShardTelemetry};
 use crate::time::Time;
-use accept::Accepting;
+use accept::{Accepting, Newcomer};
 use generations::{Generation, Generations};
 use mailbox::{BoundId, Command, Mailbox, Reload};
 use resting::Resting;
@@ -95,6 +95,7 @@ pub struct Shard<E: Engine> {
     door: Door,
     on_finish: OnFinish,
     accepting: Accepting,
+    newcomers: VecDeque<Newcomer<E::Stream>>,
     census: Census,
     revalidation: Revalidation,
     resting: Resting,
@@ -146,6 +147,7 @@ impl<E: Engine> Shard<E> {
             revalidation: Revalidation::new(&parts.policy, now),
             generations: Generations::new(parts.policy, parts.id as u64),
             accepting: Accepting::new(parts.admitted, parts.max_connections),
+            newcomers: VecDeque::new(),
             slots: Slots::new(parts.capacity),
             census,
             wheel,
@@ -210,11 +212,12 @@ impl<E: Engine> Shard<E> {
                 self.drive(slot, Input::Deadline);
             }
         }
+        self.take_some_in();
         self.shake_hands(began);
         self.note_calm();
         self.revalidate_some();
         self.rest_some();
-        self.accepting.resume_when_due(self.now, !self.slots.is_full(), &mut self.engine);
+        self.accepting.resume_when_due(self.now, self.has_room(), &mut self.engine);
         if self.drain_until.is_some_and(|until| until <= self.now) {
             self.drain_until = None;
             self.stop_all(Reason::Drained);
@@ -224,7 +227,7 @@ impl<E: Engine> Shard<E> {
 
     /// True when nothing is listened on and nothing is open.
     pub fn is_done(&self) -> bool {
-        self.accepting.is_closed() && self.slots.is_empty()
+        self.accepting.is_closed() && self.newcomers.is_empty() && self.slots.is_empty()
     }
 
     /// Connections that were still open when a drain's deadline passed.
@@ -234,7 +237,7 @@ impl<E: Engine> Shard<E> {
 
     fn next_deadline(&self) -> Option<Time> {
         let own = self.revalidation.next_deadline(self.now);
-        if !self.handshakes.is_idle() {
+        if !self.handshakes.is_idle() || !self.newcomers.is_empty() {
             return Some(self.now);
         }
         let rest = self.resting.next_deadline(self.now);
@@ -343,7 +346,7 @@ impl<E: Engine> Shard<E> {
         self.handshake_is_gone(&entry);
         entry.generation.connections.update(|connections| connections - 1);
         self.telemetry.on_close(&outcome);
-        self.accepting.leave(&mut self.engine);
+        self.on_left();
         (self.on_finish)(Finished {
             connection: entry.id,
             shard: self.id,

@@ -193,6 +193,26 @@ fn a_full_shard_lets_peers_wait<E: Kernel>() {
     running.end(PROMPT);
 }
 
+fn newcomers_go_in_a_few_a_turn<E: Kernel>() {
+    const CLIENTS: usize = 3 * accept::NEWCOMERS + 1;
+    let listener = listener();
+    let address = listener.local_addr().expect("bound");
+    let clients: Vec<_> = (0..CLIENTS).map(|_| client(address)).collect();
+    let (mailbox, _commands) = mailbox::mailbox();
+    let engine = E::make().expect("an engine");
+    let mut shard = shard(engine, 100, route(), component(), mailbox, Box::new(|_| {}));
+    let socket = Listener { socket: listener.into(), shared: false };
+    shard.listen(BoundId(0), socket, 0).expect("can be watched");
+    let mut inside = 0;
+    while inside < CLIENTS {
+        shard.turn().expect("the engine works");
+        let came = shard.slots.len() - inside;
+        assert!(came <= accept::NEWCOMERS, "{came} in one turn");
+        inside += came;
+    }
+    drop(clients);
+}
+
 /// Neither served nor turned away.
 fn assert_waits(client: &mut Tls, time: Duration) {
     client.sock.set_read_timeout(Some(time)).expect("a timeout");
@@ -369,6 +389,7 @@ macro_rules! each_engine {
 
 each_engine! {
     a_full_shard_lets_peers_wait
+    newcomers_go_in_a_few_a_turn
     a_drain_waits_for_what_is_open
     a_drain_leaves_a_socket_to_whoever_has_it_too
     a_drain_cuts_what_stays

@@ -1,7 +1,7 @@
 //! The access log: one structured line per connection.
 //!
 //! Shards hand records to a bounded queue without waiting; a thread of its own turns them into
-//! lines and writes them, those of 10 ms together. A record that finds the queue full is dropped and
+//! lines and writes them, those of 2 ms together. A record that finds the queue full is dropped and
 //! counted, and so is a line that the target does not take: the log never slows a connection down.
 
 mod line;
@@ -29,8 +29,8 @@ const QUEUE: usize = 4_096;
 /// taken as a whole or not at all.
 const BUFFER: usize = 64 * 1_024;
 /// How long records gather before they are written: waking the writer for each would cost a shard
-/// more than all else that it does for the log.
-const GATHERING: Duration = Duration::from_millis(10);
+/// more than all else that it does for the log. What comes meanwhile has to fit into the queue.
+const GATHERING: Duration = Duration::from_millis(2);
 /// How long the end of the program waits for a target that does not take lines.
 const LAST_LINES: Duration = Duration::from_secs(2);
 

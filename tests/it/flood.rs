@@ -57,7 +57,6 @@ fn flood_of_the_legacy_lane_is_not_felt_in_the_modern_one() {
 
 fn flood(engine: Engine) {
     let component = Component::start();
-    priority::pin(component.id(), last_cpu());
     priority::raise(component.id());
     let gateway = takes_old(Setup::new(engine, component.address())).start();
     let config = config(Version::V13);
@@ -145,8 +144,8 @@ fn measure(gateway: &Gateway, trouble: Trouble) -> (Figures, u64) {
     (Figures { p99, rate: modern.rate() }, handshakes() - before - own)
 }
 
-/// Where everybody is but the gateway's worker, which is on the first CPU: peers and components have
-/// machines of their own. The legacy lane's process goes where it likes.
+/// Where who floods is: the gateway's worker is on the first CPU, and peers have machines of their own.
+/// The legacy lane's process goes where it likes.
 fn last_cpu() -> usize {
     std::thread::available_parallelism().expect("Linux tells").get() - 1
 }
@@ -192,7 +191,7 @@ fn load(
         stop: Stop { after: Duration::from_millis(sized(5_000, 300)), count: None },
         timeout: SOON,
         threads: 1,
-        cpus: vec![last_cpu()],
+        cpus: Vec::new(),
     };
     priority::raise_this_thread(true);
     let report = run(&plan, |progress| {

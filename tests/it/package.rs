@@ -145,10 +145,11 @@ main=$(cat /run/main-process 2>/dev/null)
 case \"$*\" in
   'is-active --quiet tlsgate.service') kill -0 \"$main\" ;;
   'kill -s USR2 --kill-whom=main tlsgate.service') kill -USR2 \"$main\" ;;
-  'disable --now --quiet tlsgate.service')
+  'stop --quiet tlsgate.service')
     kill -TERM \"$main\"
     while kill -0 \"$main\" 2>/dev/null && ! grep -q '^State:.Z' /proc/$main/status; do sleep 0.05; done
     ;;
+  'is-enabled --quiet tlsgate.service') false ;;
   daemon-reload) ;;
   *) echo \"not expected: systemctl $*\" >&2; exit 1 ;;
 esac

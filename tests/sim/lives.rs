@@ -88,7 +88,6 @@ pub(crate) fn tell<'a>(given: &[Given], run: &'a Run) -> Told<'a> {
         slack: TICK + LATE + longest_turn(run) * 2,
         cut: cut(given, run),
         open: BTreeMap::new(),
-        accepted: Time::ZERO,
         findings: Vec::new(),
     };
     let mut lives = Vec::new();
@@ -123,16 +122,14 @@ struct Teller {
     cut: Option<Time>,
     /// By slot.
     open: BTreeMap<u32, Life>,
-    accepted: Time,
     findings: Vec<String>,
 }
 
 impl Teller {
     fn read(&mut self, at: Time, what: &What) {
         match what {
-            What::GotAccepted { .. } => self.accepted = at,
             What::DoAdopt { socket, wire, .. } => {
-                let before = self.open.insert(socket.slot, Life::new(*wire, self.accepted));
+                let before = self.open.insert(socket.slot, Life::new(*wire, at));
                 if before.is_some() {
                     self.findings.push(format!("slot {} is in use", socket.slot));
                 }

@@ -13,8 +13,9 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         kind: COUNT,
         presence: Presence::Default("4096"),
         reload: false,
-        doc: "Handshakes in progress, for each worker, from the complete ClientHello on; not those \
-              that wait for a component. Above it, new connections are reset.",
+        doc: "Handshakes in progress, for each worker, from the complete ClientHello on. Above it, \
+              new connections are reset. Those that wait for a component are counted apart, up to \
+              four times as many.",
     },
     OptionDoc {
         table: "handshakes",

@@ -421,14 +421,6 @@ impl Gateway {
         lines.iter().filter_map(|line| Line::parse(line)).collect()
     }
 
-    /// As many lines as there are by now, once there are `least` of them: they gather before they are
-    /// written.
-    pub(crate) fn at_least(&self, least: usize) -> Vec<Line> {
-        wait_for(&format!("{least} lines in the access log"), SOON, || {
-            Some(self.lines()).filter(|lines| lines.len() >= least)
-        })
-    }
-
     /// The line of the connection from `peer`, waited for.
     pub(crate) fn line_of(&self, peer: SocketAddr) -> Line {
         wait_for(&format!("a line about {peer} in the access log"), SOON, || {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 use super::gateway::Gateway;
+use super::{SOON, wait_for};
 
 /// One line: how one connection ended.
 #[derive(Clone, Debug)]
@@ -55,6 +56,14 @@ impl Line {
 }
 
 impl Gateway {
+    /// As many lines as there are by now, once there are `least` of them: they gather before they are
+    /// written.
+    pub(crate) fn at_least(&self, least: usize) -> Vec<Line> {
+        wait_for(&format!("{least} lines in the access log"), SOON, || {
+            Some(self.lines()).filter(|lines| lines.len() >= least)
+        })
+    }
+
     /// What the access log has behind the first `known` lines of the gateway's output, and how many
     /// lines there are now.
     pub(crate) fn lines_behind(&self, known: usize) -> (Vec<Line>, usize) {

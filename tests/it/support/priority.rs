@@ -25,12 +25,6 @@ pub(crate) fn raise(process: u32) {
     set(Command::new("chrt").args(["--all-tasks", "--fifo", "--pid", "1", &process]));
 }
 
-/// All threads of a process are on this CPU from now on.
-pub(crate) fn pin(process: u32, cpu: usize) {
-    let (process, cpu) = (process.to_string(), cpu.to_string());
-    set(Command::new("taskset").args(["--all-tasks", "--cpu-list", "--pid", &cpu, &process]));
-}
-
 /// This thread and those that it starts come first from now on, or are like others again.
 pub(crate) fn raise_this_thread(is_first: bool) {
     let mut chrt = Command::new("chrt");
