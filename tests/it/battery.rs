@@ -82,7 +82,7 @@ fn battery_common_rotation() {
 
 /// All rows at once, silent: C10.
 #[test]
-#[ignore = "run by tests/run, beside others: it waits most of the time"]
+#[ignore = "run by tests/run"]
 fn battery_common_silence() {
     let mut report = report::Part::new("common_silence");
     for engine in engines() {
