@@ -1,6 +1,6 @@
 //! Taking connections in, within limits: what cannot be served waits in the accept queue.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -198,6 +198,11 @@ pub(super) struct Newcomer<S> {
     peer: Option<SocketAddr>,
 }
 
+/// Room for them, made at once: memory at rest is the same from then on.
+pub(super) fn newcomers<S>() -> VecDeque<Newcomer<S>> {
+    VecDeque::with_capacity(ENOUGH_NEWCOMERS)
+}
+
 impl<E: Engine> Shard<E> {
     /// A few newcomers go in each turn, with what connections that are up want in between: however many
     /// come at once, a message waits for a few of them only.
@@ -242,6 +247,7 @@ impl<E: Engine> Shard<E> {
             self.now = self.engine.now();
         }
         if self.newcomers.len() < ENOUGH_NEWCOMERS / 2 {
+            self.newcomers.shrink_to(ENOUGH_NEWCOMERS);
             self.resume_accepting();
         }
     }

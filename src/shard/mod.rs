@@ -147,7 +147,7 @@ impl<E: Engine> Shard<E> {
             revalidation: Revalidation::new(&parts.policy, now),
             generations: Generations::new(parts.policy, parts.id as u64),
             accepting: Accepting::new(parts.admitted, parts.max_connections),
-            newcomers: VecDeque::new(),
+            newcomers: accept::newcomers(),
             slots: Slots::new(parts.capacity),
             census,
             wheel,

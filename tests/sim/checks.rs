@@ -245,12 +245,12 @@ fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings:
             let patience = timeouts.connect.min(IMPATIENT);
             life.dial_timed_out
                 || lifetime >= timeouts.handshake
-                || life.dialled.is_some_and(|at| ended.since(at) >= patience)
+                || life.first_dialled.is_some_and(|at| ended.since(at) >= patience)
         }
         Reason::UpstreamHandshakeTimeout => {
             let patience = timeouts.connect.min(IMPATIENT);
             lifetime >= timeouts.handshake
-                || life.dialled.is_some_and(|at| ended.since(at) >= patience)
+                || life.first_dialled.is_some_and(|at| ended.since(at) >= patience)
         }
         Reason::DetectTimeout | Reason::ProxyTimeout => lifetime >= timeouts.handshake,
         Reason::ProxyUntrusted => client.introduction.is_some() && client.source == STRANGER,

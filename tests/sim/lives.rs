@@ -26,6 +26,10 @@ pub(crate) struct Life {
     pub(crate) half_closed: Option<Time>,
     /// When the last endpoint was dialled.
     pub(crate) dialled: Option<Time>,
+    /// The same from its first source: others may have only what is left of its time.
+    pub(crate) first_dialled: Option<Time>,
+    /// The source had no port left: the next one has what is left of the time.
+    next_source: bool,
     /// The dialling that is under way, and the longest there was.
     dialling: Option<Time>,
     longest_dial: Duration,
@@ -59,6 +63,8 @@ impl Life {
             activity: vec![accepted],
             half_closed: None,
             dialled: None,
+            first_dialled: None,
+            next_source: false,
             dialling: None,
             longest_dial: Duration::ZERO,
             dial_timed_out: false,
@@ -136,6 +142,8 @@ impl Teller {
             }
             What::DoConnect { socket, .. } => {
                 self.with(*socket, |life| {
+                    life.first_dialled =
+                        life.first_dialled.filter(|_| life.next_source).or(Some(at));
                     (life.dialled, life.dialling, life.sent_up) = (Some(at), Some(at), 0);
                 });
             }
@@ -145,7 +153,10 @@ impl Teller {
             }
             What::GotFailed { socket, operation: Operation::Connect, errno } => {
                 self.end_dialling(*socket, at);
-                self.with(*socket, |life| life.dial_timed_out |= *errno == libc::ETIMEDOUT);
+                self.with(*socket, |life| {
+                    life.dial_timed_out |= *errno == libc::ETIMEDOUT;
+                    life.next_source = matches!(*errno, libc::EADDRNOTAVAIL | libc::EADDRINUSE);
+                });
             }
             What::GotReceived { socket, .. } => self.with(*socket, |life| life.activity.push(at)),
             What::GotSent { socket } => self.with(*socket, |life| {
