@@ -106,7 +106,7 @@ impl<T: Copy> Handshakes<T> {
             return Err(Shed::Queue);
         }
         let begun = if class == Class::Legacy { Shaking::Legacy } else { Shaking::Here };
-        self.counters(begun).into_iter().flatten().for_each(|counter| *counter += 1);
+        self.count(begun);
         Ok(begun)
     }
 
@@ -141,7 +141,7 @@ impl<T: Copy> Handshakes<T> {
     /// A handshake in progress waits for its component now, or does not any more.
     pub fn becomes(&mut self, was: Shaking, is: Shaking) {
         self.over(was);
-        self.counters(is).into_iter().flatten().for_each(|counter| *counter += 1);
+        self.count(is);
     }
 
     /// One of this source's is done.
@@ -203,6 +203,10 @@ impl<T: Copy> Handshakes<T> {
     fn is_full(&self) -> bool {
         let most = self.limits.in_progress;
         self.in_progress >= most || self.held >= most.saturating_mul(HELD)
+    }
+
+    fn count(&mut self, shaking: Shaking) {
+        self.counters(shaking).into_iter().flatten().for_each(|counter| *counter += 1);
     }
 
     /// What a handshake is counted by.

@@ -278,17 +278,20 @@ fn seconds(value: f64) -> String {
         value if value < 99.95 => format!("{value:.1}"),
         value => return format!("{value:.0} {unit}"),
     };
-    format!("{} {unit}", text.trim_end_matches('0').trim_end_matches('.'))
+    format!("{} {unit}", trimmed(&text))
 }
 
 fn percentile(share: f64) -> String {
-    let text = format!("{:.4}", share * 100.0);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    trimmed(&format!("{:.4}", share * 100.0)).to_owned()
 }
 
 fn plain(value: f64) -> String {
-    let text = format!("{value:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    trimmed(&format!("{value:.2}")).to_owned()
+}
+
+/// A number with decimals, without those that say nothing.
+fn trimmed(number: &str) -> &str {
+    number.trim_end_matches('0').trim_end_matches('.')
 }
 
 const STYLE: &str = include_str!("page.css");
