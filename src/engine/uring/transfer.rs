@@ -1,9 +1,9 @@
 //! Bytes in and out of a socket.
 
-use io_uring::{cqueue, opcode, squeue, types};
+use io_uring::{cqueue, opcode, squeue};
 
 use super::bufring::group_of;
-use super::ring::{Completion, Token, Work};
+use super::ring::{Completion, Work};
 use super::{Event, Operation, SocketId, UringEngine, failed, socket};
 use crate::buf::{Buf, BufClass, Layout, RECORD_PLAINTEXT};
 
