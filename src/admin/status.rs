@@ -19,8 +19,8 @@ use crate::telemetry::counters::{AcceptError, Refusal};
 use crate::telemetry::shared::SharedValues;
 use crate::telemetry::snapshot::{ListenerView, PercentileRow, QUANTILES, Span};
 use crate::telemetry::{
-    CertificateFacts, ConfigFacts, CrlSwaps, EngineCounters, ListenerCounters, ProcessFigures,
-    ShardGauges, Snapshot, UpstreamFacts,
+    CertificateFacts, ConfigFacts, CrlSwaps, EngineCounters, Headroom, ListenerCounters,
+    ProcessFigures, ShardGauges, Snapshot, UpstreamFacts,
 };
 use crate::tls::resumption::{Epoch, Rank, Refusals, TicketStats, UpstreamStats};
 use crate::tls::trust::CrlFacts;
@@ -45,6 +45,8 @@ struct Status<'a> {
     started_unix_ms: u64,
     uptime_seconds: u64,
     workers: usize,
+    /// Of the shard that has the least.
+    headroom: Option<Headroom>,
     process: ProcessFigures,
     config: &'a ConfigFacts,
     /// Open connections by generation of the configuration.
@@ -172,6 +174,7 @@ struct Shard {
     ended: bool,
     #[serde(flatten)]
     gauges: ShardGauges,
+    headroom: Option<Headroom>,
     engine: EngineCounters,
 }
 
@@ -188,6 +191,7 @@ impl<'a> Status<'a> {
             started_unix_ms: facts.started_unix_ms,
             uptime_seconds: snapshot.uptime().as_secs(),
             workers: snapshot.shards.len(),
+            headroom: snapshot.totals.headroom,
             process: facts.process,
             config: &facts.config,
             generations: snapshot.generations.iter().copied().collect(),
@@ -217,6 +221,7 @@ impl<'a> Status<'a> {
                     missed_collections: view.missed,
                     ended: view.ended,
                     gauges: view.gauges,
+                    headroom: view.headroom,
                     engine: view.engine,
                 })
                 .collect(),
