@@ -18,18 +18,18 @@ use crate::support::process::{Ended, gateway_program, run};
 use crate::support::{SOON, engines, wait_until};
 
 /// What `tlsgate` prints as JSON.
-fn told(gateway: &Gateway, command: &[&str]) -> Value {
+pub(crate) fn told(gateway: &Gateway, command: &[&str]) -> Value {
     let ended = tell(gateway, &[command, &["--json"]].concat());
     assert_eq!(ended.code(), 0, "{command:?}: {}", ended.stderr);
     serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{command:?}: {}", ended.stdout))
 }
 
-fn tell(gateway: &Gateway, command: &[&str]) -> Ended {
+pub(crate) fn tell(gateway: &Gateway, command: &[&str]) -> Ended {
     let mut program = Command::new(gateway_program());
     run(program.args(command).arg("-c").arg(gateway.config_file()), SOON)
 }
 
-fn rows(gateway: &Gateway, filter: &[&str]) -> Vec<Value> {
+pub(crate) fn rows(gateway: &Gateway, filter: &[&str]) -> Vec<Value> {
     let shown = told(gateway, &[&["show", "connections"], filter].concat());
     assert_eq!(shown["workers_missing"], 0);
     shown["connections"].as_array().expect("a list").clone()

@@ -22,6 +22,7 @@ mod control;
 #[path = "../mistakes/corpus.rs"]
 mod corpus;
 mod demo;
+mod drain;
 mod endings;
 mod endings_network;
 mod endings_resources;
