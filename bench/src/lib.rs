@@ -12,4 +12,5 @@ pub mod hlog;
 mod mix;
 pub mod objective;
 pub mod page;
+pub mod priority;
 pub mod procstat;

@@ -244,13 +244,15 @@ impl<E: Engine> Shard<E> {
 
     fn next_deadline(&self) -> Option<Time> {
         let own = self.revalidation.next_deadline(self.now);
-        if !self.handshakes.is_idle() || !self.newcomers.is_empty() {
+        if !self.newcomers.is_empty() {
             return Some(self.now);
         }
         let rest = self.resting.next_deadline(self.now);
+        let handshakes = self.handshakes.next_deadline(self.now);
         let leave = dismiss::next_deadline(&self.leaving, self.now);
-        let (wheel, accept) = (self.wheel.next_deadline(), self.accepting.next_deadline());
-        [wheel, accept, self.drain_until, own, rest, leave].into_iter().flatten().min()
+        let (timers, accepting) = (self.wheel.next_deadline(), self.accepting.next_deadline());
+        let all = [timers, accepting, self.drain_until, own, rest, handshakes, leave];
+        all.into_iter().flatten().min()
     }
 
     fn on_event(&mut self, event: Event<E::Stream>) {
