@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::Lifecycle;
 use crate::admission::Shed;
@@ -34,6 +35,12 @@ pub(super) fn render(snapshot: &Snapshot, traffic: &Traffic, lifecycle: Lifecycl
         .expect("keys are strings and writing to a String cannot fail");
     text.push('\n');
     text
+}
+
+/// The same, to take parts of.
+pub(super) fn value(snapshot: &Snapshot, traffic: &Traffic, lifecycle: Lifecycle) -> Value {
+    serde_json::to_value(Status::of(snapshot, traffic, lifecycle))
+        .expect("keys are strings or numbers")
 }
 
 #[derive(Serialize)]

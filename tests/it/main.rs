@@ -18,9 +18,11 @@ mod capacity;
 mod clients;
 mod command_line;
 mod completions;
+mod control;
 #[path = "../mistakes/corpus.rs"]
 mod corpus;
 mod demo;
+mod drain;
 mod endings;
 mod endings_network;
 mod endings_resources;
