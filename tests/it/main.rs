@@ -39,6 +39,7 @@ mod load;
 mod malformed;
 mod modes;
 mod package;
+mod page;
 mod policy;
 mod proxy_in;
 mod proxy_out;

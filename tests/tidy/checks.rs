@@ -20,6 +20,7 @@ pub(crate) const ONE_ENGINE: &[(&str, &str)] = &[
     ("load_histogram_log", "it runs no gateway"),
     ("load_paused_target", "it runs no gateway"),
     ("package_is_", "it is about what systemd and dpkg do; the default is what runs"),
+    ("page_", "the admin port has a thread and sockets of its own"),
     ("systemd_unit_files", "it runs no gateway"),
 ];
 
