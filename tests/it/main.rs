@@ -44,6 +44,7 @@ mod reload;
 mod restart;
 mod revalidate;
 mod scale;
+mod scenario;
 mod selection;
 mod stop;
 mod storm;

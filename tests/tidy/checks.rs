@@ -18,7 +18,9 @@ pub(crate) const ONE_ENGINE: &[(&str, &str)] = &[
     ("io_uring_forbidden_", "they are about where io_uring cannot be had"),
     ("load_histogram_log", "it runs no gateway"),
     ("load_paused_target", "it runs no gateway"),
+    ("load_payloads", "it runs no gateway: servers are asked directly"),
     ("package_is_", "it is about what systemd and dpkg do; the default is what runs"),
+    ("scenario_mistakes", "it runs no gateway"),
     ("systemd_unit_files", "it runs no gateway"),
 ];
 

@@ -11,4 +11,5 @@ pub(crate) mod peers;
 mod plan;
 pub(crate) mod relay;
 mod run;
+mod scenario;
 mod table;
