@@ -13,6 +13,7 @@ pub mod hlog;
 mod mix;
 pub mod objective;
 pub mod page;
+pub mod priority;
 pub mod procstat;
 pub mod scenario;
 pub mod units;

@@ -98,8 +98,9 @@ impl<T: Copy> Handshakes<T> {
             return Err(Shed::LegacyInProgress);
         }
         self.is_in_time(class)?;
-        let rate = self.legacy_rate.as_mut().filter(|_| class == Class::Legacy);
-        if rate.is_some_and(|rate| !rate.take(now)) {
+        let rate = self.legacy_rate.as_ref().filter(|_| class == Class::Legacy);
+        let due = rate.map(|rate| rate.due(self.queue.waiting(class), now));
+        if due.is_some_and(|due| due > now + self.limits.queue_timeout / 2) {
             return Err(Shed::LegacyRate);
         }
         if !self.queue.push(ticket, class, now) {
@@ -122,7 +123,17 @@ impl<T: Copy> Handshakes<T> {
         {
             return Some(Next::Late(ticket));
         }
-        self.queue.pop().map(|(ticket, class, _)| Next::Do(ticket, class))
+        let (ticket, class) = self.queue.pop(self.legacy_due(now) <= now)?;
+        Some(Next::Do(ticket, class))
+    }
+
+    /// When there is something to be done next, `now` at the latest if it is to be done at once.
+    pub fn next_deadline(&self, now: Time) -> Option<Time> {
+        if !self.queue.is_empty_but_for_legacy() {
+            return Some(now);
+        }
+        let late = self.queue.first(Class::Legacy)? + self.limits.queue_timeout;
+        Some(self.legacy_due(now).min(late))
     }
 
     /// A connection does not wait any more: it had its turn, or is gone.
@@ -154,14 +165,16 @@ impl<T: Copy> Handshakes<T> {
         source.into_iter().for_each(|source| self.sources.failed(source, now));
     }
 
-    /// A step has taken so long.
-    pub fn took(&mut self, class: Class, time: Duration) {
+    /// A step has taken so long, until now.
+    pub fn took(&mut self, class: Class, time: Duration, now: Time) {
         self.pace.step(class, time);
+        let rate = self.legacy_rate.as_mut().filter(|_| class == Class::Legacy);
+        rate.into_iter().for_each(|rate| rate.take(now));
     }
 
-    /// A turn has taken `whole`, and its steps had `stepped` of that.
-    pub fn turned(&mut self, whole: Duration, stepped: Duration) {
-        if !self.queue.is_empty() {
+    /// A turn has taken `whole`, until now, and its steps had `stepped` of that.
+    pub fn turned(&mut self, whole: Duration, stepped: Duration, now: Time) {
+        if !self.is_idle(now) {
             self.pace.turn(whole, stepped);
         }
     }
@@ -176,8 +189,9 @@ impl<T: Copy> Handshakes<T> {
         self.storm.over(now)
     }
 
-    pub fn is_idle(&self) -> bool {
-        self.queue.is_empty()
+    /// Nothing is to be done now.
+    pub fn is_idle(&self, now: Time) -> bool {
+        self.next_deadline(now).is_none_or(|due| due > now)
     }
 
     /// Steps that wait.
@@ -198,6 +212,11 @@ impl<T: Copy> Handshakes<T> {
     /// The longest that a step has taken.
     pub fn longest_step(&self) -> Duration {
         self.pace.longest()
+    }
+
+    /// When the legacy lane may begin one more.
+    fn legacy_due(&self, now: Time) -> Time {
+        self.legacy_rate.as_ref().map_or(now, |rate| rate.due(0, now))
     }
 
     fn is_full(&self) -> bool {
@@ -249,7 +268,7 @@ mod tests {
         queue_timeout: Duration::from_millis(100),
         source_failures: Some(2),
         legacy_in_progress: 2,
-        legacy_rate: Some(4),
+        legacy_rate: Some(40),
     };
 
     fn source(last: u8) -> Option<IpAddr> {
@@ -264,7 +283,7 @@ mod tests {
     fn slow(limits: HandshakeLimits) -> Handshakes<u32> {
         let mut handshakes = Handshakes::new(limits);
         for class in Class::ALL {
-            (0..100).for_each(|_| handshakes.took(class, Duration::from_millis(10)));
+            (0..100).for_each(|_| handshakes.took(class, Duration::from_millis(10), at(0)));
         }
         handshakes
     }
@@ -329,24 +348,50 @@ mod tests {
         assert_eq!((handshakes.in_progress(), handshakes.may_come(None, at(0))), (0, Ok(())));
     }
 
+    fn legacy(handshakes: &mut Handshakes<u32>, ticket: u32) -> Result<Shaking, Shed> {
+        handshakes.begin(ticket, Class::Legacy, None, at(0))
+    }
+
+    fn done(handshakes: &mut Handshakes<u32>, next: Next<u32>, at: Time) {
+        let Next::Do(_, class) = next else { panic!("in time") };
+        handshakes.waits_no_more(class);
+        handshakes.took(class, Duration::ZERO, at);
+    }
+
     #[test]
     fn the_legacy_lane_has_limits_of_its_own() {
         let mut handshakes: Handshakes<u32> = Handshakes::new(LIMITS);
-        let begin = |handshakes: &mut Handshakes<u32>, at| {
-            let begun = handshakes.begin(0, Class::Legacy, None, at);
-            if begun.is_ok() {
-                handshakes.next(at).expect("it waits");
-                handshakes.waits_no_more(Class::Legacy);
-            }
-            begun
-        };
-        assert_eq!(begin(&mut handshakes, at(0)), Ok(Shaking::Legacy));
-        assert_eq!(begin(&mut handshakes, at(0)), Ok(Shaking::Legacy));
-        assert_eq!(begin(&mut handshakes, at(0)), Err(Shed::LegacyInProgress));
+        for ticket in 0..2 {
+            assert_eq!(legacy(&mut handshakes, ticket), Ok(Shaking::Legacy));
+            let next = handshakes.next(at(0)).expect("two may come at once");
+            done(&mut handshakes, next, at(0));
+        }
+        assert_eq!(legacy(&mut handshakes, 2), Err(Shed::LegacyInProgress));
         handshakes.over(Shaking::Legacy);
-        assert_eq!(begin(&mut handshakes, at(0)), Err(Shed::LegacyRate));
-        assert_eq!(handshakes.begin(1, Class::Full, None, at(0)), Ok(Shaking::Here));
-        assert_eq!(begin(&mut handshakes, at(250)), Ok(Shaking::Legacy));
+        assert_eq!(legacy(&mut handshakes, 2), Ok(Shaking::Legacy));
+        assert!(handshakes.next(at(0)).is_none() && handshakes.is_idle(at(0)), "it waits");
+        assert_eq!(handshakes.next_deadline(at(0)), Some(at(25)));
+        assert_eq!(handshakes.begin(3, Class::Full, None, at(0)), Ok(Shaking::Here));
+        assert_eq!(handshakes.next_deadline(at(0)), Some(at(0)));
+        assert_eq!(handshakes.next(at(0)), Some(Next::Do(3, Class::Full)));
+        assert_eq!(handshakes.next(at(24)), None);
+        assert_eq!(handshakes.next(at(25)), Some(Next::Do(2, Class::Legacy)));
+        assert_eq!(handshakes.next_deadline(at(25)), None);
+    }
+
+    #[test]
+    fn who_would_wait_too_long_for_the_legacy_lane_does_not_begin() {
+        let limits = HandshakeLimits { legacy_in_progress: 8, ..LIMITS };
+        let mut handshakes: Handshakes<u32> = Handshakes::new(limits);
+        let begun = (0..8).take_while(|it| legacy(&mut handshakes, *it).is_ok()).count();
+        // Two at once, one after 25 ms, one after 50, which is half of the time that there is.
+        assert_eq!(begun, 4);
+        assert_eq!(legacy(&mut handshakes, 9), Err(Shed::LegacyRate));
+        for _ in 0..2 {
+            let next = handshakes.next(at(0)).expect("due");
+            done(&mut handshakes, next, at(0));
+        }
+        assert_eq!(handshakes.next(at(101)), Some(Next::Late(2)), "nobody has looked for so long");
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub enum Shed {
     Source,
     /// There are as many of the legacy lane in progress as there may be.
     LegacyInProgress,
-    /// More of the legacy lane have begun lately than may.
+    /// More of the legacy lane wait than can begin in time.
     LegacyRate,
 }
 

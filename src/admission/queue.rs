@@ -45,30 +45,31 @@ impl<T: Copy> Queue<T> {
 
     /// The next, with when it came: what has begun, else the first of the best class. But one in
     /// [`SHARE`] is the oldest of any class, because a peer says itself which it is of: without it, those
-    /// who claim to resume could keep all others out.
-    pub(super) fn pop(&mut self) -> Option<(T, Class, Time)> {
-        let waits = |class: &Class| !self.classes[*class as usize].tickets.is_empty();
+    /// who claim to resume could keep all others out. None of the legacy lane, unless its turn has come.
+    pub(super) fn pop(&mut self, may_be_legacy: bool) -> Option<(T, Class)> {
+        let waits = |class: &Class| {
+            let is_due = may_be_legacy || *class != Class::Legacy;
+            is_due && !self.classes[*class as usize].tickets.is_empty()
+        };
         let mut class = Class::ALL.into_iter().find(waits)?;
         if class != Class::Begun {
             self.by_class += 1;
             if self.by_class == SHARE {
                 self.by_class = 0;
-                let front = |class: &Class| self.classes[*class as usize].tickets.front();
                 let oldest = Class::ALL.into_iter().filter(waits);
-                class = oldest.min_by_key(|class| front(class).map(|(_, since)| *since))?;
+                class = oldest.min_by_key(|class| self.first(*class))?;
             }
         }
-        let (ticket, since) = self.classes[class as usize].tickets.pop_front()?;
+        let (ticket, _) = self.classes[class as usize].tickets.pop_front()?;
         self.shrink(class);
-        Some((ticket, class, since))
+        Some((ticket, class))
     }
 
     /// The first of any class that came before `before`; of those that have begun, none.
     pub(super) fn pop_older(&mut self, before: Time) -> Option<(T, Class)> {
         for class in Class::ALL.into_iter().filter(|class| *class != Class::Begun) {
-            let row = &mut self.classes[class as usize];
-            if row.tickets.front().is_some_and(|(_, since)| *since < before) {
-                let (ticket, _) = row.tickets.pop_front()?;
+            if self.first(class).is_some_and(|since| since < before) {
+                let (ticket, _) = self.classes[class as usize].tickets.pop_front()?;
                 self.shrink(class);
                 return Some((ticket, class));
             }
@@ -87,8 +88,15 @@ impl<T: Copy> Queue<T> {
         self.classes[class as usize].waiting
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.classes.iter().all(|row| row.tickets.is_empty())
+    /// Nothing waits that could have its turn now, whatever the rate of the legacy lane.
+    pub(super) fn is_empty_but_for_legacy(&self) -> bool {
+        let (_legacy, others) = self.classes.split_last().expect("as many as classes");
+        others.iter().all(|row| row.tickets.is_empty())
+    }
+
+    /// When the first of a class came; it may be one that has left.
+    pub(super) fn first(&self, class: Class) -> Option<Time> {
+        self.classes[class as usize].tickets.front().map(|(_, since)| *since)
     }
 
     /// When the oldest came. One that has left counts until its ticket is dropped.
@@ -119,6 +127,10 @@ mod tests {
         Time::from_nanos(nanos)
     }
 
+    fn is_empty(queue: &Queue<u64>) -> bool {
+        Class::ALL.into_iter().all(|class| queue.first(class).is_none())
+    }
+
     #[test]
     fn classes_go_in_order_and_the_oldest_of_a_class_first() {
         let mut queue = Queue::new(10);
@@ -129,10 +141,22 @@ mod tests {
         }
         assert!(queue.push(5, Class::Resumed, at(5)) && queue.push(6, Class::Begun, at(6)));
         assert_eq!(queue.oldest(), Some(at(1)));
-        let order: Vec<u64> = std::iter::from_fn(|| queue.pop()).map(|(it, ..)| it).collect();
+        let order: Vec<u64> = std::iter::from_fn(|| queue.pop(true)).map(|(it, _)| it).collect();
         // The fourth of those that have not begun is the oldest of all.
         assert_eq!(order, [6, 5, 2, 4, 1, 3]);
-        assert!(queue.is_empty());
+        assert!(is_empty(&queue));
+    }
+
+    #[test]
+    fn the_legacy_lane_waits_for_its_rate() {
+        let mut queue = Queue::new(10);
+        for (ticket, class) in [(1, Class::Legacy), (2, Class::Full), (3, Class::Full)] {
+            assert!(queue.push(ticket, class, at(ticket)));
+        }
+        let order: Vec<u64> = std::iter::from_fn(|| queue.pop(false)).map(|(it, _)| it).collect();
+        assert_eq!(order, [2, 3]);
+        assert!(queue.is_empty_but_for_legacy() && queue.first(Class::Legacy) == Some(at(1)));
+        assert_eq!(queue.pop(true), Some((1, Class::Legacy)));
     }
 
     #[test]
@@ -142,7 +166,7 @@ mod tests {
         for ticket in 1..1000 {
             assert!(queue.push(ticket, Class::Resumed, at(ticket)));
         }
-        let served = (0..).find(|_| queue.pop().is_some_and(|(ticket, ..)| ticket == 0));
+        let served = (0..).find(|_| queue.pop(true).is_some_and(|(ticket, _)| ticket == 0));
         assert_eq!(served, Some(usize::from(SHARE) - 1));
     }
 
@@ -167,7 +191,7 @@ mod tests {
         assert!(!queue.push(100, Class::Full, at(100)));
         assert!(queue.push(100, Class::Resumed, at(100)), "others have room of their own");
         assert!(queue.push(100, Class::Begun, at(100)), "what has begun is not lost");
-        while queue.pop().is_some() {}
+        while queue.pop(true).is_some() {}
         assert!(queue.classes.iter().all(|row| row.tickets.capacity() <= KEPT));
     }
 
@@ -177,6 +201,6 @@ mod tests {
         assert!(queue.push(1, Class::Full, at(1)));
         queue.done_waiting(Class::Full);
         assert_eq!((queue.waiting(Class::Full), queue.oldest()), (0, None));
-        assert!(!queue.is_empty(), "its ticket is there until its turn comes");
+        assert!(!is_empty(&queue), "its ticket is there until its turn comes");
     }
 }

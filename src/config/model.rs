@@ -70,7 +70,7 @@ pub struct HandshakeLimits {
     pub source_failures: Option<u32>,
     /// Of `in_progress`, in the legacy lane.
     pub legacy_in_progress: u32,
-    /// Of the legacy lane, those that begin in a second; `None` is as many as come.
+    /// Of the legacy lane, those that begin in a second at most; `None` is as many as come.
     pub legacy_rate: Option<u32>,
 }
 

@@ -199,7 +199,7 @@ fn absent_options_have_their_defaults() {
         in_progress: 4096,
         queue_timeout: Duration::from_secs(2),
         source_failures: Some(1000),
-        legacy_in_progress: 64,
+        legacy_in_progress: 256,
         legacy_rate: Some(200),
     };
     let gateway = Gateway {

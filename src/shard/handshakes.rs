@@ -13,7 +13,7 @@ impl<E: Engine> Shard<E> {
     /// Does what waits until its part of the turn is used up, which `began` then: one step at least,
     /// so that a shard that is busy with traffic takes peers in, however slowly.
     pub(super) fn shake_hands(&mut self, began: Time) {
-        if self.handshakes.is_idle() {
+        if self.handshakes.is_idle(self.now) {
             return;
         }
         let since = self.now;
@@ -27,7 +27,7 @@ impl<E: Engine> Shard<E> {
                     let before = self.now;
                     self.drive(slot, Input::Step);
                     self.now = self.engine.now();
-                    self.handshakes.took(class, self.now - before);
+                    self.handshakes.took(class, self.now - before, self.now);
                 }
                 Next::Late(slot) => {
                     if !self.waits(slot) {
@@ -41,7 +41,7 @@ impl<E: Engine> Shard<E> {
                 break;
             }
         }
-        self.handshakes.turned(self.now - began, self.now - since);
+        self.handshakes.turned(self.now - began, self.now - since, self.now);
     }
 
     /// Follows what has become of a connection's handshake, after whatever it was driven by.

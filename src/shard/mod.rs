@@ -237,14 +237,13 @@ impl<E: Engine> Shard<E> {
 
     fn next_deadline(&self) -> Option<Time> {
         let own = self.revalidation.next_deadline(self.now);
-        if !self.handshakes.is_idle() || !self.newcomers.is_empty() {
+        if !self.newcomers.is_empty() {
             return Some(self.now);
         }
         let rest = self.resting.next_deadline(self.now);
-        [self.wheel.next_deadline(), self.accepting.next_deadline(), self.drain_until, own, rest]
-            .into_iter()
-            .flatten()
-            .min()
+        let handshakes = self.handshakes.next_deadline(self.now);
+        let (timers, accepting) = (self.wheel.next_deadline(), self.accepting.next_deadline());
+        [timers, accepting, self.drain_until, own, rest, handshakes].into_iter().flatten().min()
     }
 
     fn on_event(&mut self, event: Event<E::Stream>) {

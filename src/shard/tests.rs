@@ -104,7 +104,7 @@ fn shard<E: Kernel>(
             in_progress: 4096,
             queue_timeout: Duration::from_secs(2),
             source_failures: Some(100),
-            legacy_in_progress: 64,
+            legacy_in_progress: 256,
             legacy_rate: Some(200),
         },
         telemetry: ShardTelemetry::new(0, Arc::from([name])),

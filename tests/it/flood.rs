@@ -6,14 +6,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use tlsgate_bench::client::{
     ErrorKind, Pace, Plan, Report, Stage, Stop, TlsPlan, TlsVersion, Trust, Workload, run,
 };
-use tlsgate_bench::procstat;
+use tlsgate_bench::{priority, procstat};
 
 use crate::support::ca::{NAME, ca};
 use crate::support::client::{TlsStream, Version, assert_echo, close, config, connect};
 use crate::support::component::Component;
 use crate::support::gateway::{Gateway, Setup};
 use crate::support::openssl::SUITE;
-use crate::support::priority;
 use crate::support::process::{Process, bench_program};
 use crate::support::way::takes_old;
 use crate::support::{Engine, SOON, engines, is_full, sized, wait_until};
@@ -57,7 +56,7 @@ fn flood_of_the_legacy_lane_is_not_felt_in_the_modern_one() {
 
 fn flood(engine: Engine) {
     let component = Component::start();
-    priority::raise(component.id());
+    priority::raise(component.id(), true).expect("to be root");
     let gateway = takes_old(Setup::new(engine, component.address())).start();
     let config = config(Version::V13);
     let _burner = start_burner();
@@ -107,14 +106,14 @@ fn judge(engine: Engine, measured: &[(Trouble, Figures)]) {
             middle(&quiet[1]),
         );
         let last = now[1].len() - 1;
-        let (p99, rate, slack) = match is_full() {
-            true => (middle(&now[0]), middle(&now[1]), 1.5),
-            false => (now[0][0], now[1][last], 3.0),
-        };
-        // A time slice of the scheduler is noise, however short the rest takes.
         let (slowest, fewest) = (quiet[0][last], quiet[1][0]);
-        assert!(p99 < slowest * slack + 10.0, "{engine:?} {trouble:?}: messages wait {p99} ms");
-        assert!(rate * slack > fewest, "{engine:?} {trouble:?}: {rate} handshakes a second");
+        let (p99, rate, slowest, fewest) = match is_full() {
+            true => (middle(&now[0]), middle(&now[1]), slowest, fewest),
+            // A time slice of the scheduler is noise, however short the rest takes.
+            false => (now[0][0], now[1][last], slowest * 3.0 + 10.0, fewest / 3.0),
+        };
+        assert!(p99 <= slowest, "{engine:?} {trouble:?}: messages wait {p99} ms");
+        assert!(rate >= fewest, "{engine:?} {trouble:?}: {rate} handshakes a second");
     }
 }
 
@@ -193,13 +192,13 @@ fn load(
         threads: 1,
         cpus: Vec::new(),
     };
-    priority::raise_this_thread(true);
+    priority::raise_this_thread(true).expect("to be root");
     let report = run(&plan, |progress| {
         if progress.stage == Stage::Measure {
             meanwhile();
         }
     });
-    priority::raise_this_thread(false);
+    priority::raise_this_thread(false).expect("to be root");
     let mut report = report.unwrap_or_else(|error| panic!("{workload:?}: {error}"));
     // A message that was late when the time was over: what is late is told by the others.
     report.errors.remove(&ErrorKind::NotStarted);

@@ -10,11 +10,11 @@ use std::time::Duration;
 use core_affinity::CoreId;
 use serde_json::Value;
 use tlsgate_bench::client::{ErrorKind, Report};
+use tlsgate_bench::priority;
 
 use crate::support::ca::{KeyKind, NAME};
 use crate::support::component::Component;
 use crate::support::gateway::{Gateway, Setup};
-use crate::support::priority;
 use crate::support::process::{Process, bench_program};
 use crate::support::{Engine, SOON, engines, is_full, sized, wait_until};
 
@@ -51,7 +51,7 @@ struct Phase {
 fn storm(engine: Engine, apart: Option<CoreId>) {
     let component = Component::start();
     if is_full() {
-        priority::raise(component.id());
+        priority::raise(component.id(), true).expect("to be root");
     }
     let mut setup =
         Setup::new(engine, component.address()).certificate("rsa", KeyKind::Rsa, &[NAME]);

@@ -19,7 +19,7 @@ pub(crate) fn limits(rng: &mut Rng) -> HandshakeLimits {
         in_progress: 4096,
         queue_timeout: Duration::from_secs(2),
         source_failures: Some(100),
-        legacy_in_progress: 64,
+        legacy_in_progress: 256,
         legacy_rate: Some(200),
     };
     if rng.chance(50) {

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tlsgate_bench::procstat;
+use tlsgate_bench::{priority, procstat};
 
 use super::affinity;
 use super::scratch::Scratch;
@@ -60,6 +60,14 @@ impl Process {
             std::thread::sleep(TICK);
         }
         Ok(process)
+    }
+
+    /// It comes first on its CPU from now on, or is like others again.
+    ///
+    /// # Errors
+    /// As [`priority::raise`].
+    pub(crate) fn raise(&self, is_first: bool) -> Result<(), String> {
+        priority::raise(self.child.id(), is_first)
     }
 
     /// It and its descendants, once there are `members`: a master listens before it has workers.

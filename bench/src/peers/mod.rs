@@ -171,7 +171,7 @@ pub(crate) fn run(settings: Settings, note: &mut dyn FnMut(&str)) -> Result<Resu
     let (settings, probe) = (&settings, Probe::new(cpu)?);
     let bench = Bench { settings, stage, probe, has_front: before.is_some() };
     bench.all_at_once(&behind, &mut results, note)?;
-    bench.one_by_one(&mut results, note)?;
+    bench.one_by_one(&behind, &mut results, note)?;
     Ok(results)
 }
 
@@ -244,7 +244,12 @@ impl Bench<'_> {
     }
 
     /// What is measured with one server at a time, in processes of its own.
-    fn one_by_one(&self, results: &mut Results, note: &mut dyn FnMut(&str)) -> Result<(), String> {
+    fn one_by_one(
+        &self,
+        behind: &Process,
+        results: &mut Results,
+        note: &mut dyn FnMut(&str),
+    ) -> Result<(), String> {
         let (settings, failures) = (self.settings, &mut results.failures);
         let there = |kind: &Kind| !kind.is_floor() && !kind.is_missing();
         let kinds: Vec<Kind> = settings.targets.iter().copied().filter(there).collect();
@@ -252,6 +257,7 @@ impl Bench<'_> {
             let (cpu, identities) = (settings.server_cpu, self.stage.identities);
             let longest = floors::longest_step(Test::Rsa13, identities, cpu, settings.sample)?;
             results.longest_step = Some(longest);
+            behind.raise(true)?;
             for kind in &kinds {
                 note(&format!("storm over {}", kind.name()));
                 let target = Target::start(*kind, &self.stage);
@@ -260,6 +266,7 @@ impl Bench<'_> {
                     Err(error) => failures.push(format!("storm over {}: {error}", kind.name())),
                 }
             }
+            behind.raise(false)?;
         }
         if self.wants(Part::Workers) {
             results.workers = workers::take(self, failures, note)?;

@@ -46,9 +46,9 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         table: "handshakes",
         key: "legacy_in_progress",
         kind: COUNT,
-        presence: Presence::Default("64"),
+        presence: Presence::Default("256"),
         reload: false,
-        doc: "Those of in_progress that may be in the legacy lane.",
+        doc: "Those of in_progress that may be in the legacy lane, or wait for it.",
     },
     OptionDoc {
         table: "handshakes",
@@ -56,7 +56,8 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         kind: Kind::Or("off", &COUNT),
         presence: Presence::Default("200"),
         reload: false,
-        doc: "Handshakes of the legacy lane that may begin in a second, for each worker; half of \
-              them at once. Others are reset, so that a flood of them does not cost more than that.",
+        doc: "Handshakes of the legacy lane that begin in a second at most, for each worker, so that \
+              a flood of them does not cost more than that. Others wait for their turn; who would \
+              wait for more than half of queue_timeout is reset at once.",
     },
 ];

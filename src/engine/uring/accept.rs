@@ -48,8 +48,7 @@ impl UringEngine {
         }
         entry.state = Accepting::Paused;
         if entry.armed {
-            let fd = entry.listener.socket.as_raw_fd();
-            self.cancel(fd, Token::new(Work::CancelAccept, listener.0 as usize));
+            self.cancel_accept(listener);
         }
     }
 
@@ -71,11 +70,15 @@ impl UringEngine {
         let Some(Some(entry)) = self.listeners.get_mut(listener.0 as usize) else { return };
         entry.state = Accepting::Closing;
         if entry.armed {
-            let fd = entry.listener.socket.as_raw_fd();
-            self.cancel(fd, Token::new(Work::CancelAccept, listener.0 as usize));
+            self.cancel_accept(listener);
         } else {
             self.finish_listener(listener);
         }
+    }
+
+    fn cancel_accept(&mut self, listener: ListenerId) {
+        let index = listener.0 as usize;
+        self.ring.cancel(Token::new(Work::Accept, index), Token::new(Work::CancelAccept, index));
     }
 
     fn arm_accept(&mut self, listener: ListenerId) {

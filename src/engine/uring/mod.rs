@@ -24,7 +24,7 @@ mod waker;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -157,9 +157,10 @@ impl UringEngine {
         self.ring.push(operation, Token::new(work, socket.index()));
     }
 
-    fn cancel(&mut self, fd: RawFd, token: Token) {
-        let cancel = types::CancelBuilder::fd(types::Fd(fd)).all();
-        self.ring.push(opcode::AsyncCancel2::new(cancel).build(), token);
+    fn cancel_on(&mut self, socket: SocketId, work: Work) {
+        self.sockets[socket.index()].in_flight += 1;
+        let index = socket.index();
+        self.ring.cancel(Token::new(work, index), Token::new(Work::Cancel, index));
     }
 
     fn translate(&mut self, completion: Completion) -> Option<Event<socket::Stream>> {
@@ -376,9 +377,13 @@ impl Engine for UringEngine {
             self.finish_close(socket);
             return;
         }
-        if let Some(fd) = entry.fd.as_ref().map(AsRawFd::as_raw_fd) {
-            entry.in_flight += 1;
-            self.cancel(fd, Token::new(Work::Cancel, socket.index()));
+        let outstanding = [
+            (Work::Connect, entry.address.is_some()),
+            (Work::Receive, entry.armed != Armed::Nothing),
+            (Work::Send, entry.sending.is_some()),
+        ];
+        for (work, _) in outstanding.into_iter().filter(|(_, is_outstanding)| *is_outstanding) {
+            self.cancel_on(socket, work);
         }
     }
 

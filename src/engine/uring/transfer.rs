@@ -1,9 +1,9 @@
 //! Bytes in and out of a socket.
 
-use io_uring::{cqueue, opcode, squeue, types};
+use io_uring::{cqueue, opcode, squeue};
 
 use super::bufring::group_of;
-use super::ring::{Completion, Token, Work};
+use super::ring::{Completion, Work};
 use super::{Event, Operation, SocketId, UringEngine, failed, socket};
 use crate::buf::{Buf, BufClass, Layout, RECORD_PLAINTEXT};
 
@@ -63,13 +63,8 @@ impl UringEngine {
     }
 
     fn end_multishot(&mut self, socket: SocketId) {
-        let entry = &mut self.sockets[socket.index()];
-        entry.armed = Armed::Ending;
-        entry.in_flight += 1;
-        let receive =
-            types::CancelBuilder::user_data(Token::new(Work::Receive, socket.index()).raw());
-        let cancel = opcode::AsyncCancel2::new(receive).build();
-        self.ring.push(cancel, Token::new(Work::Cancel, socket.index()));
+        self.sockets[socket.index()].armed = Armed::Ending;
+        self.cancel_on(socket, Work::Receive);
     }
 
     fn arm_receive(&mut self, socket: SocketId, receiving: Receiving) {

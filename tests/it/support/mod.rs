@@ -16,7 +16,6 @@ pub(crate) mod openssl;
 pub(crate) mod own_network;
 pub(crate) mod peers;
 pub(crate) mod ports;
-pub(crate) mod priority;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod session;
