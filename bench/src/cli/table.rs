@@ -35,6 +35,10 @@ pub(crate) fn render(report: &Report) -> String {
         throughput(report.bytes_sent, report.elapsed),
         throughput(report.bytes_received, report.elapsed)
     );
+    if let Some(Effort { busy, waiting }) = report.effort {
+        let (busy, waiting) = (busy * 100.0, waiting * 100.0);
+        text += &format!("client: busiest thread {busy:.0} % busy, {waiting:.0} % without a CPU\n");
+    }
     text + &notes(report)
 }
 
@@ -49,10 +53,6 @@ fn notes(report: &Report) -> String {
             error * 100.0,
             short(report.late.quantile(0.99))
         );
-    }
-    if let Some(Effort { busy, waiting }) = report.effort {
-        let (busy, waiting) = (busy * 100.0, waiting * 100.0);
-        text += &format!("client: busiest thread {busy:.0} % busy, {waiting:.0} % without a CPU\n");
     }
     if report.lost > 0 {
         text += &format!("{} connections were lost and came back, or tried to\n", report.lost);

@@ -67,7 +67,7 @@ pub enum Workload {
     /// Operation: connect anew in place of a connection that is up, handshake, one 100-byte echo; the
     /// connection stays. All are opened before.
     Reconnect {
-        /// As of [`Self::Handshakes`].
+        /// The share of operations that offer to resume; what does not come of it is no error.
         resumed: f64,
         /// A connection that is lost comes back within this time, at random; without one, that is an
         /// error.

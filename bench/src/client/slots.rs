@@ -307,13 +307,14 @@ impl<'run> Slots<'run> {
             let detail = "the server served whom it should have refused";
             return self.fail(slot, &Failure::new(ErrorKind::Admitted, detail));
         }
-        if not_resumed {
+        // Whoever comes back takes what it gets.
+        if not_resumed && !matches!(self.flow.plan.workload, Workload::Reconnect { .. }) {
             let detail = "the server made a full handshake";
             return self.fail(slot, &Failure::new(ErrorKind::NotResumed, detail));
         }
         let report = &mut self.recorder.current;
         report.done += 1;
-        report.resumed += u64::from(resumes);
+        report.resumed += u64::from(resumes && !not_resumed);
         report.bytes_sent += done.sent;
         report.bytes_received += done.received;
         report.first_byte.record(done.first_byte);

@@ -1,5 +1,6 @@
 //! A flow of a scenario: from its table to what the client carries out.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,6 +96,8 @@ pub(super) struct Common<'a> {
     pub(super) timeout: Duration,
     pub(super) seed: u64,
     pub(super) cpus: &'a [usize],
+    /// Where connections come from that do not say.
+    pub(super) sources: &'a [IpAddr],
 }
 
 /// A flow, what it is to show, and what its clients are to have.
@@ -137,7 +140,7 @@ pub(super) fn read(
         let seed = pair(common.seed, number as u64);
         talk::read(&section, seed, reading.server_name(plan.as_ref()), mistakes)
     });
-    let manner = Manner::read(kind, &section, mistakes);
+    let manner = Manner::read(kind, &section, common.sources, mistakes);
     if kind == Some(Kind::Expired)
         && plan.as_ref().is_some_and(|(_, tls)| tls.certificates.is_none())
     {

@@ -32,9 +32,14 @@ const HELLOS: [(&str, Option<Odd>); 7] = [
 ];
 
 impl Manner {
-    pub(super) fn read(kind: Option<Kind>, section: &Section<'_>, mistakes: &mut Mistakes) -> Self {
-        let address = values::text("an IP address", |text| text.parse::<IpAddr>().ok());
-        let sources = section.get("sources", &values::list(address), mistakes);
+    /// `common` are the sources of all flows that do not say.
+    pub(super) fn read(
+        kind: Option<Kind>,
+        section: &Section<'_>,
+        common: &[IpAddr],
+        mistakes: &mut Mistakes,
+    ) -> Self {
+        let sources = sources(section, mistakes);
         let bytes = section.get("piece", &values::count(1, 65_536), mistakes).unwrap_or(1);
         let bytes = usize::try_from(bytes).unwrap_or(1);
         let (hello, wants) = match kind {
@@ -53,8 +58,14 @@ impl Manner {
             _ => (Hello::Usual, Wants::Answer),
         };
         let retry = retry(section, mistakes);
-        Self { sources: sources.unwrap_or_default(), hello, wants, retry }
+        Self { sources: sources.unwrap_or_else(|| common.to_vec()), hello, wants, retry }
     }
+}
+
+/// The addresses that connections come from.
+pub(super) fn sources(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<Vec<IpAddr>> {
+    let address = values::text("an IP address", |text| text.parse().ok());
+    section.get("sources", &values::list(address), mistakes)
 }
 
 fn retry(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<Retry> {

@@ -31,8 +31,9 @@ const FORMAT: u32 = 1;
 /// Most flows of a scenario: as many as a page can show.
 pub const MAX_FLOWS: usize = crate::page::MAX_RUNS;
 
-const KEYS: [&str; 9] =
-    ["format", "about", "duration", "timeout", "scale", "seed", "cpus", "target", "flow"];
+const KEYS: [&str; 10] = [
+    "format", "about", "duration", "timeout", "scale", "seed", "cpus", "sources", "target", "flow",
+];
 
 /// What a file says.
 #[derive(Clone, Debug)]
@@ -138,6 +139,7 @@ fn file(root: &tree::Table, base: &Path, mistakes: &mut Mistakes) -> Scenario {
         timeout: timeout.unwrap_or(seconds(10)),
         seed: section.get("seed", &values::count(0, u32::MAX), mistakes).map_or(1, u64::from),
         cpus: &cpus,
+        sources: &manner::sources(&section, mistakes).unwrap_or_default(),
     };
     let tables = section.tables("flow", mistakes);
     if tables.is_empty() || tables.len() > MAX_FLOWS {
