@@ -62,6 +62,16 @@ pub trait StatusSource {
     fn lifecycle(&self) -> Lifecycle;
 }
 
+/// What `/status` tells. May block as [`StatusSource::snapshot`].
+///
+/// # Errors
+/// When the aggregator does not answer.
+pub fn status_of(source: &dyn StatusSource) -> Result<serde_json::Value, ReadError> {
+    let traffic = source.traffic(Part::All);
+    let snapshot = source.snapshot()?;
+    Ok(status::value(&snapshot, &traffic, source.lifecycle()))
+}
+
 /// What the gateway is doing with new connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifecycle {

@@ -5,6 +5,7 @@ mod bind;
 mod compile;
 pub mod control;
 mod crls;
+mod dismissals;
 mod expiry;
 mod explain;
 mod groups;
@@ -34,8 +35,11 @@ use crate::admin::{Admin, Lifecycle};
 use crate::audit::{Query, Report};
 use crate::config::model::LogLevel;
 use crate::config::{self, Config, Diagnostics};
+pub use crate::conn::Farewell;
+pub use crate::conn::outcome::Stage;
 use crate::engine::probe::Chosen;
 use crate::handover::HandOver;
+pub use crate::shard::filter::{Filter, Generations};
 use crate::shard::mailbox::{BoundId, Command};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::{Aggregator, AggregatorHandle, ListenerFacts};
@@ -44,6 +48,7 @@ pub use bind::BindError;
 pub use compile::{Addresses, Compiled, compile};
 use control::Control;
 use crls::Crls;
+use dismissals::Dismissals;
 use expiry::ExpiryWatch;
 pub use explain::Explained;
 use legacy::Supervisor;
@@ -78,6 +83,7 @@ pub struct Gateway {
     texts: Texts,
     watched: Watched,
     crls: Crls,
+    dismissals: Dismissals,
     standing: Standing,
     listening: Listening,
     workers: Vec<workers::Address>,

@@ -3,19 +3,17 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::{Ended, Explained, Reloaded};
-use crate::audit::{Query, Report};
+use super::Ended;
+use super::control::Asked;
 use crate::handover::Successor;
 
 /// What to do next.
 #[derive(Debug)]
 pub enum Order {
-    /// Read the configuration file again; the answer goes to whoever asked.
-    Reload(Option<SyncSender<Answer>>),
-    /// Tell what was seen.
-    Audit(Box<Query>, SyncSender<Report>),
-    /// Explain the connection of this id.
-    Explain(String, SyncSender<Result<Explained, String>>),
+    /// Read the configuration file again.
+    Reload,
+    /// Do what somebody wants who may ask for it.
+    Asked(Box<Asked>),
     /// Start a new process and hand over to it.
     Restart,
     /// The new process serves, or does not and why.
@@ -29,9 +27,6 @@ pub enum Order {
     /// Nothing more: every worker has ended.
     Ended(Ended),
 }
-
-/// How a reload went: the error as text, ready for people.
-pub type Answer = Result<Reloaded, String>;
 
 /// A bounded queue of orders. Whoever gives one waits while it is full, which lasts as long as one
 /// order takes.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::audit::Auditor;
 use super::control::Control;
 use super::crls::Crls;
+use super::dismissals::Dismissals;
 use super::expiry::ExpiryWatch;
 use super::legacy::Supervisor;
 use super::limits::{self, Limits};
@@ -59,8 +60,7 @@ impl Prepared {
         standing.resumption.set(compiled.secrets.clone(), config.resumption.lifetime)?;
         let mut groups = take_keys(&standing.resumption.keys, inheritance.unwrap_or_default());
         let admin = bind_admin(config.admin.listen, &mut groups)?;
-        let passed = Activation::from_environment(is_successor).map_err(io::Error::other)?;
-        let mut listening = Listening::new(passed);
+        let mut listening = Listening::new(passed(is_successor)?);
         groups.retain(|group| group.purpose == Purpose::Listener);
         let change = listening.prepare(&config.listeners, count, groups)?;
         let taken = change.taken.clone();
@@ -101,6 +101,7 @@ impl Prepared {
             texts: Texts::new(text, &policy),
             watched,
             crls,
+            dismissals: Dismissals::default(),
             standing,
             listening,
             workers,
@@ -127,11 +128,12 @@ impl Prepared {
     /// When it cannot be bound.
     pub fn start_control(&mut self, orders: SyncSender<Order>) -> Result<(), StartError> {
         let gateway = &mut self.gateway;
-        let Some(path) = &gateway.config.admin.control else { return Ok(()) };
+        let admin = &gateway.config.admin;
+        let Some(path) = &admin.control else { return Ok(()) };
         let control = if self.is_successor {
-            Control::start_beside(path, orders)
+            Control::start_beside(path, admin, orders)
         } else {
-            Control::start(path, orders)
+            Control::start(path, admin, orders)
         };
         let failed = |error| StartError::Control(path.display().to_string(), error);
         gateway.control = Some(control.map_err(failed)?);
@@ -226,6 +228,11 @@ impl Gateway {
             tracing::info!(%address, "admin port: /healthz /readyz /metrics /status");
         }
     }
+}
+
+/// What systemd passed.
+fn passed(is_successor: bool) -> io::Result<Activation> {
+    Activation::from_environment(is_successor).map_err(io::Error::other)
 }
 
 fn watch_upstreams(standing: &Standing, policy: &Policy) -> io::Result<Lookout> {

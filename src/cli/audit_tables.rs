@@ -32,10 +32,8 @@ pub(super) fn render(report: &Report) -> String {
         section(&mut text, "connections by pair", head, pairs, |row| pair(row, now));
         others(&mut text, &report.others);
     }
-    if let Some(connections) = &report.connections {
-        let head =
-            ["id", "listener", "from", "downstream", "to", "upstream", "stage", "age", "gen"];
-        section(&mut text, "open connections", head, connections, connection);
+    if let Some(list) = &report.connections {
+        text.push_str(&connections(list));
     }
     if let Some(certificates) = &report.certificates {
         let head = ["days left", "until", "whose", "listener", "subject", "serial", "open", "OCSP"];
@@ -61,6 +59,14 @@ pub(super) fn render(report: &Report) -> String {
         let (missing, all) = (report.workers_missing, report.workers);
         line(&mut text, &format!("{missing} of {all} workers did not answer: this is not all"));
     }
+    text
+}
+
+/// Connections that are open.
+pub(super) fn connections(list: &List<ConnectionRow>) -> String {
+    let mut text = String::new();
+    let head = ["id", "listener", "from", "downstream", "to", "upstream", "stage", "age", "gen"];
+    section(&mut text, "open connections", head, list, connection);
     text
 }
 

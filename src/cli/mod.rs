@@ -7,15 +7,18 @@ mod check;
 mod completions;
 mod config;
 mod demo;
+mod drain;
 mod explain;
 mod import;
 mod lint;
 mod man;
+mod operate;
 mod process_log;
 mod reload;
 mod run;
 mod secret;
 mod service;
+mod show;
 mod uccx;
 mod version;
 mod whom;
@@ -65,6 +68,16 @@ enum Command {
     Explain(explain::Options),
     /// Show who speaks what with whom, and what expires, from live traffic
     Audit(audit::Options),
+    /// Show how things stand in a running gateway
+    Show(show::Options),
+    /// End connections of a running gateway in order, at a chosen rate
+    Drain(drain::DrainOptions),
+    /// Close connections of a running gateway at once
+    Close(drain::CloseOptions),
+    /// Set something in a running gateway
+    Set(operate::SetOptions),
+    /// Change how an endpoint of a running gateway is chosen
+    Upstream(operate::UpstreamOptions),
     /// Translate configuration of another kind into ours
     Import(import::Options),
     /// Compare with what another program makes of the same options
@@ -113,6 +126,11 @@ pub fn main() -> ExitCode {
         (Some(Command::Man(options)), ..) => man::man(&options),
         (Some(Command::Explain(options)), ..) => explain::explain(&options),
         (Some(Command::Audit(options)), ..) => audit::audit(&options),
+        (Some(Command::Show(options)), ..) => show::show(&options),
+        (Some(Command::Drain(options)), ..) => drain::drain(&options),
+        (Some(Command::Close(options)), ..) => drain::close(&options),
+        (Some(Command::Set(options)), ..) => operate::set(&options),
+        (Some(Command::Upstream(options)), ..) => operate::upstream(&options),
         (Some(Command::Import(options)), ..) => import::import(&options),
         (Some(Command::Lint(options)), ..) => lint::lint(&options),
         (Some(Command::Catalogue(options)), ..) => catalogue::catalogue(&options),

@@ -32,12 +32,7 @@ pub(super) fn set_level(level: LogLevel) {
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 fn filter(level: LogLevel) -> EnvFilter {
-    let level = match level {
-        LogLevel::Error => "error",
-        LogLevel::Warn => "warn",
-        LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
-    };
+    let level = level.as_str();
     // rustls reports every failed handshake by itself; the access log says it once and better.
     let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| format!("{level},rustls=error"));
     EnvFilter::new(directives)

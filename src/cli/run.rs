@@ -84,7 +84,7 @@ fn listen_to_signals(orders: SyncSender<Order>) -> std::io::Result<()> {
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in &mut signals {
             let order = match signal {
-                SIGHUP => Order::Reload(None),
+                SIGHUP => Order::Reload,
                 SIGUSR1 => Order::ReopenLogs,
                 SIGUSR2 => Order::Restart,
                 SIGTERM => Order::Drain,

@@ -9,8 +9,9 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use super::{Exit, process_log};
-use crate::app::orders::{Answer, Order};
-use crate::app::{Ended, Gateway};
+use crate::app::control::{Asked, Request, Response};
+use crate::app::orders::Order;
+use crate::app::{Ended, Gateway, ReloadError, Reloaded};
 use crate::handover::{Program, Successor};
 use crate::systemd::{Notifier, State, Watchdog};
 use crate::telemetry::snapshot::STUCK;
@@ -95,13 +96,21 @@ impl Service {
     /// Does what is ordered; `Some` when there is nothing left to do.
     fn follow(&mut self, order: Order) -> Option<Ended> {
         match order {
-            Order::Reload(asker) => self.reload(asker),
-            Order::Audit(query, asker) => {
-                // Who asked may have lost patience; so here and below.
-                let _gone = asker.try_send(self.gateway.audit(&query));
-            }
-            Order::Explain(id, asker) => {
-                let _gone = asker.try_send(self.gateway.explain(&id));
+            Order::Reload => drop(self.reload()),
+            Order::Asked(asked) => {
+                let Asked { request, reply } = *asked;
+                let response = match request {
+                    Request::Reload => Response::of_reload(self.reload()),
+                    Request::SetLogLevel { level } => {
+                        process_log::set_level(level);
+                        let until = "until the next configuration is loaded";
+                        let text = format!("the log level is {} {until}", level.as_str());
+                        Response::Changed { text }
+                    }
+                    request => self.gateway.answer(request),
+                };
+                // Who asked may have lost patience.
+                let _gone = reply.try_send(response);
             }
             Order::Restart => match &self.program {
                 Some(program) => self.gateway.restart(program, self.orders.clone()),
@@ -141,7 +150,7 @@ impl Service {
         self.gateway.stop();
     }
 
-    fn reload(&mut self, asker: Option<SyncSender<Answer>>) {
+    fn reload(&mut self) -> Result<Reloaded, ReloadError> {
         self.notifier.tell(&[State::Reloading]);
         let answer = self.gateway.reload();
         process_log::set_level(self.gateway.log_level());
@@ -152,10 +161,7 @@ impl Service {
         if !self.gateway.is_draining() {
             self.notifier.tell(&[State::Ready, State::Status(&status)]);
         }
-        if let Some(asker) = asker {
-            // Who asked may have lost patience.
-            let _gone = asker.try_send(answer.map_err(|error| error.to_string()));
-        }
+        answer
     }
 
     /// The successor is the service from now on.

@@ -12,12 +12,16 @@ use crate::app::control::{self, Request, Response};
 #[derive(Args, Debug)]
 pub(super) struct Whom {
     /// Configuration file of the gateway: its admin.control says where to ask
-    #[arg(short = 'c', long = "config", value_name = "FILE", required_unless_present = "socket")]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Control socket of the gateway, instead of the one that the file names
+    /// Control socket of the gateway, instead of the one that the file names; without either, it is
+    /// /run/tlsgate/control
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 }
+
+/// Where the service has it (tuning/systemd).
+const USUAL: &str = "/run/tlsgate/control";
 
 /// Said of an answer to another question: the gateway is of another version.
 pub(super) const ANOTHER_ANSWER: &str = "the gateway has answered something else";
@@ -38,7 +42,7 @@ pub(super) fn ask(
     let path = match (socket, config) {
         (Some(path), _) => path.to_owned(),
         (None, Some(file)) => control_path(file)?,
-        (None, None) => return Err(("neither a file nor a socket".to_owned(), Exit::Failure)),
+        (None, None) => PathBuf::from(USUAL),
     };
     control::ask(&path, request).map_err(|error| {
         (format!("{}: the gateway does not answer: {error}", path.display()), Exit::Failure)
@@ -52,4 +56,15 @@ fn control_path(file: &Path) -> Result<PathBuf, (String, Exit)> {
         let hint = "set admin.control and restart the gateway";
         (format!("{}: there is no control socket: {hint}", file.display()), Exit::Failure)
     })
+}
+
+/// Says why there is no answer that was hoped for.
+pub(super) fn failed(answer: Result<Response, (String, Exit)>) -> Exit {
+    let (error, exit) = match answer {
+        Ok(Response::Refused { error }) => (error, Exit::Failure),
+        Ok(_) => (ANOTHER_ANSWER.to_owned(), Exit::Failure),
+        Err(failed) => failed,
+    };
+    eprintln!("{error}");
+    exit
 }

@@ -77,7 +77,13 @@ fn handshakes(section: &Section) -> Option<HandshakeLimits> {
 }
 
 fn admin(section: &Section) -> Option<Admin> {
-    Some(Admin { listen: section.get("listen")?, control: section.get("control")? })
+    Some(Admin {
+        listen: section.get("listen")?,
+        control: section.get("control")?,
+        control_group: section.get("control_group"),
+        control_operators: section.get("control_operators")?,
+        control_admins: section.get("control_admins")?,
+    })
 }
 
 fn log(section: &Section) -> Option<Log> {

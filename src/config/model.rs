@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use super::date::Date;
 use crate::policy::rules::RuleSpec;
 pub use lanes::{Compat12, KeyExchange, Legacy, WEAK_SUITES, WeakSuite};
@@ -99,6 +101,11 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// Path of the control socket; `None` is none (`control = "off"`).
     pub control: Option<PathBuf>,
+    /// Whose members may look there, by name or number; `None` is the group of the process.
+    pub control_group: Option<String>,
+    /// Who may do more: users by name or number, and groups as `group:NAME`.
+    pub control_operators: Vec<String>,
+    pub control_admins: Vec<String>,
 }
 
 /// `[log]`.
@@ -111,12 +118,25 @@ pub struct Log {
     pub access_line: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     Error,
     Warn,
     Info,
     Debug,
+}
+
+impl LogLevel {
+    /// As the configuration has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::model::*;
 use super::options::{Kind, TABLES, options};
 use super::*;
-use everything::{everything_gateway, everything_tls, everything_upstream};
+use everything::{everything_admin, everything_gateway, everything_tls, everything_upstream};
 
 mod hostile;
 mod lanes;
@@ -42,6 +42,9 @@ hello_memory_per_source = "64KiB"
 [admin]
 listen = "off"
 control = "control.sock"
+control_group = "adm"
+control_operators = "group:ops"
+control_admins = ["alice", "1000"]
 [log]
 level = "debug"
 format = "json"
@@ -131,29 +134,29 @@ fn dates_as_text(value: &mut serde_json::Value) {
 fn every_option_reaches_the_model() {
     let config = valid(EVERYTHING);
     assert_eq!(config.gateway, everything_gateway());
-    assert_eq!(config.admin, Admin { listen: None, control: Some("conf/control.sock".into()) });
+    assert_eq!(config.admin, everything_admin());
     let access = AccessLog::File("conf/log/access.log".into());
     assert_eq!(
         config.log,
-        Log { level: LogLevel::Debug, format: LogFormat::Json, access, access_line: 19 }
+        Log { level: LogLevel::Debug, format: LogFormat::Json, access, access_line: 22 }
     );
     let resumption = Resumption {
         max_entries: 10,
         max_bytes: 1 << 20,
         lifetime: Duration::from_secs(604_800),
         ticket_secret: Some("conf/ticket.secret".into()),
-        ticket_secret_line: 24,
+        ticket_secret_line: 27,
     };
     assert_eq!(config.resumption, resumption);
     let listener = Listener {
         name: "sip".to_owned(),
         mode: Mode::Terminate,
         listen: ListenAddress::Tcp("[::]:5061".parse().expect("an address")),
-        listen_line: 27,
+        listen_line: 30,
         proxy_in: None,
         backlog: 1,
         upstreams: everything_upstream(),
-        upstream_line: 29,
+        upstream_line: 32,
         backups: Vec::new(),
         source: SourceSettings::Any,
         source_line: 0,

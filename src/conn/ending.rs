@@ -8,7 +8,7 @@ use super::dial::Failure;
 use super::outcome::{Cause, Outcome, Reason, Stage};
 use super::security::Agreed;
 use super::side::Socket;
-use super::{Action, Connection, Context, Input, Phase};
+use super::{Action, Connection, Context, Farewell, Input, Phase};
 use crate::buf::{BufClass, Layout};
 use crate::engine::{CloseMode, Side};
 use crate::time::Time;
@@ -212,6 +212,19 @@ impl Connection {
         self.end_now(reason, Cause::Local, CloseMode::Fin, cx);
     }
 
+    /// An operator wants it to end. Before it relays, there is nothing to end in order.
+    pub(super) fn dismiss(&mut self, how: Farewell, cx: &mut Context<'_>) {
+        match how {
+            Farewell::InOrder if matches!(self.phase, Phase::Relay) => {
+                self.part_in_order(Reason::Dismissed, Cause::Local, cx);
+            }
+            Farewell::InOrder => self.stop(Reason::Dismissed, cx),
+            Farewell::AtOnce => {
+                self.end_now(Reason::Dismissed, Cause::Local, CloseMode::Reset, cx);
+            }
+        }
+    }
+
     /// True where a handshake has come to nothing by the peer's doing, and it did not leave because it
     /// had to wait.
     pub fn has_failed(&self) -> bool {
@@ -255,7 +268,8 @@ impl Connection {
             | Input::Received(..)
             | Input::Step
             | Input::Shed(_)
-            | Input::Expelled(_) => {}
+            | Input::Expelled(_)
+            | Input::Dismissed(_) => {}
         }
     }
 

@@ -30,6 +30,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::admission::Shed;
 use crate::admission::hello_budget::HelloBudget;
 use crate::buf::{Buf, BufClass, Layout, Pool};
@@ -73,6 +75,18 @@ pub enum Input {
     Stop(Reason),
     /// It is stale, and ends now: in order, or at once.
     Expelled(Revalidate),
+    /// An operator wants it to end.
+    Dismissed(Farewell),
+}
+
+/// How a connection is sent away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Farewell {
+    /// Behind what was received up to then, with close_notify and FIN on both sides.
+    InOrder,
+    /// With RST.
+    AtOnce,
 }
 
 impl Input {
@@ -253,6 +267,7 @@ impl Connection {
             Input::Shed(why) => self.shed(why, cx),
             Input::Stop(reason) => self.stop(reason, cx),
             Input::Expelled(how) => self.expel(how, cx),
+            Input::Dismissed(how) => self.dismiss(how, cx),
             Input::Sent(_) => {}
         }
     }
@@ -319,6 +334,12 @@ impl Connection {
         self.downstream.rest();
         self.upstream.rest();
         true
+    }
+
+    /// Whether it relays, nothing waits to be sent, and nothing has moved for so long.
+    pub fn is_quiet(&self, idle: Duration, now: Time) -> bool {
+        let is_idle = self.is_settled() && now.since(self.last_activity) >= idle;
+        is_idle && self.downstream.backlog() == 0 && self.upstream.backlog() == 0
     }
 
     fn on_received(&mut self, side: Side, buf: Buf, cx: &mut Context<'_>) {

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::stale::StaleCause;
 use crate::tls::lane::{Choice, Lane};
 use crate::tls::trust::CertificateProblem;
@@ -154,7 +156,8 @@ pub enum Cause {
 }
 
 /// How far a connection had come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Before the whole header of the PROXY protocol was there, where there has to be one.
     Proxy,
@@ -269,6 +272,8 @@ pub enum Reason {
     Drained,
     /// Stopped at once (second TERM, or INT).
     Stopped,
+    /// An operator had it end, by the control socket.
+    Dismissed,
     /// A bug or a failing dependency of ours; `detail` says more.
     Internal,
 }
@@ -331,12 +336,13 @@ impl Reason {
             Self::ConnectionLimit => "connection_limit",
             Self::Drained => "drained",
             Self::Stopped => "stopped",
+            Self::Dismissed => "dismissed",
             Self::Internal => "internal",
         }
     }
 
     /// Every reason, for tables and for showing counters that are still zero.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 56] = [
         Self::Finished,
         Self::Truncated,
         Self::Reset,
@@ -391,6 +397,7 @@ impl Reason {
         Self::ConnectionLimit,
         Self::Drained,
         Self::Stopped,
+        Self::Dismissed,
         Self::Internal,
     ];
 

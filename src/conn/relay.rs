@@ -146,11 +146,16 @@ impl Connection {
             return;
         }
         // Nobody was in the middle of anything, so this may look orderly.
-        self.end_in_order(Reason::IdleTimeout, cx);
+        self.end_in_order(Reason::IdleTimeout, Cause::Policy, cx);
     }
 
     /// Ends both sides behind what waits for them: close_notify where TLS is spoken, and FIN.
-    pub(super) fn end_in_order(&mut self, reason: Reason, cx: &mut Context<'_>) -> &mut Ending {
+    pub(super) fn end_in_order(
+        &mut self,
+        reason: Reason,
+        cause: Cause,
+        cx: &mut Context<'_>,
+    ) -> &mut Ending {
         for side in [Side::Downstream, Side::Upstream] {
             let state = self.side_mut(side);
             state.output.end_when_empty();
@@ -158,12 +163,22 @@ impl Connection {
             let _unsaid = state.seal(true, cx.pool);
         }
         let told = self.upstream.is_ready() && self.upstream.backlog() > 0;
-        let ending = self.end(reason, Cause::Policy, cx);
+        let ending = self.end(reason, cause, cx);
         if told {
             ending.flush_upstream(cx.now);
         }
         ending.flush_downstream(cx.now);
         ending
+    }
+
+    /// As [`Self::end_in_order`], where either side may be in the middle of something: what still
+    /// comes from the component is read and dropped, as from the peer.
+    pub(super) fn part_in_order(&mut self, reason: Reason, cause: Cause, cx: &mut Context<'_>) {
+        let (is_ready, now) = (self.upstream.is_ready(), cx.now);
+        let ending = self.end_in_order(reason, cause, cx);
+        if is_ready {
+            ending.linger_upstream(now);
+        }
     }
 
     /// Backpressure: a side is read only while the other keeps up.

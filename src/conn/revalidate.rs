@@ -290,13 +290,7 @@ impl Connection {
         };
         match how {
             Revalidate::Keep => return,
-            Revalidate::Drain => {
-                let is_ready = self.upstream.is_ready();
-                let ending = self.end_in_order(reason, cx);
-                if is_ready {
-                    ending.linger_upstream(cx.now);
-                }
-            }
+            Revalidate::Drain => self.part_in_order(reason, Cause::Policy, cx),
             Revalidate::Close => self.end_at_once(reason, &stale, cx),
         }
         if let Some(ending) = &mut self.ending {

@@ -58,6 +58,11 @@ impl Connection {
         self.stage()
     }
 
+    /// Subject of the certificate that the peer has shown, where it was asked for one.
+    pub fn client_subject(&self) -> Option<&str> {
+        self.client()?.subject.as_deref()
+    }
+
     pub fn accepted_at(&self) -> Time {
         self.accepted_at
     }

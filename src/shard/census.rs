@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
+use super::filter::Filter;
 use super::{Entry, Shard};
 use crate::audit::{Census, Kept, Pair, Part, Query, ShardCensus, Spoken};
 use crate::conn::Connection;
@@ -33,6 +34,8 @@ pub enum Which {
     One(u64),
     /// That the query asks for; up to its limit and one more.
     Of(Box<Query>),
+    /// That somebody means; up to this limit and one more.
+    Matching(Box<Filter>, usize),
 }
 
 /// A connection that is open, as it was when somebody asked.
@@ -80,7 +83,9 @@ impl<E: Engine> Shard<E> {
         let limit = match which {
             Which::One(_) => 1,
             Which::Of(query) => query.limit.saturating_add(1),
+            Which::Matching(_, limit) => limit.saturating_add(1),
         };
+        let current = self.generations.current().policy.generation;
         let (shard, now, census) = (self.id, self.now, &mut self.census);
         let entries = self.slots.iter().map(|(_, entry)| entry);
         let wanted = entries.filter_map(|entry| match which {
@@ -95,6 +100,9 @@ impl<E: Engine> Shard<E> {
                 let pair = pair.map_or_else(|| unsettled(&entry.connection), |(pair, _)| pair);
                 query.takes(&pair).then(|| live(shard, entry, agreed, now))
             }
+            Which::Matching(filter, _) => filter
+                .takes(&entry.connection, current)
+                .then(|| live(shard, entry, Agreed::of(&entry.connection, census), now)),
         });
         wanted.take(limit).collect()
     }

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use super::census::Question;
+use super::dismiss::Dismissal;
 use crate::engine::Wake;
 use crate::policy::Policy;
 use crate::telemetry::aggregator::ShardPort;
@@ -22,6 +23,8 @@ pub enum Command<L> {
     /// Accept what has come, nothing more, and end when all connections have, or after `patience`.
     /// The sockets that are `left` have another process to accept what comes from now on.
     Drain { patience: Duration, left: Arc<[BoundId]> },
+    /// End some connections, one after the other.
+    Dismiss(Arc<Dismissal>),
     /// End all connections now.
     Stop,
     /// Tell what was seen. As long as the question waits, the other half of its mark is held.

@@ -6,10 +6,13 @@
 
 mod accept;
 pub mod census;
+pub mod dismiss;
+pub mod filter;
 mod generations;
 mod handshakes;
 mod inspect;
 pub mod mailbox;
+pub mod pace;
 mod resting;
 mod revalidate;
 pub mod slots;
@@ -37,6 +40,7 @@ use crate::telemetry::aggregator::AnswerSender;
 use crate::telemetry::{ShardSnapshot, ShardTelemetry};
 use crate::time::Time;
 use accept::{Accepting, Newcomer};
+use dismiss::Leaving;
 use generations::{Generation, Generations};
 use mailbox::{BoundId, Command, Mailbox, Reload};
 use resting::Resting;
@@ -99,6 +103,7 @@ pub struct Shard<E: Engine> {
     census: Census,
     revalidation: Revalidation,
     resting: Resting,
+    leaving: Vec<Leaving>,
     connections_seen: u64,
     /// When the drain ends, once it has begun.
     drain_until: Option<Time>,
@@ -159,6 +164,7 @@ impl<E: Engine> Shard<E> {
             door: parts.door,
             on_finish: parts.on_finish,
             resting: Resting::default(),
+            leaving: Vec::new(),
             connections_seen: 0,
             drain_until: None,
             stopped: None,
@@ -216,6 +222,7 @@ impl<E: Engine> Shard<E> {
         self.shake_hands(began);
         self.note_calm();
         self.revalidate_some();
+        self.dismiss_some();
         self.rest_some();
         self.accepting.resume_when_due(self.now, self.has_room(), &mut self.engine);
         if self.drain_until.is_some_and(|until| until <= self.now) {
@@ -242,8 +249,10 @@ impl<E: Engine> Shard<E> {
         }
         let rest = self.resting.next_deadline(self.now);
         let handshakes = self.handshakes.next_deadline(self.now);
+        let leave = dismiss::next_deadline(&self.leaving, self.now);
         let (timers, accepting) = (self.wheel.next_deadline(), self.accepting.next_deadline());
-        [timers, accepting, self.drain_until, own, rest, handshakes].into_iter().flatten().min()
+        let all = [timers, accepting, self.drain_until, own, rest, handshakes, leave];
+        all.into_iter().flatten().min()
     }
 
     fn on_event(&mut self, event: Event<E::Stream>) {
@@ -368,6 +377,7 @@ impl<E: Engine> Shard<E> {
                     self.accepting.close_all(&left, &mut self.engine);
                     self.drain_until = Some(self.now + patience);
                 }
+                Command::Dismiss(dismissal) => self.dismiss(dismissal),
                 Command::Ask(question, _waited) => self.answer(question),
                 Command::Stop => {
                     self.accepting.close_all(&[], &mut self.engine);
@@ -427,6 +437,9 @@ impl<E: Engine> Shard<E> {
         engine.system_calls = stats.system_calls;
         engine.ring_overflows = stats.ring_overflows;
         engine.buffer_starvation = stats.starvations;
+        if let Some(effort) = self.engine.effort() {
+            self.telemetry.set_effort(self.now, effort.ran, effort.waited);
+        }
         self.telemetry.set_generations(self.generations.connections());
         let bytes = self.engine.pool().bytes_in_use();
         self.telemetry.set_buffer_bytes(bytes as u64);

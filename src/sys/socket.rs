@@ -25,3 +25,43 @@ pub fn bind_address_no_port(socket: BorrowedFd<'_>) -> io::Result<()> {
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// The supplementary groups of the process that has connected a unix socket, as they were when it did
+/// (SO_PEERGROUPS, Linux 4.13).
+///
+/// # Errors
+/// When the kernel does not know the option, or the socket is of another kind.
+pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut groups: Vec<libc::gid_t> = vec![0; USUAL_GROUPS];
+    loop {
+        let room = size_of_val(groups.as_slice());
+        let mut length = libc::socklen_t::try_from(room).expect("at most MOST_GROUPS of 4 bytes");
+        // SAFETY: the descriptor is open for as long as it is borrowed. The kernel writes at most
+        // `length` bytes at the first pointer, which is that of as many bytes of `groups`, and the
+        // length of all at the second, which is that of `length`; it keeps neither.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let error = io::Error::last_os_error();
+        let count = length as usize / size_of::<libc::gid_t>();
+        if result == 0 {
+            groups.truncate(count);
+            return Ok(groups);
+        }
+        let grows = groups.len() < count && count <= MOST_GROUPS;
+        if error.raw_os_error() != Some(libc::ERANGE) || !grows {
+            return Err(error);
+        }
+        groups.resize(count, 0);
+    }
+}
+
+const USUAL_GROUPS: usize = 32;
+/// NGROUPS_MAX (linux/limits.h).
+const MOST_GROUPS: usize = 65_536;

@@ -184,6 +184,8 @@ fn crl() -> CrlFacts {
 
 fn upstream() -> UpstreamFacts {
     let figures = Figures {
+        disabled: false,
+        weight: None,
         connections: 5,
         addresses: 3,
         addresses_down: 1,

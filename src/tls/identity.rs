@@ -19,7 +19,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 
-pub use load::{keys, load, load_shown, load_weak, load_with, public_key, subject};
+pub use load::{account_number, keys, load, load_shown, load_weak, load_with, public_key, subject};
 pub use resolver::SniResolver;
 
 use super::trust::{ClientTrust, OcspFacts};

@@ -81,7 +81,7 @@ impl Balancer {
     fn in_turn(&mut self, endpoints: &[Endpoint], candidates: Set) -> usize {
         let mut total = 0;
         for position in candidates.iter() {
-            let weight = i64::from(endpoints[position].weight);
+            let weight = i64::from(endpoints[position].weight());
             self.behind[position] += weight;
             total += weight;
         }
@@ -113,7 +113,7 @@ impl Balancer {
     /// One of `candidates`, as often as its weight says: else the light ones would get more than
     /// their share of the draws.
     fn draw(&mut self, endpoints: &[Endpoint], candidates: Set) -> usize {
-        let weight = |position: usize| u32::from(endpoints[position].weight);
+        let weight = |position: usize| u32::from(endpoints[position].weight());
         let mut rest = self.random.below(candidates.iter().map(weight).sum());
         let is_drawn = |position: &usize| match rest.checked_sub(weight(*position)) {
             Some(less) => {
@@ -122,7 +122,9 @@ impl Balancer {
             }
             None => true,
         };
-        candidates.iter().find(is_drawn).expect("drawn below the sum of their weights")
+        // A weight may have become smaller since the draw.
+        let drawn = candidates.iter().find(is_drawn).or_else(|| candidates.iter().next());
+        drawn.expect("there is a candidate")
     }
 }
 
@@ -131,7 +133,7 @@ fn lighter(endpoints: &[Endpoint], first: usize, second: usize) -> usize {
     let [(a, a_weight), (b, b_weight)] = [first, second].map(|position| {
         let endpoint = &endpoints[position];
         // With the one that is being placed, so that weights tell among idle ones, too.
-        (u64::from(endpoint.presence.connections()) + 1, u64::from(endpoint.weight))
+        (u64::from(endpoint.presence.connections()) + 1, u64::from(endpoint.weight()))
     });
     if b * a_weight < a * b_weight { second } else { first }
 }
@@ -140,7 +142,7 @@ fn owner(endpoints: &[Endpoint], candidates: Set, source: IpAddr) -> usize {
     let source = hash::source(source);
     let score = |position: &usize| {
         let endpoint = &endpoints[*position];
-        hash::score(endpoint.key, endpoint.weight, source)
+        hash::score(endpoint.key, endpoint.weight(), source)
     };
     candidates.iter().max_by_key(score).expect("there is a candidate")
 }

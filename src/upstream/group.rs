@@ -38,7 +38,7 @@ pub struct Endpoint {
     /// What a check says before anything else: that it is no client's connection.
     pub greeting: Arc<[u8]>,
     pub role: Role,
-    /// 1 to [`super::settings::MAX_WEIGHT`].
+    /// As configured, 1 to [`super::settings::MAX_WEIGHT`]; see [`Endpoint::weight`].
     pub weight: u8,
     /// Where its addresses come from, when that is a name.
     pub look_up: Option<Name>,
@@ -75,6 +75,11 @@ impl Group {
 }
 
 impl Endpoint {
+    /// The one that counts.
+    pub fn weight(&self) -> u8 {
+        self.presence.weight().unwrap_or(self.weight)
+    }
+
     /// A primary with the weight of one, which is to accept when it is checked.
     pub fn new(name: &str, presence: Arc<Presence>) -> Self {
         Self {

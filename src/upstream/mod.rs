@@ -287,7 +287,8 @@ impl GroupState {
     /// are, else primaries, else backups. `None` when all that are within reach were tried.
     fn candidates(&self, tried: &Attempts, reach: Reach, now: Time) -> Option<(Set, bool)> {
         let [mut up, mut untried] = [[Set::default(); 2]; 2];
-        for (position, endpoint) in self.group.endpoints.iter().enumerate() {
+        let enabled = |(_, endpoint): &(usize, &Endpoint)| endpoint.presence.is_enabled();
+        for (position, endpoint) in self.group.endpoints.iter().enumerate().filter(enabled) {
             let seen = &mut *self.seen[position].borrow_mut();
             seen.refresh(&endpoint.presence);
             let role = usize::from(endpoint.role == Role::Backup);

@@ -5,14 +5,14 @@
 //! so that a reload forgets no connection and no verdict.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use serde::Serialize;
 
 use super::hash;
 use super::health::Health;
-use super::settings::MAX_ADDRESSES;
+use super::settings::{MAX_ADDRESSES, MAX_WEIGHT};
 use crate::engine::Address;
 
 /// See the module.
@@ -24,6 +24,10 @@ pub struct Presence {
     /// Addresses beyond the limit, when they were set last.
     left_out: AtomicUsize,
     connections: AtomicU32,
+    /// An operator wants no new connection to go there.
+    disabled: AtomicBool,
+    /// That an operator has given it; 0 is as configured.
+    weight: AtomicU8,
     pub(super) connect_failures: AtomicU64,
     pub(super) ejections: AtomicU64,
     checks_passed: AtomicU64,
@@ -50,6 +54,10 @@ pub struct Destination {
 pub struct Figures {
     /// Connections that are open or being dialled.
     pub connections: u32,
+    /// An operator wants no new connection to go there.
+    pub disabled: bool,
+    /// That an operator has given it.
+    pub weight: Option<u8>,
     pub addresses: usize,
     /// Those that checks have found down.
     pub addresses_down: usize,
@@ -73,6 +81,8 @@ impl Presence {
             destinations: RwLock::new(destinations),
             left_out: AtomicUsize::new(addresses.len().saturating_sub(MAX_ADDRESSES)),
             connections: AtomicU32::new(0),
+            disabled: AtomicBool::new(false),
+            weight: AtomicU8::new(0),
             connect_failures: AtomicU64::new(0),
             ejections: AtomicU64::new(0),
             checks_passed: AtomicU64::new(0),
@@ -133,12 +143,40 @@ impl Presence {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// Whether new connections may go there, as far as operators say.
+    pub fn is_enabled(&self) -> bool {
+        !self.disabled.load(Ordering::Relaxed)
+    }
+
+    pub fn set_enabled(&self, enabled: bool) {
+        self.disabled.store(!enabled, Ordering::Relaxed);
+    }
+
+    /// The weight that an operator has given it.
+    pub fn weight(&self) -> Option<u8> {
+        Some(self.weight.load(Ordering::Relaxed)).filter(|weight| *weight > 0)
+    }
+
+    /// Gives it another weight than its configuration does, or that again.
+    ///
+    /// # Errors
+    /// When it is not 1 to [`MAX_WEIGHT`].
+    pub fn set_weight(&self, weight: Option<u8>) -> Result<(), String> {
+        if weight.is_some_and(|weight| !(1..=MAX_WEIGHT).contains(&weight)) {
+            return Err(format!("a weight is 1 to {MAX_WEIGHT}"));
+        }
+        self.weight.store(weight.unwrap_or_default(), Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Everything that is counted.
     pub fn figures(&self) -> Figures {
         let destinations = self.destinations();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Figures {
             connections: self.connections(),
+            disabled: !self.is_enabled(),
+            weight: self.weight(),
             addresses: destinations.len(),
             addresses_down: destinations.iter().filter(|one| one.health.is_down()).count(),
             addresses_left_out: self.left_out.load(Ordering::Relaxed),

@@ -18,14 +18,17 @@ mod capacity;
 mod clients;
 mod command_line;
 mod completions;
+mod control;
 #[path = "../mistakes/corpus.rs"]
 mod corpus;
 mod demo;
+mod drain;
 mod endings;
 mod endings_network;
 mod endings_resources;
 mod engine_fallback;
 mod flood;
+mod headroom;
 mod hello;
 mod idle_memory;
 mod interop;

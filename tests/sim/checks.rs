@@ -6,6 +6,7 @@ use std::time::Duration;
 use tlsgate::conn::outcome::{Cause, Outcome, Reason, Security, Stage};
 use tlsgate::engine::sim::network::WireId;
 use tlsgate::engine::sim::trace::What;
+use tlsgate::shard::dismiss::Progress;
 
 use crate::census;
 use crate::client::Client;
@@ -27,6 +28,7 @@ pub(crate) fn check(plan: &Plan, world: &World, books: &Books, run: &mut Run) {
     if findings.is_empty() {
         check_books(books, run, &mut findings);
         shedding::check_books(books, run, &mut findings);
+        check_dismissals(world, run, &mut findings);
         census::check(world, books, run, &mut findings);
         let told = lives::tell(&world.given, run);
         findings.extend(told.findings);
@@ -111,6 +113,19 @@ fn check_books(books: &Books, run: &Run, findings: &mut Vec<String>) {
             let ended = ended.filter(|outcome| (outcome.reason, outcome.cause) == (reason, cause));
             same(reason.as_str(), counted, ended.count() as u64);
         }
+    }
+}
+
+/// As many ended by order as orders say that they have ended, and no more than were meant.
+fn check_dismissals(world: &World, run: &Run, findings: &mut Vec<String>) {
+    let ordered = world.given.iter().filter_map(|given| given.dismissal.as_ref());
+    let progress: Vec<Progress> = ordered.map(|dismissal| dismissal.progress()).collect();
+    let told: u64 = progress.iter().map(|one| one.ended).sum();
+    let ended = run.finishes.iter().filter(|one| one.outcome.reason == Reason::Dismissed).count();
+    let goes_too_far = |one: &&Progress| one.ended > one.meant || one.meant > 0 && one.busy > 0;
+    let wrong = progress.iter().find(goes_too_far);
+    if told != ended as u64 || wrong.is_some() {
+        findings.push(format!("{ended} were dismissed, and orders say {progress:?}"));
     }
 }
 
@@ -265,6 +280,9 @@ fn check_end(plan: &Plan, world: &World, life: &Life, finish: &Finish, findings:
         Reason::Stopped => {
             let mut stops = world.given.iter().filter(|given| matches!(given.order, Order::Stop));
             stops.any(|stop| stop.at <= ended)
+        }
+        Reason::Dismissed => {
+            world.given.iter().any(|given| given.dismissal.is_some() && given.at <= ended)
         }
         Reason::Vanished => {
             let noticed = matches!(client.finish, ClientFinish::Vanish { notice: Some(_) });

@@ -8,13 +8,17 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use tlsgate::audit::{Part, Query, Section, ShardCensus};
+use tlsgate::conn::Farewell;
 use tlsgate::engine::Address;
 use tlsgate::engine::sim::network::{Network, WireId};
 use tlsgate::engine::sim::ports::{Port, Socket};
 use tlsgate::engine::sim::rng::Rng;
 use tlsgate::engine::sim::{Dial, Outside};
 use tlsgate::shard::census::{Live, Question, Which};
+use tlsgate::shard::dismiss::Dismissal;
+use tlsgate::shard::filter::Filter;
 use tlsgate::shard::mailbox::{BoundId, Command, Reload};
+use tlsgate::shard::pace::Pace;
 use tlsgate::telemetry::ShardSnapshot;
 use tlsgate::time::Time;
 
@@ -55,6 +59,8 @@ pub(crate) struct Given {
     pub(crate) done: Option<Receiver<Vec<BoundId>>>,
     /// Of a question: where the shard answers.
     pub(crate) answers: Option<(Receiver<ShardCensus>, Receiver<Vec<Live>>)>,
+    /// What was ordered, where it is to have connections end.
+    pub(crate) dismissal: Option<Arc<Dismissal>>,
 }
 
 /// A listening socket of the gateway.
@@ -190,7 +196,8 @@ impl World {
     fn give(&mut self, order: Order, network: &mut Network) {
         network.note(format!("{order:?}"));
         let (at, position) = (network.now(), network.trace().len());
-        let mut given = Given { at, position, order, serves: None, done: None, answers: None };
+        let mut given =
+            Given { at, position, order, serves: None, done: None, answers: None, dismissal: None };
         let command = match order {
             Order::Collect => Some(Command::Collect(Box::<ShardSnapshot>::default())),
             Order::Wake => None,
@@ -210,6 +217,13 @@ impl World {
             }
             Order::Reload(next) => {
                 Some(Command::Reload(Box::new(self.reload(next, &mut given, network))))
+            }
+            Order::Dismiss { in_order, rate } => {
+                let farewell = if in_order { Farewell::InOrder } else { Farewell::AtOnce };
+                let pace = rate.map(|rate| Pace::new(rate, 10));
+                let dismissal = Arc::new(Dismissal::new(Filter::default(), farewell, pace, 1));
+                given.dismissal = Some(Arc::clone(&dismissal));
+                Some(Command::Dismiss(dismissal))
             }
             Order::Drain { patience } => Some(Command::Drain { patience, left: [].into() }),
             Order::Revalidate => Some(Command::Revalidate),

@@ -1,5 +1,6 @@
 //! What is going to happen in a run, drawn from its seed before it begins.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tlsgate::config::model::{
@@ -44,6 +45,11 @@ pub(crate) enum Order {
     Reload(usize),
     /// What trust rests on has changed.
     Revalidate,
+    /// An operator has all end that are there, as many a second.
+    Dismiss {
+        in_order: bool,
+        rate: Option<NonZeroU32>,
+    },
     Drain {
         patience: Duration,
     },
@@ -243,6 +249,11 @@ impl Plan {
         };
         for _ in 0..rng.below(3) {
             plan.orders.insert(0, (rng.time(span), Order::Revalidate));
+        }
+        if rng.chance(30) {
+            let rate = *rng.pick(&[None, NonZeroU32::new(1), NonZeroU32::new(500)]);
+            let order = Order::Dismiss { in_order: rng.chance(70), rate };
+            plan.orders.insert(0, (rng.time(span), order));
         }
         plan
     }

@@ -1,6 +1,7 @@
 //! The command line: flags to plans, reports to text.
 
 pub(crate) mod backend;
+mod calibrate;
 pub(crate) mod capacity;
 pub(crate) mod compare;
 pub(crate) mod lanes;
@@ -13,3 +14,4 @@ pub(crate) mod relay;
 mod run;
 mod scenario;
 mod table;
+mod verify;

@@ -12,6 +12,8 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
+const ACCOUNTS: Kind = Kind::List { item: &Kind::Text { max: 64 }, min: 0, max: 64, single: true };
+
 pub(super) static OPTIONS: &[OptionDoc] = &[
     OptionDoc {
         table: "gateway",
@@ -131,8 +133,36 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         kind: Kind::Or("off", &Kind::Path),
         presence: Presence::Default("\"off\""),
         reload: false,
-        doc: "Path of a unix socket for `tlsgate reload`. Only the user that the gateway runs as, \
-              and root, may use it.",
+        doc: "Path of a unix socket for `tlsgate show`, `drain`, `reload` and others. The user that \
+              the gateway runs as, and root, may do everything there.",
+    },
+    OptionDoc {
+        table: "admin",
+        key: "control_group",
+        kind: Kind::Text { max: 64 },
+        presence: Presence::Optional { example: "\"adm\"" },
+        reload: false,
+        doc: "Group, by name or number, that the control socket belongs to: its members may look. \
+              Without it, that is the group that the gateway runs as.",
+    },
+    OptionDoc {
+        table: "admin",
+        key: "control_operators",
+        kind: ACCOUNTS,
+        presence: Presence::Default("[]"),
+        reload: false,
+        doc: "Who may also reload, drain and close connections, switch upstreams, and set the log \
+              level at the control socket: users, and groups as \"group:NAME\"; names or numbers. \
+              They need to reach the socket, too: see control_group.",
+    },
+    OptionDoc {
+        table: "admin",
+        key: "control_admins",
+        kind: ACCOUNTS,
+        presence: Presence::Default("[]"),
+        reload: false,
+        doc: "Who may also replace certificates, keys, CAs and lists of revoked certificates there. \
+              Written as control_operators.",
     },
     OptionDoc {
         table: "log",

@@ -49,23 +49,33 @@ pub(super) fn everything_tls() -> DownstreamTls {
     };
     DownstreamTls {
         certificates: vec![
-            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 34),
-            certificate("conf/rsa.pem", "conf/../rsa.key", 35),
+            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 37),
+            certificate("conf/rsa.pem", "conf/../rsa.key", 38),
         ],
         key_group: Some("tls-keys".to_owned()),
-        key_group_line: 37,
+        key_group_line: 40,
         strict_sni: true,
         alpn: vec!["sip/2".to_owned(), "h2".to_owned()],
         min_version: TlsVersion::V1_3,
         max_version: TlsVersion::V1_3,
         ciphers: Vec::new(),
         client_cert: ClientCert::Required,
-        trusted_ca: vec![TrustFile { path: "conf/ca.pem".into(), line: 43 }],
+        trusted_ca: vec![TrustFile { path: "conf/ca.pem".into(), line: 46 }],
         crls: CrlPolicy::default(),
         revalidate: Revalidate::Keep,
         resumption: ResumptionMode::Store,
         tls13_tickets: 4,
         compat12: None,
         legacy: None,
+    }
+}
+
+pub(super) fn everything_admin() -> Admin {
+    Admin {
+        listen: None,
+        control: Some("conf/control.sock".into()),
+        control_group: Some("adm".to_owned()),
+        control_operators: vec!["group:ops".to_owned()],
+        control_admins: vec!["alice".to_owned(), "1000".to_owned()],
     }
 }

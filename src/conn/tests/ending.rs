@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::rig::*;
-use crate::conn::Input;
-use crate::conn::outcome::{Outcome, Reason};
+use crate::conn::outcome::{Cause, Outcome, Reason};
+use crate::conn::{Farewell, Input};
 use crate::engine::{CloseMode, Operation};
 
 /// Ending by an alert that is being sent.
@@ -79,4 +79,42 @@ fn finish_waits_for_both_sockets() {
     rig.closed(DOWN);
     assert!(rig.finished.is_some());
     rig.input(Input::Deadline);
+}
+
+#[test]
+fn dismissed_it_ends_in_order_or_at_once() {
+    for farewell in [Farewell::InOrder, Farewell::AtOnce] {
+        let (mut rig, mut client) = established(policy(), Client::new());
+        client.write(b"last words");
+        client.exchange(&mut rig);
+        while rig.deliver(DOWN, 4096) {}
+        rig.settle();
+        assert!(!rig.connection.is_quiet(Duration::from_secs(1), rig.now));
+        rig.pass(Duration::from_secs(1));
+        assert!(rig.connection.is_quiet(Duration::from_secs(1), rig.now));
+        rig.input(Input::Dismissed(farewell));
+        client.run(&mut rig);
+        assert_eq!(rig.up.outbound, b"last words");
+        if farewell == Farewell::InOrder {
+            assert!(client.peer_closed && client.error.is_none(), "close_notify");
+            assert!(rig.down.shut && rig.up.shut, "FIN to both");
+            (rig.down.inbound_fin, rig.up.inbound_fin) = (true, true);
+        } else {
+            assert_eq!(rig.down.closed, Some(CloseMode::Reset));
+            assert_eq!(rig.up.closed, Some(CloseMode::Reset));
+        }
+        // Once is enough.
+        rig.input(Input::Dismissed(farewell));
+        rig.settle();
+        let outcome = rig.outcome();
+        assert_eq!((outcome.reason, outcome.cause), (Reason::Dismissed, Cause::Local));
+    }
+}
+
+#[test]
+fn dismissed_before_it_relays_it_ends_as_when_the_gateway_stops() {
+    let mut rig = Rig::new(policy());
+    rig.input(Input::Dismissed(Farewell::InOrder));
+    assert_eq!(rig.down.closed, Some(CloseMode::Fin));
+    assert_eq!(rig.outcome().reason, Reason::Dismissed);
 }

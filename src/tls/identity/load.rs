@@ -343,14 +343,15 @@ fn find_key_group(name: Option<&str>, line: usize) -> Result<Option<u32>, FilePr
     let Some(name) = name else { return Ok(None) };
     let named = NamedFile { file: Path::new(GROUPS), line, key: "key_group" };
     let text = String::from_utf8_lossy(&named.read()?).into_owned();
-    group_id(&text, name).map(Some).ok_or_else(|| {
+    account_number(&text, name).map(Some).ok_or_else(|| {
         let hint = format!("Create it: `groupadd --system {name}`.");
         named.problem(format!("no group `{name}`"), "a group of this machine", hint)
     })
 }
 
-/// The number of a group, from text in the format of group(5): `name:password:number:members`.
-pub(super) fn group_id(text: &str, name: &str) -> Option<u32> {
+/// The number of a user or a group, from text in the format of passwd(5) or group(5):
+/// `name:password:number`, and more.
+pub fn account_number(text: &str, name: &str) -> Option<u32> {
     text.lines().find_map(|line| {
         let mut fields = line.split(':');
         (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?

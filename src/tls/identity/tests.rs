@@ -193,10 +193,10 @@ fn keys_that_others_can_read_are_refused() {
 #[test]
 fn groups_are_found_by_whole_name() {
     let text = "root:x:0:\n# comment\ntls:x:118:alice,bob\n\nbad:x:many:\nshort\ntlsgate:x:990:\n";
-    assert_eq!(super::load::group_id(text, "tls"), Some(118));
-    assert_eq!(super::load::group_id(text, "tlsgate"), Some(990));
+    assert_eq!(super::load::account_number(text, "tls"), Some(118));
+    assert_eq!(super::load::account_number(text, "tlsgate"), Some(990));
     for missing in ["tl", "alice", "bad", "short", "", "x"] {
-        assert_eq!(super::load::group_id(text, missing), None, "{missing}");
+        assert_eq!(super::load::account_number(text, missing), None, "{missing}");
     }
 }
 

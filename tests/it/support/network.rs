@@ -82,7 +82,7 @@ fn ip(line: &str) -> Ended {
 }
 
 /// A command as root: directly, or by sudo where that asks for no password.
-fn privileged(program: &str) -> Command {
+pub(crate) fn privileged(program: &str) -> Command {
     if rustix::process::geteuid().is_root() {
         return Command::new(program);
     }

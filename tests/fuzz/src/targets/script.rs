@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use rustls::ClientConnection;
 use tlsgate::config::model::ConnectWhen;
-use tlsgate::conn::Input;
 use tlsgate::conn::outcome::{Outcome, Reason};
+use tlsgate::conn::{Farewell, Input};
 use tlsgate::engine::{Operation, Side};
 use tlsgate_corpus::mutate;
 use tlsgate_corpus::rng::Rng;
@@ -206,8 +206,13 @@ impl Peers {
                 kernel.pass(Duration::from_millis(unit * u64::from(program.byte())));
             }
             _ => {
-                let reasons = [Reason::Stopped, Reason::Drained];
-                kernel.input(Input::Stop(reasons[usize::from(program.byte() % 2)]));
+                let input = match program.byte() % 4 {
+                    0 => Input::Stop(Reason::Stopped),
+                    1 => Input::Stop(Reason::Drained),
+                    2 => Input::Dismissed(Farewell::InOrder),
+                    _ => Input::Dismissed(Farewell::AtOnce),
+                };
+                kernel.input(input);
             }
         }
     }

@@ -1,0 +1,186 @@
+//! Who asks at the control socket, and what they may do there.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::geteuid;
+
+use crate::config::model::Admin;
+use crate::sys::socket::peer_groups;
+use crate::tls::identity::account_number;
+
+/// What somebody may do; each level may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Look.
+    User,
+    /// Change what runs: reload, drain, close, switch upstreams.
+    Operator,
+    /// Replace keys and whom is trusted.
+    Admin,
+}
+
+/// Who has which level.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Levels {
+    operators: Accounts,
+    admins: Accounts,
+}
+
+/// Users and groups, by number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Accounts {
+    users: Vec<u32>,
+    groups: Vec<u32>,
+}
+
+/// Somebody who asks, as the kernel says when they connect.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    pub level: Level,
+    user: u32,
+    group: u32,
+    process: i32,
+}
+
+impl Level {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl Levels {
+    /// As the configuration says, with the numbers that this machine gives to its names.
+    ///
+    /// # Errors
+    /// When it has no such user or group, or does not say.
+    pub(super) fn of(admin: &Admin) -> io::Result<Self> {
+        Ok(Self {
+            operators: Accounts::of(&admin.control_operators)?,
+            admins: Accounts::of(&admin.control_admins)?,
+        })
+    }
+
+    /// Who is at the other end.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub(super) fn caller(&self, stream: &UnixStream) -> io::Result<Caller> {
+        let peer = socket_peercred(stream)?;
+        let (user, group) = (peer.uid.as_raw(), peer.gid.as_raw());
+        let mut groups = peer_groups(stream.as_fd())?;
+        groups.push(group);
+        let level = self.level(user, &groups, geteuid().as_raw());
+        Ok(Caller { level, user, group, process: peer.pid.as_raw_nonzero().get() })
+    }
+
+    fn level(&self, user: u32, groups: &[u32], own: u32) -> Level {
+        if user == ROOT || user == own || self.admins.have(user, groups) {
+            Level::Admin
+        } else if self.operators.have(user, groups) {
+            Level::Operator
+        } else {
+            Level::User
+        }
+    }
+}
+
+impl Accounts {
+    fn of(names: &[String]) -> io::Result<Self> {
+        let mut all = Self::default();
+        for name in names {
+            match name.strip_prefix("group:") {
+                Some(group) => all.groups.push(number(group, GROUPS)?),
+                None => all.users.push(number(name, USERS)?),
+            }
+        }
+        Ok(all)
+    }
+
+    fn have(&self, user: u32, groups: &[u32]) -> bool {
+        self.users.contains(&user) || groups.iter().any(|group| self.groups.contains(group))
+    }
+}
+
+/// The number of a group.
+///
+/// # Errors
+/// As [`Levels::of`].
+pub(super) fn group_number(name: &str) -> io::Result<u32> {
+    number(name, GROUPS)
+}
+
+fn number(name: &str, file: &str) -> io::Result<u32> {
+    if let Ok(number) = name.parse() {
+        return Ok(number);
+    }
+    let text =
+        fs::read(file).map_err(|error| io::Error::new(error.kind(), format!("{file}: {error}")))?;
+    account_number(&String::from_utf8_lossy(&text), name)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{file} has no \"{name}\"")))
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { level, user, group, process } = self;
+        write!(formatter, "user {user}, group {group}, process {process} ({})", level.as_str())
+    }
+}
+
+const ROOT: u32 = 0;
+const USERS: &str = "/etc/passwd";
+const GROUPS: &str = "/etc/group";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_level_counts_and_everybody_else_may_look() {
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+        let admin = Admin {
+            listen: None,
+            control: None,
+            control_group: None,
+            control_operators: names(&["group:50", "7", "8"]),
+            control_admins: names(&["8", "group:60"]),
+        };
+        let levels = Levels::of(&admin).expect("numbers need no look-up");
+        for (user, groups, level) in [
+            (0, &[][..], Level::Admin),
+            (99, &[], Level::Admin),
+            (7, &[], Level::Operator),
+            (8, &[50], Level::Admin),
+            (9, &[1, 50], Level::Operator),
+            (9, &[50, 60], Level::Admin),
+            // A group is no user.
+            (50, &[7, 8], Level::User),
+        ] {
+            assert_eq!(levels.level(user, groups, 99), level, "{user} {groups:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_looked_up_and_unknown_ones_refused() {
+        assert_eq!(number("root", USERS).expect("every machine has one"), 0);
+        assert_eq!(group_number("root").expect("every machine has one"), 0);
+        let error = number("nobody-of-this-name", USERS).expect_err("there is none");
+        assert!(error.to_string().contains("nobody-of-this-name"), "{error}");
+    }
+
+    #[test]
+    fn a_caller_is_who_the_kernel_says() {
+        let (here, _there) = UnixStream::pair().expect("two sockets");
+        let caller = Levels::default().caller(&here).expect("a unix socket");
+        assert_eq!(caller.level, Level::Admin, "of our own");
+        assert_eq!(u32::try_from(caller.process), Ok(std::process::id()));
+    }
+}
