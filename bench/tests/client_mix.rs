@@ -148,6 +148,8 @@ fn a_storm_reconnects_everyone_once_within_its_spread() {
         let report = measure(Flow::alone(plan));
         assert_eq!((report.done, report.error_count()), (20, 0), "{:?}", report.errors);
         assert_eq!((report.connections, report.resumed), (40, 10), "{version:?}");
+        let timed = report.handshake_full.count() + report.handshake_resumed.count();
+        assert_eq!((report.handshakes_full, timed), (30, 20), "{version:?}");
         assert_eq!(server.seen.resumed.load(Ordering::SeqCst), 10, "{version:?}");
     }
 }

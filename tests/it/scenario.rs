@@ -18,7 +18,7 @@ use crate::support::component::Component;
 use crate::support::gateway::Setup;
 use crate::support::log::Line;
 use crate::support::process::{Ended, bench_program, run};
-use crate::support::{SOON, engines, has_tool};
+use crate::support::{SOON, engines, has_tool, skip_impossible};
 
 /// Two phases of handshakes of which half resume, messages at the same time, and connections that are
 /// only held.
@@ -290,6 +290,9 @@ pipeline = 2
 #[test]
 #[ignore = "run by tests/run"]
 fn load_payloads() {
+    if !rustix::process::getuid().is_root() {
+        return skip_impossible("servers are started as users of their own");
+    }
     if !["nginx", "slapd"].iter().all(|tool| is_there(tool) || has_tool(tool)) {
         return;
     }

@@ -65,7 +65,7 @@ pub enum Workload {
         bytes: u64,
     },
     /// Operation: connect anew in place of a connection that is up, handshake, one 100-byte echo; the
-    /// connection stays. All are opened before.
+    /// connection stays. All are opened before; how long that took is not in the report.
     Reconnect {
         /// The share of operations that offer to resume; what does not come of it is no error.
         resumed: f64,

@@ -265,25 +265,31 @@ impl<'run> Slots<'run> {
 
     /// Books a new connection; returns whether its slot goes on with an exchange.
     fn established(&mut self, slot: usize, established: &Established) -> bool {
+        let (task, workload) = (self.slots[slot].task, self.flow.plan.workload);
         let report = &mut self.recorder.current;
         report.connections += 1;
-        report.connect.record(established.connect);
-        match established.kind {
-            None => {}
+        // Those of a storm are what is measured, not those before it.
+        let is_timed =
+            task != Some(Task::Prepare) || !matches!(workload, Workload::Reconnect { .. });
+        if is_timed {
+            report.connect.record(established.connect);
+        }
+        let (count, latency) = match established.kind {
+            None => (&mut 0, None),
             Some(Handshake::Resumed) => {
-                report.handshakes_resumed += 1;
-                report.handshake_resumed.record(established.handshake);
+                (&mut report.handshakes_resumed, Some(&mut report.handshake_resumed))
             }
             Some(Handshake::Full) => {
-                report.handshakes_full += 1;
-                report.handshake_full.record(established.handshake);
-                let task = self.slots[slot].task;
                 self.slots[slot].not_resumed =
                     matches!(task, Some(Task::Operation { resumes: true, .. }));
+                (&mut report.handshakes_full, Some(&mut report.handshake_full))
             }
+        };
+        *count += 1;
+        if let Some(latency) = latency.filter(|_| is_timed) {
+            latency.record(established.handshake);
         }
-        let only_connect = self.flow.plan.workload.keeps_connections();
-        if self.slots[slot].task == Some(Task::Prepare) && only_connect {
+        if task == Some(Task::Prepare) && workload.keeps_connections() {
             self.end(slot, false);
             return false;
         }
