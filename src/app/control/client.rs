@@ -19,7 +19,7 @@ use crate::app::orders::Order;
 pub(super) struct Desk {
     orders: SyncSender<Order>,
     levels: Arc<Levels>,
-    /// Held once more by each who is served.
+    /// Held here, and once more for each who is served.
     places: Arc<()>,
 }
 
@@ -34,11 +34,8 @@ impl Desk {
     /// When the peer has gone, or there is no thread to be had.
     pub(super) fn receive(&self, stream: UnixStream) -> io::Result<()> {
         let caller = self.levels.caller(&stream)?;
-        let (most, busy) = match caller.level {
-            Level::User => (MOST_USERS, Arc::strong_count(&self.places) - 1),
-            Level::Operator | Level::Admin => (MOST, Arc::strong_count(&self.places) - 1),
-        };
-        if busy >= most {
+        let most = if caller.level == Level::User { MOST_USERS } else { MOST };
+        if Arc::strong_count(&self.places) > most {
             tracing::warn!(%caller, "refused at the control socket: it is busy");
             return say(&stream, &Response::refused("the control socket is busy: try again"));
         }
@@ -150,8 +147,8 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
-/// Those that are served at the same time, and those among them that may only look: there is always
-/// room for somebody who has something to do.
+/// Those that are served at the same time, and those up to which somebody is who may only look: there is
+/// always room for somebody who has something to do.
 const MOST: usize = 8;
 const MOST_USERS: usize = 4;
 /// How long a peer may take to say what it wants.
