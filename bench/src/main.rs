@@ -1,9 +1,11 @@
 //! `tlsgate-bench`: makes load and measures it, or serves as the backend behind what is measured.
 
+mod calibrate;
 mod cli;
 mod lanes;
 mod measure;
 mod peers;
+mod verify;
 
 use std::process::ExitCode;
 

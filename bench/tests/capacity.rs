@@ -88,3 +88,36 @@ fn examples_can_be_planned_with_and_mistakes_have_a_place() {
     let (status, text, _) = capacity(&["profiles"]);
     assert!(status == Some(0) && text.contains("P13") && text.contains("(sourced)"), "{text}");
 }
+
+#[test]
+fn a_plan_for_browsers_has_tables_and_curves() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("plan.html");
+    let path = file.to_str().expect("a plain path");
+    let (status, text, said) = plan(Path::new(DEMAND), &["--html", path]);
+    assert!(status == Some(0) && text.contains("Saturates first"), "{text}{said}");
+    let page = fs::read_to_string(&file).expect("written");
+    for words in ["Saturates first", "RSA-2048 keys", "a node is lost", "nodes that are needed"] {
+        assert!(page.contains(words), "{words} is not in {page}");
+    }
+    assert!(page.matches("<polyline").count() > 8, "{page}");
+}
+
+#[test]
+fn what_cannot_be_verified_is_said_with_a_way_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = directory.path().join("node.toml");
+    let verify =
+        |mix: &str| capacity(&["verify", "--node", node.to_str().expect("plain"), "--mix", mix]);
+    fs::copy(MODEL, &node).expect("a writable directory");
+    let (status, _, said) = verify(DEMAND);
+    assert!(status == Some(2) && said.contains("calibrate one first"), "{said}");
+    let text = fs::read_to_string(MODEL).expect("there");
+    let text = text.replace("tlsgate, io_uring", "tlsgate io_uring: some version");
+    fs::write(&node, text).expect("a writable directory");
+    let (status, _, said) = verify(DEMAND);
+    assert!(status == Some(2) && said.contains("what is verified is echoes"), "{said}");
+    assert!(said.contains("demand.toml: flow agents"), "{said}");
+    let (status, _, said) = capacity(&["verify", "--node", MODEL]);
+    assert!(status == Some(2) && said.contains("--mix"), "{said}");
+}

@@ -20,8 +20,8 @@ use crate::telemetry::counters::{AcceptError, Refusal};
 use crate::telemetry::shared::SharedValues;
 use crate::telemetry::snapshot::{ListenerView, PercentileRow, QUANTILES, Span};
 use crate::telemetry::{
-    CertificateFacts, ConfigFacts, CrlSwaps, EngineCounters, ListenerCounters, ProcessFigures,
-    ShardGauges, Snapshot, UpstreamFacts,
+    CertificateFacts, ConfigFacts, CrlSwaps, EngineCounters, Headroom, ListenerCounters,
+    ProcessFigures, ShardGauges, Snapshot, UpstreamFacts,
 };
 use crate::tls::resumption::{Epoch, Rank, Refusals, TicketStats, UpstreamStats};
 use crate::tls::trust::CrlFacts;
@@ -52,6 +52,8 @@ struct Status<'a> {
     started_unix_ms: u64,
     uptime_seconds: u64,
     workers: usize,
+    /// Of the shard that has the least.
+    headroom: Option<Headroom>,
     process: ProcessFigures,
     config: &'a ConfigFacts,
     /// Open connections by generation of the configuration.
@@ -179,6 +181,7 @@ struct Shard {
     ended: bool,
     #[serde(flatten)]
     gauges: ShardGauges,
+    headroom: Option<Headroom>,
     engine: EngineCounters,
 }
 
@@ -195,6 +198,7 @@ impl<'a> Status<'a> {
             started_unix_ms: facts.started_unix_ms,
             uptime_seconds: snapshot.uptime().as_secs(),
             workers: snapshot.shards.len(),
+            headroom: snapshot.totals.headroom,
             process: facts.process,
             config: &facts.config,
             generations: snapshot.generations.iter().copied().collect(),
@@ -224,6 +228,7 @@ impl<'a> Status<'a> {
                     missed_collections: view.missed,
                     ended: view.ended,
                     gauges: view.gauges,
+                    headroom: view.headroom,
                     engine: view.engine,
                 })
                 .collect(),

@@ -10,6 +10,7 @@
 //! - after [`Engine::close`] the only further event of that socket is [`Event::Closed`], and only
 //!   then may its [`SocketId`] be used again.
 
+mod effort;
 pub mod epoll;
 pub mod probe;
 pub mod sim;
@@ -23,6 +24,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::buf::{Buf, BufClass, Layout, Pool};
 use crate::config::model::Keepalive;
@@ -139,6 +141,12 @@ pub trait Engine {
 
     /// What the engine did since it was made.
     fn stats(&self) -> EngineStats;
+
+    /// What the shard's thread did with its time; none where nobody keeps account of it.
+    fn effort(&self) -> Option<Effort> {
+        // For engines that have no CPU.
+        None
+    }
 }
 
 /// Wakes a shard from another thread.
@@ -287,6 +295,15 @@ pub struct EngineStats {
     pub ring_overflows: u64,
     /// Receives that waited because no buffer was free.
     pub starvations: u64,
+}
+
+/// What a thread did with its time since it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// On a CPU, in the kernel or not.
+    pub ran: Duration,
+    /// It could have run, and others had its CPU.
+    pub waited: Duration,
 }
 
 /// Sizes an engine is built with.

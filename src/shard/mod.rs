@@ -437,6 +437,9 @@ impl<E: Engine> Shard<E> {
         engine.system_calls = stats.system_calls;
         engine.ring_overflows = stats.ring_overflows;
         engine.buffer_starvation = stats.starvations;
+        if let Some(effort) = self.engine.effort() {
+            self.telemetry.set_effort(self.now, effort.ran, effort.waited);
+        }
         self.telemetry.set_generations(self.generations.connections());
         let bytes = self.engine.pool().bytes_in_use();
         self.telemetry.set_buffer_bytes(bytes as u64);

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::headroom::Headroom;
 use super::histograms::{HistogramSet, Kind, MAX_SETS, Phase, PhaseHistogram};
 use super::names::OTHER_LISTENERS;
 use super::shard::ShardSnapshot;
@@ -99,6 +100,7 @@ impl Merge {
             shard.last.counters.copy_from(&report.counters);
             shard.last.names.clone_from(&report.names);
             shard.last.gauges = report.gauges;
+            shard.last.headroom = report.headroom;
             shard.last.generations.clone_from(&report.generations);
         }
     }
@@ -165,7 +167,9 @@ impl Merge {
     }
 
     fn sum_totals(&self) -> Totals {
-        let mut totals = Totals::default();
+        let known = self.shards.iter().filter(|shard| !shard.ended);
+        let headroom = Headroom::least(known.filter_map(|shard| shard.last.headroom));
+        let mut totals = Totals { headroom, ..Totals::default() };
         for ShardState { last, .. } in &self.shards {
             for (sum, value) in totals.refused.iter_mut().zip(last.counters.refused) {
                 *sum += value;
@@ -233,6 +237,7 @@ impl ShardState {
             missed: self.missed,
             engine: self.last.counters.engine,
             gauges: self.last.gauges,
+            headroom: self.last.headroom.filter(|_| !self.ended),
         }
     }
 }

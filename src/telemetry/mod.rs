@@ -7,6 +7,7 @@
 pub mod access_log;
 pub mod aggregator;
 pub mod counters;
+pub mod headroom;
 pub mod histograms;
 mod merge;
 pub mod names;
@@ -22,6 +23,7 @@ pub use counters::{
     AcceptError, EngineCounters, ListenerCounters, ProxyHeader, Refusal, ShardCounters,
     Unterminated,
 };
+pub use headroom::Headroom;
 pub use histograms::{HistogramSet, Kind, Phase};
 pub use process::ProcessFigures;
 pub use shard::{ListenerNames, ShardGauges, ShardSnapshot, ShardTelemetry};

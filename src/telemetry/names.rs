@@ -94,6 +94,11 @@ metrics! {
     SHARD_WAITING = Gauge, "tlsgate_handshake_steps_waiting", "Steps of handshakes that wait for their turn on a shard.";
     SHARD_WAITING_AGE = Gauge, "tlsgate_handshake_steps_waiting_seconds", "How long the oldest of the steps that wait on a shard has waited.";
     SHARD_LONGEST_STEP = Gauge, "tlsgate_handshake_step_longest_seconds", "The longest that one step of a handshake has taken on a shard since the start.";
+    HEADROOM = Gauge, "tlsgate_headroom_ratio", "Share of what can be done before answers become slow that is not asked for, over the last second or two: that of the shard that has the least, 0 to 1.";
+    SHARD_HEADROOM = Gauge, "tlsgate_shard_headroom_ratio", "The same of each shard.";
+    SHARD_BUSY = Gauge, "tlsgate_shard_busy_ratio", "Share of time in which a shard's thread ran, over the last second or two.";
+    SHARD_STARVED = Gauge, "tlsgate_shard_starved_ratio", "Share of time in which a shard's thread would have run, had others not had its CPU, over the last second or two.";
+    SHARD_EVENT_COST = Gauge, "tlsgate_shard_event_cost_seconds", "CPU time of an event of a shard, over the last second or two; absent where there was none.";
     SHARD_BUFFERS = Gauge, "tlsgate_buffer_bytes", "Receive and send buffers in use on a shard.";
     SHARD_ANSWER_AGE = Gauge, "tlsgate_shard_answer_age_seconds", "Time since a shard last handed over its telemetry.";
     SHARD_MISSED = Counter, "tlsgate_shard_missed_collections_total", "Times a shard did not hand over its telemetry in time.";

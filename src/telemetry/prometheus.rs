@@ -11,6 +11,7 @@ use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use super::counters::{AcceptError, ProxyHeader, Refusal, Unterminated};
+use super::headroom::Headroom;
 use super::histograms::Phase;
 use super::names::{self, Metric};
 use super::snapshot::{Latency, ListenerView, ShardView, Snapshot, Span, UpstreamFacts, bounds};
@@ -38,6 +39,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     }
     write_totals(&mut text, snapshot);
     write_shards(&mut text, snapshot);
+    write_headroom(&mut text, snapshot);
     write_shared(&mut text, snapshot);
     write_refusals(&mut text, &names::SESSIONS_REJECTED, &snapshot.facts.sessions_rejected);
     write_upstream_sessions(&mut text, &snapshot.facts.upstream_sessions);
@@ -337,10 +339,7 @@ fn write_totals(text: &mut String, snapshot: &Snapshot) {
 
 fn write_shards(text: &mut String, snapshot: &Snapshot) {
     let mut per_shard = |metric: &Metric, value: &dyn Fn(&ShardView) -> String| {
-        write_family(text, metric);
-        for (shard, view) in snapshot.shards.iter().enumerate() {
-            write_sample(text, metric.name, &[("shard", &shard.to_string())], value(view));
-        }
+        write_per_shard(text, snapshot, metric, &|view| Some(value(view)));
     };
     per_shard(&names::SHARD_CONNECTIONS, &|view| view.gauges.open_connections.to_string());
     per_shard(&names::SHARD_HANDSHAKES, &|view| view.gauges.handshakes_in_flight.to_string());
@@ -356,6 +355,36 @@ fn write_shards(text: &mut String, snapshot: &Snapshot) {
     per_shard(&names::ENGINE_SYSTEM_CALLS, &|view| view.engine.system_calls.to_string());
     per_shard(&names::RING_OVERFLOWS, &|view| view.engine.ring_overflows.to_string());
     per_shard(&names::BUFFER_STARVATION, &|view| view.engine.buffer_starvation.to_string());
+}
+
+fn write_headroom(text: &mut String, snapshot: &Snapshot) {
+    write_family(text, &names::HEADROOM);
+    if let Some(least) = &snapshot.totals.headroom {
+        write_sample(text, names::HEADROOM.name, &[], least.headroom);
+    }
+    let mut per_shard = |metric: &Metric, value: &dyn Fn(&Headroom) -> Option<f64>| {
+        let of = |view: &ShardView| value(view.headroom.as_ref()?).map(|value| value.to_string());
+        write_per_shard(text, snapshot, metric, &of);
+    };
+    per_shard(&names::SHARD_HEADROOM, &|of| Some(of.headroom));
+    per_shard(&names::SHARD_BUSY, &|of| Some(of.busy));
+    per_shard(&names::SHARD_STARVED, &|of| Some(of.starved));
+    per_shard(&names::SHARD_EVENT_COST, &|of| of.event_cost_us.map(|micros| micros / 1e6));
+}
+
+/// A sample for each shard that has a value.
+fn write_per_shard(
+    text: &mut String,
+    snapshot: &Snapshot,
+    metric: &Metric,
+    value: &dyn Fn(&ShardView) -> Option<String>,
+) {
+    write_family(text, metric);
+    for (shard, view) in snapshot.shards.iter().enumerate() {
+        if let Some(value) = value(view) {
+            write_sample(text, metric.name, &[("shard", &shard.to_string())], value);
+        }
+    }
 }
 
 fn write_shared(text: &mut String, snapshot: &Snapshot) {

@@ -13,11 +13,13 @@ use super::counters::{
     AcceptError, EngineCounters, ListenerCounters, ProxyHeader, Refusal, ShardCounters,
     Unterminated, is_handshake_stage,
 };
+use super::headroom::{Gauge, Headroom, Look};
 use super::histograms::{HistogramSet, Kind, Phase};
 use crate::admission::Shed;
 use crate::config::model::TlsVersion;
 use crate::conn::outcome::{Outcome, PhaseTimes, Reason, Shown};
 use crate::conn::stale::Stale;
+use crate::time::Time;
 use crate::tls::lane::Choice;
 
 /// Names of the listeners, by listener index.
@@ -48,6 +50,7 @@ pub struct ShardSnapshot {
     pub names: ListenerNames,
     pub counters: ShardCounters,
     pub gauges: ShardGauges,
+    pub headroom: Option<Headroom>,
     /// Open connections by generation of the configuration, in no order.
     pub generations: Vec<(u64, u64)>,
     pub interval: HistogramSet,
@@ -63,6 +66,8 @@ pub struct ShardTelemetry {
     names: ListenerNames,
     counters: ShardCounters,
     gauges: ShardGauges,
+    effort: Gauge,
+    headroom: Option<Headroom>,
     generations: Vec<(u64, u64)>,
     interval: HistogramSet,
 }
@@ -74,6 +79,8 @@ impl ShardTelemetry {
             names: ListenerNames::default(),
             counters: ShardCounters::default(),
             gauges: ShardGauges::default(),
+            effort: Gauge::default(),
+            headroom: None,
             generations: Vec::new(),
             interval: HistogramSet::default(),
         };
@@ -254,6 +261,12 @@ impl ShardTelemetry {
         self.gauges.handshake_step_longest_us = micros(longest);
     }
 
+    /// What the shard's thread has done with its time up to now: on a CPU, and waiting for one.
+    pub fn set_effort(&mut self, at: Time, ran: Duration, waited: Duration) {
+        let events = self.counters.engine.events;
+        self.headroom = self.effort.look(Look { at, ran, waited, events });
+    }
+
     /// Bytes of receive and send buffers in use now.
     pub fn set_buffer_bytes(&mut self, bytes: u64) {
         self.gauges.buffer_bytes = bytes;
@@ -283,6 +296,7 @@ impl ShardTelemetry {
         report.names.clone_from(&self.names);
         report.counters.copy_from(&self.counters);
         report.gauges = self.gauges;
+        report.headroom = self.headroom;
         report.generations.clone_from(&self.generations);
         report.interval.grow(self.names.len());
         std::mem::swap(&mut self.interval, &mut report.interval);

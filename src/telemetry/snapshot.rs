@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::counters::{AcceptError, EngineCounters, ListenerCounters, Refusal};
+use super::headroom::Headroom;
 use super::histograms::{Kind, Phase, PhaseHistogram};
 use super::process::ProcessFigures;
 use super::shard::ShardGauges;
@@ -155,7 +156,7 @@ pub struct Snapshot {
 }
 
 /// Sums over shards of what belongs to no listener.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
     pub refused: [u64; Refusal::ALL.len()],
     pub shed: [u64; Shed::ALL.len()],
@@ -164,10 +165,12 @@ pub struct Totals {
     pub unattributed: u64,
     pub engine: EngineCounters,
     pub gauges: ShardGauges,
+    /// Of the shard that has the least.
+    pub headroom: Option<Headroom>,
 }
 
 /// One shard, as it was when it last answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ShardView {
     /// Time since it last answered; since start where it never did. Zero once it has ended.
     pub answered_ago: Duration,
@@ -177,6 +180,8 @@ pub struct ShardView {
     pub missed: u64,
     pub engine: EngineCounters,
     pub gauges: ShardGauges,
+    /// None until it is known, and where the kernel does not tell.
+    pub headroom: Option<Headroom>,
 }
 
 /// One listener, summed over shards.

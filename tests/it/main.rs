@@ -28,6 +28,7 @@ mod endings_network;
 mod endings_resources;
 mod engine_fallback;
 mod flood;
+mod headroom;
 mod hello;
 mod idle_memory;
 mod interop;

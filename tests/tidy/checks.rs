@@ -12,6 +12,7 @@ const CHECKS: &str = "tests/it/";
 pub(crate) const ONE_ENGINE: &[(&str, &str)] = &[
     ("battery_table", "it puts together what the others have run"),
     ("capacity_plan", "it runs no gateway"),
+    ("capacity_verify", "it is about the measuring tool, to which an engine is one server of many"),
     ("command_line_", "they end before an engine is made"),
     ("completions_", "they run no gateway"),
     ("demo_once", "the demo takes the engine that \"auto\" finds, as its user sees it"),

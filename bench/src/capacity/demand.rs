@@ -174,6 +174,8 @@ pub struct Event {
 /// A demand, with what profiles say put in.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Demand {
+    /// What arrivals are drawn with where the demand is carried out.
+    pub seed: u64,
     /// The nodes.
     pub node: Node,
     /// What is to hold.
@@ -205,8 +207,8 @@ impl Demand {
             part.flow(file.tls, &place, &mut checks)
         });
         let flows = flows.collect();
-        let File { node, objectives, event: events, .. } = file;
-        let demand = Self { node, objectives, flows, events };
+        let File { seed, node, objectives, event: events, .. } = file;
+        let demand = Self { seed, node, objectives, flows, events };
         demand.check(file.flow.len(), &mut checks);
         Problem::unless_empty(checks.0)?;
         Ok(demand)
@@ -289,6 +291,8 @@ impl Demand {
 struct File {
     #[serde(rename = "format")]
     _format: u32,
+    #[serde(default)]
+    seed: u64,
     tls: Tls,
     node: Node,
     objectives: Objectives,

@@ -57,6 +57,8 @@ impl Random {
         self.about(&mut drawn.memory.connection);
         self.about(&mut drawn.memory.node);
         self.about(&mut drawn.queue.variability);
+        self.about(&mut drawn.queue.tail.message);
+        self.about(&mut drawn.queue.tail.handshake);
         drawn
     }
 }

@@ -8,14 +8,18 @@
 //! - [`storm`]: how long it takes until all who lost their connections have one again.
 //! - [`plan`]: the least number of nodes with which everything holds, what saturates first, and
 //!   what other choices would cost.
+//! - [`curve`]: what becomes of that as the demand grows.
 //! - [`draw`]: the same for models as they may be, by the errors of the figures: intervals.
+//! - [`mix`]: a demand as it can be carried out to see whether the model is right.
 //! - [`observations`]: what a server did and what it took; a file.
 //! - [`fit`]: from observations to a model.
 
+pub mod curve;
 pub mod demand;
 pub mod draw;
 pub mod fit;
 pub mod load;
+pub mod mix;
 pub mod model;
 mod number;
 pub mod observations;

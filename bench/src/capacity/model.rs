@@ -173,6 +173,27 @@ pub struct Queue {
     /// Variance over squared mean of the CPU time of operations of one kind; 0 when all take the
     /// same, 1 as of an exponential distribution.
     pub variability: Figure,
+    /// What the long waits are beside those of the queue.
+    #[serde(default)]
+    pub tail: Tail,
+}
+
+/// How many times as long as by the queue it is that 99 of 100 wait no longer than: measured, since a
+/// worker is not quite a queue, nor are operations of one piece.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tail {
+    /// Of messages.
+    pub message: Figure,
+    /// Of handshakes.
+    pub handshake: Figure,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        let as_the_queue = Figure { value: 1.0, error: 0.2, assumed: true };
+        Self { message: as_the_queue, handshake: as_the_queue }
+    }
 }
 
 /// A node, as a file holds it.
@@ -252,6 +273,8 @@ impl NodeModel {
             ("memory.connection", self.memory.connection),
             ("memory.node", self.memory.node),
             ("queue.variability", self.queue.variability),
+            ("queue.tail.message", self.queue.tail.message),
+            ("queue.tail.handshake", self.queue.tail.handshake),
         ];
         let costs = self.cpu_us.iter();
         let costs = costs.map(|(cost, figure)| (format!("cpu_us.{}", cost.key()), *figure));

@@ -6,10 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::Problem;
 use super::fit::{self, Fit, MemoryObservation, Observation};
-use super::model::{Discipline, Figure, NodeModel, Origin, Queue};
+use super::model::{Contention, Discipline, Figure, NodeModel, Origin, Queue, Tail};
 
 /// What nobody has measured of waiting.
 const VARIABILITY: Figure = Figure { value: 0.3, error: 0.2, assumed: true };
+/// What nobody has measured of several workers.
+const CONTENTION: Contention = Contention {
+    serial: Figure { value: 0.02, error: 0.02, assumed: true },
+    coherence: Figure { value: 0.0002, error: 0.0002, assumed: true },
+};
 
 /// Observations of one server on one machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +29,8 @@ pub struct Observations {
     pub discipline: Discipline,
     /// Variance over squared mean of operations of one kind; a guess when missing.
     pub variability: Option<Figure>,
+    /// What the long waits are beside those of the queue; a guess when missing.
+    pub tail: Option<Tail>,
     /// Mixes and their CPU time.
     #[serde(default)]
     pub observation: Vec<Observation>,
@@ -41,20 +48,30 @@ impl Observations {
         super::read(path, super::parse)
     }
 
+    /// The file's text, which [`Self::load`] reads.
+    ///
+    /// # Errors
+    /// When a number is none.
+    pub fn to_text(&self) -> Result<String, Problem> {
+        toml::to_string(self).map_err(|error| Problem::new(error.to_string()))
+    }
+
     /// The model that explains them best, and how well it does.
     ///
     /// # Errors
     /// As [`fit::fit`] and [`fit::memory`].
     pub fn model(&self) -> Result<(NodeModel, Fit), Problem> {
         let fit = fit::fit(&self.observation)?;
+        let several = self.observation.iter().any(|observation| observation.workers > 1);
         let model = NodeModel {
             format: super::FORMAT,
             origin: self.origin.clone(),
-            contention: fit.contention,
+            contention: if several { fit.contention } else { CONTENTION },
             memory: fit::memory(&self.memory)?,
             queue: Queue {
                 discipline: self.discipline,
                 variability: self.variability.unwrap_or(VARIABILITY),
+                tail: self.tail.unwrap_or_default(),
             },
             cpu_us: fit.cpu_us.clone(),
         };
@@ -76,7 +93,14 @@ mod tests {
         assert_eq!(NodeModel::parse(&text).expect("its own text"), model);
         let full = model.cost(Cost::FullTls13).expect("observed");
         assert!((150.0..250.0).contains(&full) && fit.freedom > 0, "{model:?}");
-        assert_eq!(model.assumed(), ["queue.variability"]);
+        let guessed = ["contention.serial", "contention.coherence", "queue.variability"];
+        let tail = ["queue.tail.message", "queue.tail.handshake"];
+        assert_eq!(model.assumed(), [&guessed[..], &tail].concat());
+        let again = observations.to_text().expect("good values");
+        assert_eq!(
+            super::super::parse::<Observations>(&again).expect("its own text"),
+            observations
+        );
         let mut few = observations;
         few.memory.clear();
         let text = few.model().expect_err("no memory").to_string();

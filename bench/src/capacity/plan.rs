@@ -232,10 +232,11 @@ fn steady(model: &NodeModel, demand: &Demand, nodes: usize) -> Result<Vec<Object
     let survivors = survivors(demand, nodes);
     let load = Load::of(model, demand, survivors)?;
     let waits = waits(load.messages, load.handshakes, model.queue.discipline);
+    let tail = model.queue.tail;
     let [message, handshake] = match waits.filter(|_| survivors > 0) {
         Some([first, then]) => [
-            first.quantile(0.99) + load.message_seconds,
-            then.quantile(0.99) + load.handshake_seconds,
+            first.quantile(0.99) * tail.message.value + load.message_seconds,
+            then.quantile(0.99) * tail.handshake.value + load.handshake_seconds,
         ],
         None => [f64::INFINITY; 2],
     };

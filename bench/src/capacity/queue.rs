@@ -69,6 +69,16 @@ impl Wait {
         self.mean
     }
 
+    /// One wait and then another, which know nothing of each other.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            chance: 1.0 - (1.0 - self.chance) * (1.0 - other.chance),
+            mean: self.mean + other.mean,
+            square: self.square + other.square + 2.0 * self.mean * other.mean,
+        }
+    }
+
     /// The wait in seconds that the part `quantile` (0 to 1, exclusive) does not exceed.
     pub fn quantile(&self, quantile: f64) -> f64 {
         let beyond = 1.0 - quantile;
@@ -217,6 +227,17 @@ mod tests {
         near(gamma_quantile(1.0, 0.01), 100f64.ln(), 1e-9);
         // Chi-square with one degree of freedom: 6.635 has 1 % above it.
         near(2.0 * gamma_quantile(0.5, 0.01), 6.634_896_6, 1e-6);
+    }
+
+    #[test]
+    fn two_exponential_waits_are_one_of_erlang() {
+        let wait = Wait { chance: 1.0, mean: 1e-3, square: 2e-6 };
+        let both = wait.plus(wait);
+        near(both.mean(), 2e-3, 1e-12);
+        // Q(2, x) = e^-x (1 + x): 1 % are above 6.638352.
+        near(both.quantile(0.99), 6.638_352e-3, 1e-6);
+        let seldom = Wait { chance: 0.5, ..wait };
+        assert!((seldom.plus(seldom).chance - 0.75).abs() < 1e-12);
     }
 
     #[test]

@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use comfy_table::presets::UTF8_BORDERS_ONLY;
-use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
+use tlsgate_bench::capacity::curve::curves;
 use tlsgate_bench::capacity::demand::Demand;
+use tlsgate_bench::capacity::fit::Fit;
 use tlsgate_bench::capacity::model::NodeModel;
 use tlsgate_bench::capacity::observations::Observations;
-use tlsgate_bench::capacity::plan::{self, Plan};
+use tlsgate_bench::capacity::plan::{self, Objective, Plan};
 use tlsgate_bench::capacity::profile::profiles;
 use tlsgate_bench::capacity::whatif::{self, Choice};
+use tlsgate_bench::page;
 
-use crate::measure::output::digits;
+use super::{calibrate, verify};
+use crate::measure::output::{digits, filled};
 
 /// Status of a plan whose objectives do not hold, as of a load whose objectives are not met.
 const NOT_MET: u8 = 3;
@@ -27,6 +29,12 @@ pub(crate) enum Command {
     /// Say how many nodes a demand needs, what saturates first, and what other choices would cost;
     /// status 3 when the objectives cannot be met.
     Plan(PlanArguments),
+    /// Make a node model of a server by a designed experiment, in under five minutes; status 1 when a part
+    /// of it failed.
+    Calibrate(calibrate::Arguments),
+    /// Compare what a node model says of mixes with what the server does; status 1 when something could not
+    /// be measured.
+    Verify(verify::Arguments),
     /// Make a node model of observations, and say how well it explains them.
     Fit {
         /// What a server did and what it took, TOML.
@@ -66,6 +74,9 @@ pub(crate) struct PlanArguments {
     /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
+    /// Write a page for browsers to this file: the tables, and curves over a growing demand.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -80,25 +91,36 @@ struct Answer<'run> {
 
 /// Does it.
 pub(crate) fn execute(command: &Command) -> Result<ExitCode, String> {
-    let (text, holds) = match command {
-        Command::Plan(arguments) => planned(arguments)?,
-        Command::Fit { observations, out } => (fitted(observations, out.as_deref())?, true),
-        Command::Profiles => (of_profiles(), true),
+    let good = ExitCode::SUCCESS;
+    let (text, status) = match command {
+        Command::Plan(arguments) => {
+            let (text, holds) = planned(arguments)?;
+            (text, if holds { good } else { ExitCode::from(NOT_MET) })
+        }
+        Command::Calibrate(arguments) => measured(calibrate::calibrated(arguments)?),
+        Command::Verify(arguments) => measured(verify::verified(arguments)?),
+        Command::Fit { observations, out } => (fitted(observations, out.as_deref())?, good),
+        Command::Profiles => (of_profiles(), good),
         Command::Example { file: Example::Demand } => {
-            (include_str!("../../capacity/demand.toml").to_owned(), true)
+            (include_str!("../../capacity/demand.toml").to_owned(), good)
         }
         Command::Example { file: Example::Model } => {
-            (include_str!("../../capacity/node.toml").to_owned(), true)
+            (include_str!("../../capacity/node.toml").to_owned(), good)
         }
         Command::Example { file: Example::Observations } => {
-            (include_str!("../../capacity/observations.toml").to_owned(), true)
+            (include_str!("../../capacity/observations.toml").to_owned(), good)
         }
     };
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| format!("cannot write to standard output: {error}"))?;
-    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::from(NOT_MET) })
+    Ok(status)
+}
+
+/// Status 1 when a part of what was to be measured could not be.
+fn measured((text, is_well): (String, bool)) -> (String, ExitCode) {
+    (text, if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The model's text; with a file for it, what is to be said of the fit.
@@ -107,13 +129,7 @@ fn fitted(observations: &Path, out: Option<&Path>) -> Result<String, String> {
     let observations = Observations::load(observations).map_err(said)?;
     let (model, fit) = observations.model().map_err(said)?;
     let text = model.to_text().map_err(said)?;
-    let quality = format!(
-        "{} observations more than unknowns; residuals are {:.1} % of the CPU time; {:.2} % of its \
-         variance explained\n",
-        fit.freedom,
-        fit.scatter * 100.0,
-        fit.explained * 100.0
-    );
+    let quality = quality(&fit);
     match out {
         Some(path) => {
             fs::write(path, text)
@@ -124,6 +140,17 @@ fn fitted(observations: &Path, out: Option<&Path>) -> Result<String, String> {
     }
 }
 
+/// How well a model explains what it was made of.
+pub(super) fn quality(fit: &Fit) -> String {
+    format!(
+        "{} observations more than unknowns; residuals are {:.1} % of the CPU time; {:.2} % of its \
+         variance explained\n",
+        fit.freedom,
+        fit.scatter * 100.0,
+        fit.explained * 100.0
+    )
+}
+
 fn planned(arguments: &PlanArguments) -> Result<(String, bool), String> {
     let said = |problem: tlsgate_bench::capacity::Problem| problem.to_string();
     let model = NodeModel::load(&arguments.model).map_err(said)?;
@@ -132,6 +159,28 @@ fn planned(arguments: &PlanArguments) -> Result<(String, bool), String> {
     let choices = whatif::choices(&model, &demand, plan.nodes).map_err(said)?;
     let holds = plan.holds(&demand);
     let advice = plan.advice(&demand);
+    if let Some(path) = &arguments.html {
+        let curves = curves(&model, &demand, plan.nodes).map_err(said)?;
+        let page = page::plan::render(&page::plan::Plan {
+            summary: &summary(&model, &demand, &plan),
+            tables: vec![
+                page::plan::Table {
+                    heading: "What is to hold, or to be known",
+                    head: &OBJECTIVES,
+                    rows: objectives(&plan),
+                },
+                page::plan::Table {
+                    heading: "What if",
+                    head: &CHOICES,
+                    rows: of_choices(&choices),
+                },
+            ],
+            curves: &curves,
+            advice: if holds { &[] } else { &advice },
+        });
+        fs::write(path, page)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
     if arguments.json {
         let answer = Answer {
             holds,
@@ -146,7 +195,8 @@ fn planned(arguments: &PlanArguments) -> Result<(String, bool), String> {
     }
     let mut text = summary(&model, &demand, &plan);
     // Writing to a string cannot fail.
-    writeln!(text, "\n{}\n\n{}", objectives(&plan), of_choices(&choices)).ok();
+    let tables = [filled(&OBJECTIVES, objectives(&plan)), filled(&CHOICES, of_choices(&choices))];
+    writeln!(text, "\n{}\n\n{}", tables[0], tables[1]).ok();
     if !holds {
         text += "\nThe objectives are not met. To change:\n";
         advice.iter().for_each(|line| text += &format!("  {line}\n"));
@@ -194,49 +244,44 @@ fn summary(model: &NodeModel, demand: &Demand, plan: &Plan) -> String {
     text + "Waiting: M/G/1 for each worker, waits gamma by two exact moments. Intervals: 90 %.\n"
 }
 
-fn objectives(plan: &Plan) -> Table {
-    let mut table =
-        table(&["objective", "found", "interval", "at most", "", "demand × until it breaks"]);
-    for objective in &plan.objectives {
+const OBJECTIVES: [&str; 6] =
+    ["objective", "found", "interval", "at most", "", "demand × until it breaks"];
+
+fn objectives(plan: &Plan) -> Vec<Vec<String>> {
+    let row = |objective: &Objective| {
         let [low, high] = objective.interval.map(figure);
         let holds = match objective.limit {
             None => "",
             Some(_) if objective.holds() => "holds",
             Some(_) => "broken",
         };
-        table.add_row([
+        vec![
             objective.name.clone(),
             format!("{} {}", figure(objective.found), objective.unit),
             format!("{low}–{high}"),
             objective.limit.map_or_else(String::new, figure),
             holds.to_owned(),
             objective.saturates_at.map_or_else(String::new, figure),
-        ]);
-    }
-    aligned(table)
+        ]
+    };
+    plan.objectives.iter().map(row).collect()
 }
 
-fn of_choices(choices: &[Choice]) -> Table {
-    let mut table = table(&[
-        "what if",
-        "nodes needed",
-        "CPU, busiest worker",
-        "p99 of a message",
-        "slowest event",
-    ]);
-    for choice in choices {
-        match &choice.result {
-            Ok(effect) => table.add_row([
-                choice.name.to_owned(),
-                effect.nodes.map_or("too many".to_owned(), |nodes| nodes.to_string()),
-                format!("{} %", figure(effect.cpu)),
-                format!("{} ms", figure(effect.p99_ms)),
-                format!("{} s", figure(effect.slowest_event)),
-            ]),
-            Err(problem) => table.add_row([choice.name, problem]),
-        };
-    }
-    aligned(table)
+const CHOICES: [&str; 5] =
+    ["what if", "nodes needed", "CPU, busiest worker", "p99 of a message", "slowest event"];
+
+fn of_choices(choices: &[Choice]) -> Vec<Vec<String>> {
+    let row = |choice: &Choice| match &choice.result {
+        Ok(effect) => vec![
+            choice.name.to_owned(),
+            effect.nodes.map_or("too many".to_owned(), |nodes| nodes.to_string()),
+            format!("{} %", figure(effect.cpu)),
+            format!("{} ms", figure(effect.p99_ms)),
+            format!("{} s", figure(effect.slowest_event)),
+        ],
+        Err(problem) => vec![choice.name.to_owned(), problem.clone()],
+    };
+    choices.iter().map(row).collect()
 }
 
 fn of_profiles() -> String {
@@ -253,18 +298,4 @@ fn of_profiles() -> String {
 /// Three digits; what never ends is so called.
 fn figure(value: f64) -> String {
     if value.is_finite() { digits(value) } else { "never".to_owned() }
-}
-
-fn table(head: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY);
-    table.set_header(head);
-    table
-}
-
-fn aligned(mut table: Table) -> Table {
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }

@@ -33,13 +33,13 @@ pub(crate) struct Arguments {
 pub(crate) fn execute(arguments: Arguments) -> Result<ExitCode, String> {
     let Arguments { quick, run, .. } = arguments;
     let settings = Settings {
-        gateway: run.found_gateway()?,
+        gateway: run.place.found_gateway()?,
         targets: arguments.targets,
         tests: arguments.tests,
         rounds: arguments.rounds.unwrap_or(if quick { 1 } else { 12 }),
         sample: Duration::from_millis(if quick { 300 } else { 700 }),
-        server_cpu: run.server_cpu,
-        load_cpu: run.load_cpu,
+        server_cpu: run.place.server_cpu,
+        load_cpu: run.place.load_cpu,
     };
     let results = run::watched(|note| lanes::run(settings, note))?;
     print!("{}", lanes::render(&results, Style::Terminal));

@@ -1,6 +1,7 @@
 //! The command line: flags to plans, reports to text.
 
 pub(crate) mod backend;
+mod calibrate;
 pub(crate) mod capacity;
 pub(crate) mod compare;
 pub(crate) mod lanes;
@@ -12,3 +13,4 @@ mod plan;
 pub(crate) mod relay;
 mod run;
 mod table;
+mod verify;

@@ -67,7 +67,7 @@ fn settings(arguments: &Arguments) -> Result<Settings, String> {
     };
     let (settle, one_each) = if quick { (200, 400) } else { (3_000, 10_000) };
     Ok(Settings {
-        gateway: run.found_gateway()?,
+        gateway: run.place.found_gateway()?,
         targets: arguments.targets.clone(),
         parts: match &*arguments.parts {
             [] => {
@@ -91,7 +91,7 @@ fn settings(arguments: &Arguments) -> Result<Settings, String> {
         },
         counted_round_trips: if quick { 3_000 } else { 21_000 },
         storm: Duration::from_millis(if quick { 300 } else { 5_000 }),
-        server_cpu: run.server_cpu,
-        load_cpu: run.load_cpu,
+        server_cpu: run.place.server_cpu,
+        load_cpu: run.place.load_cpu,
     })
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::peers;
 
 #[derive(Debug, Args)]
-pub(super) struct RunArguments {
+pub(super) struct PlaceArguments {
     /// The gateway's program; by default the one beside this program.
     #[arg(long, value_name = "FILE")]
     gateway: Option<PathBuf>,
@@ -20,6 +20,12 @@ pub(super) struct RunArguments {
     /// CPU of client and backend.
     #[arg(long, default_value_t = 1)]
     pub(super) load_cpu: usize,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    #[command(flatten)]
+    pub(super) place: PlaceArguments,
     /// Write everything as JSON to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -28,7 +34,7 @@ pub(super) struct RunArguments {
     out: Option<PathBuf>,
 }
 
-impl RunArguments {
+impl PlaceArguments {
     /// The gateway's program, when there is one and the two CPUs are two.
     pub(super) fn found_gateway(&self) -> Result<PathBuf, String> {
         if self.server_cpu == self.load_cpu {
@@ -43,7 +49,9 @@ impl RunArguments {
         }
         Ok(gateway)
     }
+}
 
+impl RunArguments {
     /// Writes what was found as JSON and as a record, where that is wanted.
     pub(super) fn keep<R: Serialize>(
         &self,

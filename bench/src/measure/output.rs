@@ -35,6 +35,11 @@ pub(crate) fn headed<'a>(
 /// Head and rows of a table.
 pub(crate) type Parts = (Vec<String>, Vec<Vec<String>>);
 
+/// A table for the terminal: its columns but the first are to the right.
+pub(crate) fn filled(head: &[&str], rows: Vec<Vec<String>>) -> Table {
+    table(head.iter().map(|name| (*name).to_owned()).collect(), rows, Style::Terminal)
+}
+
 fn table(head: Vec<String>, rows: Vec<Vec<String>>, style: Style) -> Table {
     let mut table = Table::new();
     table.load_style(match style {

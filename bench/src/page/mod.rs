@@ -3,6 +3,7 @@
 
 mod axis;
 mod chart;
+pub mod plan;
 
 use std::time::Duration;
 
@@ -33,12 +34,7 @@ pub fn render(runs: &[Run<'_>]) -> Result<String, String> {
     }
     let names: Vec<String> = runs.iter().map(|run| escape(run.name)).collect();
     let title = format!("Load: {}", names.join(", "));
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
-         name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-    );
-    page += &legend(&names);
+    let mut page = legend(&names);
     page += &figures(runs);
     page += &phases(runs);
     page += &remarks(runs);
@@ -49,8 +45,17 @@ pub fn render(runs: &[Run<'_>]) -> Result<String, String> {
     page += "</div>\n<h2>Over time</h2>\n<p>By seconds of the clock: the first and the last are not \
              whole.</p>\n<div class=\"charts\">\n";
     page += &timelines(runs);
-    page += "</div>\n</body>\n</html>\n";
-    Ok(page)
+    page += "</div>\n";
+    Ok(document(&title, &page))
+}
+
+/// A page around `body`; `title` is HTML.
+fn document(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
+         name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}</body>\n</html>\n"
+    )
 }
 
 /// Text as HTML.

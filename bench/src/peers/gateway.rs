@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::target::{Identities, Ports, Stage};
@@ -12,6 +13,8 @@ use crate::measure::identity::{Identity, SERVER_NAME};
 
 /// The gateway's own count of its system calls.
 const SYSTEM_CALLS: &str = "tlsgate_engine_system_calls_total";
+/// What it says that it could still do.
+const HEADROOM: &str = "tlsgate_headroom_ratio";
 
 /// # Errors
 /// Which file could not be written.
@@ -70,16 +73,26 @@ fn shown(identity: &Identity) -> String {
 /// # Errors
 /// Why it does not tell.
 pub(crate) fn system_calls(admin: SocketAddr) -> Result<u64, String> {
+    Ok(samples::<u64>(admin, SYSTEM_CALLS)?.iter().sum())
+}
+
+/// Asks the admin port for what could still be done, as a share.
+///
+/// # Errors
+/// Why it does not tell.
+pub(crate) fn headroom(admin: SocketAddr) -> Result<f64, String> {
+    Ok(samples::<f64>(admin, HEADROOM)?[0])
+}
+
+/// Every sample of a metric, one at least.
+fn samples<T: FromStr>(admin: SocketAddr, name: &str) -> Result<Vec<T>, String> {
     let text = scrape(admin).map_err(|error| format!("admin port {admin}: {error}"))?;
-    let counts: Vec<u64> = text
-        .lines()
-        .filter(|line| line.starts_with(SYSTEM_CALLS))
-        .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
-        .collect();
-    if counts.is_empty() {
-        return Err(format!("admin port {admin}: no {SYSTEM_CALLS}"));
+    let own = text.lines().filter(|line| line.starts_with(name));
+    let values: Vec<T> = own.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+    if values.is_empty() {
+        return Err(format!("admin port {admin}: no {name}"));
     }
-    Ok(counts.iter().sum())
+    Ok(values)
 }
 
 fn scrape(admin: SocketAddr) -> std::io::Result<String> {

@@ -82,7 +82,10 @@ fn slope(
 }
 
 /// The target's memory while `connections` are open.
-fn level(
+///
+/// # Errors
+/// When a connection fails.
+pub(crate) fn level(
     target: &Target,
     workload: Workload,
     connections: usize,

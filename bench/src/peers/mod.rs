@@ -5,9 +5,10 @@
 mod floors;
 mod gateway;
 mod goals;
+pub(crate) mod ground;
 mod instructions;
 mod latency;
-mod memory;
+pub(crate) mod memory;
 mod output;
 mod plots;
 pub(crate) mod relay;
@@ -20,29 +21,27 @@ pub(crate) mod target;
 pub(crate) mod test;
 #[cfg(test)]
 mod test_data;
-mod workers;
+pub(crate) mod workers;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::measure::affinity;
 use crate::measure::machine::Machine;
 use crate::measure::probe::Probe;
-use crate::measure::process::{Process, free_address};
+use crate::measure::process::Process;
 use crate::measure::rounds::{self, Measurement, Server};
 use crate::measure::sample::{self, Clock, Subject};
-use crate::measure::scratch::Scratch;
 use crate::measure::spin::Spinner;
+use ground::Ground;
 use instructions::Instructions;
 use latency::Latencies;
 use memory::Memory;
 use storm::Storm;
 use syscalls::SystemCalls;
-use target::{Identities, Kind, Stage, Target};
+use target::{Kind, Stage, Target};
 use test::{Role, Test};
 use workers::Workers;
 
@@ -142,27 +141,19 @@ pub(crate) struct Direct {
 /// When nothing can be measured: the gateway or the backend does not start. What goes wrong with
 /// single samples is in the results.
 pub(crate) fn run(settings: Settings, note: &mut dyn FnMut(&str)) -> Result<Results, String> {
-    let io = |error: std::io::Error| error.to_string();
-    let scratch = Scratch::new().map_err(io)?;
-    let identities = Identities::new(&scratch)?;
-    // This thread reads what processes have used: not on the CPU where they are measured.
-    affinity::pin(settings.load_cpu)
-        .map_err(|error| format!("cannot run on CPU {}: {error}", settings.load_cpu))?;
+    let ground = Ground::new(settings.load_cpu)?;
     let machine = Machine::look(&settings.gateway);
-    let (backend, front) = (free_address()?, free_address()?);
-    let mut command = Command::new(std::env::current_exe().map_err(io)?);
-    command.args(["backend", "--listen", &backend.to_string(), "--mode", "sniff"]);
-    let load = [settings.load_cpu];
-    let behind = Process::serve("backend", command, &load, &[backend], &scratch)?;
-    let (gateway, cpu) = (&*settings.gateway, settings.server_cpu);
-    let (identities, scratch) = (&identities, &scratch);
-    let stage = Stage { gateway, cpu, backend, front, identities, scratch };
+    let cpu = settings.server_cpu;
+    let stage = ground.stage(&settings.gateway, cpu);
     let mut results = Results::nothing(machine, settings.clone());
     for kind in settings.targets.iter().filter(|kind| kind.is_missing()) {
         results.left_out.push(format!("{} is not installed", kind.name()));
     }
     let before = match servers::front(&stage) {
-        Ok(command) => Some(Process::serve("front", command, &load, &[front], scratch)?),
+        Ok(command) => {
+            let load = [settings.load_cpu];
+            Some(Process::serve("front", command, &load, &[stage.front], stage.scratch)?)
+        }
         Err(reason) => {
             results.left_out.push(format!("TLS towards a component: {reason}"));
             None
@@ -170,8 +161,8 @@ pub(crate) fn run(settings: Settings, note: &mut dyn FnMut(&str)) -> Result<Resu
     };
     let (settings, probe) = (&settings, Probe::new(cpu)?);
     let bench = Bench { settings, stage, probe, has_front: before.is_some() };
-    bench.all_at_once(&behind, &mut results, note)?;
-    bench.one_by_one(&behind, &mut results, note)?;
+    bench.all_at_once(&ground.behind, &mut results, note)?;
+    bench.one_by_one(&ground.behind, &mut results, note)?;
     Ok(results)
 }
 
@@ -269,7 +260,9 @@ impl Bench<'_> {
             behind.raise(false)?;
         }
         if self.wants(Part::Workers) {
-            results.workers = workers::take(self, failures, note)?;
+            let Settings { rounds, sample, server_cpu, load_cpu, .. } = *settings;
+            let conduct = workers::Conduct { rounds, sample, both: [server_cpu, load_cpu] };
+            results.workers = workers::take(&self.stage, &self.probe, conduct, failures, note)?;
         }
         if self.wants(Part::Instructions) {
             results.instructions = instructions::count(self, failures, note);

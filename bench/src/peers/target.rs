@@ -253,6 +253,14 @@ impl Target {
     pub(crate) fn own_count(&self) -> Result<Option<u64>, String> {
         self.admin.map(gateway::system_calls).transpose()
     }
+
+    /// What the gateway says that it could still do, as a share; none of peers.
+    ///
+    /// # Errors
+    /// Why the admin port does not tell.
+    pub(crate) fn headroom(&self) -> Result<Option<f64>, String> {
+        self.admin.map(gateway::headroom).transpose()
+    }
 }
 
 fn relay(stage: &Stage<'_>, ports: Ports) -> Result<Command, String> {

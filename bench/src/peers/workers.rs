@@ -2,12 +2,13 @@
 //! are on both CPUs too, in either case, and neither CPU is ever idle.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Bench;
 use super::target::{Kind, Stage, Target};
 use super::test::Test;
+use crate::measure::probe::Probe;
 use crate::measure::process::{Process, free_address};
 use crate::measure::rounds::{self, Row, Server};
 use crate::measure::sample::{self, Clock, Subject};
@@ -32,23 +33,31 @@ impl Server for Workers {
     }
 }
 
+/// How samples are taken, and on which CPUs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conduct {
+    pub(crate) rounds: u32,
+    /// Length of one sample's load.
+    pub(crate) sample: Duration,
+    pub(crate) both: [usize; 2],
+}
+
 /// Samples of both, in turns.
 ///
 /// # Errors
 /// When a process does not start.
 pub(crate) fn take(
-    bench: &Bench<'_>,
+    stage: &Stage<'_>,
+    probe: &Probe,
+    Conduct { rounds, sample: length, both }: Conduct,
     failures: &mut Vec<String>,
     note: &mut dyn FnMut(&str),
 ) -> Result<Vec<Row<Test, Workers>>, String> {
-    let settings = bench.settings;
-    let both = [settings.server_cpu, settings.load_cpu];
     let backend = free_address()?;
     let mut command = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
     command.args(["backend", "--listen", &backend.to_string(), "--mode", "sniff"]);
-    let _behind =
-        Process::serve("backend-of-both", command, &both, &[backend], bench.stage.scratch)?;
-    let stage = Stage { backend, ..bench.stage };
+    let _behind = Process::serve("backend-of-both", command, &both, &[backend], stage.scratch)?;
+    let stage = Stage { backend, ..*stage };
     let one = Target::start(Kind::IoUring, &stage)?;
     let two = Target::start_on(Kind::IoUring, &stage, &both)?;
     let _spinners = [Spinner::start(both[0])?, Spinner::start(both[1])?];
@@ -62,8 +71,8 @@ pub(crate) fn take(
             clock: Clock::Threads,
         };
         let tls = test.tls(stage.identities);
-        sample::take(test, subject, tls, settings.sample * patience)
+        sample::take(test, subject, tls, length * patience)
     };
     let servers = |_| vec![Workers::One, Workers::Two];
-    Ok(rounds::take(settings.rounds, &TESTS, servers, &bench.probe, sample, failures, note))
+    Ok(rounds::take(rounds, &TESTS, servers, probe, sample, failures, note))
 }

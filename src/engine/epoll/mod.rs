@@ -22,8 +22,8 @@ use rustix::net::Shutdown;
 use socket2::SockRef;
 
 use super::{
-    Address, CloseMode, Engine, EngineLimits, EngineStats, Event, ListenerId, Operation, SocketId,
-    Source, Wake, socket,
+    Address, CloseMode, Effort, Engine, EngineLimits, EngineStats, Event, ListenerId, Operation,
+    SocketId, Source, Wake, effort, socket,
 };
 use crate::buf::{Buf, BufClass, Layout, Pool};
 use crate::config::model::Keepalive;
@@ -475,6 +475,10 @@ impl Engine for EpollEngine {
 
     fn stats(&self) -> EngineStats {
         self.stats
+    }
+
+    fn effort(&self) -> Option<Effort> {
+        effort::of_this_thread()
     }
 }
 

@@ -32,8 +32,8 @@ use io_uring::{cqueue, opcode, squeue, types};
 use socket2::SockAddr;
 
 use super::{
-    Address, CloseMode, Engine, EngineLimits, EngineStats, Event, ListenerId, Operation, SocketId,
-    Source, Wake, socket,
+    Address, CloseMode, Effort, Engine, EngineLimits, EngineStats, Event, ListenerId, Operation,
+    SocketId, Source, Wake, effort, socket,
 };
 use crate::buf::{Buf, BufClass, Layout, Pool};
 use crate::config::model::Keepalive;
@@ -425,6 +425,10 @@ impl Engine for UringEngine {
             ring_overflows: self.ring.overflows(),
             ..self.stats
         }
+    }
+
+    fn effort(&self) -> Option<Effort> {
+        effort::of_this_thread()
     }
 }
 
