@@ -44,6 +44,7 @@ mod proxy_in;
 mod proxy_out;
 mod records;
 mod reload;
+mod replaced;
 mod restart;
 mod revalidate;
 mod scale;
