@@ -22,6 +22,7 @@ mod control;
 #[path = "../mistakes/corpus.rs"]
 mod corpus;
 mod demo;
+mod doctor;
 mod drain;
 mod endings;
 mod endings_network;
