@@ -41,6 +41,7 @@ mod malformed;
 mod modes;
 mod package;
 mod policy;
+mod prometheus;
 mod proxy_in;
 mod proxy_out;
 mod records;

@@ -20,6 +20,7 @@ pub(crate) const ONE_ENGINE: &[(&str, &str)] = &[
     ("io_uring_forbidden_", "they are about where io_uring cannot be had"),
     ("load_histogram_log", "it runs no gateway"),
     ("load_paused_target", "it runs no gateway"),
+    ("prometheus_", "it is about what reads the metrics; telemetry_metrics has those of both"),
     ("package_is_", "it is about what systemd and dpkg do; the default is what runs"),
     ("systemd_unit_files", "it runs no gateway"),
 ];
