@@ -18,6 +18,7 @@ mod capacity;
 mod clients;
 mod command_line;
 mod completions;
+mod container;
 mod control;
 #[path = "../mistakes/corpus.rs"]
 mod corpus;

@@ -16,6 +16,7 @@ pub(crate) const ONE_ENGINE: &[(&str, &str)] = &[
     ("command_line_", "they end before an engine is made"),
     ("completions_", "they run no gateway"),
     ("demo_once", "the demo takes the engine that \"auto\" finds, as its user sees it"),
+    ("container_root_", "it runs no gateway"),
     ("doctor_", "they run no gateway"),
     ("io_uring_forbidden_", "they are about where io_uring cannot be had"),
     ("load_histogram_log", "it runs no gateway"),
