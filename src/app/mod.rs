@@ -54,6 +54,7 @@ use expiry::ExpiryWatch;
 pub use explain::Explained;
 use legacy::Supervisor;
 pub use legacy::serve_lane;
+pub use limits::own_descriptors;
 use listening::Listening;
 use reload::Unfollowed;
 pub use reload::{ReloadError, Reloaded};

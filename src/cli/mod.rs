@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod config;
 mod demo;
+mod doctor;
 mod drain;
 mod explain;
 mod import;
@@ -53,6 +54,8 @@ enum Command {
     Run(ConfigFile),
     /// Check a configuration and everything it names
     Check(check::Options),
+    /// Look at the machine: is it fit for a configuration and a profile?
+    Doctor(doctor::Options),
     /// Make a running gateway load its configuration anew
     Reload(reload::Options),
     /// Print a fresh secret for the file that `ticket_secret` names
@@ -108,6 +111,8 @@ struct ConfigFile {
 enum Exit {
     Success = 0,
     Failure = 1,
+    /// The doctor has found what cannot work.
+    Broken = 2,
     BadConfig = 3,
     CannotBind = 4,
     DrainTimedOut = 5,
@@ -121,6 +126,7 @@ pub fn main() -> ExitCode {
     let exit = match (arguments.command, arguments.test, arguments.config) {
         (Some(Command::Run(file)), ..) => run::run(&file.config),
         (Some(Command::Check(options)), ..) => check::check(&options),
+        (Some(Command::Doctor(options)), ..) => doctor::doctor(&options),
         (Some(Command::Reload(options)), ..) => reload::reload(&options),
         (Some(Command::Secret), ..) => secret::secret(),
         (Some(Command::Version(options)), ..) => version::version(&options),
