@@ -132,10 +132,11 @@ impl Prepared {
         let gateway = &mut self.gateway;
         let admin = &gateway.config.admin;
         let Some(path) = &admin.control else { return Ok(()) };
+        let told = (orders, gateway.status.shared());
         let control = if self.is_successor {
-            Control::start_beside(path, admin, orders)
+            Control::start_beside(path, admin, told)
         } else {
-            Control::start(path, admin, orders)
+            Control::start(path, admin, told)
         };
         let failed = |error| StartError::Control(path.display().to_string(), error);
         gateway.control = Some(control.map_err(failed)?);

@@ -186,4 +186,6 @@ fn control_levels() {
     stranger.arg(socket.with_file_name("tlsgate")).args(["show", "info", "--socket"]).arg(&socket);
     assert_eq!(run(&mut stranger, SOON).code(), 1);
     assert_eq!(gateway.status()["config"]["generation"], 1);
+    let refused = gateway.metrics().count("tlsgate_control_refused_total", &[]);
+    assert_eq!(refused, 4, "two that may only look, one that may not replace, and the reload");
 }

@@ -11,21 +11,21 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::who::Levels;
-use super::{Asked, Caller, Level, Request, Response};
+use super::{Asked, Caller, Level, Request, Response, Told};
 use crate::app::orders::Order;
 
 /// Where requests go, and who may ask them.
 #[derive(Clone)]
 pub(super) struct Desk {
-    orders: SyncSender<Order>,
+    told: Told,
     levels: Arc<Levels>,
     /// Held here, and once more for each who is served.
     places: Arc<()>,
 }
 
 impl Desk {
-    pub(super) fn new(orders: SyncSender<Order>, levels: Levels) -> Self {
-        Self { orders, levels: Arc::new(levels), places: Arc::default() }
+    pub(super) fn new(told: Told, levels: Levels) -> Self {
+        Self { told, levels: Arc::new(levels), places: Arc::default() }
     }
 
     /// Serves a peer on a thread of its own, if there is room for one more.
@@ -36,24 +36,26 @@ impl Desk {
         let caller = self.levels.caller(&stream)?;
         let most = if caller.level == Level::User { MOST_USERS } else { MOST };
         if Arc::strong_count(&self.places) > most {
+            self.told.1.control_refused.increment();
             tracing::warn!(%caller, "refused at the control socket: it is busy");
             return say(&stream, &Response::refused("the control socket is busy: try again"));
         }
-        let (orders, place) = (self.orders.clone(), Arc::clone(&self.places));
+        let (told, place) = (self.told.clone(), Arc::clone(&self.places));
         std::thread::Builder::new().name("control-peer".to_owned()).spawn(move || {
             // A peer that leaves or is too slow has nobody to be told but itself.
-            let _served = serve(&stream, &orders, caller);
+            let _served = serve(&stream, &told, caller);
             drop(place);
         })?;
         Ok(())
     }
 }
 
-fn serve(stream: &UnixStream, orders: &SyncSender<Order>, caller: Caller) -> io::Result<()> {
+fn serve(stream: &UnixStream, (orders, counters): &Told, caller: Caller) -> io::Result<()> {
     let (line, rest) = read_line(stream)?;
     let response = match serde_json::from_slice::<Request>(&line) {
         Ok(request) if caller.level < request.needs() => {
             let (what, needs) = (request.in_words(), request.needs().as_str());
+            counters.control_refused.increment();
             tracing::warn!(%caller, what, needs, "refused at the control socket");
             let level = caller.level.as_str();
             Response::refused(format!("\"{what}\" is for level {needs}, and yours is {level}"))

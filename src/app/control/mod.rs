@@ -16,6 +16,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use super::bind::remove_stale;
 pub use super::dismissals::DismissalRow;
 use super::orders::Order;
 use crate::config::model::Admin;
+use crate::telemetry::SharedCounters;
 use client::Desk;
 pub use request::{Request, Response, UpstreamChange, What};
 use who::{Caller, Level, Levels, group_number};
@@ -52,14 +54,17 @@ pub struct Control {
     is_left: bool,
 }
 
+/// Who is told what is asked, and where it is counted what was refused.
+pub type Told = (SyncSender<Order>, Arc<SharedCounters>);
+
 impl Control {
     /// Listens on `path` for those that `admin` names, and turns what is asked into orders.
     ///
     /// # Errors
     /// When the socket cannot be bound, somebody listens on it already, or a user or group is not
     /// known.
-    pub fn start(path: &Path, admin: &Admin, orders: SyncSender<Order>) -> io::Result<Self> {
-        Self::start_at(path, None, admin, orders)
+    pub fn start(path: &Path, admin: &Admin, told: Told) -> io::Result<Self> {
+        Self::start_at(path, None, admin, told)
     }
 
     /// As [`Control::start`] while the process that is to be followed listens on `path`: the file
@@ -67,9 +72,9 @@ impl Control {
     ///
     /// # Errors
     /// When the socket cannot be bound, or a user or group is not known.
-    pub fn start_beside(path: &Path, admin: &Admin, orders: SyncSender<Order>) -> io::Result<Self> {
+    pub fn start_beside(path: &Path, admin: &Admin, told: Told) -> io::Result<Self> {
         let beside = path.with_file_name(format!(".{}", std::process::id()));
-        Self::start_at(path, Some(beside), admin, orders)
+        Self::start_at(path, Some(beside), admin, told)
     }
 
     /// Takes the path over; there is no moment without a file.
@@ -95,10 +100,10 @@ impl Control {
         path: &Path,
         beside: Option<PathBuf>,
         admin: &Admin,
-        orders: SyncSender<Order>,
+        told: Told,
     ) -> io::Result<Self> {
         let group = admin.control_group.as_deref().map(group_number).transpose()?;
-        let desk = Desk::new(orders, Levels::of(admin)?);
+        let desk = Desk::new(told, Levels::of(admin)?);
         let own = beside.as_deref().unwrap_or(path);
         let listener = bind(own, group)?;
         let file = identity(own)?;
