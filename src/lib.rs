@@ -13,6 +13,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod config;
 pub mod conn;
+pub mod doctor;
 pub mod engine;
 mod fields;
 pub mod genesys;

@@ -43,9 +43,14 @@ pub(super) fn of_lane(engine: EngineKind, gateway: &Gateway, max_connections: u3
     }
 }
 
-fn derive(descriptors: u64, configured: Option<u32>, workers: usize, listeners: usize) -> Limits {
+/// Descriptors that a gateway has besides two for each connection.
+pub fn own_descriptors(workers: usize, listeners: usize) -> u64 {
     // The gateway keeps a second descriptor of each listening socket.
-    let own = OWN + (workers * (PER_WORKER + 2 * listeners)) as u64;
+    OWN + (workers * (PER_WORKER + 2 * listeners)) as u64
+}
+
+fn derive(descriptors: u64, configured: Option<u32>, workers: usize, listeners: usize) -> Limits {
+    let own = own_descriptors(workers, listeners);
     let possible = u32::try_from(descriptors.saturating_sub(own) / 2).unwrap_or(u32::MAX).max(1);
     let wanted = configured.unwrap_or(possible.min(DEFAULT_MOST));
     Limits {

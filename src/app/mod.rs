@@ -15,6 +15,7 @@ mod limits;
 mod listening;
 pub mod orders;
 mod reload;
+mod replacements;
 mod restart;
 mod routes;
 mod sides;
@@ -53,9 +54,11 @@ use expiry::ExpiryWatch;
 pub use explain::Explained;
 use legacy::Supervisor;
 pub use legacy::serve_lane;
+pub use limits::own_descriptors;
 use listening::Listening;
 use reload::Unfollowed;
 pub use reload::{ReloadError, Reloaded};
+use replacements::Replacements;
 pub use standing::Standing;
 pub use start::Prepared;
 use status::Status;
@@ -84,6 +87,7 @@ pub struct Gateway {
     watched: Watched,
     crls: Crls,
     dismissals: Dismissals,
+    replacements: Replacements,
     standing: Standing,
     listening: Listening,
     workers: Vec<workers::Address>,

@@ -124,6 +124,10 @@ impl Status {
         *(if taken { &mut swaps.taken } else { &mut swaps.refused }) += 1;
     }
 
+    pub(super) fn shared(&self) -> Arc<SharedCounters> {
+        Arc::clone(&self.shared)
+    }
+
     /// Every listener with the address it really got.
     pub(super) fn listeners(&self) -> Vec<ListenerFacts> {
         self.running().listeners.clone()

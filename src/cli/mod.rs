@@ -3,10 +3,12 @@
 mod audit;
 mod audit_tables;
 mod catalogue;
+mod certificates;
 mod check;
 mod completions;
 mod config;
 mod demo;
+mod doctor;
 mod drain;
 mod explain;
 mod import;
@@ -53,6 +55,8 @@ enum Command {
     Run(ConfigFile),
     /// Check a configuration and everything it names
     Check(check::Options),
+    /// Look at the machine: is it fit for a configuration and a profile?
+    Doctor(doctor::Options),
     /// Make a running gateway load its configuration anew
     Reload(reload::Options),
     /// Print a fresh secret for the file that `ticket_secret` names
@@ -77,6 +81,8 @@ enum Command {
     Drain(drain::DrainOptions),
     /// Close connections of a running gateway at once
     Close(drain::CloseOptions),
+    /// Replace certificates, keys, CAs and lists of revoked certificates in a running gateway
+    Certificates(certificates::Options),
     /// Set something in a running gateway
     Set(operate::SetOptions),
     /// Change how an endpoint of a running gateway is chosen
@@ -108,6 +114,8 @@ struct ConfigFile {
 enum Exit {
     Success = 0,
     Failure = 1,
+    /// The doctor has found what cannot work.
+    Broken = 2,
     BadConfig = 3,
     CannotBind = 4,
     DrainTimedOut = 5,
@@ -121,6 +129,7 @@ pub fn main() -> ExitCode {
     let exit = match (arguments.command, arguments.test, arguments.config) {
         (Some(Command::Run(file)), ..) => run::run(&file.config),
         (Some(Command::Check(options)), ..) => check::check(&options),
+        (Some(Command::Doctor(options)), ..) => doctor::doctor(&options),
         (Some(Command::Reload(options)), ..) => reload::reload(&options),
         (Some(Command::Secret), ..) => secret::secret(),
         (Some(Command::Version(options)), ..) => version::version(&options),
@@ -133,6 +142,7 @@ pub fn main() -> ExitCode {
         (Some(Command::Show(options)), ..) => show::show(&options),
         (Some(Command::Drain(options)), ..) => drain::drain(&options),
         (Some(Command::Close(options)), ..) => drain::close(&options),
+        (Some(Command::Certificates(options)), ..) => certificates::certificates(&options),
         (Some(Command::Set(options)), ..) => operate::set(&options),
         (Some(Command::Upstream(options)), ..) => operate::upstream(&options),
         (Some(Command::Import(options)), ..) => import::import(&options),

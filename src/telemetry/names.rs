@@ -147,6 +147,7 @@ metrics! {
     LEGACY_UP = Gauge, "tlsgate_legacy_child_up", "1 while the process of the legacy lane takes connections, else 0.";
     LEGACY_STARTS = Counter, "tlsgate_legacy_child_starts_total", "Processes of the legacy lane that were started and ready.";
     LEGACY_DEATHS = Counter, "tlsgate_legacy_child_deaths_total", "Processes of the legacy lane that ended by themselves or could not be started; each is followed by another one, with back-off.";
+    CONTROL_REFUSED = Counter, "tlsgate_control_refused_total", "Requests at the control socket that were refused because too many were being served, or because who asked may not.";
     ADMIN_REFUSED = Counter, "tlsgate_admin_connections_refused_total", "Connections to the admin port closed at once because too many were open.";
 }
 

@@ -405,6 +405,7 @@ fn write_shared(text: &mut String, snapshot: &Snapshot) {
         (names::LEGACY_UP, shared.legacy_up),
         (names::LEGACY_STARTS, shared.legacy_starts),
         (names::LEGACY_DEATHS, shared.legacy_deaths),
+        (names::CONTROL_REFUSED, shared.control_refused),
     ] {
         write_single(text, &metric, value);
     }

@@ -30,7 +30,7 @@ impl SharedCounter {
     }
 }
 
-/// Counters of the session store, the access log and the legacy lane's child.
+/// Counters of the session store, the access log, the legacy lane's child and the control socket.
 #[derive(Debug, Default)]
 pub struct SharedCounters {
     pub session_hits: SharedCounter,
@@ -47,6 +47,8 @@ pub struct SharedCounters {
     /// Children of the legacy lane that were ready, and that have ended without having been told.
     pub legacy_starts: SharedCounter,
     pub legacy_deaths: SharedCounter,
+    /// Requests at the control socket for which there was no room, or which were not for who asked.
+    pub control_refused: SharedCounter,
 }
 
 /// The values of [`SharedCounters`] at one moment.
@@ -61,6 +63,7 @@ pub struct SharedValues {
     pub legacy_up: u64,
     pub legacy_starts: u64,
     pub legacy_deaths: u64,
+    pub control_refused: u64,
 }
 
 impl SharedCounters {
@@ -75,6 +78,7 @@ impl SharedCounters {
             legacy_up: self.legacy_up.get(),
             legacy_starts: self.legacy_starts.get(),
             legacy_deaths: self.legacy_deaths.get(),
+            control_refused: self.control_refused.get(),
         }
     }
 }

@@ -16,11 +16,16 @@ pub(crate) const ONE_ENGINE: &[(&str, &str)] = &[
     ("command_line_", "they end before an engine is made"),
     ("completions_", "they run no gateway"),
     ("demo_once", "the demo takes the engine that \"auto\" finds, as its user sees it"),
+    ("container_root_", "it runs no gateway"),
+    ("doctor_", "they run no gateway"),
     ("io_uring_forbidden_", "they are about where io_uring cannot be had"),
     ("load_histogram_log", "it runs no gateway"),
     ("load_paused_target", "it runs no gateway"),
+    ("load_payloads", "it runs no gateway: servers are asked directly"),
+    ("prometheus_", "it is about what reads the metrics; telemetry_metrics has those of both"),
     ("package_is_", "it is about what systemd and dpkg do; the default is what runs"),
     ("page_", "the admin port has a thread and sockets of its own"),
+    ("scenario_mistakes", "it runs no gateway"),
     ("systemd_unit_files", "it runs no gateway"),
 ];
 

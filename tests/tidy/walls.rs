@@ -62,6 +62,18 @@ const BELOW: &[Below] = &[
         why: "the catalogue is data, and what it writes is text",
     },
     Below {
+        folder: "src/doctor",
+        names: &[
+            "audit::expiry::SOON_DAYS",
+            "config",
+            "engine::probe",
+            "sys",
+            "tls::identity::account_number",
+            "upstream::resolver",
+        ],
+        why: "a doctor judges what it is shown; it runs nothing and starts no gateway",
+    },
+    Below {
         folder: "src/buf",
         names: &[],
         why: "a buffer is memory: what is in it is for those who have it",

@@ -16,16 +16,19 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use rustix::fs::Mode;
 use socket2::{Domain, SockAddr, Socket, Type};
+use zeroize::Zeroizing;
 
 use super::bind::remove_stale;
 pub use super::dismissals::DismissalRow;
 use super::orders::Order;
 use crate::config::model::Admin;
+use crate::telemetry::SharedCounters;
 use client::Desk;
 pub use request::{Request, Response, UpstreamChange, What};
 use who::{Caller, Level, Levels, group_number};
@@ -34,6 +37,8 @@ use who::{Caller, Level, Levels, group_number};
 #[derive(Debug)]
 pub struct Asked {
     pub request: Request,
+    /// What followed its line.
+    pub content: Zeroizing<Vec<u8>>,
     pub reply: SyncSender<Response>,
 }
 
@@ -49,14 +54,17 @@ pub struct Control {
     is_left: bool,
 }
 
+/// Who is told what is asked, and where it is counted what was refused.
+pub type Told = (SyncSender<Order>, Arc<SharedCounters>);
+
 impl Control {
     /// Listens on `path` for those that `admin` names, and turns what is asked into orders.
     ///
     /// # Errors
     /// When the socket cannot be bound, somebody listens on it already, or a user or group is not
     /// known.
-    pub fn start(path: &Path, admin: &Admin, orders: SyncSender<Order>) -> io::Result<Self> {
-        Self::start_at(path, None, admin, orders)
+    pub fn start(path: &Path, admin: &Admin, told: Told) -> io::Result<Self> {
+        Self::start_at(path, None, admin, told)
     }
 
     /// As [`Control::start`] while the process that is to be followed listens on `path`: the file
@@ -64,9 +72,9 @@ impl Control {
     ///
     /// # Errors
     /// When the socket cannot be bound, or a user or group is not known.
-    pub fn start_beside(path: &Path, admin: &Admin, orders: SyncSender<Order>) -> io::Result<Self> {
+    pub fn start_beside(path: &Path, admin: &Admin, told: Told) -> io::Result<Self> {
         let beside = path.with_file_name(format!(".{}", std::process::id()));
-        Self::start_at(path, Some(beside), admin, orders)
+        Self::start_at(path, Some(beside), admin, told)
     }
 
     /// Takes the path over; there is no moment without a file.
@@ -92,10 +100,10 @@ impl Control {
         path: &Path,
         beside: Option<PathBuf>,
         admin: &Admin,
-        orders: SyncSender<Order>,
+        told: Told,
     ) -> io::Result<Self> {
         let group = admin.control_group.as_deref().map(group_number).transpose()?;
-        let desk = Desk::new(orders, Levels::of(admin)?);
+        let desk = Desk::new(told, Levels::of(admin)?);
         let own = beside.as_deref().unwrap_or(path);
         let listener = bind(own, group)?;
         let file = identity(own)?;
@@ -130,14 +138,29 @@ impl Drop for Control {
 /// # Errors
 /// When nobody listens there, or the answer does not come or make sense.
 pub fn ask(path: &Path, request: &Request) -> io::Result<Response> {
+    ask_with(path, request, &[])
+}
+
+/// As [`ask`], with bytes that follow the request.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_with(path: &Path, request: &Request, content: &[u8]) -> io::Result<Response> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(ANSWER))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
-    stream.write_all(&line)?;
+    // A gateway that refuses does not read all of it, and says why.
+    let sent = stream.write_all(&line).and_then(|()| stream.write_all(content));
     let mut answer = String::new();
-    stream.take(LONGEST_ANSWER).read_to_string(&mut answer)?;
-    Ok(serde_json::from_str(&answer)?)
+    let received = stream.take(LONGEST_ANSWER).read_to_string(&mut answer);
+    match serde_json::from_str(&answer) {
+        Ok(response) => Ok(response),
+        Err(error) => {
+            sent.and(received)?;
+            Err(error.into())
+        }
+    }
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {

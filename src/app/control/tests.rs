@@ -12,6 +12,10 @@ fn next(inbox: &Receiver<Order>) -> Asked {
     }
 }
 
+fn told(orders: SyncSender<Order>) -> Told {
+    (orders, Arc::default())
+}
+
 /// For whom only the file's mode counts.
 fn admin() -> Admin {
     Admin {
@@ -28,7 +32,7 @@ fn what_is_asked_becomes_an_order_and_its_answer_comes_back() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("control");
     let (orders, inbox) = queue();
-    let control = Control::start(&path, &admin(), orders).expect("a free path");
+    let control = Control::start(&path, &admin(), told(orders)).expect("a free path");
     assert_eq!(fs::metadata(&path).expect("bound").mode() & 0o777, 0o660);
     let gateway = std::thread::spawn(move || {
         let answers = [
@@ -61,7 +65,9 @@ fn only_so_many_are_served_at_once() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("control");
     let (orders, inbox) = queue();
-    let _control = Control::start(&path, &admin(), orders).expect("a free path");
+    let counters = Arc::<SharedCounters>::default();
+    let told = (orders, Arc::clone(&counters));
+    let _control = Control::start(&path, &admin(), told).expect("a free path");
     // They wait for their answers.
     let asking = |stream: &mut UnixStream| stream.write_all(b"{\"verb\":\"reload\"}\n");
     let connect = || UnixStream::connect(&path).expect("it listens");
@@ -76,6 +82,7 @@ fn only_so_many_are_served_at_once() {
     let mut text = String::new();
     connect().read_to_string(&mut text).expect("an answer");
     assert!(text.contains("busy"), "{text}");
+    assert_eq!(counters.control_refused.get(), 1);
     for one in asked {
         one.reply.send(Response::refused("line 7")).expect("it waits");
     }
@@ -92,10 +99,11 @@ fn a_successor_takes_the_path_over_without_a_gap() {
     let path = directory.path().join("control");
     let (old_orders, old_inbox) = queue();
     let (new_orders, new_inbox) = queue();
-    let old = Control::start(&path, &admin(), old_orders).expect("a free path");
-    let gave_up = Control::start_beside(&path, &admin(), new_orders.clone()).expect("a free path");
+    let old = Control::start(&path, &admin(), told(old_orders)).expect("a free path");
+    let gave_up =
+        Control::start_beside(&path, &admin(), told(new_orders.clone())).expect("a free path");
     drop(gave_up);
-    let mut new = Control::start_beside(&path, &admin(), new_orders).expect("a free path");
+    let mut new = Control::start_beside(&path, &admin(), told(new_orders)).expect("a free path");
     // Until it appears, the old one is asked; from then on, the new one.
     for (inbox, appears) in [(&old_inbox, false), (&new_inbox, true)] {
         if appears {
@@ -119,8 +127,8 @@ fn what_is_left_to_a_successor_is_there_until_that_takes_its_place() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("control");
     let (orders, _inbox) = queue();
-    let mut old = Control::start(&path, &admin(), orders.clone()).expect("a free path");
-    let mut new = Control::start_beside(&path, &admin(), orders).expect("a free name");
+    let mut old = Control::start(&path, &admin(), told(orders.clone())).expect("a free path");
+    let mut new = Control::start_beside(&path, &admin(), told(orders)).expect("a free name");
     old.leave();
     drop(old);
     assert!(path.exists(), "there is no moment without a file");
@@ -135,8 +143,8 @@ fn nonsense_is_refused_and_a_second_gateway_too() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("control");
     let (orders, _inbox) = queue();
-    let _control = Control::start(&path, &admin(), orders.clone()).expect("a free path");
-    let error = Control::start(&path, &admin(), orders).expect_err("somebody is there");
+    let _control = Control::start(&path, &admin(), told(orders.clone())).expect("a free path");
+    let error = Control::start(&path, &admin(), told(orders)).expect_err("somebody is there");
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     for nonsense in ["\n", "{}\n", "{\"verb\":\"stop\"}\n", "\u{0}", &"x".repeat(10_000)] {
         let mut stream = UnixStream::connect(&path).expect("it listens");
@@ -148,4 +156,33 @@ fn nonsense_is_refused_and_a_second_gateway_too() {
         let _reset = stream.read_to_string(&mut answer);
         assert!(answer.starts_with("{\"result\":\"refused\""), "{nonsense:.20}: {answer}");
     }
+}
+
+#[test]
+fn content_comes_behind_its_line_and_within_limits() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("control");
+    let (orders, inbox) = queue();
+    let _control = Control::start(&path, &admin(), told(orders)).expect("a free path");
+    let put = |length| Request::Put { transaction: 7, path: "server.key".into(), length };
+    let content = vec![b'\n'; 100_000];
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| ask_with(&path, &put(content.len()), &content));
+        let Asked { request, content: received, reply } = next(&inbox);
+        assert_eq!((request, &received[..]), (put(content.len()), &content[..]));
+        reply.send(Response::refused("line 7")).expect("it waits");
+        assert_eq!(
+            asked.join().expect("no panic").expect("an answer"),
+            Response::refused("line 7")
+        );
+    });
+    let too_much = ask_with(&path, &put((16 << 20) + 1), &content).expect("an answer");
+    assert_eq!(too_much, Response::refused("more than 16777216 bytes"));
+    // Less than was announced is nothing.
+    let mut stream = UnixStream::connect(&path).expect("it listens");
+    let line = serde_json::to_vec(&put(2)).expect("it has no maps");
+    stream.write_all(&[&line[..], b"\nx"].concat()).expect("it reads");
+    stream.shutdown(std::net::Shutdown::Write).expect("connected");
+    assert_eq!(stream.read(&mut [0]).expect("an end"), 0);
+    assert!(inbox.try_recv().is_err(), "nobody has asked for anything");
 }

@@ -160,6 +160,13 @@ impl Ca {
         self.issue_with(directory, stem, KeyKind::Ecdsa, params)
     }
 
+    /// As [`Ca::issue`], which has expired long ago.
+    pub(crate) fn issue_expired(&self, directory: &Path, stem: &str) -> Files {
+        let mut params = CertificateParams::new(vec![format!("{stem}.test")]).expect("a name");
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        self.issue_with(directory, stem, KeyKind::Ecdsa, params)
+    }
+
     fn issue_with(
         &self,
         directory: &Path,
