@@ -30,6 +30,8 @@ pub(super) struct Terminal {
     /// Rows that were drawn last, for scrolling by a page.
     page: usize,
     has_colours: bool,
+    /// Read, and not yet told.
+    keys: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl Terminal {
         raw.make_raw();
         tcsetattr(io::stdin(), OptionalActions::Flush, &raw)?;
         let has_colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let terminal = Self { before, ended, page: 1, has_colours };
+        let terminal = Self { before, ended, page: 1, has_colours, keys: Vec::new() };
         write(TAKE)?;
         Ok(terminal)
     }
@@ -110,7 +112,10 @@ impl Terminal {
     }
 
     /// The next key, or none within `time`.
-    pub(super) fn key(&self, time: Duration) -> io::Result<Option<Key>> {
+    pub(super) fn key(&mut self, time: Duration) -> io::Result<Option<Key>> {
+        if !self.keys.is_empty() {
+            return Ok(Some(self.next_key()));
+        }
         let stdin = io::stdin();
         let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
         match poll(&mut ready, Some(&timespec(time))) {
@@ -119,7 +124,8 @@ impl Terminal {
                 let mut bytes = [0; 16];
                 // Not through std's buffer, which would keep what poll looks for.
                 let count = rustix::io::read(&stdin, &mut bytes)?;
-                Ok(Some(key(&bytes[..count], self.page)))
+                self.keys.extend(&bytes[..count]);
+                Ok(Some(self.next_key()))
             }
             Err(Errno::INTR) if self.ended.load(Ordering::Relaxed) => Ok(Some(Key::End)),
             // A window of another size.
@@ -127,6 +133,20 @@ impl Terminal {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+impl Terminal {
+    fn next_key(&mut self) -> Key {
+        let bytes: Vec<u8> = self.keys.drain(..first_key(&self.keys)).collect();
+        key(&bytes, self.page)
+    }
+}
+
+/// Bytes of the first key: one, but for those that begin with ESC and end with a letter or a tilde.
+fn first_key(bytes: &[u8]) -> usize {
+    let is_sequence = matches!(bytes, [0x1b, b'[' | b'O', ..]);
+    let end = bytes.iter().skip(2).position(|byte| (0x40..=0x7e).contains(byte));
+    if is_sequence { end.map_or(bytes.len(), |end| end + 3) } else { bytes.len().min(1) }
 }
 
 /// What was pressed; nothing at all means that the terminal is gone.
@@ -184,5 +204,10 @@ mod tests {
         assert_eq!(key(b"b", 0), Key::Scroll(-1));
         assert_eq!(key(b"\t", 10), Key::Listener);
         assert_eq!(key(b"\x1b[99~", 10), Key::Other);
+        // Several at once.
+        assert_eq!(
+            [&b""[..], b"  ", b"\x1b[B\x1b[B", b"\x1b[6~q", b"\x1b"].map(first_key),
+            [0, 1, 3, 4, 1]
+        );
     }
 }
