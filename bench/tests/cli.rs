@@ -155,6 +155,59 @@ fn reports_are_merged() {
 }
 
 #[test]
+fn scenarios_are_listed_run_and_merged() {
+    let (output, text) = load(&["--list"]);
+    assert_eq!((output.status.code(), text.lines().count()), (Some(0), 23), "{text}");
+    let (output, _) = load(&["--list=B99"]);
+    assert_eq!(output.status.code(), Some(2));
+    let (_, text) = load(&["--list=p9"]);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).to_str().expect("a plain path").to_owned();
+    let (file, one, two, all) =
+        (path("own.toml"), path("1.json"), path("2.json"), path("all.json"));
+    std::fs::write(&file, text).expect("a writable directory");
+    let served = Served::start("sniff");
+    let address = format!("target.gateway.address={}", served.address);
+    let settings = [&address, "target.gateway.tls=none", "duration=1s", "scale=0.2"];
+    let scenario = |file: &str| {
+        let mut words = vec!["--scenario".to_owned(), file.to_owned()];
+        words.extend(settings.iter().flat_map(|set| ["--set".to_owned(), (*set).to_owned()]));
+        words
+    };
+    let start = |file: &str, json: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.arg("load").args(scenario(file)).args(["--json", json]).stdout(Stdio::piped());
+        command.spawn().expect("run it")
+    };
+    // The file that was printed, and the same by its name.
+    for run in [start(&file, &one), start("P9", &two)] {
+        let output = run.wait_with_output().expect("its end");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("│ trunk "), "{text}");
+        assert!(text.contains("trunk: objective errors == 0: met (0)"), "{text}");
+    }
+    let merged = Command::new(PROGRAM).args(["merge", &one, &two, "--json", &all]).output();
+    let merged = merged.expect("run it");
+    assert!(merged.status.success(), "{merged:?}");
+    let read = |path: &str| -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(path).expect("the file")).expect("JSON")
+    };
+    let done = |path: &str| read(path)["flows"][0]["report"]["done"].as_u64().expect("a number");
+    assert!(done(&one) > 0 && done(&all) == done(&one) + done(&two), "{}", done(&all));
+    for (words, said) in [
+        (vec!["--scenario", "P9", "--set", "scale=0"], "--set: scale = 0; allowed"),
+        (vec!["--scenario", "P9", "--set", "flow.trunks.rate=1"], "there is no such table"),
+        (vec!["--scenario", "P9", "--rate", "5"], "cannot be used with"),
+        (vec!["--scenario", "B99"], "cannot read B99"),
+    ] {
+        let (output, _) = load(&words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains(said), "{said}: {text}");
+    }
+}
+
+#[test]
 fn peers_needs_a_gateway_and_two_cpus() {
     let peers = |arguments: &[&str]| {
         let output = Command::new(PROGRAM).arg("peers").args(arguments).output().expect("run it");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Gateway, unix_now};
 use crate::shard::mailbox::Command;
+use crate::tls::file::with_replaced;
 use crate::tls::trust::{CrlReload, SharedCrls};
 
 /// The lists of the configuration that runs.
@@ -44,7 +45,11 @@ impl Gateway {
     /// judged again that are up. What cannot be used is told, and tried again after the next change.
     pub(super) fn look_at_crls(&mut self) {
         let files = self.watched.crls.renew();
-        let mut changed = !files.is_empty() && self.swap_crls(&files);
+        let mut changed = !files.is_empty();
+        if changed {
+            self.replacements.forget_changed();
+            changed = with_replaced(self.replacements.current(), || self.swap_crls(&files));
+        }
         changed |= self.crls.expired_since();
         if changed || self.crls.untold {
             // One whose mailbox is full has been stuck for long.

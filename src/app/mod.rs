@@ -15,6 +15,7 @@ mod limits;
 mod listening;
 pub mod orders;
 mod reload;
+mod replacements;
 mod restart;
 mod routes;
 mod sides;
@@ -57,6 +58,7 @@ pub use limits::own_descriptors;
 use listening::Listening;
 use reload::Unfollowed;
 pub use reload::{ReloadError, Reloaded};
+use replacements::Replacements;
 pub use standing::Standing;
 pub use start::Prepared;
 use status::Status;
@@ -85,6 +87,7 @@ pub struct Gateway {
     watched: Watched,
     crls: Crls,
     dismissals: Dismissals,
+    replacements: Replacements,
     standing: Standing,
     listening: Listening,
     workers: Vec<workers::Address>,

@@ -14,6 +14,7 @@ use crate::config::{Config, Diagnostic, needs_restart};
 use crate::policy::Policy;
 use crate::shard::mailbox::{BoundId, Command, Reload};
 use crate::telemetry::{AccessLog, ListenerNames};
+use crate::tls::file::with_replaced;
 
 /// What a new configuration changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +68,8 @@ impl Gateway {
         self.take(text, config, Addresses::Fresh)
     }
 
-    fn take(
+    /// Makes `config` the one that runs.
+    pub(super) fn take(
         &mut self,
         text: Text,
         config: Config,
@@ -84,7 +86,10 @@ impl Gateway {
         }
         let name = text.name.as_str();
         let watched = Watched::of(&config);
-        let compiled = compile(name, &config, &self.standing, addresses, unix_now());
+        self.replacements.forget_changed();
+        let compiled = with_replaced(self.replacements.current(), || {
+            compile(name, &config, &self.standing, addresses, unix_now())
+        });
         let mut compiled = compiled.map_err(StartError::Config)?;
         let listeners = &config.listeners;
         let change = self.listening.prepare(listeners, self.workers.len(), Vec::new());
@@ -101,6 +106,7 @@ impl Gateway {
         }
         let mut assignment = self.listening.commit(change, listeners);
         let mut warnings = std::mem::take(&mut compiled.warnings);
+        warnings.extend(self.replacements.warning());
         warnings.extend(needs_restart(&self.config, &config));
         warnings.extend(self.swap(&compiled.policy, &compiled.names, &mut assignment));
         self.lookout.watch(compiled.policy.groups());
@@ -165,7 +171,7 @@ impl Gateway {
         is_followed
     }
 
-    fn tell(&self, result: &Result<Reloaded, ReloadError>) {
+    pub(super) fn tell(&self, result: &Result<Reloaded, ReloadError>) {
         match result {
             Ok(reloaded) => {
                 for warning in &reloaded.warnings {

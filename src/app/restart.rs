@@ -27,6 +27,9 @@ impl Gateway {
     }
 
     fn start_successor(&mut self, program: &Program, orders: SyncSender<Order>) -> io::Result<()> {
+        if let Some(warning) = self.replacements.warning() {
+            tracing::warn!("{warning}: the new process reads the files");
+        }
         let limit = self.config.gateway.restart_timeout;
         let tell = move |result| {
             // Fails only when the program has ended meanwhile: not while a successor may serve.

@@ -17,12 +17,14 @@ use super::legacy::Supervisor;
 use super::limits::{self, Limits};
 use super::listening::{Assignment, Listening};
 use super::orders::Order;
+use super::replacements::Replacements;
 use super::standing::Standing;
 use super::status::{Status, StatusParts};
 use super::texts::Texts;
 use super::workers::{self, Plan};
 use super::{Gateway, Loaded, StartError, Threads, default_count};
 use crate::admin::{Admin, Lifecycle};
+use crate::config::Config;
 use crate::engine::probe;
 use crate::handover::{Inheritance, InheritedGroup, Purpose};
 use crate::policy::Policy;
@@ -66,8 +68,7 @@ impl Prepared {
         let taken = change.taken.clone();
         let assignment = listening.commit(change, &config.listeners);
         let shared = Arc::new(SharedCounters::default());
-        let access = AccessLog::start(&config.log.access, config.log.format, Arc::clone(&shared))
-            .map_err(StartError::AccessLog)?;
+        let access = start_access_log(&config, &shared)?;
         let (answers, inbox) = answer_channel(count);
         let (policy, names) = (Arc::clone(&compiled.policy), Arc::clone(&compiled.names));
         let plan = Plan {
@@ -102,6 +103,7 @@ impl Prepared {
             watched,
             crls,
             dismissals: Dismissals::default(),
+            replacements: Replacements::default(),
             standing,
             listening,
             workers,
@@ -228,6 +230,14 @@ impl Gateway {
             tracing::info!(%address, "admin port: /healthz /readyz /metrics /status");
         }
     }
+}
+
+fn start_access_log(
+    config: &Config,
+    shared: &Arc<SharedCounters>,
+) -> Result<AccessLog, StartError> {
+    AccessLog::start(&config.log.access, config.log.format, Arc::clone(shared))
+        .map_err(StartError::AccessLog)
 }
 
 /// What systemd passed.

@@ -26,7 +26,7 @@ pub(super) struct Stamps(Vec<(PathBuf, Option<Stamp>)>);
 
 /// What differs when a file was written or replaced. `None` stands for a file that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -61,6 +61,12 @@ impl Watched {
             crls: Stamps::of(crls),
             left: gateway.certificate_watch.unwrap_or_default(),
         }
+    }
+
+    /// All of them, by the paths that the configuration has.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        let all = self.certificates.0.iter().chain(&self.crls.0);
+        all.map(|(file, _)| file.as_path())
     }
 
     /// Whether it is time to look at the certificates, which is every `interval`, now that so much
@@ -117,7 +123,7 @@ fn add<'a>(
 
 impl Stamp {
     /// Follows links: certificates are often replaced by turning a link.
-    fn of(file: &Path) -> Option<Self> {
+    pub(super) fn of(file: &Path) -> Option<Self> {
         let metadata = fs::metadata(file).ok()?;
         Some(Self {
             device: metadata.dev(),

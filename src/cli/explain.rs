@@ -78,7 +78,7 @@ pub(super) fn explain(options: &Options) -> Exit {
 /// Asks the gateway about a connection that is open.
 fn explain_live(options: &Options, connection: &str) -> Exit {
     let request = Request::Explain { connection: connection.to_owned() };
-    let answer = whom::ask(options.socket.as_deref(), options.config.as_deref(), &request);
+    let answer = whom::ask(options.socket.as_deref(), options.config.as_deref(), (&request, &[]));
     let (error, exit) = match answer {
         Ok(Response::Explained { explained }) if options.json => {
             return print(&format!("{:#}\n", json!(explained)));

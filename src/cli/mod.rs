@@ -3,6 +3,7 @@
 mod audit;
 mod audit_tables;
 mod catalogue;
+mod certificates;
 mod check;
 mod completions;
 mod config;
@@ -77,6 +78,8 @@ enum Command {
     Drain(drain::DrainOptions),
     /// Close connections of a running gateway at once
     Close(drain::CloseOptions),
+    /// Replace certificates, keys, CAs and lists of revoked certificates in a running gateway
+    Certificates(certificates::Options),
     /// Set something in a running gateway
     Set(operate::SetOptions),
     /// Change how an endpoint of a running gateway is chosen
@@ -135,6 +138,7 @@ pub fn main() -> ExitCode {
         (Some(Command::Show(options)), ..) => show::show(&options),
         (Some(Command::Drain(options)), ..) => drain::drain(&options),
         (Some(Command::Close(options)), ..) => drain::close(&options),
+        (Some(Command::Certificates(options)), ..) => certificates::certificates(&options),
         (Some(Command::Set(options)), ..) => operate::set(&options),
         (Some(Command::Upstream(options)), ..) => operate::upstream(&options),
         (Some(Command::Import(options)), ..) => import::import(&options),

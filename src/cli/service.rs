@@ -98,7 +98,7 @@ impl Service {
         match order {
             Order::Reload => drop(self.reload()),
             Order::Asked(asked) => {
-                let Asked { request, reply } = *asked;
+                let Asked { request, content, reply } = *asked;
                 let response = match request {
                     Request::Reload => Response::of_reload(self.reload()),
                     Request::SetLogLevel { level } => {
@@ -107,7 +107,7 @@ impl Service {
                         let text = format!("the log level is {} {until}", level.as_str());
                         Response::Changed { text }
                     }
-                    request => self.gateway.answer(request),
+                    request => self.gateway.answer(request, content),
                 };
                 // Who asked may have lost patience.
                 let _gone = reply.try_send(response);

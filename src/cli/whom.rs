@@ -29,7 +29,16 @@ pub(super) const ANOTHER_ANSWER: &str = "the gateway has answered something else
 impl Whom {
     /// Asks, and gives the words for what went wrong with the exit code.
     pub(super) fn ask(&self, request: &Request) -> Result<Response, (String, Exit)> {
-        ask(self.socket.as_deref(), self.config.as_deref(), request)
+        self.ask_with(request, &[])
+    }
+
+    /// As [`Whom::ask`], with bytes that follow the request.
+    pub(super) fn ask_with(
+        &self,
+        request: &Request,
+        content: &[u8],
+    ) -> Result<Response, (String, Exit)> {
+        ask(self.socket.as_deref(), self.config.as_deref(), (request, content))
     }
 }
 
@@ -37,14 +46,14 @@ impl Whom {
 pub(super) fn ask(
     socket: Option<&Path>,
     config: Option<&Path>,
-    request: &Request,
+    (request, content): (&Request, &[u8]),
 ) -> Result<Response, (String, Exit)> {
     let path = match (socket, config) {
         (Some(path), _) => path.to_owned(),
         (None, Some(file)) => control_path(file)?,
         (None, None) => PathBuf::from(USUAL),
     };
-    control::ask(&path, request).map_err(|error| {
+    control::ask_with(&path, request, content).map_err(|error| {
         (format!("{}: the gateway does not answer: {error}", path.display()), Exit::Failure)
     })
 }

@@ -133,6 +133,7 @@ const EVERYTHING: &[&str] = &[
     "bad_record",
     "client_certificate_missing",
     "detect_timeout",
+    "dismissed",
     "drained",
     "finished",
     "half_close_timeout",

@@ -22,7 +22,9 @@ pub(crate) const ONE_ENGINE: &[(&str, &str)] = &[
     ("load_histogram_log", "it runs no gateway"),
     ("load_paused_target", "it runs no gateway"),
     ("prometheus_", "it is about what reads the metrics; telemetry_metrics has those of both"),
+    ("load_payloads", "it runs no gateway: servers are asked directly"),
     ("package_is_", "it is about what systemd and dpkg do; the default is what runs"),
+    ("scenario_mistakes", "it runs no gateway"),
     ("systemd_unit_files", "it runs no gateway"),
 ];
 

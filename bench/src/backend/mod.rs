@@ -4,10 +4,12 @@
 //! nothing themselves: what they answer lets the client check.
 
 mod connection;
+mod frames;
 mod http;
 mod output;
 mod server;
 mod service;
+mod sip;
 mod socket;
 mod tls;
 
@@ -34,7 +36,12 @@ pub enum Mode {
     /// Content-Length and answers `LENGTH CHECKSUM`, the latter in 16 hexadecimal digits as by
     /// [`crate::content::Checksum`].
     Http,
-    /// [`Mode::Http`] when the first bytes are an HTTP method, else [`Mode::Echo`].
+    /// Answers frames: see [`crate::frame`].
+    Frames,
+    /// SIP over a stream: every request is answered with 200.
+    Sip,
+    /// [`Mode::Http`], [`Mode::Sip`] or [`Mode::Frames`] when the first bytes are theirs, else
+    /// [`Mode::Echo`].
     Sniff,
     /// Speaks first: sends the banner at once, then echoes.
     Greeter {
@@ -54,7 +61,7 @@ pub enum Mode {
 impl FromStr for Mode {
     type Err = String;
 
-    /// `echo`, `http`, `sniff`, `discard`, `greeter`, `greeter:BANNER` or `source:BYTES`.
+    /// `echo`, `http`, `frames`, `sip`, `sniff`, `discard`, `greeter`, `greeter:BANNER` or `source:BYTES`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, argument) = match text.split_once(':') {
             Some((name, argument)) => (name, Some(argument)),
@@ -63,6 +70,8 @@ impl FromStr for Mode {
         match (name, argument) {
             ("echo", None) => Ok(Self::Echo),
             ("http", None) => Ok(Self::Http),
+            ("frames", None) => Ok(Self::Frames),
+            ("sip", None) => Ok(Self::Sip),
             ("sniff", None) => Ok(Self::Sniff),
             ("discard", None) => Ok(Self::Discard),
             ("greeter", banner) => {
@@ -75,7 +84,7 @@ impl FromStr for Mode {
                 Err(_) => Err(format!("source:BYTES needs a number of bytes, not '{bytes}'")),
             },
             _ => Err(format!(
-                "unknown mode '{text}': echo, http, sniff, discard, greeter[:BANNER] or source:BYTES"
+                "unknown mode '{text}': echo, http, frames, sip, sniff, discard, greeter[:BANNER] or source:BYTES"
             )),
         }
     }

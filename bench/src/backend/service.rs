@@ -1,23 +1,35 @@
 //! What a backend does with the bytes of one connection; knows nothing of sockets.
 
 use super::Mode;
+use super::frames::Frames;
 use super::http::Http;
 use super::output::Output;
+use super::sip::Sip;
+use crate::frame;
 
 #[derive(Debug)]
 pub(super) enum Service {
     Echo,
     Http(Http),
+    Frames(Frames),
+    Sip(Sip),
     /// Holds the first bytes until they tell what the peer speaks; fewer than [`SNIFFED`] bytes.
     Sniff(Vec<u8>),
     Discard,
 }
 
-/// What the peer's first bytes must be to be taken for HTTP.
-const METHODS: [&[u8]; 3] = [b"GET ", b"HEAD ", b"POST "];
+/// What the peer's first bytes must be to be taken for something.
+const BEGINNINGS: [(&[u8], Mode); 6] = [
+    (b"GET ", Mode::Http),
+    (b"HEAD ", Mode::Http),
+    (b"POST ", Mode::Http),
+    (b"OPTIONS sip:", Mode::Sip),
+    (b"REGISTER sip:", Mode::Sip),
+    (&frame::MAGIC, Mode::Frames),
+];
 
-/// Bytes after which sniffing has an answer: the length of the longest method.
-const SNIFFED: usize = 5;
+/// Bytes after which sniffing has an answer: the length of the longest beginning.
+const SNIFFED: usize = 13;
 
 impl Service {
     /// Starts serving; may already put output on its way.
@@ -25,6 +37,8 @@ impl Service {
         match mode {
             Mode::Echo => Self::Echo,
             Mode::Http => Self::Http(Http::new()),
+            Mode::Frames => Self::Frames(Frames::default()),
+            Mode::Sip => Self::Sip(Sip::default()),
             Mode::Sniff => Self::Sniff(Vec::new()),
             Mode::Greeter { banner } => {
                 output.store(banner);
@@ -43,6 +57,8 @@ impl Service {
     pub(super) fn finishes_first(&self, mode: &Mode) -> bool {
         match self {
             Self::Http(http) => http.is_closing(),
+            Self::Frames(frames) => frames.is_closing(),
+            Self::Sip(sip) => sip.is_closing(),
             Self::Discard => matches!(mode, Mode::Source { .. }),
             Self::Echo | Self::Sniff(_) => false,
         }
@@ -58,17 +74,20 @@ impl Service {
         match self {
             Self::Echo => output.store(data),
             Self::Http(http) => http.input(data, output),
+            Self::Frames(frames) => frames.input(data, output),
+            Self::Sip(sip) => sip.input(data, output),
             Self::Discard => {}
             Self::Sniff(held) => {
                 let taken = data.len().min(SNIFFED - held.len());
                 held.extend_from_slice(&data[..taken]);
-                let undecided = METHODS
-                    .iter()
-                    .any(|method| method.len() > held.len() && method.starts_with(held));
+                let undecided = BEGINNINGS.iter().any(|(beginning, _)| {
+                    beginning.len() > held.len() && beginning.starts_with(held)
+                });
                 if !undecided {
                     let held = std::mem::take(held);
-                    let http = METHODS.iter().any(|method| held.starts_with(method));
-                    *self = if http { Self::Http(Http::new()) } else { Self::Echo };
+                    let known = BEGINNINGS.iter().find(|(start, _)| held.starts_with(start));
+                    let mode = known.map_or(&Mode::Echo, |(_, mode)| mode);
+                    *self = Self::start(mode, output);
                     self.input(&held, output);
                     self.input(&data[taken..], output);
                 }
@@ -78,8 +97,11 @@ impl Service {
 
     /// Output has been sent: goes on with input that had to wait.
     pub(super) fn resume(&mut self, output: &mut Output) {
-        if let Self::Http(http) = self {
-            http.input(&[], output);
+        match self {
+            Self::Http(http) => http.input(&[], output),
+            Self::Frames(frames) => frames.input(&[], output),
+            Self::Sip(sip) => sip.input(&[], output),
+            Self::Echo | Self::Sniff(_) | Self::Discard => {}
         }
     }
 
@@ -110,6 +132,11 @@ mod tests {
         assert_eq!(answer(&[b"PO"]), b"PO");
         assert_eq!(answer(&[b"\x80"]), b"\x80");
         assert_eq!(answer(&[b"", b"hello"]), b"hello");
+        let sip = answer(&[b"OPTIONS sip:", b"a SIP/2.0\r\n\r\n"]);
+        assert!(sip.starts_with(b"SIP/2.0 200 OK\r\n"), "{}", sip.escape_ascii());
+        assert_eq!(answer(&[b"OPTIONS s", b"ips"]), b"OPTIONS sips");
+        let request = frame::Request { number: 7, body: 0, answer: 0 };
+        assert!(answer(&[&request.bytes()]).starts_with(&frame::MAGIC));
         let http = answer(&[b"G", b"E", b"T / HTTP/1.1\r\n", b"\r\n"]);
         assert!(http.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", http.escape_ascii());
     }

@@ -11,7 +11,7 @@ pub(crate) struct Arguments {
     /// Where to listen: IP:PORT (port 0: any that is free) or unix:PATH.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: Address,
-    /// echo, http, sniff, discard, greeter[:BANNER] or source:BYTES.
+    /// echo, http, frames, sip, sniff, discard, greeter[:BANNER] or source:BYTES.
     #[arg(long, default_value = "sniff")]
     mode: Mode,
 }

@@ -1,6 +1,6 @@
 //! `tlsgate-bench merge`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tlsgate_bench::client::Report;
 
-use super::outcome::{Found, OutcomeArguments};
+use super::outcome::{Found, OutcomeArguments, Part};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -27,14 +27,24 @@ pub(crate) struct Arguments {
 pub(super) struct Measured {
     plan: Value,
     pub(super) report: Report,
+    #[serde(default)]
+    flows: Vec<Flow>,
+}
+
+/// One of several that a report is the sum of.
+#[derive(Deserialize)]
+struct Flow {
+    name: String,
+    report: Report,
 }
 
 /// Merges, and does with the whole what `load` does with one.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode, String> {
     let (mut plans, mut whole) = (Vec::new(), Report::default());
+    let mut parts: BTreeMap<String, Report> = BTreeMap::new();
     let (mut seen, mut common) = (BTreeSet::new(), None);
     for path in &arguments.files {
-        let Measured { plan, report } = read(path)?;
+        let Measured { plan, report, flows } = read(path)?;
         // Links are followed: the same file by another name is the same run.
         let file = path
             .canonicalize()
@@ -44,9 +54,13 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode, String> {
         }
         common = shared(common, &report, path)?;
         whole.merge(&report);
+        for Flow { name, report } in flows {
+            parts.entry(name).or_default().merge(&report);
+        }
         plans.push(plan);
     }
-    arguments.outcome.settle(&Found { plan: &plans, report: &whole, floor: None })
+    let flows = parts.iter().map(|(name, report)| Part::judged(name, &[], report)).collect();
+    arguments.outcome.settle(&Found { plan: &plans, report: &whole, floor: None, flows })
 }
 
 /// The seconds that those before (`common`) and `report` have in common. Counts add up to a rate only

@@ -12,5 +12,6 @@ pub(crate) mod peers;
 mod plan;
 pub(crate) mod relay;
 mod run;
+mod scenario;
 mod table;
 mod verify;

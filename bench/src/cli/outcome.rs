@@ -48,6 +48,18 @@ pub(super) struct Found<'run, P> {
     pub(super) report: &'run Report,
     /// The same against a server that does nothing else, if that was measured.
     pub(super) floor: Option<&'run Report>,
+    /// What the report is the sum of, where it is one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) flows: Vec<Part<'run>>,
+}
+
+/// A flow of several.
+#[derive(Serialize)]
+pub(super) struct Part<'run> {
+    pub(super) name: &'run str,
+    pub(super) report: &'run Report,
+    pub(super) objectives: Vec<Verdict>,
+    pub(super) warnings: Vec<String>,
 }
 
 /// What is written as JSON.
@@ -59,20 +71,33 @@ struct Measured<'run, P> {
     warnings: &'run [String],
 }
 
+impl<'run> Part<'run> {
+    /// Judged by its own objectives.
+    pub(super) fn judged(name: &'run str, wanted: &[Objective], report: &'run Report) -> Self {
+        let objectives = wanted.iter().map(|wanted| wanted.judge(report)).collect();
+        Self { name, report, objectives, warnings: report.warnings(None) }
+    }
+}
+
 impl OutcomeArguments {
     /// Prints and writes what is wanted of it; the status says what it is worth.
     pub(super) fn settle<P: Serialize>(&self, found: &Found<'_, P>) -> Result<ExitCode, String> {
-        let Found { report, floor, .. } = *found;
+        let Found { report, floor, flows, .. } = found;
         let objectives = self.objective.iter().flat_map(|Objectives(list)| list);
         let objectives: Vec<Verdict> = objectives.map(|wanted| wanted.judge(report)).collect();
-        let warnings = report.warnings(floor);
+        // What is to be said of a sum, its parts say.
+        let warnings = if flows.is_empty() { report.warnings(*floor) } else { Vec::new() };
         let measured = Measured { found, objectives: &objectives, warnings: &warnings };
         let to_stdout = self.json.as_deref() == Some(Path::new("-"));
         let mut out = io::stdout().lock();
         let written = if to_stdout {
             write_json(&mut out, &measured)
         } else {
-            let text = table::render(report) + &table::remarks(floor, &objectives, &warnings);
+            let text = match &flows[..] {
+                [] => table::render(report),
+                flows => table::flows(flows),
+            };
+            let text = text + &table::remarks(*floor, &objectives, &warnings);
             out.write_all(text.as_bytes()).and_then(|()| out.flush())
         };
         written.map_err(|error| format!("cannot write to standard output: {error}"))?;
@@ -80,22 +105,43 @@ impl OutcomeArguments {
             write_file(path, |file| write_json(file, &measured))?;
         }
         if let Some(path) = &self.hlog {
-            write_file(path, |file| hlog::write(report, file))?;
+            let flows: Vec<_> = flows.iter().map(|part| (part.name, part.report)).collect();
+            write_file(path, |file| hlog::write(report, &flows, file))?;
         }
         if let Some(path) = &self.html {
-            let floor = floor.map(|report| Run { name: "floor", report });
-            let runs: Vec<Run<'_>> =
-                std::iter::once(Run { name: "load", report }).chain(floor).collect();
-            let page = page::render(&runs)?;
+            let page = page(found)?;
             write_file(path, |file| file.write_all(page.as_bytes()).and_then(|()| file.flush()))?;
         }
-        Ok(if objectives.iter().any(|verdict| !verdict.met) {
-            ExitCode::from(OBJECTIVE_MISSED)
-        } else if objectives.is_empty() && report.error_count() > 0 {
-            ExitCode::FAILURE
-        } else {
-            ExitCode::SUCCESS
-        })
+        Ok(status(found, &objectives))
+    }
+}
+
+fn page<P>(found: &Found<'_, P>) -> Result<String, String> {
+    let whole = Run { name: "load", report: found.report };
+    let floor = found.floor.map(|report| Run { name: "floor", report });
+    let flows = found.flows.iter().map(|part| Run { name: part.name, report: part.report });
+    let runs: Vec<Run<'_>> = match &found.flows[..] {
+        [] => std::iter::once(whole).chain(floor).collect(),
+        _ => flows.collect(),
+    };
+    page::render(&runs)
+}
+
+/// Errors count where no objective says what is wanted.
+fn status<P>(found: &Found<'_, P>, objectives: &[Verdict]) -> ExitCode {
+    let parts = found.flows.iter();
+    let of_parts = parts.clone().flat_map(|part| &part.objectives);
+    let failed = |part: &Part<'_>| part.objectives.is_empty() && part.report.error_count() > 0;
+    let errors = match &found.flows[..] {
+        [] => found.report.error_count() > 0,
+        _ => parts.clone().any(failed),
+    };
+    if objectives.iter().chain(of_parts).any(|verdict| !verdict.met) {
+        ExitCode::from(OBJECTIVE_MISSED)
+    } else if objectives.is_empty() && errors {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
     }
 }
 

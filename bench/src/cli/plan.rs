@@ -6,13 +6,19 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tlsgate_bench::client::{
-    Arrivals, Pace, Plan, Shape, Shown, Spacing, Stop, TlsPlan, TlsVersion, Trust, Workload,
+    Arrivals, Pace, Plan, Shown, Spacing, Stop, TlsPlan, TlsVersion, Trust, Workload,
 };
+use tlsgate_bench::units::{WantedShape, parse_duration, parse_shape, parse_size};
+
+use super::scenario::ScenarioArguments;
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArguments {
     /// Where to connect: IP:PORT.
-    target: SocketAddr,
+    #[arg(required_unless_present_any = ["scenario", "list"])]
+    target: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(super) scenario: ScenarioArguments,
 
     /// What to do.
     #[arg(long, short, value_enum, default_value_t = Kind::Handshakes)]
@@ -80,7 +86,7 @@ struct TlsArguments {
     #[arg(long, default_value = "localhost")]
     server_name: String,
     /// PEM file with the certificates to trust.
-    #[arg(long, required_unless_present_any = ["insecure", "plain"])]
+    #[arg(long, required_unless_present_any = ["insecure", "plain", "scenario", "list"])]
     ca: Option<PathBuf>,
     /// Accept any certificate.
     #[arg(long, conflicts_with = "ca")]
@@ -126,15 +132,6 @@ enum Arrive {
     Poisson,
 }
 
-/// A shape that takes as long as the run, which other flags tell.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum WantedShape {
-    Constant,
-    Ramp(f64),
-    Step(f64, u32),
-    Burst(f64, Duration, Duration),
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Version {
     #[value(name = "1.0")]
@@ -159,7 +156,7 @@ impl PlanArguments {
             return Err("--resumed is for --workload handshakes".to_owned());
         }
         Ok(Plan {
-            target: self.target,
+            target: self.target.ok_or("say where to connect: IP:PORT")?,
             tls: self.tls.plan()?,
             workload: match self.workload {
                 Kind::Handshakes => {
@@ -188,13 +185,7 @@ impl PlanArguments {
 
 impl PlanArguments {
     fn arrivals(&self, rate: f64) -> Arrivals {
-        let over = self.duration;
-        let shape = match self.shape {
-            WantedShape::Constant => Shape::Constant,
-            WantedShape::Ramp(to) => Shape::Ramp { to, over },
-            WantedShape::Step(to, steps) => Shape::Step { to, steps, over },
-            WantedShape::Burst(to, length, every) => Shape::Burst { to, length, every },
-        };
+        let shape = self.shape.over(self.duration);
         let spacing = match self.arrivals {
             Arrive::Even => Spacing::Even,
             Arrive::Poisson => Spacing::Poisson { seed: self.seed },
@@ -234,67 +225,10 @@ impl TlsArguments {
     }
 }
 
-fn parse_shape(text: &str) -> Result<WantedShape, String> {
-    let words: Vec<&str> = text.split(':').collect();
-    let rate = |word: &str| {
-        word.parse::<f64>().map_err(|_| format!("'{word}' is not a rate, in operations per second"))
-    };
-    match words[..] {
-        ["constant"] => Ok(WantedShape::Constant),
-        ["ramp", to] => Ok(WantedShape::Ramp(rate(to)?)),
-        ["step", to, steps] => {
-            let number = steps.parse().map_err(|_| format!("'{steps}' is not a number of steps"));
-            Ok(WantedShape::Step(rate(to)?, number?))
-        }
-        ["burst", to, length, every] => {
-            Ok(WantedShape::Burst(rate(to)?, parse_duration(length)?, parse_duration(every)?))
-        }
-        _ => Err(format!(
-            "'{text}' is none of constant, ramp:TO, step:TO:STEPS and burst:TO:LENGTH:EVERY"
-        )),
-    }
-}
-
-/// A number with an optional K, M or G.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.char_indices().last() {
-        Some((end, 'k' | 'K')) => (&text[..end], 1 << 10),
-        Some((end, 'm' | 'M')) => (&text[..end], 1 << 20),
-        Some((end, 'g' | 'G')) => (&text[..end], 1 << 30),
-        _ => (text, 1),
-    };
-    let number: Option<u64> = digits.parse().ok();
-    number
-        .and_then(|number| number.checked_mul(unit))
-        .ok_or_else(|| format!("'{text}' is not a number of bytes such as 100, 16K or 64M"))
-}
-
-/// Longest duration that a flag may ask for.
-const MAX_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
-
-/// A number with ms, s, m or h; seconds without.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let start = text.find(|sign: char| sign.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(start);
-    let unit = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(format!("'{text}': the unit is ms, s, m or h")),
-    };
-    let number: f64 = number.parse().map_err(|_| format!("'{text}' is not a duration"))?;
-    let seconds = number * unit;
-    if (0.0..=MAX_SECONDS).contains(&seconds) {
-        Ok(Duration::from_secs_f64(seconds))
-    } else {
-        Err(format!("'{text}' is not within 0 and 30 days"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, FromArgMatches, Parser};
+    use tlsgate_bench::client::Shape;
 
     use super::*;
 
@@ -361,16 +295,5 @@ mod tests {
         assert!(plan("127.0.0.1:1 --insecure").expect("TLS").tls.is_some());
         assert!(plan("127.0.0.1:1 --insecure --certificate a.pem").is_err());
         assert!(plan("127.0.0.1:1 --plain --connection-rate 5").is_err());
-    }
-
-    #[test]
-    fn sizes_and_durations() {
-        assert_eq!(parse_size("16k"), Ok(16384));
-        assert!(parse_size("99999999999G").is_err() && parse_size("").is_err());
-        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(parse_duration("2"), Ok(Duration::from_secs(2)));
-        for wrong in ["-1s", "1d", "inf", "NaN", "s", "1e99h"] {
-            assert!(parse_duration(wrong).is_err(), "{wrong}");
-        }
     }
 }

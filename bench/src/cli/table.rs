@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table};
 use tlsgate_bench::client::{Effort, ErrorKind, Latency, Report};
 use tlsgate_bench::objective::Verdict;
 
+use super::outcome::Part;
 use crate::measure::output::short;
 
 const QUANTILES: [(&str, f64); 5] =
@@ -34,6 +35,16 @@ pub(crate) fn render(report: &Report) -> String {
         throughput(report.bytes_sent, report.elapsed),
         throughput(report.bytes_received, report.elapsed)
     );
+    if let Some(Effort { busy, waiting }) = report.effort {
+        let (busy, waiting) = (busy * 100.0, waiting * 100.0);
+        text += &format!("client: busiest thread {busy:.0} % busy, {waiting:.0} % without a CPU\n");
+    }
+    text + &notes(report)
+}
+
+/// What else there is to say of a report: several lines or none.
+fn notes(report: &Report) -> String {
+    let mut text = String::new();
     if let Some(error) = report.rate_error() {
         text += &format!(
             "open loop: {} of {} starts made (rate error {:.2} %), late by {} at p99\n",
@@ -43,12 +54,45 @@ pub(crate) fn render(report: &Report) -> String {
             short(report.late.quantile(0.99))
         );
     }
-    if let Some(Effort { busy, waiting }) = report.effort {
-        let (busy, waiting) = (busy * 100.0, waiting * 100.0);
-        text += &format!("client: busiest thread {busy:.0} % busy, {waiting:.0} % without a CPU\n");
+    if report.lost > 0 {
+        text += &format!("{} connections were lost and came back, or tried to\n", report.lost);
+    }
+    for (kind, errors) in &report.retried {
+        text += &format!("tried again, {kind}: {}, such as: {}\n", errors.count, errors.example);
     }
     for (kind, errors) in &report.errors {
         text += &format!("error {kind}: {}, such as: {}\n", errors.count, errors.example);
+    }
+    text
+}
+
+/// A row for each flow, then what each has to say, several lines with a line end.
+pub(super) fn flows(flows: &[Part<'_>]) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    let mut head = vec!["flow", "done", "per second", "errors", "connections", "full", "resumed"];
+    head.extend(QUANTILES.map(|(name, _)| name));
+    head.push("max");
+    table.set_header(head);
+    for Part { name, report, .. } in flows {
+        let mut row = vec![
+            (*name).to_owned(),
+            report.done.to_string(),
+            format!("{:.1}", report.rate()),
+            report.error_count().to_string(),
+            report.connections.to_string(),
+            report.handshakes_full.to_string(),
+            report.handshakes_resumed.to_string(),
+        ];
+        row.extend(QUANTILES.map(|(_, quantile)| short(report.total.quantile(quantile))));
+        row.push(short(report.total.max()));
+        table.add_row(row);
+    }
+    align(&mut table);
+    let mut text = format!("{table}\n");
+    for Part { name, report, objectives, warnings } in flows {
+        let lines = notes(report) + &remarks(None, objectives, warnings);
+        lines.lines().for_each(|line| text += &format!("{name}: {line}\n"));
     }
     text
 }
@@ -108,10 +152,15 @@ fn latencies(report: &Report) -> Table {
         row.push(short(latency.max()));
         table.add_row(row);
     }
+    align(&mut table);
+    table
+}
+
+/// Figures to the right.
+fn align(table: &mut Table) {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    table
 }
 
 #[expect(clippy::cast_precision_loss, reason = "rounded to two digits anyway")]

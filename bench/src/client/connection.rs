@@ -74,6 +74,11 @@ impl Connection {
         self.step = Step::Exchanging { exchange: Box::new(exchange), since, first_byte: None };
     }
 
+    /// Whether it goes on without news of its socket.
+    pub(super) fn is_paced(&self) -> bool {
+        self.transport.is_paced()
+    }
+
     /// The socket has news; `hung_up` when the peer sends no more.
     pub(super) fn event(&mut self, hung_up: bool) {
         self.transport.event(hung_up);

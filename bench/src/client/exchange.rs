@@ -1,7 +1,10 @@
 //! One request and its answer, as bytes: what to send, what must come back. No input or output.
 
+use std::collections::VecDeque;
+
 use super::failure::{ErrorKind, Failure};
 use super::plan::Workload;
+use super::talk::{Reader, Talk};
 use crate::content;
 
 /// Bytes of the echo that ends a handshake or idle operation.
@@ -10,26 +13,31 @@ const SMALL_ECHO: u64 = 100;
 /// Longest HTTP answer head.
 const MAX_HEAD: usize = 4096;
 
-/// What all exchanges of a workload have in common, worked out once.
+/// What all exchanges of a flow have in common, worked out once.
 #[derive(Clone, Debug)]
-pub(super) struct Template {
-    head: Vec<u8>,
-    body: u64,
-    expected: Expected,
+pub(super) enum Template {
+    Fixed { head: Vec<u8>, body: u64, expected: Expected },
+    Talk(Talk),
 }
 
 impl Template {
-    pub(super) fn new(workload: &Workload) -> Self {
-        let echo = |body| Self { head: Vec::new(), body, expected: Expected::Echo };
+    /// Of a workload whose echoes are to be `talk`, if there is any.
+    pub(super) fn new(workload: &Workload, talk: Option<&Talk>) -> Self {
+        let echo = |body| match talk {
+            Some(talk) => Self::Talk(talk.clone()),
+            None => Self::Fixed { head: Vec::new(), body, expected: Expected::Echo },
+        };
         match *workload {
-            Workload::Handshakes { .. } | Workload::Idle { .. } => echo(SMALL_ECHO),
+            Workload::Handshakes { .. } | Workload::Reconnect { .. } | Workload::Idle { .. } => {
+                echo(SMALL_ECHO)
+            }
             Workload::Messages { size, .. } => echo(size),
-            Workload::BulkDown { bytes } => Self {
+            Workload::BulkDown { bytes } => Self::Fixed {
                 head: format!("GET /bytes/{bytes} HTTP/1.1\r\nHost: bench\r\n\r\n").into_bytes(),
                 body: 0,
                 expected: Expected::Content { head: Some(Vec::new()), bytes, seen: 0 },
             },
-            Workload::BulkUp { bytes } => Self {
+            Workload::BulkUp { bytes } => Self::Fixed {
                 head: format!(
                     "POST /sink HTTP/1.1\r\nHost: bench\r\nContent-Length: {bytes}\r\n\r\n"
                 )
@@ -47,19 +55,22 @@ impl Template {
     /// The exchange of one operation. `number` makes echoes differ, so that bytes which end up on
     /// another connection or in another operation do not go unnoticed.
     pub(super) fn exchange(&self, number: u64) -> Exchange {
-        let offset = match self.expected {
-            Expected::Echo => number.wrapping_mul(7919) % content::PERIOD as u64,
-            Expected::Content { .. } | Expected::Text { .. } => 0,
+        let mut answers = VecDeque::new();
+        let (offset, head, body, expected) = match self {
+            Self::Fixed { head, body, expected } => {
+                let offset = match expected {
+                    Expected::Echo => number.wrapping_mul(7919) % content::PERIOD as u64,
+                    _ => 0,
+                };
+                (offset, head.clone(), *body, expected.clone())
+            }
+            Self::Talk(talk) => {
+                let (head, readers) = talk.begin(number);
+                answers = readers.into();
+                (0, head, 0, Expected::Answers)
+            }
         };
-        Exchange {
-            head: self.head.clone(),
-            head_sent: 0,
-            offset,
-            body: self.body,
-            body_sent: 0,
-            received: 0,
-            expected: self.expected.clone(),
-        }
+        Exchange { head, head_sent: 0, offset, body, body_sent: 0, received: 0, expected, answers }
     }
 }
 
@@ -74,17 +85,21 @@ pub(super) struct Exchange {
     body_sent: u64,
     received: u64,
     expected: Expected,
+    /// Readers of the answers that are still to come.
+    answers: VecDeque<Box<dyn Reader>>,
 }
 
 /// The answer that is right. `head` collects the head of an HTTP answer, and is gone behind it.
 #[derive(Clone, Debug)]
-enum Expected {
+pub(super) enum Expected {
     /// The request's body again.
     Echo,
     /// An HTTP answer with `bytes` bytes of content.
     Content { head: Option<Vec<u8>>, bytes: u64, seen: u64 },
     /// An HTTP answer with `text` as its body.
     Text { head: Option<Vec<u8>>, text: String, seen: Vec<u8> },
+    /// Those that the exchange's readers read.
+    Answers,
 }
 
 impl Exchange {
@@ -117,6 +132,7 @@ impl Exchange {
             Expected::Echo => self.received == self.body,
             Expected::Content { head, bytes, seen } => head.is_none() && bytes == seen,
             Expected::Text { head, text, seen } => head.is_none() && text.len() == seen.len(),
+            Expected::Answers => self.answers.is_empty(),
         };
         answered && self.output().is_empty()
     }
@@ -124,7 +140,8 @@ impl Exchange {
     /// Takes bytes of the answer.
     ///
     /// # Errors
-    /// [`ErrorKind::Content`] or [`ErrorKind::Http`] when they are not what they should be.
+    /// [`ErrorKind::Content`], [`ErrorKind::Http`] or [`ErrorKind::Protocol`] when they are not what
+    /// they should be.
     pub(super) fn input(&mut self, data: &[u8]) -> Result<(), Failure> {
         let position = self.received;
         self.received += data.len() as u64;
@@ -155,6 +172,23 @@ impl Exchange {
                     );
                     return Err(Failure::new(ErrorKind::Content, detail));
                 }
+            }
+            Expected::Answers => return self.answer(data),
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, data: &[u8]) -> Result<(), Failure> {
+        let mut rest = data;
+        while !rest.is_empty() {
+            let Some(reader) = self.answers.front_mut() else {
+                let detail = format!("{} bytes behind the answer", rest.len());
+                return Err(Failure::new(ErrorKind::Protocol, detail));
+            };
+            let taken = reader.take(rest)?;
+            rest = &rest[taken..];
+            if reader.is_done() {
+                self.answers.pop_front();
             }
         }
         Ok(())
@@ -217,7 +251,7 @@ mod tests {
     }
 
     fn messages(size: u64) -> Template {
-        Template::new(&Workload::Messages { size, per_connection_rate: None })
+        Template::new(&Workload::Messages { size, per_connection_rate: None }, None)
     }
 
     #[test]
@@ -246,7 +280,7 @@ mod tests {
     }
 
     fn answer(workload: Workload, answer: &[u8], cut: usize) -> Result<bool, ErrorKind> {
-        let mut exchange = Template::new(&workload).exchange(1);
+        let mut exchange = Template::new(&workload, None).exchange(1);
         send_all(&mut exchange);
         for piece in answer.chunks(cut) {
             exchange.input(piece).map_err(|failure| failure.kind)?;

@@ -37,6 +37,12 @@ pub enum ErrorKind {
     Content,
     /// The HTTP answer was not a 200 with the expected length.
     Http,
+    /// The answer was not one of the protocol, or said that the request failed.
+    Protocol,
+    /// The server went on where it should have refused.
+    Admitted,
+    /// It was still to be tried again when the run had to end.
+    GaveUp,
     /// The intended start was before the end of the run, but no connection was free until then.
     NotStarted,
     /// Another error of the operating system.
@@ -45,7 +51,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All there are.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Refused,
         Self::Unreachable,
         Self::LocalPorts,
@@ -60,6 +66,9 @@ impl ErrorKind {
         Self::NotResumed,
         Self::Content,
         Self::Http,
+        Self::Protocol,
+        Self::Admitted,
+        Self::GaveUp,
         Self::NotStarted,
         Self::Other,
     ];
@@ -80,6 +89,12 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    /// Whether it is how a server refuses somebody.
+    pub(super) fn is_refusal(&self) -> bool {
+        use ErrorKind::{Closed, Reset, Tls, Truncated};
+        matches!(self.kind, Closed | Reset | Tls | Truncated)
+    }
+
     pub(super) fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into() }
     }

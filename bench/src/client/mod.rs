@@ -25,16 +25,23 @@ mod connection;
 mod effort;
 mod exchange;
 mod failure;
+mod flow;
 mod gate;
+mod hello;
 mod latency;
 mod openssl;
+mod pin;
 mod plan;
 mod rates;
 mod report;
+mod resumption;
+mod retry;
 mod schedule;
 mod session;
 mod share;
+mod sizes;
 mod slots;
+mod talk;
 mod timeline;
 mod tls;
 mod transport;
@@ -44,14 +51,19 @@ mod worker;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 pub use failure::ErrorKind;
+pub use flow::{Flow, Identity, Period, Wants};
+pub use hello::{Hello, Odd};
 pub use latency::{Latency, Packed};
 pub use plan::{Pace, Plan, Shown, Stop, TlsPlan, TlsVersion, Trust, Workload};
 pub use rates::{Arrivals, Shape, Spacing};
 pub use report::{Effort, Errors, Phase, Report};
+pub use retry::Retry;
+pub use sizes::Sizes;
+pub use talk::{Ldap, Protocol, SipMethod, Talk};
 pub use timeline::Interval;
 
 use exchange::Template;
@@ -146,71 +158,106 @@ pub fn run(plan: &Plan, progress: impl FnMut(Progress)) -> Result<Report, Error>
     run_against(plan, &[], progress)
 }
 
-/// The same, with threads that take `targets` in turn, if there are any, instead of the plan's.
+/// Carries out flows at the same time, which begin when all of them are prepared; the reports are in
+/// their order. `progress` is of all together.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_mix(flows: &[Flow], progress: impl FnMut(Progress)) -> Result<Vec<Report>, Error> {
+    run_all(flows, &[], progress)
+}
+
+/// As [`run`], with threads that take `targets` in turn, if there are any, instead of the plan's.
 pub(crate) fn run_against(
     plan: &Plan,
     targets: &[SocketAddr],
-    mut progress: impl FnMut(Progress),
+    progress: impl FnMut(Progress),
 ) -> Result<Report, Error> {
-    plan.check()?;
-    let tls = plan.tls.as_ref().map(TlsSetup::new).transpose()?;
-    let template = Template::new(&plan.workload);
-    let gate = Gate::new(plan.threads);
-    let started = Instant::now();
+    let mut reports = run_all(&[Flow::alone(plan.clone())], targets, progress)?;
+    Ok(reports.pop().expect("one flow, one report"))
+}
+
+fn run_all(
+    flows: &[Flow],
+    targets: &[SocketAddr],
+    progress: impl FnMut(Progress),
+) -> Result<Vec<Report>, Error> {
+    let mut made = Vec::new();
+    for flow in flows {
+        flow.check()?;
+        let tls = flow.plan.tls.as_ref().map(|tls| TlsSetup::new(tls, &flow.identities));
+        made.push((tls.transpose()?, Template::new(&flow.plan.workload, flow.talk.as_ref())));
+    }
+    let gate = Gate::new(flows.iter().map(|flow| flow.plan.threads).sum());
     std::thread::scope(|scope| {
         let (sender, news) = mpsc::channel();
-        for number in 0..plan.threads {
-            let (sender, gate) = (sender.clone(), &gate);
-            let (tls, template) = (tls.clone(), template.clone());
-            let work = move || {
-                // Also when this thread panics, or the others would wait for it.
-                let _leave = gate.leave_on_drop(number);
-                let share = Share::of(plan, targets, number);
-                // The receiver is gone only when there will be no report.
-                let tell = |piece| sender.send(News::Piece(piece)).unwrap_or(());
-                let worker = Worker::new(plan, share, tls, template, gate);
-                if let Err(error) = worker.and_then(|worker| worker.run(tell)) {
-                    sender.send(News::Failed(error)).unwrap_or(());
+        let mut desk = 0;
+        for (of, (flow, (tls, template))) in flows.iter().zip(made).enumerate() {
+            for number in 0..flow.plan.threads {
+                let (sender, gate) = (sender.clone(), &gate);
+                let (tls, template) = (tls.clone(), template.clone());
+                let share = Share::of(&flow.plan, targets, number, desk);
+                let work = move || {
+                    // Also when this thread panics, or the others would wait for it.
+                    let _leave = gate.leave_on_drop(share.desk);
+                    // The receiver is gone only when there will be no report.
+                    let tell = |piece| sender.send(News::Piece(of, piece)).unwrap_or(());
+                    let worker = Worker::new(flow, share, tls, template, gate);
+                    if let Err(error) = worker.and_then(|worker| worker.run(tell)) {
+                        sender.send(News::Failed(error)).unwrap_or(());
+                    }
+                };
+                let builder = std::thread::Builder::new().name(format!("client-{desk}"));
+                if let Err(source) = builder.spawn_scoped(scope, work) {
+                    gate.abort();
+                    return Err(Error::Io { doing: "start a thread", source });
                 }
-            };
-            let builder = std::thread::Builder::new().name(format!("client-{number}"));
-            if let Err(source) = builder.spawn_scoped(scope, work) {
-                gate.abort();
-                return Err(Error::Io { doing: "start a thread", source });
+                desk += 1;
             }
         }
         drop(sender);
-        let mut report = Report::default();
-        let (mut last, mut last_done) = (started, 0);
-        loop {
-            let until = last + PROGRESS_INTERVAL;
-            match news.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(News::Piece(piece)) => report.add(&piece),
-                Ok(News::Failed(error)) => {
-                    gate.abort();
-                    return Err(error);
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    let (now, done) = (Instant::now(), gate.done());
-                    progress(Progress {
-                        stage: gate.stage(),
-                        done,
-                        errors: gate.errors(),
-                        open: gate.open(),
-                        rate: per_second(done - last_done, now - last),
-                        elapsed: now - started,
-                    });
-                    (last, last_done) = (now, done);
-                }
+        gather(&news, &gate, flows.len(), progress)
+    })
+}
+
+/// Puts together what threads tell until all are gone.
+fn gather(
+    news: &Receiver<News>,
+    gate: &Gate,
+    flows: usize,
+    mut progress: impl FnMut(Progress),
+) -> Result<Vec<Report>, Error> {
+    let mut reports = vec![Report::default(); flows];
+    let started = Instant::now();
+    let (mut last, mut last_done) = (started, 0);
+    loop {
+        let until = last + PROGRESS_INTERVAL;
+        match news.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(News::Piece(of, piece)) => reports[of].add(&piece),
+            Ok(News::Failed(error)) => {
+                gate.abort();
+                return Err(error);
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(reports),
+            Err(RecvTimeoutError::Timeout) => {
+                let (now, done) = (Instant::now(), gate.done());
+                progress(Progress {
+                    stage: gate.stage(),
+                    done,
+                    errors: gate.errors(),
+                    open: gate.open(),
+                    rate: per_second(done - last_done, now - last),
+                    elapsed: now - started,
+                });
+                (last, last_done) = (now, done);
             }
         }
-        Ok(report)
-    })
+    }
 }
 
 /// What threads tell.
 enum News {
-    Piece(Piece),
+    /// Of the flow with this number.
+    Piece(usize, Piece),
     Failed(Error),
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, fs};
 
 use openssl::error::ErrorStack;
+use openssl::pkey::PKey;
 use openssl::ssl::{
     ErrorCode, Ssl, SslContext, SslContextBuilder, SslFiletype, SslMethod, SslMode, SslSession,
     SslStream, SslVerifyMode, SslVersion, cipher_name,
@@ -15,6 +16,7 @@ use openssl::x509::store::X509StoreBuilder;
 
 use super::Error;
 use super::failure::{ErrorKind, Failure};
+use super::flow::Identity;
 use super::plan::{Shown, TlsPlan, TlsVersion, Trust};
 use super::session::{Handshake, Session, Sink};
 
@@ -37,8 +39,8 @@ type Own = Arc<Mutex<Option<SslSession>>>;
 impl Openssl {
     /// # Errors
     /// What of the plan OpenSSL does not take.
-    pub(super) fn new(plan: &TlsPlan) -> Result<Self, Error> {
-        let (context, server_name) = (context(plan)?, plan.server_name.clone());
+    pub(super) fn new(plan: &TlsPlan, identity: Option<&Identity>) -> Result<Self, Error> {
+        let (context, server_name) = (context(plan, identity)?, plan.server_name.clone());
         Ok(Self { context, server_name, own: None })
     }
 
@@ -87,7 +89,7 @@ fn lock(own: &Own) -> MutexGuard<'_, Option<SslSession>> {
 
 /// One version and some suites. At security level 0: OpenSSL 3 has SHA-1 signatures, and with them
 /// TLS before 1.2, at no other.
-fn context(plan: &TlsPlan) -> Result<SslContext, Error> {
+fn context(plan: &TlsPlan, identity: Option<&Identity>) -> Result<SslContext, Error> {
     let version = match plan.version {
         TlsVersion::V10 => SslVersion::TLS1,
         TlsVersion::V11 => SslVersion::TLS1_1,
@@ -121,7 +123,17 @@ fn context(plan: &TlsPlan) -> Result<SslContext, Error> {
         }
         builder.set_alpn_protos(&names)?;
     }
-    if let Some(Shown { certificate, key }) = &plan.shown {
+    if let Some(Identity { certificate, key }) = identity {
+        let chain = X509::stack_from_pem(certificate.as_bytes())?;
+        let [leaf, between @ ..] = &chain[..] else {
+            return Err(Error::Tls("a client's certificate is empty".to_owned()));
+        };
+        builder.set_certificate(leaf)?;
+        for certificate in between {
+            builder.add_extra_chain_cert(certificate.clone())?;
+        }
+        builder.set_private_key(&*PKey::private_key_from_pem(key.as_bytes())?)?;
+    } else if let Some(Shown { certificate, key }) = &plan.shown {
         builder.set_certificate_chain_file(certificate)?;
         builder.set_private_key_file(key, SslFiletype::PEM)?;
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Error;
 use super::rates::{Arrivals, MAX_RATE};
+use crate::mix::pair;
 
 /// One measurement.
 #[derive(Clone, Debug, Serialize)]
@@ -63,6 +64,15 @@ pub enum Workload {
         /// Bytes of the body.
         bytes: u64,
     },
+    /// Operation: connect anew in place of a connection that is up, handshake, one 100-byte echo; the
+    /// connection stays. All are opened before; how long that took is not in the report.
+    Reconnect {
+        /// The share of operations that offer to resume; what does not come of it is no error.
+        resumed: f64,
+        /// A connection that is lost comes back within this time, at random; without one, that is an
+        /// error.
+        within: Option<Duration>,
+    },
     /// Opens all connections, holds them, then proves each alive by one 100-byte echo, which is
     /// the operation. [`Stop`] does not apply. Needs an echo backend.
     Idle {
@@ -79,9 +89,22 @@ impl Workload {
 
     /// Whether a slot has something to do before operations are counted.
     pub(super) fn needs_preparation(&self) -> bool {
+        self.keeps_connections() || self.resumed() > 0.0
+    }
+
+    /// When a connection that was lost is to come back: at random, but the same for the same slot.
+    pub(super) fn returns_after(&self, desk: usize, slot: usize) -> Duration {
+        let Self::Reconnect { within: Some(within), .. } = self else { return Duration::ZERO };
+        let place = pair(desk as u64, slot as u64) >> 32;
+        #[expect(clippy::cast_precision_loss, reason = "32 bits fit exactly")]
+        within.mul_f64(place as f64 / (1_u64 << 32) as f64)
+    }
+
+    /// The share of operations that resume sessions.
+    pub(crate) fn resumed(&self) -> f64 {
         match *self {
-            Self::Handshakes { resumed } => resumed > 0.0,
-            _ => true,
+            Self::Handshakes { resumed } | Self::Reconnect { resumed, .. } => resumed,
+            _ => 0.0,
         }
     }
 }
@@ -202,10 +225,10 @@ impl Plan {
             problem
         } else {
             match (self.workload, self.pace) {
-                (Workload::Handshakes { resumed }, _) if !(0.0..=1.0).contains(&resumed) => {
+                (workload, _) if !(0.0..=1.0).contains(&workload.resumed()) => {
                     "the share of resumed handshakes must be 0 to 1".to_owned()
                 }
-                (Workload::Handshakes { resumed }, _) if resumed > 0.0 && self.tls.is_none() => {
+                (workload, _) if workload.resumed() > 0.0 && self.tls.is_none() => {
                     "only TLS sessions can be resumed".to_owned()
                 }
                 (Workload::Messages { size: 0, .. }, _) => {

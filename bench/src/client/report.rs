@@ -16,6 +16,12 @@ pub struct Report {
     pub done: u64,
     /// Errors by kind.
     pub errors: BTreeMap<ErrorKind, Errors>,
+    /// Errors by kind of attempts behind which there was another one; [`Self::errors`] has none of them.
+    #[serde(default)]
+    pub retried: BTreeMap<ErrorKind, Errors>,
+    /// Connections that were lost while nothing was asked of them, where that was to be expected.
+    #[serde(default)]
+    pub lost: u64,
     /// Handshakes without resumption, those of preparations included.
     pub handshakes_full: u64,
     /// Handshakes that resumed a session.
@@ -145,6 +151,10 @@ impl Report {
         for (kind, errors) in &other.errors {
             self.add_errors(*kind, errors.count, &errors.example);
         }
+        for (kind, errors) in &other.retried {
+            count_errors(&mut self.retried, *kind, errors.count, &errors.example);
+        }
+        self.lost += other.lost;
         self.handshakes_full += other.handshakes_full;
         self.handshakes_resumed += other.handshakes_resumed;
         self.connections += other.connections;
@@ -172,11 +182,25 @@ impl Report {
         self.add_errors(failure.kind, 1, &failure.detail);
     }
 
+    /// The same of what is tried again.
+    pub(super) fn fail_for_now(&mut self, failure: &Failure) {
+        count_errors(&mut self.retried, failure.kind, 1, &failure.detail);
+    }
+
     pub(super) fn add_errors(&mut self, kind: ErrorKind, count: u64, example: &str) {
-        if count > 0 {
-            let new = || Errors { count: 0, example: example.to_owned() };
-            self.errors.entry(kind).or_insert_with(new).count += count;
-        }
+        count_errors(&mut self.errors, kind, count, example);
+    }
+}
+
+fn count_errors(
+    errors: &mut BTreeMap<ErrorKind, Errors>,
+    kind: ErrorKind,
+    count: u64,
+    example: &str,
+) {
+    if count > 0 {
+        let new = || Errors { count: 0, example: example.to_owned() };
+        errors.entry(kind).or_insert_with(new).count += count;
     }
 }
 

@@ -11,9 +11,11 @@ use mio::{Registry, Token};
 use super::connection::{Connection, Done, Established, Outcome};
 use super::exchange::Template;
 use super::failure::{ErrorKind, Failure};
+use super::flow::{Flow, Wants};
 use super::gate::Desk;
-use super::plan::{Plan, Workload};
-use super::session::Handshake;
+use super::hello::{Hello, OddSession, Pacing};
+use super::plan::Workload;
+use super::session::{Handshake, Session};
 use super::share::Share;
 use super::timeline::Recorder;
 use super::tls::{Connector, TlsSetup};
@@ -27,8 +29,9 @@ const SCRATCH: usize = 256 * 1024;
 pub(super) enum Task {
     /// Getting ready; not an operation.
     Prepare,
-    /// An operation, when it should have started, and whether it is to resume a session.
-    Operation { intended: Instant, resumes: bool },
+    /// An operation, when it should have started, whether it is to resume a session, and the number of
+    /// the attempt, from 1 on.
+    Operation { intended: Instant, resumes: bool, attempt: u32 },
 }
 
 /// A slot that has ended its task.
@@ -52,15 +55,19 @@ struct Slot {
 }
 
 pub(super) struct Slots<'run> {
-    plan: &'run Plan,
+    flow: &'run Flow,
     target: SocketAddr,
     tls: Option<TlsSetup>,
     template: Template,
     registry: Registry,
     slots: Vec<Slot>,
+    /// The number of the first slot among those of all threads of the flow.
+    first_client: usize,
     /// Slots that can go on without a new event, each at most once.
     ready: VecDeque<usize>,
     ended: Vec<Ended>,
+    /// Slots that lost their connections while they had no task.
+    lost: Vec<usize>,
     busy: usize,
     number: u64,
     scratch: Box<[u8]>,
@@ -71,7 +78,7 @@ pub(super) struct Slots<'run> {
 impl<'run> Slots<'run> {
     /// Those of a thread; its number makes its echoes differ from those of others.
     pub(super) fn new(
-        plan: &'run Plan,
+        flow: &'run Flow,
         share: Share,
         tls: Option<TlsSetup>,
         template: Template,
@@ -79,16 +86,18 @@ impl<'run> Slots<'run> {
         desk: &'run Desk,
     ) -> Self {
         Self {
-            plan,
+            flow,
             target: share.target,
             tls,
             template,
             registry,
             slots: (0..share.connections).map(|_| Slot::default()).collect(),
+            first_client: share.first,
             ready: VecDeque::new(),
             ended: Vec::new(),
+            lost: Vec::new(),
             busy: 0,
-            number: (share.number as u64) << 40,
+            number: (share.desk as u64) << 40,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             desk,
             recorder: Recorder::new(),
@@ -109,6 +118,10 @@ impl<'run> Slots<'run> {
         !self.ready.is_empty() || !self.ended.is_empty()
     }
 
+    pub(super) fn is_busy(&self, slot: usize) -> bool {
+        self.slots[slot].task.is_some()
+    }
+
     pub(super) fn is_connected(&self, slot: usize) -> bool {
         self.slots[slot].connection.is_some()
     }
@@ -118,12 +131,22 @@ impl<'run> Slots<'run> {
         std::mem::take(&mut self.ended)
     }
 
-    /// Gives a slot without a task one, connecting first where there is no connection.
+    /// Takes the slots that lost connections which are to come back.
+    pub(super) fn take_lost(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Gives a slot without a task one, connecting first where there is no connection, or where a new
+    /// one is wanted.
     pub(super) fn start(&mut self, slot: usize, task: Task) {
         debug_assert!(self.slots[slot].task.is_none(), "one task at a time");
         self.slots[slot].task = Some(task);
         self.slots[slot].not_resumed = false;
         self.busy += 1;
+        if matches!(self.flow.plan.workload, Workload::Reconnect { .. }) {
+            // As if the other end had gone: there is nobody to say goodbye to.
+            self.disconnect(slot);
+        }
         if self.slots[slot].connection.is_some() {
             self.begin(slot);
             self.drive(slot);
@@ -175,12 +198,14 @@ impl<'run> Slots<'run> {
         }
     }
 
-    /// Ends every task that is overdue.
+    /// Ends every task that is overdue, and goes on with what is slow on purpose.
     pub(super) fn expire(&mut self, now: Instant) {
         for slot in 0..self.slots.len() {
-            let connection = self.slots[slot].connection.as_ref();
-            if let Some(failure) = connection.and_then(|connection| connection.overdue(now)) {
+            let Some(connection) = self.slots[slot].connection.as_ref() else { continue };
+            if let Some(failure) = connection.overdue(now) {
                 self.fail(slot, &failure);
+            } else if connection.is_paced() {
+                self.drive(slot);
             }
         }
     }
@@ -196,17 +221,27 @@ impl<'run> Slots<'run> {
     }
 
     fn connect(&mut self, slot: usize) -> Result<(), Failure> {
+        let client = self.first_client + slot;
         let tls = match &self.tls {
             None => None,
             Some(setup) if self.wants_session(slot) => {
                 let own = &mut self.slots[slot].connector;
-                Some(own.get_or_insert_with(|| setup.with_own_sessions()).session()?)
+                Some(own.get_or_insert_with(|| setup.with_own_sessions(client)).session()?)
             }
-            Some(setup) => Some(setup.without_resumption().session()?),
+            Some(setup) => Some(setup.without_resumption(client).session()?),
         };
-        let wants_alpn = self.plan.tls.as_ref().is_some_and(|tls| !tls.alpn.is_empty());
-        let transport = Transport::connect(self.target, &self.registry, Token(slot), tls)?;
-        let connection = Connection::new(transport, self.plan.timeout, wants_alpn);
+        let tls = match (tls, self.flow.hello) {
+            (Some(mut usual), Hello::Odd(odd)) => {
+                Some(Box::new(OddSession::new(odd, &mut *usual)?) as Box<dyn Session>)
+            }
+            (tls, _) => tls,
+        };
+        let source = self.flow.sources.get(client % self.flow.sources.len().max(1)).copied();
+        let pacing = Pacing::new(self.flow.hello);
+        let wants_alpn = self.flow.plan.tls.as_ref().is_some_and(|tls| !tls.alpn.is_empty());
+        let transport =
+            Transport::connect(self.target, source, &self.registry, Token(slot), tls, pacing)?;
+        let connection = Connection::new(transport, self.flow.plan.timeout, wants_alpn);
         self.slots[slot].connection = Some(connection);
         self.desk.open.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -214,10 +249,9 @@ impl<'run> Slots<'run> {
 
     /// Whether the connection that a slot opens now resumes a session, or gets the first one to resume.
     fn wants_session(&self, slot: usize) -> bool {
-        match (self.plan.workload, self.slots[slot].task) {
-            (Workload::Handshakes { .. }, Some(Task::Operation { resumes, .. })) => resumes,
-            (Workload::Handshakes { resumed }, _) => resumed > 0.0,
-            _ => false,
+        match (self.flow.plan.workload, self.slots[slot].task) {
+            (_, Some(Task::Operation { resumes, .. })) => resumes,
+            (workload, _) => workload.resumed() > 0.0,
         }
     }
 
@@ -231,25 +265,31 @@ impl<'run> Slots<'run> {
 
     /// Books a new connection; returns whether its slot goes on with an exchange.
     fn established(&mut self, slot: usize, established: &Established) -> bool {
+        let (task, workload) = (self.slots[slot].task, self.flow.plan.workload);
         let report = &mut self.recorder.current;
         report.connections += 1;
-        report.connect.record(established.connect);
-        match established.kind {
-            None => {}
+        // Those of a storm are what is measured, not those before it.
+        let is_timed =
+            task != Some(Task::Prepare) || !matches!(workload, Workload::Reconnect { .. });
+        if is_timed {
+            report.connect.record(established.connect);
+        }
+        let (count, latency) = match established.kind {
+            None => (&mut 0, None),
             Some(Handshake::Resumed) => {
-                report.handshakes_resumed += 1;
-                report.handshake_resumed.record(established.handshake);
+                (&mut report.handshakes_resumed, Some(&mut report.handshake_resumed))
             }
             Some(Handshake::Full) => {
-                report.handshakes_full += 1;
-                report.handshake_full.record(established.handshake);
-                let task = self.slots[slot].task;
                 self.slots[slot].not_resumed =
                     matches!(task, Some(Task::Operation { resumes: true, .. }));
+                (&mut report.handshakes_full, Some(&mut report.handshake_full))
             }
+        };
+        *count += 1;
+        if let Some(latency) = latency.filter(|_| is_timed) {
+            latency.record(established.handshake);
         }
-        let only_connect = self.plan.workload.keeps_connections();
-        if self.slots[slot].task == Some(Task::Prepare) && only_connect {
+        if task == Some(Task::Prepare) && workload.keeps_connections() {
             self.end(slot, false);
             return false;
         }
@@ -258,24 +298,29 @@ impl<'run> Slots<'run> {
     }
 
     fn done(&mut self, slot: usize, done: &Done) {
-        if !self.plan.workload.keeps_connections()
+        if !self.flow.plan.workload.keeps_connections()
             && let Some(connection) = self.disconnect(slot)
             && let Err(failure) = connection.close()
         {
             return self.fail(slot, &failure);
         }
-        let Slot { task: Some(Task::Operation { intended, resumes }), not_resumed, .. } =
+        let Slot { task: Some(Task::Operation { intended, resumes, .. }), not_resumed, .. } =
             self.slots[slot]
         else {
             return self.end(slot, false);
         };
-        if not_resumed {
+        if self.flow.wants == Wants::Refusal {
+            let detail = "the server served whom it should have refused";
+            return self.fail(slot, &Failure::new(ErrorKind::Admitted, detail));
+        }
+        // Whoever comes back takes what it gets.
+        if not_resumed && !matches!(self.flow.plan.workload, Workload::Reconnect { .. }) {
             let detail = "the server made a full handshake";
             return self.fail(slot, &Failure::new(ErrorKind::NotResumed, detail));
         }
         let report = &mut self.recorder.current;
         report.done += 1;
-        report.resumed += u64::from(resumes);
+        report.resumed += u64::from(resumes && !not_resumed);
         report.bytes_sent += done.sent;
         report.bytes_received += done.received;
         report.first_byte.record(done.first_byte);
@@ -285,10 +330,30 @@ impl<'run> Slots<'run> {
     }
 
     fn fail(&mut self, slot: usize, failure: &Failure) {
-        self.recorder.current.fail(failure);
-        self.desk.errors.fetch_add(1, Ordering::Relaxed);
         // Dropping it closes the socket; there is nobody to say goodbye to.
         self.disconnect(slot);
+        let report = &mut self.recorder.current;
+        match (self.slots[slot].task, self.flow.plan.workload) {
+            (Some(Task::Operation { intended, .. }), _)
+                if self.flow.wants == Wants::Refusal && failure.is_refusal() =>
+            {
+                report.done += 1;
+                report.total.record(intended.elapsed());
+                self.desk.done.fetch_add(1, Ordering::Relaxed);
+                return self.end(slot, false);
+            }
+            (Some(task), _) if self.flow.wait_behind(task).is_some() => {
+                report.fail_for_now(failure);
+            }
+            (None, Workload::Reconnect { within: Some(_), .. }) => {
+                report.lost += 1;
+                self.lost.push(slot);
+            }
+            _ => {
+                report.fail(failure);
+                self.desk.errors.fetch_add(1, Ordering::Relaxed);
+            }
+        }
         self.end(slot, true);
     }
 

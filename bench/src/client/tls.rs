@@ -14,6 +14,7 @@ use rustls::{
 
 use super::Error;
 use super::failure::Failure;
+use super::flow::Identity;
 use super::openssl::Openssl;
 use super::plan::{Shown, TlsPlan, TlsVersion, Trust};
 use super::session::{Rustls, Session};
@@ -21,9 +22,9 @@ use super::session::{Rustls, Session};
 /// Sessions that one connection slot remembers.
 const SESSIONS_PER_SLOT: usize = 8;
 
-/// What all connections of a run share.
+/// What all connections of a flow share.
 #[derive(Clone, Debug)]
-pub(super) struct TlsSetup(Connector);
+pub(super) struct TlsSetup(Arc<[Connector]>);
 
 /// Makes sessions, and keeps those to resume if it has any of its own.
 #[derive(Clone, Debug)]
@@ -33,23 +34,37 @@ pub(super) enum Connector {
 }
 
 impl TlsSetup {
-    pub(super) fn new(plan: &TlsPlan) -> Result<Self, Error> {
+    /// For clients that take `identities` in turn, or have that of the plan where there are none.
+    pub(super) fn new(plan: &TlsPlan, identities: &[Identity]) -> Result<Self, Error> {
+        let each = |make: &dyn Fn(Option<&Identity>) -> Result<Connector, Error>| {
+            let shown = identities.iter().map(|identity| make(Some(identity)));
+            let all: Result<Vec<Connector>, Error> = if identities.is_empty() {
+                vec![make(None)].into_iter().collect()
+            } else {
+                shown.collect()
+            };
+            all.map(|all| Self(all.into()))
+        };
         if is_for_openssl(plan) {
-            return Openssl::new(plan).map(|openssl| Self(Connector::Openssl(openssl)));
+            return each(&|shown| Openssl::new(plan, shown).map(Connector::Openssl));
         }
         let server_name = ServerName::try_from(plan.server_name.clone())
             .map_err(|error| Error::Tls(format!("server name '{}': {error}", plan.server_name)))?;
-        Ok(Self(Connector::Rustls(Arc::new(config(plan)?), server_name)))
+        let (provider, roots) = (Arc::new(provider(plan)?), roots(&plan.trust)?);
+        each(&|shown| {
+            let config = config(plan, &provider, roots.as_ref(), shown)?;
+            Ok(Connector::Rustls(Arc::new(config), server_name.clone()))
+        })
     }
 
-    /// For connections that never resume.
-    pub(super) fn without_resumption(&self) -> &Connector {
-        &self.0
+    /// For connections of a client that never resume.
+    pub(super) fn without_resumption(&self, client: usize) -> &Connector {
+        &self.0[client % self.0.len()]
     }
 
     /// One with sessions of its own.
-    pub(super) fn with_own_sessions(&self) -> Connector {
-        match &self.0 {
+    pub(super) fn with_own_sessions(&self, client: usize) -> Connector {
+        match self.without_resumption(client) {
             Connector::Rustls(config, name) => {
                 let mut config = ClientConfig::clone(config);
                 config.resumption = Resumption::in_memory_sessions(SESSIONS_PER_SLOT);
@@ -70,6 +85,17 @@ impl Connector {
     }
 }
 
+impl TlsPlan {
+    /// Whether its name, suites and groups are known and go together; looks at no file.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] with what is wrong.
+    pub fn check(&self) -> Result<(), Error> {
+        let plan = Self { trust: Trust::Insecure, shown: None, ..self.clone() };
+        TlsSetup::new(&plan, &[]).map(drop)
+    }
+}
+
 /// Whether rustls lacks the version, or a suite that OpenSSL has.
 fn is_for_openssl(plan: &TlsPlan) -> bool {
     let is_unknown = |name: &String| {
@@ -83,37 +109,42 @@ fn is_for_openssl(plan: &TlsPlan) -> bool {
     }
 }
 
-fn config(plan: &TlsPlan) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(provider(plan)?);
+/// Trusts `roots`, or anyone where there are none.
+fn config(
+    plan: &TlsPlan,
+    provider: &Arc<CryptoProvider>,
+    roots: Option<&Arc<RootCertStore>>,
+    identity: Option<&Identity>,
+) -> Result<ClientConfig, Error> {
     let version = match plan.version {
         TlsVersion::V13 => &rustls::version::TLS13,
         _ => &rustls::version::TLS12,
     };
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[version])
-        .map_err(|error| Error::Tls(error.to_string()))?;
-    let builder = match &plan.trust {
-        Trust::CaFile(path) => {
-            let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-            let name = path.display().to_string();
-            builder.with_root_certificates(roots(&name, certificates)?)
-        }
-        Trust::CaPem(text) => {
-            let certificates = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-            builder.with_root_certificates(roots("the given PEM text", certificates)?)
-        }
-        Trust::Insecure => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+        .map_err(|error| Error::Tls(format!("these are none of {:?}: {error}", version.version)))?;
+    let builder = match roots {
+        Some(roots) => builder.with_root_certificates(Arc::clone(roots)),
+        None => {
+            let anyone = Arc::new(Anyone(Arc::clone(provider)));
+            builder.dangerous().with_custom_certificate_verifier(anyone)
         }
     };
-    let mut config = match &plan.shown {
-        None => builder.with_no_client_auth(),
-        Some(Shown { certificate, key }) => {
+    let mut config = match (identity, &plan.shown) {
+        (None, None) => builder.with_no_client_auth(),
+        (Some(Identity { certificate, key }), _) => {
+            let name = "a client's certificate";
+            let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
+            let (chain, key) = shown(name, chain, name, key)?;
+            let config = builder.with_client_auth_cert(chain, key);
+            config.map_err(|error| Error::Tls(format!("{name}: {error}")))?
+        }
+        (None, Some(Shown { certificate, key })) => {
             let name = certificate.display().to_string();
             let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
-            let chain = chain.map_err(|error| Error::Tls(format!("{name}: {error}")))?;
-            let key = PrivateKeyDer::from_pem_file(key)
-                .map_err(|error| Error::Tls(format!("{}: {error}", key.display())))?;
+            let (chain, key) =
+                shown(&name, chain, &key.display().to_string(), PrivateKeyDer::from_pem_file(key))?;
             let config = builder.with_client_auth_cert(chain, key);
             config.map_err(|error| Error::Tls(format!("{name}: {error}")))?
         }
@@ -123,9 +154,33 @@ fn config(plan: &TlsPlan) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
-type PemResult = Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error>;
+type Pem<T> = Result<T, rustls::pki_types::pem::Error>;
 
-fn roots(name: &str, certificates: PemResult) -> Result<RootCertStore, Error> {
+/// What a client shows, or which of the two is wrong.
+fn shown(
+    chain_name: &str,
+    chain: Pem<Vec<CertificateDer<'static>>>,
+    key_name: &str,
+    key: Pem<PrivateKeyDer<'static>>,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
+    let chain = chain.map_err(|error| Error::Tls(format!("{chain_name}: {error}")))?;
+    let key = key.map_err(|error| Error::Tls(format!("{key_name}: {error}")))?;
+    Ok((chain, key))
+}
+
+/// What is trusted; none when anything goes.
+fn roots(trust: &Trust) -> Result<Option<Arc<RootCertStore>>, Error> {
+    let (name, certificates): (String, Pem<Vec<CertificateDer<'static>>>) = match trust {
+        Trust::Insecure => return Ok(None),
+        Trust::CaFile(path) => (
+            path.display().to_string(),
+            CertificateDer::pem_file_iter(path).and_then(Iterator::collect),
+        ),
+        Trust::CaPem(text) => (
+            "the given PEM text".to_owned(),
+            CertificateDer::pem_slice_iter(text.as_bytes()).collect(),
+        ),
+    };
     let certificates = certificates.map_err(|error| Error::Tls(format!("{name}: {error}")))?;
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
@@ -134,7 +189,7 @@ fn roots(name: &str, certificates: PemResult) -> Result<RootCertStore, Error> {
     if roots.is_empty() {
         return Err(Error::Tls(format!("{name} holds no certificate")));
     }
-    Ok(roots)
+    Ok(Some(Arc::new(roots)))
 }
 
 /// aws-lc-rs, the fastest that rustls has, narrowed to what the plan names.
@@ -256,7 +311,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_told_apart() {
-        let message = |plan: TlsPlan| TlsSetup::new(&plan).expect_err("wrong").to_string();
+        let message = |plan: TlsPlan| TlsSetup::new(&plan, &[]).expect_err("wrong").to_string();
         let suites = vec!["TLS_UNHEARD_OF".to_owned()];
         assert!(message(TlsPlan { suites, ..plan() }).contains("TLS_AES_128_GCM_SHA256"));
         let trust = Trust::CaPem("nothing".to_owned());
@@ -270,6 +325,6 @@ mod tests {
         assert!(message(TlsPlan { server_name, ..plan() }).contains("server name"));
         // A TLS 1.2 suite alone cannot make a TLS 1.3 configuration.
         let suites = vec!["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256".to_owned()];
-        assert!(TlsSetup::new(&TlsPlan { suites, ..plan() }).is_err());
+        assert!(TlsSetup::new(&TlsPlan { suites, ..plan() }, &[]).is_err());
     }
 }

@@ -1,12 +1,15 @@
 //! A connected socket with or without TLS over it, non-blocking.
 
 use std::io::{self, ErrorKind as IoKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::failure::{ErrorKind, Failure};
+use super::hello::Pacing;
 use super::session::{Handshake, Session};
 
 /// What [`Transport::receive`] found.
@@ -24,6 +27,8 @@ pub(super) enum Received {
 pub(super) struct Transport {
     socket: TcpStream,
     tls: Option<Box<dyn Session>>,
+    /// Of what is sent until the handshake is over.
+    pacing: Option<Pacing>,
     /// The TLS peer sent close_notify.
     ended: bool,
     /// The socket may have something to read. Saves a system call that would find nothing.
@@ -33,17 +38,27 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    /// Starts connecting to `target`.
+    /// Starts connecting to `target`, from `source` if that is given.
     pub(super) fn connect(
         target: SocketAddr,
+        source: Option<IpAddr>,
         registry: &Registry,
         token: Token,
         tls: Option<Box<dyn Session>>,
+        pacing: Option<Pacing>,
     ) -> Result<Self, Failure> {
-        let mut socket = TcpStream::connect(target)?;
+        let mut socket = match source {
+            None => TcpStream::connect(target)?,
+            Some(source) => connect_from(source, target)?,
+        };
         socket.set_nodelay(true)?;
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { socket, tls, ended: false, readable: false, hung_up: false })
+        Ok(Self { socket, tls, pacing, ended: false, readable: false, hung_up: false })
+    }
+
+    /// Whether it goes on without news of its socket.
+    pub(super) fn is_paced(&self) -> bool {
+        self.pacing.as_ref().is_some_and(Pacing::waits)
     }
 
     /// The socket has news; `hung_up` when the peer sends no more.
@@ -69,6 +84,7 @@ impl Transport {
         loop {
             self.flush()?;
             if self.tls.as_ref().is_none_or(|tls| !tls.is_handshaking()) {
+                self.pacing = None;
                 return Ok(true);
             }
             // Data of a server that speaks first has no request to belong to.
@@ -114,7 +130,15 @@ impl Transport {
     pub(super) fn flush(&mut self) -> Result<bool, Failure> {
         let Some(tls) = &mut self.tls else { return Ok(true) };
         while tls.wants_write() {
-            if unless_blocked(tls.write_to(&mut self.socket), 0)? == 0 {
+            let written = match &mut self.pacing {
+                None => tls.write_to(&mut self.socket),
+                Some(pacing) if !pacing.is_due() => return Ok(false),
+                Some(pacing) => {
+                    pacing.sent();
+                    tls.write_to(&mut pacing.narrow(&mut self.socket))
+                }
+            };
+            if unless_blocked(written, 0)? == 0 {
                 return Ok(false);
             }
         }
@@ -173,6 +197,17 @@ impl Transport {
             self.flush()?;
         }
         Ok(())
+    }
+}
+
+/// Starts connecting from an address of this machine.
+fn connect_from(source: IpAddr, target: SocketAddr) -> Result<TcpStream, Failure> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::from((source, 0)).into())?;
+    match socket.connect(&target.into()) {
+        Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error.into()),
+        _ => Ok(TcpStream::from_std(socket.into())),
     }
 }
 

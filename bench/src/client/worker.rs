@@ -6,21 +6,23 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
-use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::alarm::Alarm;
 use super::effort::Look;
 use super::exchange::Template;
 use super::failure::ErrorKind;
+use super::flow::{Flow, Period};
 use super::gate::{Desk, Gate};
-use super::plan::{Pace, Plan, Workload};
+use super::plan::{Pace, Workload};
 use super::rates::Arrivals;
+use super::resumption::Resumption;
+use super::retry::Retries;
 use super::schedule::{Lot, Schedule};
 use super::share::Share;
 use super::slots::{Ended, Slots, Task};
 use super::timeline::Piece;
 use super::tls::TlsSetup;
-use super::{Error, Stage};
+use super::{Error, Stage, pin};
 
 const ALARM: Token = Token(usize::MAX - 1);
 
@@ -38,7 +40,7 @@ const PREPARE_WINDOW: usize = 64;
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) struct Worker<'run> {
-    plan: &'run Plan,
+    flow: &'run Flow,
     share: Share,
     poll: Poll,
     slots: Slots<'run>,
@@ -54,71 +56,58 @@ pub(super) struct Worker<'run> {
     /// Operations that may still be started.
     left: u64,
     last_end: Option<Instant>,
-    /// The share of operations that resume, and how many have been chosen for either.
     resumption: Resumption,
-    /// How measuring began.
-    began: Option<Look>,
-}
-
-/// Chooses operations so that the share of those that resume is exact at any time.
-#[derive(Debug)]
-struct Resumption {
-    share: f64,
-    chosen: u64,
-    resumed: u64,
-}
-
-impl Resumption {
-    fn new(workload: &Workload) -> Self {
-        let share = match *workload {
-            Workload::Handshakes { resumed } => resumed,
-            _ => 0.0,
-        };
-        Self { share, chosen: 0, resumed: 0 }
-    }
-
-    /// Whether the next operation resumes.
-    fn next(&mut self) -> bool {
-        self.chosen += 1;
-        #[expect(clippy::cast_precision_loss, reason = "2^53 operations take longer than any run")]
-        let (wanted, resumed) = (self.chosen as f64 * self.share, self.resumed as f64);
-        let resumes = wanted - resumed >= 0.5;
-        self.resumed += u64::from(resumes);
-        resumes
-    }
+    /// What is to be tried again, and connections that are to come back.
+    retries: Retries,
+    /// When all flows were prepared.
+    opened: Instant,
+    /// Number and times of the period that is, or comes next.
+    period: (usize, Period),
+    /// When measuring began, and how.
+    began: Option<(Instant, Option<Look>)>,
 }
 
 /// The stage, with what belongs to it.
 #[derive(Clone, Copy, Debug)]
 enum Inner {
-    Preparing { next: usize },
+    Preparing {
+        next: usize,
+    },
     AtGate,
-    Holding { until: Instant },
-    Measuring { since: Instant, end: Option<Instant> },
-    Draining { since: Instant, end: Instant },
-    Finished { since: Instant },
+    /// Until the next period, or until connections have been held long enough.
+    Holding {
+        until: Instant,
+    },
+    Measuring {
+        end: Option<Instant>,
+    },
+    Draining {
+        end: Instant,
+    },
+    Finished,
 }
 
 impl<'run> Worker<'run> {
     /// Must be called on the thread that will run it.
     pub(super) fn new(
-        plan: &'run Plan,
+        flow: &'run Flow,
         share: Share,
         tls: Option<TlsSetup>,
         template: Template,
         gate: &'run Gate,
     ) -> Result<Self, Error> {
         if let Some(cpu) = share.cpu {
-            pin(cpu)?;
+            pin::to(cpu)?;
         }
         let poll = Poll::new().map_err(Error::io("create an epoll instance"))?;
         let registry =
             poll.registry().try_clone().map_err(Error::io("share the epoll instance"))?;
         let alarm = Alarm::new(poll.registry(), ALARM).map_err(Error::io("create a timer"))?;
-        let desk = gate.desk(share.number);
-        let slots = Slots::new(plan, share, tls, template, registry, desk);
+        let desk = gate.desk(share.desk);
+        let slots = Slots::new(flow, share, tls, template, registry, desk);
+        let period = flow.period(0).expect("a flow has a first period");
         Ok(Self {
-            plan,
+            flow,
             share,
             poll,
             slots,
@@ -130,7 +119,10 @@ impl<'run> Worker<'run> {
             schedules: Vec::new(),
             left: share.count.unwrap_or(u64::MAX),
             last_end: None,
-            resumption: Resumption::new(&plan.workload),
+            resumption: Resumption::new(&flow.plan.workload),
+            retries: Retries::default(),
+            opened: Instant::now(),
+            period: (0, period),
             began: None,
         })
     }
@@ -152,8 +144,9 @@ impl<'run> Worker<'run> {
             if self.gate.is_aborted() {
                 return Ok(());
             }
-            if let Inner::Finished { since } = self.stage {
+            if let Inner::Finished = self.stage {
                 let end = self.last_end.unwrap_or_else(Instant::now);
+                let since = self.began.map_or(end, |(since, _)| since);
                 let report = &mut self.slots.recorder.current;
                 report.elapsed = end.saturating_duration_since(since);
                 tell(self.slots.recorder.take());
@@ -171,7 +164,7 @@ impl<'run> Worker<'run> {
     }
 
     fn desk(&self) -> &'run Desk {
-        self.gate.desk(self.share.number)
+        self.gate.desk(self.share.desk)
     }
 
     /// Waits for events, the next start, or the next look at the deadlines.
@@ -192,25 +185,42 @@ impl<'run> Worker<'run> {
 
     /// When something is to be started next that no event will tell of.
     fn next_start(&self) -> Option<Instant> {
-        let Inner::Measuring { .. } = self.stage else { return None };
+        let again = self.retries.due().into_iter();
+        match self.stage {
+            Inner::Measuring { .. } => {}
+            Inner::Holding { until } => return again.chain([until]).min(),
+            Inner::Draining { .. } => return again.min(),
+            _ => return None,
+        }
         let rested = self.resting.peek().map(|Reverse((instant, _))| *instant);
-        let due = match self.plan.pace {
+        let due = match self.period.1.pace {
             Pace::Open { .. } if !self.free.is_empty() => self.schedules.first().map(Schedule::due),
             _ => None,
         };
-        rested.into_iter().chain(due).min()
+        again.chain(rested).chain(due).min()
     }
 
     /// Takes note of tasks that ended.
     fn collect(&mut self) {
-        let ended = self.slots.take_ended();
-        if ended.is_empty() {
+        let (ended, lost) = (self.slots.take_ended(), self.slots.take_lost());
+        if ended.is_empty() && lost.is_empty() {
             return;
         }
         let now = Instant::now();
+        for slot in lost {
+            let at = now + self.flow.plan.workload.returns_after(self.share.desk, slot);
+            let resumes = self.resumption.next();
+            self.retries.add(at, slot, Task::Operation { intended: at, resumes, attempt: 1 });
+        }
         for Ended { slot, task, failed } in ended {
-            if matches!(task, Task::Operation { .. }) {
+            if let Task::Operation { intended, resumes, attempt } = task {
                 self.last_end = Some(now);
+                if let Some(wait) = self.flow.wait_behind(task).filter(|_| failed) {
+                    let attempt = attempt + 1;
+                    let task = Task::Operation { intended, resumes, attempt };
+                    self.retries.add(now + wait, slot, task);
+                    continue;
+                }
             }
             let per_slot = self.per_slot_schedules();
             let rest = match self.schedules.get(slot) {
@@ -227,31 +237,36 @@ impl<'run> Worker<'run> {
 
     /// Whether each slot has a schedule of its own.
     fn per_slot_schedules(&self) -> bool {
-        matches!(self.plan.workload, Workload::Messages { per_connection_rate: Some(_), .. })
+        matches!(self.flow.plan.workload, Workload::Messages { per_connection_rate: Some(_), .. })
     }
 
     /// Starts what is to be started in this stage, and enters the next one when it is time.
     fn step(&mut self, now: Instant) {
+        while let Some((slot, task)) = self.retries.take(now) {
+            self.slots.start(slot, task);
+        }
         match self.stage {
             Inner::Preparing { next } => self.prepare(next),
             Inner::AtGate if self.gate.is_open() => self.pass_gate(),
-            Inner::Holding { until } if now >= until => self.measure(),
-            Inner::AtGate | Inner::Holding { .. } | Inner::Finished { .. } => {}
-            Inner::Measuring { since, end } => {
+            Inner::Holding { until } if now >= until => self.measure(until),
+            Inner::AtGate | Inner::Holding { .. } | Inner::Finished => {}
+            Inner::Measuring { end } => {
                 // Also of a turn that comes late: what was due before the end has its start.
                 self.start_due(now, end);
                 if end.is_some_and(|end| now >= end) || self.left == 0 {
-                    let end = end.map_or(now, |end| end.min(now));
-                    self.drain(since, end);
+                    self.end_period(end.map_or(now, |end| end.min(now)));
                 }
             }
-            Inner::Draining { since, end } => {
-                if now >= end + self.plan.timeout {
+            Inner::Draining { end } => {
+                if now >= end + self.flow.plan.timeout {
                     self.slots.abandon();
                     self.collect();
+                    let detail = "it was still to be tried again when the run had to end";
+                    let given_up = self.retries.give_up();
+                    self.slots.recorder.current.add_errors(ErrorKind::GaveUp, given_up, detail);
                 }
-                if self.slots.busy() == 0 {
-                    self.stage = Inner::Finished { since };
+                if self.slots.busy() == 0 && self.retries.is_empty() {
+                    self.stage = Inner::Finished;
                 }
             }
         }
@@ -259,7 +274,7 @@ impl<'run> Worker<'run> {
 
     fn prepare(&mut self, next: usize) {
         let mut next = next;
-        if !self.plan.workload.needs_preparation() {
+        if !self.flow.plan.workload.needs_preparation() {
             let now = Instant::now();
             self.free.extend((0..self.slots.len()).map(|slot| (slot, now)));
             next = self.slots.len();
@@ -277,44 +292,58 @@ impl<'run> Worker<'run> {
     }
 
     fn pass_gate(&mut self) {
-        if let Workload::Idle { hold } = self.plan.workload {
+        self.opened = Instant::now();
+        let (_, Period { start, .. }) = self.period;
+        if let Workload::Idle { hold } = self.flow.plan.workload {
             self.desk().enter(Stage::Hold);
-            self.stage = Inner::Holding { until: Instant::now() + hold };
+            self.stage = Inner::Holding { until: self.opened + start + hold };
         } else {
-            self.measure();
+            self.await_period();
         }
     }
 
-    fn measure(&mut self) {
-        let now = Instant::now();
+    fn await_period(&mut self) {
         self.desk().enter(Stage::Measure);
-        let end = match self.plan.workload {
+        let (now, until) = (Instant::now(), self.opened + self.period.1.start);
+        if until <= now {
+            self.measure(until);
+        } else {
+            self.stage = Inner::Holding { until };
+        }
+    }
+
+    /// Begins a period, as of `since`.
+    fn measure(&mut self, since: Instant) {
+        self.desk().enter(Stage::Measure);
+        let end = match self.flow.plan.workload {
             Workload::Idle { .. } => {
                 // A connection that was lost has been counted as an error already.
-                self.free.extend(self.resting.drain().map(|Reverse((_, slot))| (slot, now)));
+                self.free.extend(self.resting.drain().map(|Reverse((_, slot))| (slot, since)));
                 self.free.retain(|(slot, _)| self.slots.is_connected(*slot));
                 self.left = self.free.len() as u64;
                 None
             }
-            _ => Some(now + self.plan.stop.after),
+            _ => Some(since + self.period.1.length),
         };
-        self.schedules = self.new_schedules(now);
+        self.schedules = self.new_schedules(since);
         if self.per_slot_schedules() {
             self.free.clear();
             self.resting.clear();
-            let due = self.schedules.iter().map(Schedule::due);
-            self.resting.extend(due.enumerate().map(|(slot, due)| Reverse((due, slot))));
+            let due = self.schedules.iter().map(Schedule::due).enumerate();
+            // One that is busy since an earlier period rests when it is done.
+            let idle = due.filter(|(slot, _)| !self.slots.is_busy(*slot));
+            self.resting.extend(idle.map(|(slot, due)| Reverse((due, slot))));
         }
-        self.began = Look::now();
-        self.stage = Inner::Measuring { since: now, end };
-        self.step(now);
+        self.began.get_or_insert_with(|| (since, Look::now()));
+        self.stage = Inner::Measuring { end };
+        self.step(Instant::now());
     }
 
-    fn new_schedules(&self, now: Instant) -> Vec<Schedule> {
+    fn new_schedules(&self, since: Instant) -> Vec<Schedule> {
         let Share { number, threads, .. } = self.share;
-        match (self.plan.pace, self.plan.workload) {
+        match (self.period.1.pace, self.flow.plan.workload) {
             (Pace::Open { arrivals, .. }, _) => {
-                vec![Schedule::new(now, &arrivals, Lot { of: threads, number })]
+                vec![Schedule::new(since, &arrivals, Lot { of: threads, number })]
             }
             (pace, Workload::Messages { per_connection_rate: Some(rate), .. }) => {
                 // Spread over the interval, so that they do not all send at the same time.
@@ -322,7 +351,9 @@ impl<'run> Worker<'run> {
                 #[expect(clippy::cast_precision_loss, reason = "a number of connections is small")]
                 let arrivals = Arrivals::even(rate * of as f64);
                 let lot = |slot| Lot { of, number: slot * threads + number };
-                (0..self.slots.len()).map(|slot| Schedule::new(now, &arrivals, lot(slot))).collect()
+                (0..self.slots.len())
+                    .map(|slot| Schedule::new(since, &arrivals, lot(slot)))
+                    .collect()
             }
             _ => Vec::new(),
         }
@@ -343,6 +374,11 @@ impl<'run> Worker<'run> {
                 return;
             }
             let Some((slot, free_since)) = self.free.front().copied() else { return };
+            if self.slots.is_busy(slot) || self.retries.is_waiting(slot) {
+                // It lost its connection: it is free again when that is back.
+                self.free.pop_front();
+                continue;
+            }
             let per_slot = self.per_slot_schedules();
             let schedule = self.schedules.get_mut(if per_slot { slot } else { 0 });
             let intended = match schedule {
@@ -368,76 +404,37 @@ impl<'run> Worker<'run> {
             self.free.pop_front();
             self.left -= 1;
             let resumes = self.resumption.next();
-            self.slots.start(slot, Task::Operation { intended, resumes });
+            self.slots.start(slot, Task::Operation { intended, resumes, attempt: 1 });
         }
     }
 
-    /// Starts no more operations, and counts those that should have been.
-    fn drain(&mut self, since: Instant, end: Instant) {
-        self.desk().enter(Stage::Drain);
+    /// Counts the starts that should have been, and waits for the next period, or for the end of what
+    /// has started.
+    fn end_period(&mut self, end: Instant) {
         let missed: u64 = self.schedules.iter().map(|schedule| schedule.missed(end)).sum();
         let detail = "no connection was free before the run ended";
         let missed = missed.min(self.left);
         let report = &mut self.slots.recorder.current;
         report.add_errors(ErrorKind::NotStarted, missed, detail);
         report.due += missed;
-        report.effort = Look::now().zip(self.began).and_then(|(now, began)| now.since(&began));
-        self.stage = Inner::Draining { since, end };
+        let next = self.period.0 + 1;
+        match self.flow.period(next).filter(|_| self.left > 0) {
+            Some(period) => {
+                self.period = (next, period);
+                self.await_period();
+            }
+            None => self.drain(end),
+        }
     }
-}
 
-fn pin(cpu: usize) -> Result<(), Error> {
-    if cpu >= CpuSet::MAX_CPU {
-        return Err(Error::Plan(format!("there is no CPU {cpu}")));
+    /// Starts no more operations.
+    fn drain(&mut self, end: Instant) {
+        self.desk().enter(Stage::Drain);
+        let looks = Look::now().zip(self.began.and_then(|(_, look)| look));
+        self.slots.recorder.current.effort = looks.and_then(|(now, began)| now.since(&began));
+        self.stage = Inner::Draining { end };
     }
-    let mut set = CpuSet::new();
-    set.set(cpu);
-    sched_setaffinity(None, &set).map_err(|errno| Error::io("pin a thread to a CPU")(errno.into()))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
-
-    use super::*;
-    use crate::client::Stop;
-
-    /// A turn that comes only after the end: operations that started, and those missing.
-    fn late(pace: Pace) -> (usize, u64) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
-        let plan = Plan {
-            target: listener.local_addr().expect("an address"),
-            tls: None,
-            workload: Workload::Handshakes { resumed: 0.0 },
-            pace,
-            stop: Stop { after: Duration::from_secs(20), count: None },
-            timeout: Duration::from_secs(10),
-            threads: 1,
-            cpus: Vec::new(),
-        };
-        let gate = Gate::new(1);
-        let template = Template::new(&plan.workload);
-        let share = Share::of(&plan, &[], 0);
-        let mut worker = Worker::new(&plan, share, None, template, &gate).expect("a worker");
-        worker.step(Instant::now());
-        let Inner::Measuring { end: Some(end), .. } = worker.stage else {
-            panic!("it has nothing to prepare: {:?}", worker.stage);
-        };
-        // All that has started is over, so every slot is free.
-        worker.slots.abandon();
-        worker.collect();
-        worker.step(end + TICK);
-        assert!(matches!(worker.stage, Inner::Draining { .. }), "{:?}", worker.stage);
-        let missing = worker.slots.recorder.current.errors_of(ErrorKind::NotStarted);
-        (worker.slots.busy(), missing)
-    }
-
-    #[test]
-    fn what_was_due_before_the_end_starts_after_it_where_a_connection_is_free() {
-        // Due at 0 s, 5 s, 10 s and 15 s; not at 20 s, which is the end.
-        let arrivals = Arrivals::even(0.2);
-        assert_eq!(late(Pace::Open { arrivals, concurrency: 8 }), (3, 0));
-        assert_eq!(late(Pace::Open { arrivals, concurrency: 2 }), (2, 1));
-        assert_eq!(late(Pace::Closed { concurrency: 2 }), (0, 0));
-    }
-}
+mod tests;

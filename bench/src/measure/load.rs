@@ -41,7 +41,7 @@ impl Unit {
     /// What is counted in a load.
     pub(crate) fn of(workload: Workload) -> Self {
         match workload {
-            Workload::Handshakes { .. } => Self::Handshake,
+            Workload::Handshakes { .. } | Workload::Reconnect { .. } => Self::Handshake,
             Workload::BulkDown { .. } | Workload::BulkUp { .. } => Self::Gigabyte,
             Workload::Messages { .. } | Workload::Idle { .. } => Self::RoundTrip,
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::axis::{Axis, Scale};
-use super::escape;
+use super::{class, escape};
 
 /// Of the whole chart, and of the room around what is drawn, in pixels.
 const SIZE: [f64; 2] = [760.0, 300.0];
@@ -51,13 +51,13 @@ impl Chart<'_> {
                 .filter_map(|point| place(&axes, *point))
                 .map(|[x, y]| format!("{x:.1},{y:.1}"))
                 .collect();
-            let run = line.run;
+            let class = class(line.run);
             // One point makes no line.
             if let [point] = &points[..] {
                 let (x, y) = point.split_once(',').unwrap_or_default();
-                svg += &format!("<circle class=\"run{run}\" cx=\"{x}\" cy=\"{y}\" r=\"3\"/>\n");
+                svg += &format!("<circle class=\"{class}\" cx=\"{x}\" cy=\"{y}\" r=\"3\"/>\n");
             } else {
-                svg += &format!("<polyline class=\"run{run}\" points=\"{}\"/>\n", points.join(" "));
+                svg += &format!("<polyline class=\"{class}\" points=\"{}\"/>\n", points.join(" "));
             }
         }
         svg + "</svg></figure>\n"

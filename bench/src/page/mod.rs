@@ -12,8 +12,10 @@ use chart::{Chart, Line};
 
 use crate::client::{Latency, Phase, Report};
 
-/// Most runs that a page compares: more colours than these are not told apart.
-pub const MAX_RUNS: usize = 8;
+/// Colours: more than these are not told apart.
+const COLOURS: usize = 8;
+/// Most runs that a page compares: each colour whole, dashed and dotted.
+pub const MAX_RUNS: usize = 3 * COLOURS;
 
 /// A run, with what it is called.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +60,11 @@ fn document(title: &str, body: &str) -> String {
     )
 }
 
+/// The classes of a run's lines.
+fn class(run: usize) -> String {
+    format!("run{} dash{}", run % COLOURS, run / COLOURS)
+}
+
 /// Text as HTML.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
@@ -66,7 +73,8 @@ fn escape(text: &str) -> String {
 fn legend(names: &[String]) -> String {
     let item = |(number, name)| {
         format!(
-            "<li><svg viewBox=\"0 0 24 8\"><path class=\"run{number}\" d=\"M0 4H24\"/></svg>{name}</li>"
+            "<li><svg viewBox=\"0 0 24 8\"><path class=\"{}\" d=\"M0 4H24\"/></svg>{name}</li>",
+            class(number)
         )
     };
     format!(
@@ -317,7 +325,9 @@ mod tests {
         }
         assert!(render(&[]).is_err() && render(&vec![runs[0]; MAX_RUNS + 1]).is_err());
         for number in 0..MAX_RUNS {
-            assert!(STYLE.contains(&format!("--run{number}:")), "run {number} has no colour");
+            for class in class(number).split(' ') {
+                assert!(STYLE.contains(&format!(".{class} {{")), "{class} has no style");
+            }
         }
     }
 

@@ -40,7 +40,9 @@ pub(crate) fn take(
     length: Duration,
 ) -> Result<Option<Sample>, String> {
     let found = affinity::on(cpu, || match test.load().0 {
-        Workload::Handshakes { resumed } => handshakes(test, identities, resumed > 0.0, length),
+        Workload::Handshakes { resumed } | Workload::Reconnect { resumed, .. } => {
+            handshakes(test, identities, resumed > 0.0, length)
+        }
         Workload::BulkDown { .. } => records(RECORD, Way::Seal, length),
         Workload::BulkUp { .. } => records(RECORD, Way::Open, length),
         Workload::Messages { .. } | Workload::Idle { .. } => {

@@ -1,11 +1,12 @@
 //! What a running gateway answers.
 
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
 use super::{Request, Response, UpstreamChange, What};
 use crate::admin;
-use crate::app::Gateway;
 use crate::app::audit::connection_row;
+use crate::app::{Gateway, Reloaded};
 use crate::audit::query::MAX_ROWS;
 use crate::audit::report::{List, PairRow};
 use crate::audit::{Query, Section};
@@ -15,7 +16,7 @@ use crate::upstream::Group;
 
 impl Gateway {
     /// Does what is asked, or tells it.
-    pub fn answer(&mut self, request: Request) -> Response {
+    pub fn answer(&mut self, request: Request, content: Zeroizing<Vec<u8>>) -> Response {
         match request {
             Request::Reload => Response::of_reload(self.reload()),
             Request::Audit { mut query } => {
@@ -45,6 +46,18 @@ impl Gateway {
                 Response::Dismissals { dismissals: self.dismissals(number) }
             }
             Request::CallOff { number } => Response::of_dismissal(self.call_off(number)),
+            Request::Begin => Response::of_transaction(self.begin_replacing()),
+            Request::Put { transaction, path, .. } => {
+                Response::of_transaction(self.put(transaction, &path, content))
+            }
+            Request::Commit { transaction } => match self.commit(transaction) {
+                Ok(Reloaded { generation, warnings }) => Response::Done { generation, warnings },
+                Err(error) => Response::refused(error),
+            },
+            Request::Abort { transaction } => match self.abort(transaction) {
+                Ok(()) => Response::Changed { text: "nothing has changed".to_owned() },
+                Err(error) => Response::refused(error),
+            },
             Request::Upstream { route, endpoint, change } => {
                 match self.change_upstream(&route, &endpoint, change) {
                     Ok(text) => Response::Changed { text },
@@ -71,7 +84,12 @@ impl Gateway {
                 Value::Object(info)
             }
             What::Upstreams => take("upstreams"),
-            What::Certificates => Value::Object(some(&mut take, &CERTIFICATES)),
+            What::Certificates => {
+                let mut all = some(&mut take, &CERTIFICATES);
+                let replaced = self.replacements.paths().map(|path| path.display().to_string());
+                all.insert("replaced_files".to_owned(), replaced.collect());
+                Value::Object(all)
+            }
             What::Crls => take("crls"),
             What::Sessions => {
                 let shared = take("shared");

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use rustix::fs::Mode;
 use socket2::{Domain, SockAddr, Socket, Type};
+use zeroize::Zeroizing;
 
 use super::bind::remove_stale;
 pub use super::dismissals::DismissalRow;
@@ -34,6 +35,8 @@ use who::{Caller, Level, Levels, group_number};
 #[derive(Debug)]
 pub struct Asked {
     pub request: Request,
+    /// What followed its line.
+    pub content: Zeroizing<Vec<u8>>,
     pub reply: SyncSender<Response>,
 }
 
@@ -130,14 +133,29 @@ impl Drop for Control {
 /// # Errors
 /// When nobody listens there, or the answer does not come or make sense.
 pub fn ask(path: &Path, request: &Request) -> io::Result<Response> {
+    ask_with(path, request, &[])
+}
+
+/// As [`ask`], with bytes that follow the request.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_with(path: &Path, request: &Request, content: &[u8]) -> io::Result<Response> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(ANSWER))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
-    stream.write_all(&line)?;
+    // A gateway that refuses does not read all of it, and says why.
+    let sent = stream.write_all(&line).and_then(|()| stream.write_all(content));
     let mut answer = String::new();
-    stream.take(LONGEST_ANSWER).read_to_string(&mut answer)?;
-    Ok(serde_json::from_str(&answer)?)
+    let received = stream.take(LONGEST_ANSWER).read_to_string(&mut answer);
+    match serde_json::from_str(&answer) {
+        Ok(response) => Ok(response),
+        Err(error) => {
+            sent.and(received)?;
+            Err(error.into())
+        }
+    }
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {

@@ -1,6 +1,7 @@
 //! What is said at the control socket: a line of JSON each way.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,14 @@ pub enum Request {
     Dismissals { number: Option<u64> },
     /// Have nobody else end by the order of this number.
     CallOff { number: u64 },
+    /// Begin to replace certificates, keys, CAs or CRLs.
+    Begin,
+    /// What a file that the configuration names is to be: so many bytes, which follow the line.
+    Put { transaction: u64, path: PathBuf, length: usize },
+    /// Let all that was put count, if it is good.
+    Commit { transaction: u64 },
+    /// Forget what was put.
+    Abort { transaction: u64 },
     /// Change how an endpoint is chosen.
     Upstream { route: String, endpoint: String, change: UpstreamChange },
 }
@@ -94,6 +103,11 @@ pub enum Response {
     Dismissals {
         dismissals: Vec<DismissalRow>,
     },
+    /// That is open, and files in it.
+    Transaction {
+        transaction: u64,
+        files: usize,
+    },
     /// It was done; in words.
     Changed {
         text: String,
@@ -118,7 +132,15 @@ impl Request {
             | Self::Dismiss { .. }
             | Self::CallOff { .. }
             | Self::Upstream { .. } => Level::Operator,
+            Self::Begin | Self::Put { .. } | Self::Commit { .. } | Self::Abort { .. } => {
+                Level::Admin
+            }
         }
+    }
+
+    /// Bytes that follow its line.
+    pub(super) fn content_length(&self) -> usize {
+        if let Self::Put { length, .. } = self { *length } else { 0 }
     }
 
     /// For the log.
@@ -140,6 +162,12 @@ impl Request {
                 format!("{verb} {filter}; {rate}, jitter {jitter}%")
             }
             Self::CallOff { number } => format!("call off {number}"),
+            Self::Begin => "certificates begin".to_owned(),
+            Self::Put { transaction, path, length } => {
+                format!("certificates add {}, {length} bytes, to {transaction}", path.display())
+            }
+            Self::Commit { transaction } => format!("certificates commit {transaction}"),
+            Self::Abort { transaction } => format!("certificates abort {transaction}"),
             Self::SetLogLevel { level } => format!("set log-level {}", level.as_str()),
             Self::Upstream { route, endpoint, change } => match change {
                 UpstreamChange::Enable => format!("upstream enable {route} {endpoint}"),
@@ -165,6 +193,13 @@ impl Response {
         match result {
             Ok(Reloaded { generation, warnings }) => Self::Done { generation, warnings },
             Err(error) => Self::refused(error.to_string()),
+        }
+    }
+
+    pub(super) fn of_transaction(result: Result<(u64, usize), String>) -> Self {
+        match result {
+            Ok((transaction, files)) => Self::Transaction { transaction, files },
+            Err(error) => Self::refused(error),
         }
     }
 

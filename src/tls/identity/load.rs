@@ -315,12 +315,7 @@ fn read_key(
     key_group: Option<u32>,
     allowed: &'static str,
 ) -> Result<PrivateKeyDer<'static>, FileProblem> {
-    let bytes = {
-        // One handle for both, so that what is checked is what is read.
-        let file = named.open()?;
-        named.check_mode(&file, key_group, KEY_MODES)?;
-        Zeroizing::new(named.read_from(file)?)
-    };
+    let bytes = named.read_secret(key_group, KEY_MODES)?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         let encrypted = bytes.windows(9).any(|word| word == b"ENCRYPTED");
         let found = match error {

@@ -97,7 +97,7 @@ impl Secrets {
     pub fn load(resumption: &model::Resumption) -> Result<Option<Self>, Vec<FileProblem>> {
         let Some(file) = &resumption.ticket_secret else { return Ok(None) };
         let named = NamedFile { file, line: resumption.ticket_secret_line, key: "ticket_secret" };
-        let text = read(&named).map_err(|problem| vec![problem])?;
+        let text = named.read_secret(None, MODES).map_err(|problem| vec![problem])?;
         let problem =
             |mistake: Mistake| named.problem(mistake.found, mistake.allowed, mistake.hint);
         parse(&text).map(Some).map_err(|mistakes| mistakes.into_iter().map(problem).collect())
@@ -112,13 +112,6 @@ impl Secrets {
     pub(super) fn into_vec(self) -> Vec<Secret> {
         self.0
     }
-}
-
-fn read(named: &NamedFile<'_>) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
-    // One handle for both, so that what is checked is what is read.
-    let file = named.open()?;
-    named.check_mode(&file, None, MODES)?;
-    named.read_from(file).map(Zeroizing::new)
 }
 
 fn parse(text: &[u8]) -> Result<Secrets, Vec<Mistake>> {

@@ -193,7 +193,7 @@ impl Start {
         Server { program, speaks, has_tls, address, process, stop: Signal::TERM }
     }
 
-    fn slapd(&self) -> Server {
+    pub(crate) fn slapd(&self) -> Server {
         let (home, port) = (self.home("slapd", "root"), free_port());
         let file = self.write(
             "slapd.conf",
