@@ -72,7 +72,7 @@ pub(super) fn calibrated(arguments: &Arguments) -> Result<(String, bool), String
         rounds: if quick { 1 } else { 8 },
         budget: Duration::from_secs(120),
         patient: !quick,
-        sample: millis(if quick { 100 } else { 500 }),
+        sample: millis(if quick { 250 } else { 500 }),
         idle: if quick { [20, 60, 120] } else { [100, 1_500, 3_000] },
         settle: millis(if quick { 100 } else { 1_000 }),
         waiting: (!quick).then_some((3, Duration::from_secs(4))),
