@@ -1,9 +1,10 @@
-//! The admin port: health, metrics and status over HTTP, on a thread of its own.
+//! The admin port: health, metrics, status and a page over HTTP, on a thread of its own.
 //!
 //! Read only, and nothing here touches a shard: everything comes from a [`StatusSource`]. The port
 //! has limits of its own (connections, header size and time, connection lifetime), so that a peer
 //! of it cannot take what the gateway needs.
 
+pub mod page;
 mod routes;
 mod status;
 
@@ -28,8 +29,8 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::audit::Part;
 use crate::audit::report::Traffic;
+use crate::audit::{Inventory, Part};
 use crate::telemetry::{ReadError, Snapshot};
 
 /// Pause after accept failed, so that a lack of descriptors does not make the thread spin.
@@ -57,6 +58,9 @@ pub trait StatusSource {
 
     /// What live traffic has shown. May block as [`StatusSource::snapshot`].
     fn traffic(&self, part: Part) -> Traffic;
+
+    /// The same at a glance: who talks to whom, and what expires. May block as well.
+    fn inventory(&self) -> Inventory;
 
     /// Must not block.
     fn lifecycle(&self) -> Lifecycle;

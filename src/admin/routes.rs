@@ -12,7 +12,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::{Lifecycle, StatusSource, status};
+use super::{Lifecycle, StatusSource, page, status};
 use crate::audit::Part;
 use crate::audit::report::Traffic;
 use crate::telemetry::snapshot::STUCK;
@@ -21,14 +21,16 @@ use crate::telemetry::{ReadError, Snapshot, names, prometheus};
 /// Largest body of a request, in bytes. No path reads one.
 const MAX_BODY: u64 = 1_024;
 
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
 
 #[derive(Clone)]
-struct Shared {
-    source: Arc<dyn StatusSource + Send + Sync>,
+pub(super) struct Shared {
+    pub(super) source: Arc<dyn StatusSource + Send + Sync>,
     /// Connections closed because too many were open.
     refused: Arc<AtomicU64>,
+    /// For the page.
+    pub(super) cache: Arc<page::Cache>,
 }
 
 pub(super) fn router(
@@ -40,8 +42,9 @@ pub(super) fn router(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
+        .merge(page::router())
         .fallback(not_found)
-        .with_state(Shared { source, refused })
+        .with_state(Shared { source, refused, cache: Arc::default() })
         .layer(from_fn(limit_body))
 }
 
@@ -97,7 +100,7 @@ async fn status(State(shared): State<Shared>) -> Response {
 }
 
 async fn not_found() -> Response {
-    let paths = "not found; there are /healthz /readyz /metrics /status\n";
+    let paths = "not found; there are / /healthz /readyz /metrics /status\n";
     answer(StatusCode::NOT_FOUND, TEXT, paths.to_owned())
 }
 
@@ -127,11 +130,11 @@ async fn read_with(shared: &Shared, part: Part) -> Result<(Arc<Snapshot>, Traffi
     read.await.unwrap_or(Err(ReadError::NoAnswer))
 }
 
-fn unavailable(error: &ReadError) -> Response {
+pub(super) fn unavailable(error: &ReadError) -> Response {
     answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{error}\n"))
 }
 
-fn answer(code: StatusCode, content_type: &'static str, text: String) -> Response {
+pub(super) fn answer(code: StatusCode, content_type: &'static str, text: String) -> Response {
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),

@@ -31,6 +31,10 @@ impl StatusSource for Fake {
         Traffic::default()
     }
 
+    fn inventory(&self) -> Inventory {
+        Inventory::default()
+    }
+
     fn lifecycle(&self) -> Lifecycle {
         *self.lifecycle.lock().expect("no test panics with it")
     }
@@ -267,6 +271,10 @@ impl StatusSource for Real {
         Traffic::default()
     }
 
+    fn inventory(&self) -> Inventory {
+        Inventory::default()
+    }
+
     fn lifecycle(&self) -> Lifecycle {
         Lifecycle::Accepting
     }
@@ -356,4 +364,40 @@ fn status_and_metrics_show_what_shards_measured() {
 
     drop(aggregator);
     assert_eq!(get(&admin, "/healthz").0, 503);
+}
+
+#[test]
+fn the_page_asks_nobody_else_and_its_figures_are_little() {
+    let source = fake(Snapshot::default());
+    let admin = start(&source, LIMITS);
+    let (code, head, page) = get(&admin, "/");
+    assert_eq!(code, 200);
+    assert!(head.contains("content-type: text/html"), "{head}");
+    assert!(head.contains("content-security-policy: default-src 'none';"), "{head}");
+    assert!(!head.contains("unsafe"), "{head}");
+    // Everything that it names is there, and comes from here.
+    let named = page.split(['"', '\'']).filter(|part| part.starts_with("/page/"));
+    let named: Vec<&str> = named.collect();
+    assert!(named.len() >= 3, "{named:?}");
+    for path in named {
+        assert_eq!(get(&admin, path).0, 200, "{path}");
+    }
+    for path in ["/page/page.js", "/page/charts.js", "/page/map.js", "/page/words.js"] {
+        let (code, head, script) = get(&admin, path);
+        assert!(code == 200 && head.contains("text/javascript"), "{path}: {head}");
+        for outside in ["https:", "//cdn", "eval(", "innerHTML"] {
+            assert!(!script.contains(outside), "{path}: {outside}");
+        }
+    }
+    let (code, head, body) = get(&admin, "/page/data");
+    assert!(code == 200 && head.contains("no-store"), "{head}");
+    let data: Value = serde_json::from_str(&body).expect("is JSON");
+    assert_eq!(data["inventory"]["number"], 1);
+    // Whoever has it does not get it again.
+    let (_, _, body) = get(&admin, "/page/data?inventory=1&search=");
+    let data: Value = serde_json::from_str(&body).expect("is JSON");
+    assert!(data["inventory"].is_null() && data["live"]["state"] == "starting", "{data}");
+    assert_eq!(get(&admin, "/page/data?inventory=x").0, 400);
+    *source.snapshot.lock().expect("no test panics with it") = Err(ReadError::NoAnswer);
+    assert_eq!(get(&start(&source, LIMITS), "/page/data").0, 503);
 }

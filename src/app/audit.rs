@@ -13,7 +13,7 @@ use crate::audit::report::{
     CertificateRow, ConnectionRow, CrlRow, List, Owner, SideRow, Surroundings, Traffic, days_left,
     put_together, traffic,
 };
-use crate::audit::{Part, Query, Report, Section, ShardCensus};
+use crate::audit::{Inventory, Part, Query, Report, Section, ShardCensus};
 use crate::shard::census::{Live, Question, Which};
 use crate::shard::mailbox::Command;
 use crate::telemetry::CertificateFacts;
@@ -118,6 +118,18 @@ impl Status {
     pub(super) fn seen(&self, part: Part) -> Traffic {
         let shards = self.auditor().map(|auditor| auditor.census(part)).unwrap_or_default();
         traffic(&shards, &self.surroundings(unix_now()), STATUS_SOURCES)
+    }
+
+    /// Who talks to whom, and all that ends.
+    pub(super) fn everything(&self) -> Inventory {
+        let now = unix_now();
+        let shards = self.auditor().map(|auditor| auditor.census(Part::All)).unwrap_or_default();
+        let mut inventory = Inventory::of(&shards, &self.surroundings(now));
+        let (certificates, crls) = self.material();
+        let ours = certificates.iter().map(|facts| certificate_row(facts, now));
+        let crls = crls.iter().map(|facts| crl_row(facts, now));
+        inventory.add_ours(ours.collect(), crls.collect());
+        inventory
     }
 
     /// Everything that ends some day.

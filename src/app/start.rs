@@ -228,7 +228,7 @@ impl Gateway {
             tracing::info!(listener = %listener.name, address = %listener.address, "listening");
         }
         if let Some(address) = self.admin_address() {
-            tracing::info!(%address, "admin port: /healthz /readyz /metrics /status");
+            tracing::info!(%address, "admin port: / /healthz /readyz /metrics /status");
         }
     }
 }

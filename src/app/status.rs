@@ -8,9 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::Compiled;
 use super::audit::Auditor;
 use crate::admin::{Lifecycle, StatusSource};
-use crate::audit::Part;
 use crate::audit::lanes::Opening;
 use crate::audit::report::Traffic;
+use crate::audit::{Inventory, Part};
 use crate::config::date::Date;
 use crate::engine::probe::Chosen;
 use crate::sys::heap;
@@ -222,6 +222,10 @@ impl StatusSource for Status {
 
     fn traffic(&self, part: Part) -> Traffic {
         self.seen(part)
+    }
+
+    fn inventory(&self) -> Inventory {
+        self.everything()
     }
 
     fn lifecycle(&self) -> Lifecycle {

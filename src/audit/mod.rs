@@ -8,6 +8,7 @@
 pub mod autodetect;
 pub mod census;
 pub mod expiry;
+pub mod inventory;
 pub mod lanes;
 pub mod query;
 pub mod report;
@@ -22,6 +23,7 @@ use crate::conn::outcome::{Security, Shown};
 use crate::tls::lane::Lane;
 use crate::tls::trust::PeerIdentity;
 pub use census::{Census, Kept, Part, ShardCensus};
+pub use inventory::Inventory;
 pub use query::{Query, Section};
 pub use report::Report;
 pub use table::Counts;

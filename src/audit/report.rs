@@ -345,7 +345,7 @@ impl CertificateRow {
         }
     }
 
-    fn place(&self) -> impl Ord + '_ {
+    pub(super) fn place(&self) -> impl Ord + '_ {
         (self.not_after, self.owner, self.side, &self.listener, &self.subject, &self.serial)
     }
 }
@@ -357,8 +357,8 @@ pub fn days_left(ends: i64, now: i64) -> i64 {
 
 /// One pair over all shards.
 #[derive(Clone, Copy, Debug, Default)]
-struct Merged {
-    seen: Seen,
+pub(super) struct Merged {
+    pub(super) seen: Seen,
     resumed: u64,
     upstream_resumed: u64,
 }
@@ -391,7 +391,7 @@ impl Seen {
     }
 }
 
-type Pairs = HashMap<Arc<Pair>, Merged>;
+pub(super) type Pairs = HashMap<Arc<Pair>, Merged>;
 
 /// How a shard's times are told.
 fn clock(shard: &ShardCensus, now: i64) -> impl Fn(Time) -> i64 {
@@ -399,7 +399,7 @@ fn clock(shard: &ShardCensus, now: i64) -> impl Fn(Time) -> i64 {
     move |time| now - i64::try_from((shard_now - time).as_secs()).unwrap_or(i64::MAX)
 }
 
-fn merge(shards: &[ShardCensus], now: i64) -> Pairs {
+pub(super) fn merge(shards: &[ShardCensus], now: i64) -> Pairs {
     let mut pairs = Pairs::new();
     for shard in shards {
         let unix = clock(shard, now);
@@ -410,7 +410,7 @@ fn merge(shards: &[ShardCensus], now: i64) -> Pairs {
     pairs
 }
 
-fn others(shards: &[ShardCensus]) -> OthersRow {
+pub(super) fn others(shards: &[ShardCensus]) -> OthersRow {
     let mut sum = OthersRow::default();
     for shard in shards {
         sum.connections += shard.others.lumped.connections;
@@ -421,7 +421,7 @@ fn others(shards: &[ShardCensus]) -> OthersRow {
     sum
 }
 
-fn theirs(query: &Query, merged: &Pairs, now: i64) -> Vec<CertificateRow> {
+pub(super) fn theirs(query: &Query, merged: &Pairs, now: i64) -> Vec<CertificateRow> {
     let mut certificates: HashMap<(&str, Whose, &PeerCertificate), Seen> = HashMap::new();
     for (pair, merged) in merged.iter().filter(|(pair, _)| query.takes(pair)) {
         for (side, spoken) in pair.sides() {

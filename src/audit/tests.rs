@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::autodetect::Verdict;
 use super::census::{Census, Part};
+use super::inventory::{Concern, Inventory};
 use super::report::{
     CertificateRow, CrlRow, Owner, PairRow, Report, Surroundings, put_together, traffic,
 };
@@ -215,4 +216,39 @@ fn a_report_goes_over_the_control_socket_unchanged() {
     let report = put_together(&query, &shards(), &around(2));
     let text = serde_json::to_string(&report).expect("keys are strings");
     assert_eq!(serde_json::from_str::<Report>(&text).expect("a report"), report);
+}
+
+#[test]
+fn links_stand_for_all_sources_that_are_alike() {
+    let mut shards = shards();
+    let modern = || tls("TLSv1.3", Security::ServerAuthenticated);
+    let mut third = Census::default();
+    for last in 10..30 {
+        third.enter(pair(last, modern(), modern()), [false; 2], at(5));
+    }
+    let old = tls("TLSv1", Security::ServerAuthenticated);
+    third.enter(pair(1, old, modern()), [false; 2], at(5));
+    shards.push(third.report(Part::All, at(50)));
+    let inventory = Inventory::of(&shards, &around(4));
+    assert_eq!((inventory.workers_missing, inventory.certificates.len()), (1, 1));
+    let told: Vec<_> = inventory
+        .links
+        .iter()
+        .map(|link| {
+            let version = link.downstream.version.unwrap_or("-");
+            (link.concern, version, link.sources, link.source, link.seen.open)
+        })
+        .collect();
+    let expected = [
+        (Concern::Plaintext, "-", 1, Some(source(4)), 0),
+        (Concern::Legacy, "TLSv1", 1, Some(source(1)), 1),
+        // A peer that was asked and has shown a bad certificate, and a component nobody verifies.
+        (Concern::Unauthenticated, "TLSv1.2", 1, Some(source(2)), 1),
+        (Concern::Unauthenticated, "TLSv1.3", 1, Some(source(3)), 1),
+        (Concern::None, "TLSv1.3", 20, Some(source(10)), 20),
+        (Concern::None, "TLSv1.3", 1, Some(source(1)), 2),
+    ];
+    assert_eq!(told, expected);
+    let upstream = inventory.links[3].upstream.expect("reached");
+    assert_eq!(upstream.concern(), Concern::Unauthenticated);
 }

@@ -21,6 +21,7 @@ mod run;
 mod secret;
 mod service;
 mod show;
+mod top;
 mod uccx;
 mod version;
 mod whom;
@@ -72,6 +73,8 @@ enum Command {
     Explain(explain::Options),
     /// Show who speaks what with whom, and what expires, from live traffic
     Audit(audit::Options),
+    /// Show rates, times, links and what expires, live in a terminal
+    Top(top::Options),
     /// Show how things stand in a running gateway
     Show(show::Options),
     /// End connections of a running gateway in order, at a chosen rate
@@ -135,6 +138,7 @@ pub fn main() -> ExitCode {
         (Some(Command::Man(options)), ..) => man::man(&options),
         (Some(Command::Explain(options)), ..) => explain::explain(&options),
         (Some(Command::Audit(options)), ..) => audit::audit(&options),
+        (Some(Command::Top(options)), ..) => top::top(&options),
         (Some(Command::Show(options)), ..) => show::show(&options),
         (Some(Command::Drain(options)), ..) => drain::drain(&options),
         (Some(Command::Close(options)), ..) => drain::close(&options),

@@ -284,6 +284,7 @@ impl Worker {
 
     /// Asks every shard; one that has not answered what it was asked before is counted.
     fn tick(&mut self, now: Instant) {
+        self.merge.end_moment(unix_ms());
         for (number, shard) in self.shards.iter_mut().enumerate() {
             if shard.asked.is_some_and(|asked| now >= asked + DEADLINE)
                 && shard.answered != shard.asked
@@ -340,11 +341,14 @@ impl Worker {
     }
 
     fn snapshot(&mut self) -> Snapshot {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let unix_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
         let now = Time::ZERO + self.origin.elapsed();
-        self.merge.snapshot((self.facts)(), self.shared.read(), unix_ms, now)
+        self.merge.snapshot((self.facts)(), self.shared.read(), unix_ms(), now)
     }
+}
+
+fn unix_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

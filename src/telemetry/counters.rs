@@ -189,6 +189,10 @@ pub struct ListenerCounters {
     pub bytes_received: u64,
     /// Plaintext bytes from upstream to downstream.
     pub bytes_sent: u64,
+    /// Pieces that these came in, each relayed at once: where components exchange short messages,
+    /// one piece is one message.
+    pub messages_received: u64,
+    pub messages_sent: u64,
     /// Attempts at an upstream that failed, whether or not another one did not.
     upstream_failures: [u64; REASONS],
     ended: [[[u64; CAUSES]; REASONS]; STAGES],
@@ -245,6 +249,8 @@ impl Default for ListenerCounters {
             upstream_handshakes_resumed: 0,
             bytes_received: 0,
             bytes_sent: 0,
+            messages_received: 0,
+            messages_sent: 0,
             upstream_failures: [0; REASONS],
             ended: [[[0; CAUSES]; REASONS]; STAGES],
         }
@@ -308,6 +314,11 @@ impl ListenerCounters {
         stages.into_iter().map(|stage| self.ended_at(stage, reason)).sum()
     }
 
+    /// Connections that ended before their handshake was done.
+    pub fn handshakes_failed(&self) -> u64 {
+        Reason::ALL.into_iter().map(|reason| self.handshake_failures(reason)).sum()
+    }
+
     /// Connections that ended.
     pub fn closed_total(&self) -> u64 {
         self.ended.iter().flatten().flatten().sum()
@@ -369,6 +380,8 @@ impl AddAssign<&Self> for ListenerCounters {
         }
         self.bytes_received += other.bytes_received;
         self.bytes_sent += other.bytes_sent;
+        self.messages_received += other.messages_received;
+        self.messages_sent += other.messages_sent;
         let cells = self.ended.iter_mut().flatten().flatten();
         for (cell, value) in cells.zip(other.ended.iter().flatten().flatten()) {
             *cell += value;

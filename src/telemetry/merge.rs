@@ -15,10 +15,11 @@ use std::time::Duration;
 use super::headroom::Headroom;
 use super::histograms::{HistogramSet, Kind, MAX_SETS, Phase, PhaseHistogram};
 use super::names::OTHER_LISTENERS;
+use super::past::{Heat, Past};
 use super::shard::ShardSnapshot;
 use super::shared::SharedValues;
 use super::snapshot::{
-    Digest, Facts, Latency, ListenerView, ShardView, Snapshot, Span, Totals, bounds,
+    Digest, Facts, HeatMap, Latency, ListenerView, ShardView, Snapshot, Span, Totals, bounds,
 };
 use crate::time::Time;
 
@@ -31,6 +32,7 @@ pub(super) struct Merge {
     listeners: Vec<ListenerState>,
     by_name: HashMap<Arc<str>, usize>,
     rotations: [Rotation; WINDOWS.len()],
+    past: Past,
 }
 
 /// The last report of a shard; its histograms are empty, having been merged.
@@ -51,6 +53,8 @@ struct Rotation {
 struct ListenerState {
     name: Arc<str>,
     cells: [[PhaseState; Phase::ALL.len()]; Kind::ALL.len()],
+    /// Of both kinds together.
+    heat: [Option<Heat>; Phase::ALL.len()],
 }
 
 #[derive(Default)]
@@ -79,6 +83,7 @@ impl Merge {
             listeners: Vec::new(),
             by_name: HashMap::new(),
             rotations: [Rotation { current: now, previous: now }; WINDOWS.len()],
+            past: Past::new(now),
         }
     }
 
@@ -92,7 +97,7 @@ impl Merge {
                 _ => Arc::from(OTHER_LISTENERS),
             };
             let listener = self.listener_index(name);
-            self.listeners[listener].add(&report.interval, position);
+            self.listeners[listener].add(&report.interval, position, self.past.growing());
         }
         report.interval.clear();
         if let Some(shard) = self.shards.get_mut(report.shard) {
@@ -102,6 +107,17 @@ impl Merge {
             shard.last.gauges = report.gauges;
             shard.last.headroom = report.headroom;
             shard.last.generations.clone_from(&report.generations);
+        }
+    }
+
+    /// A second is over: what came with it is kept for a while.
+    pub(super) fn end_moment(&mut self, unix_ms: u64) {
+        let Some(answered) = self.shards.iter().map(|shard| shard.answered).max() else { return };
+        let shards = self.shards.iter().map(|shard| &shard.last);
+        if self.past.end_moment(shards, answered, unix_ms) {
+            let column = self.past.growing();
+            let heats = self.listeners.iter_mut().flat_map(|listener| &mut listener.heat);
+            heats.flatten().for_each(|heat| heat.begin(column));
         }
     }
 
@@ -139,6 +155,9 @@ impl Merge {
             generations: self.sum_generations(),
             latencies: self.listeners.iter().flat_map(ListenerState::latencies).collect(),
             covers,
+            moments: self.past.moments(),
+            growing: self.past.growing(),
+            heat: self.listeners.iter().flat_map(|state| state.heat_maps(&self.past)).collect(),
             shared,
             facts,
         }
@@ -208,7 +227,11 @@ impl Merge {
             return *index;
         }
         let index = self.listeners.len();
-        self.listeners.push(ListenerState { name: Arc::clone(&name), cells: Default::default() });
+        self.listeners.push(ListenerState {
+            name: Arc::clone(&name),
+            cells: Default::default(),
+            heat: Default::default(),
+        });
         self.by_name.insert(name, index);
         index
     }
@@ -243,16 +266,26 @@ impl ShardState {
 }
 
 impl ListenerState {
-    fn add(&mut self, interval: &HistogramSet, position: usize) {
+    fn add(&mut self, interval: &HistogramSet, position: usize, column: u64) {
         let Some(set) = interval.sets().get(position) else { return };
         for kind in Kind::ALL {
             for phase in Phase::ALL {
                 let histogram = set.of(kind, phase);
                 if !histogram.is_empty() {
                     self.cells[kind as usize][phase as usize].add(histogram, phase);
+                    let heat = self.heat[phase as usize].get_or_insert_with(Heat::new);
+                    heat.add(column, phase, histogram);
                 }
             }
         }
+    }
+
+    fn heat_maps(&self, past: &Past) -> impl Iterator<Item = HeatMap> {
+        let growing = past.growing();
+        Phase::ALL.into_iter().zip(&self.heat).filter_map(move |(phase, heat)| {
+            let columns = heat.as_ref()?.columns(growing);
+            Some(HeatMap { listener: Arc::clone(&self.name), phase, columns })
+        })
     }
 
     fn latencies(&self) -> impl Iterator<Item = Latency> + '_ {

@@ -267,3 +267,33 @@ fn compare(
     }
     Ok(())
 }
+
+#[test]
+fn moments_and_columns_are_of_all_shards() {
+    let names = names(&["sip", "tds"]);
+    let mut merge = Merge::new(2, Time::ZERO);
+    let mut shards: Vec<_> =
+        (0..2).map(|shard| ShardTelemetry::new(shard, Arc::clone(&names))).collect();
+    for second in 1..=6 {
+        for shard in &mut shards {
+            drive(shard, 0);
+            hand_over(&mut merge, shard, at(second));
+        }
+        merge.end_moment(1_000 * second);
+    }
+    let picture = snapshot(&mut merge, at(6));
+    assert_eq!((picture.moments.len(), picture.growing), (6, 1));
+    for moment in &picture.moments {
+        let counts = (moment.accepted, moment.handshakes_full, moment.handshake_failures);
+        assert_eq!(counts, (6, 2, 2));
+        assert_eq!((moment.bytes_received, moment.messages), (20, 4));
+    }
+    let of_sip = |phase| {
+        let mut maps = picture.heat.iter();
+        maps.find(|map| &*map.listener == "sip" && map.phase == phase).expect("it has values")
+    };
+    // 100 µs, in the second band; five moments are a column.
+    let columns = &of_sip(Phase::Handshake).columns;
+    assert_eq!((columns.len(), columns[0][1], columns[1][1]), (2, 10, 2));
+    assert!(picture.heat.iter().all(|map| &*map.listener == "sip"), "tds has no values");
+}

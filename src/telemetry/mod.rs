@@ -11,6 +11,7 @@ pub mod headroom;
 pub mod histograms;
 mod merge;
 pub mod names;
+pub mod past;
 pub mod process;
 pub mod prometheus;
 pub mod shard;

@@ -81,6 +81,8 @@ metrics! {
     UPSTREAM_FAILURES = Counter, "tlsgate_upstream_failures_total", "Attempts at an upstream that failed, by reason, whether or not another endpoint took the connection; reasons that never happened are left out.";
     RECEIVED_BYTES = Counter, "tlsgate_received_bytes_total", "Bytes relayed from downstream to upstream, in plaintext but for what is passed through.";
     SENT_BYTES = Counter, "tlsgate_sent_bytes_total", "Bytes relayed from upstream to downstream, in plaintext but for what is passed through.";
+    RECEIVED_MESSAGES = Counter, "tlsgate_received_messages_total", "Pieces of data relayed from downstream to upstream: messages, where components exchange short ones.";
+    SENT_MESSAGES = Counter, "tlsgate_sent_messages_total", "Pieces of data relayed from upstream to downstream.";
     HELLO_MEMORY_REFUSALS = Counter, "tlsgate_hello_memory_refusals_total", "Connections closed because memory for unfinished ClientHellos was used up.";
 
     HELLO_SECONDS = Histogram, "tlsgate_hello_seconds", "Accept to the last byte of the ClientHello.";

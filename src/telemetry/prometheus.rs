@@ -105,6 +105,8 @@ fn write_listeners(text: &mut String, snapshot: &Snapshot) {
     per_listener(&names::OPEN, &|i| listeners[i].counters.open());
     per_listener(&names::RECEIVED_BYTES, &|i| listeners[i].counters.bytes_received);
     per_listener(&names::SENT_BYTES, &|i| listeners[i].counters.bytes_sent);
+    per_listener(&names::RECEIVED_MESSAGES, &|i| listeners[i].counters.messages_received);
+    per_listener(&names::SENT_MESSAGES, &|i| listeners[i].counters.messages_sent);
 
     write_family(text, &names::HANDSHAKES);
     for view in listeners {
@@ -145,6 +147,10 @@ fn write_listeners(text: &mut String, snapshot: &Snapshot) {
         }
     }
     write_upstreams(text, listeners);
+    write_closed(text, listeners);
+}
+
+fn write_closed(text: &mut String, listeners: &[ListenerView]) {
     write_family(text, &names::CLOSED);
     for view in listeners {
         for reason in Reason::ALL {

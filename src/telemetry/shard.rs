@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::counters::{
     AcceptError, EngineCounters, ListenerCounters, ProxyHeader, Refusal, ShardCounters,
@@ -28,7 +28,7 @@ use crate::tls::lane::Choice;
 pub type ListenerNames = Arc<[Arc<str>]>;
 
 /// Values of one shard that go up and down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardGauges {
     pub open_connections: u64,
     /// Connections whose handshake is not done.
@@ -212,11 +212,12 @@ impl ShardTelemetry {
         }
     }
 
-    /// Plaintext bytes went from downstream to upstream. Counted as they flow, because a
-    /// connection may live for weeks; [`Self::on_close`] adds none.
+    /// Plaintext bytes went from downstream to upstream, as one piece. Counted as they flow, because
+    /// a connection may live for weeks; [`Self::on_close`] adds none.
     pub fn on_received(&mut self, listener: usize, bytes: u64) {
         if let Some(counters) = self.listener(listener) {
             counters.bytes_received += bytes;
+            counters.messages_received += u64::from(bytes > 0);
         }
     }
 
@@ -224,6 +225,7 @@ impl ShardTelemetry {
     pub fn on_sent(&mut self, listener: usize, bytes: u64) {
         if let Some(counters) = self.listener(listener) {
             counters.bytes_sent += bytes;
+            counters.messages_sent += u64::from(bytes > 0);
         }
     }
 

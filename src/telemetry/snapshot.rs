@@ -7,11 +7,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::counters::{AcceptError, EngineCounters, ListenerCounters, Refusal};
 use super::headroom::Headroom;
 use super::histograms::{Kind, Phase, PhaseHistogram};
+use super::past::{BANDS, Moment};
 use super::process::ProcessFigures;
 use super::shard::ShardGauges;
 use super::shared::SharedValues;
@@ -77,7 +78,7 @@ pub struct Facts {
 }
 
 /// The configuration that runs, and how loading others went.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigFacts {
     /// Counts the configurations that this process has run, from 1.
     pub generation: u64,
@@ -152,6 +153,12 @@ pub struct Snapshot {
     pub latencies: Vec<Latency>,
     /// How much time each [`Span`] covers, by position in [`Span::ALL`].
     pub covers: [Duration; Span::ALL.len()],
+    /// The last [`super::past::MOMENTS`], the oldest first.
+    pub moments: Vec<Moment>,
+    /// The column of [`HeatMap::columns`] that is last and still growing, counted from 0 at start.
+    pub growing: u64,
+    /// Every listener and phase that has had values.
+    pub heat: Vec<HeatMap>,
     pub shared: SharedValues,
 }
 
@@ -202,6 +209,15 @@ pub struct Latency {
     pub spans: [Digest; Span::ALL.len()],
     /// Values since start at or below each of [`bounds`]; rising.
     pub buckets: Vec<u64>,
+}
+
+/// Times of one phase over the last minutes, full and resumed together.
+#[derive(Clone, Debug)]
+pub struct HeatMap {
+    pub listener: Arc<str>,
+    pub phase: Phase,
+    /// Values by band, in columns of [`super::past::COLUMN`] moments; the oldest first.
+    pub columns: Vec<[u32; BANDS]>,
 }
 
 /// A histogram in a few numbers. All zero when there are no values.

@@ -41,6 +41,7 @@ mod load;
 mod malformed;
 mod modes;
 mod package;
+mod page;
 mod policy;
 mod prometheus;
 mod proxy_in;

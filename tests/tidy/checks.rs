@@ -24,6 +24,7 @@ pub(crate) const ONE_ENGINE: &[(&str, &str)] = &[
     ("load_payloads", "it runs no gateway: servers are asked directly"),
     ("prometheus_", "it is about what reads the metrics; telemetry_metrics has those of both"),
     ("package_is_", "it is about what systemd and dpkg do; the default is what runs"),
+    ("page_", "the admin port has a thread and sockets of its own"),
     ("scenario_mistakes", "it runs no gateway"),
     ("systemd_unit_files", "it runs no gateway"),
 ];

@@ -6,7 +6,7 @@ use super::drive::Unit;
 
 /// A duration: "118 µs", "1.18 ms", "11.8 ms", "118 ms", "1.18 s ", "118 s ". The unit is two
 /// columns wide.
-pub(super) fn duration(duration: Duration) -> String {
+pub(in crate::cli) fn duration(duration: Duration) -> String {
     let micros = duration.as_secs_f64() * 1e6;
     // 999.5 and more would read as "1000".
     if micros < 999.5 {
@@ -34,11 +34,12 @@ pub(super) fn megabytes(operations: f64, bytes: u64) -> f64 {
 }
 
 /// A count with its thousands set apart: "12,345".
-pub(super) fn count(count: u64) -> String {
+pub(in crate::cli) fn count(count: u64) -> String {
     group(&count.to_string())
 }
 
-fn thousands(value: f64) -> String {
+/// A whole number with its thousands set apart.
+pub(in crate::cli) fn thousands(value: f64) -> String {
     group(&format!("{value:.0}"))
 }
 
@@ -53,7 +54,8 @@ fn group(digits: &str) -> String {
     text
 }
 
-fn three_digits(value: f64) -> String {
+/// As many decimals as make three digits.
+pub(in crate::cli) fn three_digits(value: f64) -> String {
     if value < 9.995 {
         format!("{value:.2}")
     } else if value < 99.95 {

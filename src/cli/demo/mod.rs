@@ -6,7 +6,7 @@
 
 mod certificates;
 mod drive;
-mod figures;
+pub(super) mod figures;
 mod files;
 mod setup;
 mod summary;

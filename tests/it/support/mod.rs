@@ -1,6 +1,7 @@
 //! What the checks share: the gateway as a process, peers, backends, and waiting with a deadline.
 
 pub(crate) mod backend;
+pub(crate) mod browser;
 pub(crate) mod ca;
 pub(crate) mod client;
 pub(crate) mod component;
