@@ -24,7 +24,7 @@ use crate::support::{Engine, SOON, has_tool, http, is_full, wait_for, wait_until
 const STAGED_EXPIRY: [&str; 3] =
     ["TlsgateCertificateEnds", "TlsgateCertificateEndsNow", "TlsgateCrlEnds"];
 /// What is staged, and what a storm may bring along.
-const EXPECTED: [&str; 8] = [
+const EXPECTED: [&str; 9] = [
     "TlsgateCertificateEnds",
     "TlsgateCertificateEndsNow",
     "TlsgateCrlEnds",
@@ -33,6 +33,7 @@ const EXPECTED: [&str; 8] = [
     "TlsgateHandshakesFail",
     "TlsgateHandshakesSlow",
     "TlsgateHandshakesWait",
+    "TlsgateHeadroomShort",
 ];
 /// The full size: five minutes of scraping, with alerts as they are.
 const WHOLE_RUN: Duration = Duration::from_secs(300);

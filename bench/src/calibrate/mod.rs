@@ -7,7 +7,7 @@ mod tail;
 pub(crate) mod trial;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tlsgate_bench::capacity::FORMAT;
@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) gateway: PathBuf,
     pub(crate) kind: Kind,
     pub(crate) rounds: u32,
+    /// How long rounds may take, but for the first two: on a busy machine there are fewer of them.
+    pub(crate) budget: Duration,
     /// Whether slices with many connections are measured, too.
     pub(crate) patient: bool,
     /// Length of one slice.
@@ -66,6 +68,11 @@ pub(crate) struct Calibration {
     /// What did not work; there is no observation of it.
     pub(crate) failures: Vec<String>,
 }
+
+/// Fewer say nothing about errors.
+const LEAST_ROUNDS: u32 = 2;
+/// Rounds with two workers, which are about one ratio.
+const PAIRS: u32 = 4;
 
 type Row = rounds::Row<Slice, Kind>;
 
@@ -153,7 +160,11 @@ fn slices(
     };
     let mut rows = Vec::new();
     let mut slices = Slice::all(kind, patient);
+    let began = Instant::now();
     for round in 0..rounds {
+        if round >= LEAST_ROUNDS && began.elapsed() >= settings.budget {
+            break;
+        }
         let mut note = |what: &str| {
             let (_, slice) = what.split_once(": ").unwrap_or(("", what));
             note(&format!("round {} of {rounds}: {slice}", round + 1));
@@ -201,7 +212,8 @@ fn two_workers(
     failures: &mut Vec<String>,
     note: &mut dyn FnMut(&str),
 ) -> Result<Vec<Pair>, String> {
-    let Settings { rounds, sample, server_cpu, load_cpu, .. } = *settings;
+    let Settings { sample, server_cpu, load_cpu, .. } = *settings;
+    let rounds = settings.rounds.min(PAIRS);
     let conduct = Conduct { rounds, sample, both: [server_cpu, load_cpu] };
     let mut note = |what: &str| note(&format!("two workers, {what}"));
     let rows = workers::take(stage, probe, conduct, failures, &mut note)?;

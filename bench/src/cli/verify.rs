@@ -65,7 +65,7 @@ pub(super) fn verified(arguments: &Arguments) -> Result<(String, bool), String> 
         model,
         mixes,
         runs: arguments.runs.unwrap_or(if quick { 1 } else { 5 }),
-        trial: if quick { [millis(500); 2] } else { [millis(6_000), millis(3_000)] },
+        trial: if quick { [millis(300); 2] } else { [millis(6_000), millis(3_000)] },
         precision: if quick { 1.3 } else { 1.03 },
         server_cpu: place.server_cpu,
         load_cpu: place.load_cpu,
