@@ -47,8 +47,9 @@ impl Gateway {
         let files = self.watched.crls.renew();
         let mut changed = !files.is_empty();
         if changed {
-            self.replacements.forget_changed();
-            changed = with_replaced(self.replacements.current(), || self.swap_crls(&files));
+            let replaced = self.replacements.unchanged();
+            self.replacements.keep(&replaced);
+            changed = with_replaced(replaced, || self.swap_crls(&files));
         }
         changed |= self.crls.expired_since();
         if changed || self.crls.untold {

@@ -72,9 +72,8 @@ impl Gateway {
         let dismissal = Arc::new(Dismissal::new(filter, farewell, pace, shards));
         let mut missed = 0;
         for worker in &self.workers {
-            if !worker.send(Command::Dismiss(Arc::clone(&dismissal))) {
+            if !worker.send(Command::Dismiss(dismissal.part())) {
                 missed += 1;
-                dismissal.pass_over();
             }
         }
         let dismissals = &mut self.dismissals;

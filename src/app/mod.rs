@@ -251,6 +251,7 @@ impl Gateway {
     /// Looks at files for which it is time, so long after the last look.
     pub fn look_at_files(&mut self, passed: Duration) {
         self.look_at_crls();
+        self.replacements.forget_abandoned();
         if let Some(interval) = self.certificate_watch()
             && self.watched.is_time(interval, passed)
         {

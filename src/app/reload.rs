@@ -86,8 +86,8 @@ impl Gateway {
         }
         let name = text.name.as_str();
         let watched = Watched::of(&config);
-        self.replacements.forget_changed();
-        let compiled = with_replaced(self.replacements.current(), || {
+        let replaced = self.replacements.unchanged();
+        let compiled = with_replaced(replaced.clone(), || {
             compile(name, &config, &self.standing, addresses, unix_now())
         });
         let mut compiled = compiled.map_err(StartError::Config)?;
@@ -100,6 +100,7 @@ impl Gateway {
         let (secrets, lifetime) = (compiled.secrets.take(), config.resumption.lifetime);
         self.standing.resumption.set(secrets, lifetime).map_err(StartError::TicketKeys)?;
         // Nothing can fail from here on.
+        self.replacements.keep(&replaced);
         self.supervisor.follow();
         if let Some(target) = target {
             self.access.retarget(target);

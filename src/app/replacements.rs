@@ -40,10 +40,16 @@ struct Transaction {
 }
 
 impl Replacements {
-    /// Drops what stands for files that have changed since: the newer one counts.
-    pub(super) fn forget_changed(&mut self) {
-        self.in_use.retain(|path, replacement| {
-            let stays = Stamp::of(path) == replacement.file;
+    /// What still counts in the place of files: of those that have changed since, the newer one does.
+    pub(super) fn unchanged(&self) -> Replaced {
+        let all = self.in_use.iter().filter(|(path, one)| Stamp::of(path) == one.file);
+        all.map(|(path, one)| (path.clone(), Arc::clone(&one.content))).collect()
+    }
+
+    /// Forgets the others, which do not count any more.
+    pub(super) fn keep(&mut self, counts: &Replaced) {
+        self.in_use.retain(|path, _| {
+            let stays = counts.contains_key(path);
             if !stays {
                 let file = path.display();
                 tracing::info!(%file, "the file has changed: what was put in its place is forgotten");
@@ -52,10 +58,10 @@ impl Replacements {
         });
     }
 
-    /// What counts in the place of files.
-    pub(super) fn current(&self) -> Replaced {
-        let all = self.in_use.iter();
-        all.map(|(path, one)| (path.clone(), Arc::clone(&one.content))).collect()
+    /// Forgets a transaction that nobody uses: it may hold keys.
+    pub(super) fn forget_abandoned(&mut self) {
+        let now = unix_now();
+        self.open.take_if(|open| !open.is_alive(now));
     }
 
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {

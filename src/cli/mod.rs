@@ -165,13 +165,22 @@ fn legacy_child() -> Exit {
 
 /// Prints a whole file. A reader that has seen enough (`| head`) is no failure.
 fn print(text: &str) -> Exit {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match std::io::stdout().write_all(disarmed(text).as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             eprintln!("cannot print: {error}");
             Exit::Failure
         }
         _ => Exit::Success,
     }
+}
+
+/// Without what a terminal would obey, or order by: names come from peers' certificates, too.
+fn disarmed(text: &str) -> String {
+    let is_order = |c: char| {
+        let is_bidi = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        is_bidi || c.is_control() && !matches!(c, '\n' | '\t')
+    };
+    text.replace(is_order, "\u{fffd}")
 }
 
 impl From<&StartError> for Exit {

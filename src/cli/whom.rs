@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::Exit;
+use super::{Exit, disarmed};
 use crate::app;
 use crate::app::control::{self, Request, Response};
 
@@ -74,6 +74,6 @@ pub(super) fn failed(answer: Result<Response, (String, Exit)>) -> Exit {
         Ok(_) => (ANOTHER_ANSWER.to_owned(), Exit::Failure),
         Err(failed) => failed,
     };
-    eprintln!("{error}");
+    eprintln!("{}", disarmed(&error));
     exit
 }

@@ -5,6 +5,7 @@
 //! which end between two messages; then for the others. Who came after the order stays, or a farm
 //! that connects again would be sent away again.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -70,15 +71,33 @@ impl Dismissal {
         self.is_called_off.store(true, Relaxed);
     }
 
-    /// A shard will not do it.
-    pub fn pass_over(&self) {
+    /// What one of the shards has to do of it.
+    pub fn part(self: &Arc<Self>) -> Part {
+        Part(Arc::clone(self))
+    }
+}
+
+/// A shard's part of a dismissal; it is through with it when this is dropped, whether it was told or not.
+#[derive(Debug)]
+pub struct Part(Arc<Dismissal>);
+
+impl Deref for Part {
+    type Target = Dismissal;
+
+    fn deref(&self) -> &Dismissal {
+        &self.0
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
         self.busy.fetch_sub(1, Relaxed);
     }
 }
 
 /// What a shard has to do for one.
 pub(super) struct Leaving {
-    dismissal: Arc<Dismissal>,
+    dismissal: Part,
     began: Time,
     /// The newest connection that is meant, and the generation that was the current one.
     newest: u64,
@@ -104,12 +123,6 @@ impl Leaving {
     }
 }
 
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        self.dismissal.pass_over();
-    }
-}
-
 /// When one of them has something to do.
 pub(super) fn next_deadline(all: &[Leaving], now: Time) -> Option<Time> {
     all.iter().map(|leaving| leaving.next_deadline(now)).min()
@@ -117,7 +130,7 @@ pub(super) fn next_deadline(all: &[Leaving], now: Time) -> Option<Time> {
 
 impl<E: Engine> Shard<E> {
     /// Begins with a dismissal.
-    pub(super) fn dismiss(&mut self, dismissal: Arc<Dismissal>) {
+    pub(super) fn dismiss(&mut self, dismissal: Part) {
         let current = self.generations.current().policy.generation;
         let open = self.slots.iter().map(|(_, entry)| &entry.connection);
         let meant = open.filter(|one| !one.is_ending() && dismissal.filter.takes(one, current));

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use super::census::Question;
-use super::dismiss::Dismissal;
+use super::dismiss::Part;
 use crate::engine::Wake;
 use crate::policy::Policy;
 use crate::telemetry::aggregator::ShardPort;
@@ -24,7 +24,7 @@ pub enum Command<L> {
     /// The sockets that are `left` have another process to accept what comes from now on.
     Drain { patience: Duration, left: Arc<[BoundId]> },
     /// End some connections, one after the other.
-    Dismiss(Arc<Dismissal>),
+    Dismiss(Part),
     /// End all connections now.
     Stop,
     /// Tell what was seen. As long as the question waits, the other half of its mark is held.

@@ -22,7 +22,8 @@ impl Pace {
     /// `rate` turns a second, each up to `jitter` percent of the time between two of them early or
     /// late, 100 at most.
     pub fn new(rate: NonZeroU32, jitter: u8) -> Self {
-        let interval = SECOND / u64::from(rate.get());
+        // A turn at every nanosecond is as fast as can be told.
+        let interval = (SECOND / u64::from(rate.get())).max(1);
         let jitter = u64::from(jitter.min(100)) * 10;
         Self { interval, jitter, next: AtomicU64::new(0) }
     }
@@ -72,6 +73,13 @@ mod tests {
 
     fn pace(rate: u32, jitter: u8) -> Pace {
         Pace::new(NonZeroU32::new(rate).expect("not zero"), jitter)
+    }
+
+    #[test]
+    fn the_highest_rate_is_as_fast_as_can_be() {
+        let pace = pace(u32::MAX, 100);
+        assert_eq!(pace.take(Duration::ZERO), Duration::ZERO);
+        assert!(pace.take(Duration::from_secs(1)) < Duration::from_secs(1));
     }
 
     /// Shards that wake at certain times, do what is due then, and have so much to do. Returns when

@@ -26,6 +26,34 @@ pub fn bind_address_no_port(socket: BorrowedFd<'_>) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Who has connected a unix socket, as they were when they did (SO_PEERCRED). The process is 0 where it
+/// has no number here, as from outside of a container.
+///
+/// # Errors
+/// When the socket is of another kind.
+pub fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<libc::ucred> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let whole = libc::socklen_t::try_from(size_of_val(&peer)).expect("three ints are short");
+    let mut length = whole;
+    // SAFETY: the descriptor is open for as long as it is borrowed. The kernel writes at most `length`
+    // bytes at the first pointer, which is those of `peer`, of which any are valid, and their number
+    // at the second; it keeps neither.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    match result {
+        0 if length == whole => Ok(peer),
+        0 => Err(io::ErrorKind::InvalidData.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The supplementary groups of the process that has connected a unix socket, as they were when it did
 /// (SO_PEERGROUPS, Linux 4.13).
 ///

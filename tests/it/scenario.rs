@@ -190,6 +190,9 @@ fn load_hostile() {
             expired.done, loris.done, garbage.done, plaintext.done, split.done
         );
         assert!(agents.done > 0 && split.done > 0 && split.error_count() == 0);
+        for flow in [&expired, &loris, &garbage, &plaintext] {
+            assert!(flow.done > 0, "{engine:?}: nobody tried");
+        }
         assert_eq!(failures("client_certificate_invalid"), expired.done);
         assert_eq!(failures("handshake_timeout"), loris.done);
     }

@@ -223,7 +223,7 @@ impl World {
                 let pace = rate.map(|rate| Pace::new(rate, 10));
                 let dismissal = Arc::new(Dismissal::new(Filter::default(), farewell, pace, 1));
                 given.dismissal = Some(Arc::clone(&dismissal));
-                Some(Command::Dismiss(dismissal))
+                Some(Command::Dismiss(dismissal.part()))
             }
             Order::Drain { patience } => Some(Command::Drain { patience, left: [].into() }),
             Order::Revalidate => Some(Command::Revalidate),

@@ -90,11 +90,16 @@ impl Cache {
         };
         if looks.due.is_none_or(|due| now >= due) {
             let number = looks.inventory.as_ref().map_or(1, |kept| kept.number + 1);
-            let kept =
-                take_inventory(Arc::clone(source), number, Arc::clone(&look.snapshot)).await?;
+            let taken =
+                take_inventory(Arc::clone(source), number, Arc::clone(&look.snapshot)).await;
             let took = now.elapsed() * INVENTORY_SHARE;
             looks.due = Some(now + took.clamp(INVENTORY_FRESH, INVENTORY_LATEST));
-            looks.inventory = Some(kept);
+            match taken {
+                Ok(kept) => looks.inventory = Some(kept),
+                // The last one is better than no figures at all.
+                Err(_) if looks.inventory.is_some() => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok((look, looks.inventory.clone()))
     }

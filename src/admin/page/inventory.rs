@@ -80,7 +80,7 @@ pub struct RouteRow {
     pub open: u64,
     pub connections: u64,
     pub endpoints: usize,
-    /// Of those, have an address that checks have not found down.
+    /// Of those, are enabled and have an address that checks have not found down.
     pub endpoints_up: usize,
     pub connect_failures: u64,
 }
@@ -202,7 +202,9 @@ fn routes(links: &[Link], upstreams: &[UpstreamFacts]) -> Vec<RouteRow> {
     for facts in upstreams {
         let route = routes.entry(Arc::clone(&facts.route)).or_insert_with(|| row(&facts.route));
         route.endpoints += 1;
-        route.endpoints_up += usize::from(facts.figures.addresses_down < facts.figures.addresses);
+        let figures = &facts.figures;
+        let is_up = !figures.disabled && figures.addresses_down < figures.addresses;
+        route.endpoints_up += usize::from(is_up);
         route.connect_failures += facts.figures.connect_failures;
     }
     for link in links {

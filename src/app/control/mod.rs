@@ -11,6 +11,7 @@ mod request;
 mod tests;
 pub mod who;
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -34,12 +35,18 @@ pub use request::{Request, Response, UpstreamChange, What};
 use who::{Caller, Level, Levels, group_number};
 
 /// A request that its caller may ask, and where the answer goes.
-#[derive(Debug)]
 pub struct Asked {
     pub request: Request,
     /// What followed its line.
     pub content: Zeroizing<Vec<u8>>,
     pub reply: SyncSender<Response>,
+}
+
+/// Without the content, which may be a key.
+impl fmt::Debug for Asked {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Asked").field("request", &self.request).finish_non_exhaustive()
+    }
 }
 
 /// A running control socket; its file is removed when this is dropped, unless it was left to a

@@ -6,11 +6,10 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
 
 use crate::config::model::Admin;
-use crate::sys::socket::peer_groups;
+use crate::sys::socket::{peer_credentials, peer_groups};
 use crate::tls::identity::account_number;
 
 /// What somebody may do; each level may do what those before it may.
@@ -44,6 +43,7 @@ pub struct Caller {
     pub level: Level,
     user: u32,
     group: u32,
+    /// 0 where it has no number here.
     process: i32,
 }
 
@@ -74,12 +74,11 @@ impl Levels {
     /// # Errors
     /// When the kernel does not say.
     pub(super) fn caller(&self, stream: &UnixStream) -> io::Result<Caller> {
-        let peer = socket_peercred(stream)?;
-        let (user, group) = (peer.uid.as_raw(), peer.gid.as_raw());
+        let libc::ucred { uid: user, gid: group, pid: process } = peer_credentials(stream.as_fd())?;
         let mut groups = peer_groups(stream.as_fd())?;
         groups.push(group);
         let level = self.level(user, &groups, geteuid().as_raw());
-        Ok(Caller { level, user, group, process: peer.pid.as_raw_nonzero().get() })
+        Ok(Caller { level, user, group, process })
     }
 
     fn level(&self, user: u32, groups: &[u32], own: u32) -> Level {

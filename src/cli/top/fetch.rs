@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use crate::admin::page::DATA;
+use crate::cli::disarmed;
 
 /// How long connecting, and each wait for an answer, may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,7 +24,7 @@ pub(super) fn get<T: DeserializeOwned>(address: SocketAddr, query: &str) -> Resu
         Some("200") => serde_json::from_str(body)
             .map_err(|error| format!("{address}: the gateway is of another version: {error}")),
         Some("404") => Err(format!("{address}: the gateway is of an earlier version")),
-        Some(_) => Err(format!("{address}: {}", body.trim())),
+        Some(_) => Err(format!("{address}: {}", disarmed(body.trim()))),
         None => Err(strange()),
     }
 }

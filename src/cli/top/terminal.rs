@@ -113,6 +113,10 @@ impl Terminal {
 
     /// The next key, or none within `time`.
     pub(super) fn key(&mut self, time: Duration) -> io::Result<Option<Key>> {
+        // A signal may have come while something else was waited for.
+        if self.ended.load(Ordering::Relaxed) {
+            return Ok(Some(Key::End));
+        }
         if !self.keys.is_empty() {
             return Ok(Some(self.next_key()));
         }

@@ -43,10 +43,15 @@ pub(super) fn begin(operation: &Ldap, number: u64, out: &mut Vec<u8>) -> Answers
             (element(SEARCH, &parts.concat()), SEARCH_DONE)
         }
     };
-    let id_bytes = id.to_be_bytes();
-    let message = [element(INTEGER, &id_bytes), request].concat();
+    let message = [element(INTEGER, shortest(&id.to_be_bytes())), request].concat();
     out.extend_from_slice(&element(SEQUENCE, &message));
     Answers { id, ends_with, message: Vec::new(), ended: false }
+}
+
+/// A number from 0 to 2³¹ − 1 without octets that say nothing (X.690 §8.3.2).
+fn shortest(bytes: &[u8]) -> &[u8] {
+    let is_idle = |pair: &[u8]| pair[0] == 0 && pair[1] < 0x80;
+    &bytes[bytes.windows(2).take_while(|pair| is_idle(pair)).count()..]
 }
 
 /// A tag, a length and content.
@@ -88,16 +93,16 @@ impl Reader for Answers {
             return Ok(data.len());
         }
         let mut rest = &self.message[head..end];
-        let (_, id) = split(&mut rest)?;
-        if number(id) != Some(u64::from(self.id)) {
+        let (kind, id) = split(&mut rest)?;
+        if kind != INTEGER || number(id) != Some(u64::from(self.id)) {
             return Err(wrong(format!("message ID {:?} instead of {}", number(id), self.id)));
         }
         let (tag, mut content) = split(&mut rest)?;
         match tag {
             SEARCH_ENTRY | SEARCH_REFERENCE if self.ends_with == SEARCH_DONE => {}
             tag if tag == self.ends_with => {
-                let (_, code) = split(&mut content)?;
-                if number(code) != Some(0) {
+                let (kind, code) = split(&mut content)?;
+                if kind != ENUMERATED || number(code) != Some(0) {
                     return Err(wrong(format!("result code {:?}", number(code))));
                 }
                 self.ended = true;
@@ -153,8 +158,16 @@ mod tests {
     fn requests_are_what_other_clients_send() {
         let mut out = Vec::new();
         begin(&Ldap::Bind, 0, &mut out);
-        let bind = b"\x30\x0f\x02\x04\0\0\0\x01\x60\x07\x02\x01\x03\x04\0\x80\0";
+        let bind = b"\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\0\x80\0";
         assert_eq!(out, bind);
+        for (number, octets) in [
+            (0, &[0][..]),
+            (0x7f, &[0x7f]),
+            (0x80, &[0, 0x80]),
+            (0x1234_5678, &[0x12, 0x34, 0x56, 0x78]),
+        ] {
+            assert_eq!(shortest(&u32::to_be_bytes(number)), octets);
+        }
     }
 
     fn message(id: u8, operation: &[u8]) -> Vec<u8> {
