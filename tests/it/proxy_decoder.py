@@ -121,7 +121,9 @@ def serve(stream, context):
             raise ValueError(f"begins with {start!r}")
     except (ValueError, KeyError, struct.error) as error:
         said = {"error": str(error)}
-    print(json.dumps(said), flush=True)
+    # In one piece: others print, too.
+    sys.stdout.write(json.dumps(said) + "\n")
+    sys.stdout.flush()
     if "error" in said:
         return stream.close()
     try:

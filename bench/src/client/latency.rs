@@ -27,7 +27,8 @@ impl Latency {
     /// An hour. What took as long may have taken longer.
     pub const LONGEST: Duration = Duration::from_nanos(LONGEST_NANOS);
 
-    pub(super) fn record(&mut self, duration: Duration) {
+    /// Counts one more value.
+    pub fn record(&mut self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(LONGEST_NANOS);
         self.0.saturating_record(nanos.min(LONGEST_NANOS));
     }

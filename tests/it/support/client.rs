@@ -106,11 +106,16 @@ pub(crate) fn curious_config(version: Version) -> Arc<ClientConfig> {
 
 /// Connects without TLS.
 pub(crate) fn connect_plain(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}"));
+    try_connect_plain(address).unwrap_or_else(|error| panic!("{address}: {error}"))
+}
+
+/// As [`connect_plain`]: a connection that is refused may be reset before connect(2) has returned.
+fn try_connect_plain(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
     stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
     stream.set_nodelay(true).expect("an open socket");
-    stream
+    Ok(stream)
 }
 
 /// Connects from there. A port that is given may be in use towards other places; one that is not is
@@ -139,7 +144,7 @@ pub(crate) fn try_connect(
     config: &Arc<ClientConfig>,
     name: &str,
 ) -> io::Result<TlsStream> {
-    handshake(connect_plain(address), connection(config, name))
+    handshake(try_connect_plain(address)?, connection(config, name))
 }
 
 /// As [`try_connect`], with the usual name.
