@@ -18,6 +18,7 @@ use crate::support::backend::Backend;
 use crate::support::ca::ca;
 use crate::support::client::{Version, assert_echo, close, config, connect, try_connect};
 use crate::support::gateway::{Gateway, Setup, free_port};
+use crate::support::load::StopOnDrop;
 use crate::support::process::{Process, run_with_input};
 use crate::support::{Engine, SOON, has_tool, http, is_full, sized, wait_for, wait_until};
 
@@ -68,7 +69,7 @@ fn prometheus_scrapes_and_alerts() {
     prometheus.wait_until_told(&STAGED_EXPIRY);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let _stopped = StopWhenDropped(&stop);
+        let _stop = StopOnDrop(&stop);
         scope.spawn(|| storm(&gateway, &stop));
         prometheus.wait_until_told(&["TlsgateShedding"]);
     });
@@ -104,15 +105,6 @@ fn stage_expiry(gateway: &Gateway) {
     );
     gateway.rewrite(|text| text + &listener);
     assert!(gateway.reload(), "{}", gateway.stderr());
-}
-
-/// Ends the storm also when what it is for does not come.
-struct StopWhenDropped<'a>(&'a AtomicBool);
-
-impl Drop for StopWhenDropped<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Peers of one source that end their handshakes with an alert. It is sent away for that, and comes

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -17,9 +17,10 @@ use crate::support::backend::Backend;
 use crate::support::ca::NAME;
 use crate::support::client::{
     TlsStream, Version, assert_echo, close, config, connect, connect_plain, connection, handshake,
-    local, resuming_config, try_connect,
+    local, resuming_config,
 };
 use crate::support::gateway::{Gateway, Setup, free_port};
+use crate::support::load::{Load, StopOnDrop};
 use crate::support::openssl::Old;
 use crate::support::process::{gateway_program, run};
 use crate::support::session;
@@ -38,23 +39,13 @@ fn reload_under_load() {
         let address = gateway.address();
         let mut kept: Vec<TlsStream> =
             (0..50).map(|_| connect(address, &config(Version::V13))).collect();
-        let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (stop, load) = (AtomicBool::new(false), Load::default());
+        let clients = (0..6_usize).map(|number| {
+            let version = Version::BOTH[number % 2];
+            if number < 3 { config(version) } else { resuming_config(version) }
+        });
         std::thread::scope(|scope| {
-            for number in 0..6_usize {
-                let (stop, done) = (&stop, &done);
-                scope.spawn(move || {
-                    let version = Version::BOTH[number % 2];
-                    let config =
-                        if number < 3 { config(version) } else { resuming_config(version) };
-                    while !stop.load(Ordering::Relaxed) {
-                        let mut stream = try_connect(address, &config, NAME)
-                            .unwrap_or_else(|error| panic!("a connect failed: {error}"));
-                        assert_echo(&mut stream, &[7; 3000]);
-                        close(stream);
-                        done.fetch_add(1, Ordering::Relaxed);
-                    }
-                });
-            }
+            load.start(scope, address, &stop, clients);
             // Whatever ends this ends the load, too.
             let _stop = StopOnDrop(&stop);
             for generation in 2..=21 {
@@ -66,13 +57,10 @@ fn reload_under_load() {
                     gateway.metrics().count("tlsgate_config_generation", &[]) == generation
                 });
                 kept.iter_mut().for_each(|stream| assert_echo(stream, b"still here"));
-                let so_far = done.load(Ordering::Relaxed);
-                wait_until("the load goes on", SOON, || {
-                    done.load(Ordering::Relaxed) >= so_far + sized(500, 50)
-                });
+                load.wait_for(sized(500, 50));
             }
         });
-        let done = done.into_inner();
+        let done = load.done();
         println!("{engine:?}: 20 reloads, {done} connections, none failed");
         let metrics = gateway.metrics();
         let old = metrics.count("tlsgate_generation_connections_open", &[("generation", "1")]);
@@ -82,14 +70,6 @@ fn reload_under_load() {
         let peer = local(&kept[0]);
         kept.into_iter().for_each(close);
         assert_eq!(gateway.line_of(peer).number("generation"), 1);
-    }
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

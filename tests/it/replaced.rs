@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use tempfile::TempDir;
 
@@ -14,7 +14,8 @@ use crate::support::client::{
     TlsStream, Version, assert_echo, close, connect, showing, try_connect,
 };
 use crate::support::gateway::{Gateway, Setup};
-use crate::support::{SOON, engines, sized, wait_until};
+use crate::support::load::{Load, StopOnDrop};
+use crate::support::{engines, sized};
 
 const BAD: i32 = 1;
 
@@ -71,43 +72,23 @@ fn certificates_replaced_through_the_socket() {
         let mutual = "client_cert = \"required\"\ntrusted_ca = \"ca.pem\"\ncrl_files = \"ca.crl\"";
         let gateway = setup.tls(&format!("{mutual}\nrevalidate = \"close\"")).start();
         let before = files(&gateway);
-        let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (stop, load) = (AtomicBool::new(false), Load::default());
+        let clients = [0, 1, 0].map(|place| showing(Version::BOTH[place], &ca().client("phone")));
         std::thread::scope(|scope| {
-            for number in 0..3_usize {
-                let (stop, done, address) = (&stop, &done, gateway.address());
-                scope.spawn(move || {
-                    let config = showing(Version::BOTH[number % 2], &ca().client("phone"));
-                    while !stop.load(Ordering::Relaxed) {
-                        let mut stream = try_connect(address, &config, NAME)
-                            .unwrap_or_else(|error| panic!("a connect failed: {error}"));
-                        assert_echo(&mut stream, &[7; 3000]);
-                        close(stream);
-                        done.fetch_add(1, Ordering::Relaxed);
-                    }
-                });
-            }
+            load.start(scope, gateway.address(), &stop, clients);
             // Whatever ends this ends the load, too.
             let _stop = StopOnDrop(&stop);
             for _ in 0..sized(20, 3) {
                 replace_certificate(&gateway);
-                let so_far = done.load(Ordering::Relaxed);
-                wait_until("the load goes on", SOON, || done.load(Ordering::Relaxed) > so_far + 30);
+                load.wait_for(31);
             }
             what_is_half_done_leaves_no_trace(&gateway);
             replace_authorities(&gateway);
             replace_revoked(&gateway);
         });
-        println!("{engine:?}: {} connections, none failed", done.into_inner());
+        println!("{engine:?}: {} connections, none failed", load.done());
         assert!(files(&gateway) == before, "no file was touched");
         what_was_put_stays_until_its_file_changes(&gateway);
-    }
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -8,25 +8,23 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use rustls::{HandshakeKind, Stream};
+use rustls::{ClientConfig, HandshakeKind, Stream};
 
 use crate::support::backend::Backend;
 use crate::support::ca::NAME;
 use crate::support::client::{
     TlsStream, Version, assert_echo, close, config, connect, connection, handshake, local,
-    resuming_config, try_connect,
+    resuming_config,
 };
 use crate::support::gateway::{Gateway, Setup, free_port};
+use crate::support::load::{Load, StopOnDrop};
 use crate::support::process::{gateway_program, open_descriptors, run};
 use crate::support::{Engine, SOON, engines, http, settled, sized, wait_until};
-
-/// Threads that connect all the time.
-const CLIENTS: usize = 4;
 
 #[test]
 #[ignore = "run by tests/run"]
@@ -42,7 +40,7 @@ fn usr2_under_load() {
         let mut last = Instant::now();
         let mut kept: Vec<TlsStream> = Vec::new();
         std::thread::scope(|scope| {
-            load.start(scope, address, &stop);
+            load.start(scope, address, &stop, clients());
             // Whatever ends this ends the load, too.
             let _stop = StopOnDrop(&stop);
             for number in 0..restarts {
@@ -76,61 +74,9 @@ fn usr2_under_load() {
     }
 }
 
-/// Clients that connect, exchange a message and close, again and again. One that fails panics.
-struct Load {
-    done: AtomicU64,
-    since: Instant,
-}
-
-impl Default for Load {
-    fn default() -> Self {
-        Self { done: AtomicU64::new(0), since: Instant::now() }
-    }
-}
-
-impl Load {
-    fn start<'scope>(
-        &'scope self,
-        scope: &'scope Scope<'scope, '_>,
-        address: SocketAddr,
-        stop: &'scope AtomicBool,
-    ) {
-        for number in 0..CLIENTS {
-            let version = Version::BOTH[number % 2];
-            let config = if number < 2 { config(version) } else { resuming_config(version) };
-            scope.spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    let mut stream = try_connect(address, &config, NAME)
-                        .unwrap_or_else(|error| panic!("a connect failed: {error}"));
-                    assert_echo(&mut stream, &[7; 1000]);
-                    close(stream);
-                    self.done.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-    }
-
-    fn done(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
-    }
-
-    fn took(&self) -> Duration {
-        self.since.elapsed()
-    }
-
-    /// Waits until `more` connections have come and gone.
-    fn wait_for(&self, more: u64) {
-        let wanted = self.done() + more;
-        wait_until("the load goes on", SOON, || self.done() >= wanted);
-    }
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+/// Of each version, and with sessions or not.
+fn clients() -> impl Iterator<Item = Arc<ClientConfig>> {
+    Version::BOTH.into_iter().flat_map(|version| [config(version), resuming_config(version)])
 }
 
 #[test]
@@ -189,7 +135,7 @@ fn usr2_failed_start_keeps_the_old() {
         let taken = holder.local_addr().expect("bound");
         let good = fs::read_to_string(gateway.config_file()).expect("a file");
         std::thread::scope(|scope| {
-            load.start(scope, address, &stop);
+            load.start(scope, address, &stop, clients());
             let _stop = StopOnDrop(&stop);
             let mut fails = |gateway: &Gateway, why: &str| {
                 let before = failures(gateway).len();
@@ -371,7 +317,7 @@ fn usr2_changes_workers_engine_and_listeners() {
         let address = gateway.address();
         let (stop, load) = (AtomicBool::new(false), Load::default());
         std::thread::scope(|scope| {
-            load.start(scope, address, &stop);
+            load.start(scope, address, &stop, clients());
             let _stop = StopOnDrop(&stop);
             let mut workers = 2;
             for next in [4, 1, 3] {

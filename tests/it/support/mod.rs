@@ -8,6 +8,7 @@ pub(crate) mod component;
 pub(crate) mod gateway;
 pub(crate) mod holdings;
 pub(crate) mod http;
+pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod network;
