@@ -289,7 +289,10 @@ impl<'run> Slots<'run> {
         if let Some(latency) = latency.filter(|_| is_timed) {
             latency.record(established.handshake);
         }
-        if task == Some(Task::Prepare) && workload.keeps_connections() {
+        // What is to be resumed later has come when the first answer has: tickets of TLS 1.3 come before it
+        // (RFC 8446 section 4.6.1).
+        let is_ready = workload.keeps_connections() && workload.resumed() <= 0.0;
+        if task == Some(Task::Prepare) && is_ready {
             self.end(slot, false);
             return false;
         }
