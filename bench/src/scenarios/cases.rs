@@ -97,7 +97,7 @@ const B3: Script = Script {
     settings: &["scale=0.1", "duration=8s"],
     quick: &[
         "scale=0.002",
-        "duration=700ms",
+        "duration=2s",
         "timeout=4s",
         "flow.full.spread=100ms",
         "flow.resumed.spread=100ms",
@@ -105,6 +105,14 @@ const B3: Script = Script {
     needs: Needs { ticket_keys: true, ends_soon: true, ..NOTHING },
     event: Some(Event::HandOver),
 };
+
+const B3_CRASH_QUICK: &[&str] = &[
+    "scale=0.002",
+    "duration=700ms",
+    "timeout=4s",
+    "flow.full.spread=100ms",
+    "flow.resumed.spread=100ms",
+];
 
 const B4: Script = Script {
     file: "B4",
@@ -171,6 +179,7 @@ impl Case {
             Self::B2 => b2(),
             Self::B3 => B3,
             Self::B3Crash => Script {
+                quick: B3_CRASH_QUICK,
                 about: "The server and all its processes are killed, and it is started again at once: \
                         all come back, half of them with sessions. All servers have keys of tickets in \
                         a file.",

@@ -17,7 +17,10 @@ use crate::peers::target::Kind;
 /// Everything, for people.
 pub(crate) fn render(results: &Results, style: Style) -> String {
     let parts = [
-        ("Scenarios: medians of rounds; failures are of all rounds together", overview(results)),
+        (
+            "Scenarios: medians of rounds; failed, tried again and lost of all rounds",
+            overview(results),
+        ),
         ("Flows", flows(results, None)),
     ];
     let foreign = Quartiles::of(results.runs.iter().map(|ran| ran.used.foreign_share));
@@ -42,13 +45,12 @@ pub(super) fn overview(results: &Results) -> Parts {
     let head = [
         "scenario",
         "server",
-        "rounds",
         "done",
         "failed",
         "tried again",
         "lost",
         "all back after",
-        "CPU µs per operation",
+        "CPU µs each",
         "CPU",
         "memory",
         "objectives held",
@@ -73,13 +75,12 @@ fn overview_row(case: Case, target: Kind, rounds: &Rounds<'_>) -> Vec<String> {
     let [held, of] = rounds.objectives();
     let [seen, rotations] = rounds.rotations();
     let lost = sum(&|found| found.lost);
-    let cost = rounds.median(|ran| ran.used.cpu.as_secs_f64() * 1e6 / done(ran));
+    let cost = rounds.median(|ran| ran.used.cpu.as_secs_f64() * 1e6 / done(ran).max(1.0));
     let share = rounds.median(|ran| ran.used.cpu.as_secs_f64() / ran.used.wall.as_secs_f64());
     let resident = rounds.median(|ran| float(ran.used.resident));
     vec![
         case.name().to_owned(),
         target.name().to_owned(),
-        rounds.0.len().to_string(),
         rounds.median(done).map_or_else(dash, |done| format!("{done:.0}")),
         sum(&|found| count(&found.errors)).to_string(),
         sum(&|found| count(&found.retried)).to_string(),

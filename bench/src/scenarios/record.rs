@@ -22,9 +22,11 @@ pub(crate) fn page(results: &Results) -> String {
     let (head, rows) = overview(results);
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
     let (flow_head, _) = flows(results, None);
-    let flow_head: Vec<&str> = flow_head.iter().map(String::as_str).collect();
+    // Each scenario has a table of its own, where its name is the heading.
+    let flow_head: Vec<&str> = flow_head.iter().skip(1).map(String::as_str).collect();
     let scenario = |case: Case| {
-        let (_, rows) = flows(results, Some(case));
+        let (_, mut rows) = flows(results, Some(case));
+        rows.iter_mut().for_each(|row| drop(row.remove(0)));
         Scenario {
             about: vec![
                 case.script().about.to_owned(),
@@ -39,7 +41,7 @@ pub(crate) fn page(results: &Results) -> String {
     let about = [
         format!("{}, {}, {} CPUs, {}.", machine.date, machine.cpu, machine.cpus, machine.kernel),
         format!(
-            "{rounds} rounds; curves by percentile are of all of them, curves over time of the first. \
+            "Rounds: {rounds}. Curves by percentile are of all of them, curves over time of the first. \
              Latency counts from intended starts. Servers have one worker on a CPU of their own; client \
              and components share another, so flows beside a storm of handshakes also wait for the client."
         ),
@@ -164,8 +166,8 @@ run, `results.json` all of it but the distributions.
 - **Latency** (p50 and so on) is of whole operations from their intended starts, retries and waiting
   included: it is what users see. Those who come back count from when they wanted to.
 - **CPU** is time of all processes of the server, old ones that drain included, from when all
-  connections are up: per operation of all flows together, and as a share of the time of the run, which
-  includes its end. **memory** is the most that was resident.
+  connections are up, as a share of the time of the run, which
+  includes its end. **CPU µs each** is per operation of all flows together. **memory** is the most that was resident.
 - **objectives held** are those of the scenarios' files that held in every round; *new certificate in 1 s*
   counts rotations after which handshakes of a second and more later saw the new certificate only, and
   none failed.
