@@ -5,6 +5,7 @@ mod calibrate;
 pub(crate) mod capacity;
 pub(crate) mod compare;
 pub(crate) mod lanes;
+mod live;
 pub(crate) mod load;
 pub(crate) mod merge;
 mod outcome;
