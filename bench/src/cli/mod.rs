@@ -4,6 +4,7 @@ pub(crate) mod backend;
 mod calibrate;
 pub(crate) mod capacity;
 pub(crate) mod compare;
+pub(crate) mod generator;
 pub(crate) mod lanes;
 mod live;
 pub(crate) mod load;

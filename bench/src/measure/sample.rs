@@ -166,13 +166,19 @@ impl Reading {
         let at = Instant::now();
         let busy = match subject.cpu {
             None => Duration::ZERO,
-            Some(cpu) => {
-                let text = fs::read_to_string("/proc/stat").map_err(|error| error.to_string())?;
-                busy(&text, cpu).ok_or("cannot understand /proc/stat")?
-            }
+            Some(cpu) => busy_time(cpu)?,
         };
         Ok(Self { at, done, usage, busy, clock: subject.clock })
     }
+}
+
+/// How long a CPU has been busy since the machine started, whoever used it; to a clock tick.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub(crate) fn busy_time(cpu: usize) -> Result<Duration, String> {
+    let text = fs::read_to_string("/proc/stat").map_err(|error| error.to_string())?;
+    busy(&text, cpu).ok_or_else(|| "cannot understand /proc/stat".to_owned())
 }
 
 /// Busy time of one CPU: all fields but idle and iowait, steal included (proc(5)).
