@@ -6,6 +6,7 @@ mod generator;
 mod lanes;
 mod measure;
 mod peers;
+mod scenarios;
 mod verify;
 
 use std::process::ExitCode;
@@ -30,6 +31,9 @@ enum Command {
     Backend(cli::backend::Arguments),
     /// Measure the gateway beside haproxy, nginx, hitch, stunnel and envoy, in processes of its own.
     Peers(cli::peers::Arguments),
+    /// Run scenarios (restarts, switchovers, storms, hostile clients, rotations) over the gateway, haproxy and
+    /// nginx, in processes of its own.
+    Scenarios(cli::scenarios::Arguments),
     /// Measure the gateway's lanes for old TLS beside stunnel and haproxy, in processes of its own.
     Lanes(cli::lanes::Arguments),
     /// Measure this load generator beside wrk and openssl s_time, against an nginx of its own.
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => cli::compare::execute(&arguments),
         Command::Backend(arguments) => cli::backend::execute(arguments),
         Command::Peers(arguments) => cli::peers::execute(arguments),
+        Command::Scenarios(arguments) => cli::scenarios::execute(arguments),
         Command::Lanes(arguments) => cli::lanes::execute(arguments),
         Command::Generator(arguments) => cli::generator::execute(arguments),
         Command::Capacity(command) => cli::capacity::execute(&command),

@@ -15,5 +15,6 @@ mod plan;
 pub(crate) mod relay;
 mod run;
 mod scenario;
+pub(crate) mod scenarios;
 mod table;
 mod verify;
