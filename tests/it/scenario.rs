@@ -227,6 +227,15 @@ count = 40
 pipeline = 3
 
 [[flow]]
+name = "silent"
+kind = "handshakes"
+target = "http"
+payload = "none"
+resumed = 0.5
+connections = 4
+count = 20
+
+[[flow]]
 name = "missing"
 kind = "messages"
 target = "http"
@@ -319,6 +328,7 @@ fn load_payloads() {
     let json: Value = serde_json::from_str(&ended.stdout).expect("JSON");
     for (name, done) in [
         ("pages", 40),
+        ("silent", 20),
         ("bind", 20),
         ("search", 40),
         ("options", 40),

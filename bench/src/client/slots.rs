@@ -165,10 +165,10 @@ impl<'run> Slots<'run> {
         }
     }
 
-    /// Goes on with a slot whose socket has news; `hung_up` when the peer sends no more.
-    pub(super) fn event(&mut self, slot: usize, hung_up: bool) {
+    /// Goes on with a slot whose socket has news: see [`Transport::event`].
+    pub(super) fn event(&mut self, slot: usize, readable: bool, hung_up: bool) {
         if let Some(Slot { connection: Some(connection), .. }) = self.slots.get_mut(slot) {
-            connection.event(hung_up);
+            connection.event(readable, hung_up);
             self.drive(slot);
         }
     }
@@ -331,7 +331,9 @@ impl<'run> Slots<'run> {
         report.resumed += u64::from(resumes && !not_resumed);
         report.bytes_sent += done.sent;
         report.bytes_received += done.received;
-        report.first_byte.record(done.first_byte);
+        if let Some(first_byte) = done.first_byte {
+            report.first_byte.record(first_byte);
+        }
         report.total.record(intended.elapsed());
         self.desk.done.fetch_add(1, Ordering::Relaxed);
         self.end(slot, false);

@@ -78,17 +78,14 @@ impl Transport {
         self.pacing.as_ref().is_some_and(Pacing::waits)
     }
 
-    /// The socket has news; `hung_up` when the peer sends no more.
-    pub(super) fn event(&mut self, hung_up: bool) {
-        self.readable = true;
+    /// The socket has news: something to read, an error included, or that the peer sends no more.
+    pub(super) fn event(&mut self, readable: bool, hung_up: bool) {
+        self.readable |= readable || hung_up;
         self.hung_up |= hung_up;
     }
 
     /// Whether the connection is up.
     pub(super) fn is_connected(&mut self) -> Result<bool, Failure> {
-        if let Some(error) = self.socket.take_error()? {
-            return Err(error.into());
-        }
         match self.socket.peer_addr() {
             Ok(_) => {
                 if let Some(connector) = self.later.take() {
@@ -96,7 +93,9 @@ impl Transport {
                 }
                 Ok(true)
             }
-            Err(error) if error.kind() == IoKind::NotConnected => Ok(false),
+            Err(error) if error.kind() == IoKind::NotConnected => {
+                self.socket.take_error()?.map_or(Ok(false), |error| Err(error.into()))
+            }
             Err(error) => Err(error.into()),
         }
     }
