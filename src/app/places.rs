@@ -93,8 +93,11 @@ pub(super) fn check(
             key,
             message: "is outside of the folders that this process has kept".to_owned(),
             found: place.path.display().to_string(),
-            allowed: sandbox.folders(place.access).join(", "),
-            hint: "It gave up all others when it started (gateway.sandbox). Put the file there, or \
+            allowed: match sandbox.folders(place.access).as_slice() {
+                [] => "none, as none was named for that".to_owned(),
+                folders => folders.join(", "),
+            },
+            hint: "It gave up all others when it started (gateway.sandbox). Use one of these, or \
                    restart: after USR2, the new process has the folders that its configuration names."
                 .to_owned(),
         });
