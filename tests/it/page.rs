@@ -44,7 +44,7 @@ fn estate() -> Estate {
     let down = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let tables = format!(
         "[[listener]]\nname = \"tds\"\nmode = \"originate\"\nlisten = \"{originate}\"\n\
-         upstream = \"{}\"\n[listener.upstream_tls]\nverify = \"none\"\n\
+         proxy_in = \"v1\"\nproxy_trusted = \"127.0.0.1\"\nupstream = \"{}\"\n[listener.upstream_tls]\nverify = \"none\"\n\
          verify_until = \"2099-12-31\"\n\
          [[listener]]\nname = \"reports\"\nlisten = \"127.0.0.1:{}\"\nupstream = \"{down}\"\n\
          [listener.tls]\ncertificate = \"server.pem\"\ncertificate_key = \"server.key\"\n",
@@ -63,7 +63,10 @@ fn estate() -> Estate {
     ];
     let mut old = OldClient::quiet(gateway.address());
     old.echo();
-    let plain = connect_plain(originate);
+    // From another machine, as a trusted peer says: plaintext on this one is no concern.
+    let mut plain = connect_plain(originate);
+    let header = format!("PROXY TCP4 192.0.2.7 192.0.2.1 5000 {}\r\n", originate.port());
+    std::io::Write::write_all(&mut plain, header.as_bytes()).expect("connected");
     Estate {
         gateway,
         _component: component,
