@@ -17,6 +17,7 @@ use crate::engine::uring::UringEngine;
 use crate::engine::{Engine, EngineLimits, Wake};
 use crate::lane::Door;
 use crate::policy::Policy;
+use crate::sandbox::Starter;
 use crate::shard::mailbox::{self, Command, Mailbox};
 use crate::shard::{Finished, Parts, Shard};
 use crate::telemetry::access_log::{AccessRecord, AccessSender, Sample, since_1970};
@@ -34,6 +35,7 @@ pub(super) struct Plan {
     pub answers: AnswerSender,
     pub access: AccessSender,
     pub door: Door,
+    pub starter: Option<Starter>,
     /// Drawn: tells this process's connections from those of others.
     pub process: u64,
 }

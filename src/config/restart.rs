@@ -11,6 +11,7 @@ const FIXED: &[(&str, Differs)] = &[
     ("gateway.engine", |a, b| a.gateway.engine != b.gateway.engine),
     ("gateway.max_connections", |a, b| a.gateway.max_connections != b.gateway.max_connections),
     ("gateway.buffer_memory", |a, b| a.gateway.buffer_memory != b.gateway.buffer_memory),
+    ("gateway.sandbox", |a, b| a.gateway.sandbox != b.gateway.sandbox),
     ("gateway.hello_memory", |a, b| a.gateway.hello_memory != b.gateway.hello_memory),
     ("gateway.hello_memory_per_source", |a, b| {
         a.gateway.hello_memory_per_source != b.gateway.hello_memory_per_source

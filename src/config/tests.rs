@@ -39,6 +39,7 @@ crl_watch = "off"
 restart_timeout = "10s"
 buffer_memory = 0x1000_0000
 record_layer = "rustls"
+sandbox = "off"
 hello_memory = "128KiB"
 hello_memory_per_source = "64KiB"
 [admin]
@@ -148,18 +149,18 @@ fn every_option_reaches_the_model() {
         max_bytes: 1 << 20,
         lifetime: Duration::from_secs(604_800),
         ticket_secret: Some("conf/ticket.secret".into()),
-        ticket_secret_line: 32,
+        ticket_secret_line: 33,
     };
     assert_eq!(config.resumption, resumption);
     let listener = Listener {
         name: "sip".to_owned(),
         mode: Mode::Terminate,
         listen: ListenAddress::Tcp("[::]:5061".parse().expect("an address")),
-        listen_line: 35,
+        listen_line: 36,
         proxy_in: None,
         backlog: 1,
         upstreams: everything_upstream(),
-        upstream_line: 37,
+        upstream_line: 38,
         backups: Vec::new(),
         source: SourceSettings::Any,
         source_line: 0,
@@ -218,6 +219,7 @@ fn absent_options_have_their_defaults() {
         restart_timeout: Duration::from_secs(60),
         buffer_memory: 256 << 20,
         record_layer: RecordLayer::Own,
+        sandbox: true,
         hello_memory: 16 << 20,
         hello_memory_per_source: 1 << 20,
         handshakes,

@@ -52,6 +52,7 @@ mod reload;
 mod replaced;
 mod restart;
 mod revalidate;
+mod sandbox;
 mod scale;
 mod scenario;
 mod selection;

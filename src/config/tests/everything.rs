@@ -13,6 +13,7 @@ pub(super) fn everything_gateway() -> Gateway {
         restart_timeout: Duration::from_secs(10),
         buffer_memory: 256 << 20,
         record_layer: RecordLayer::Rustls,
+        sandbox: false,
         hello_memory: 128 << 10,
         hello_memory_per_source: 64 << 10,
         handshakes: everything_handshakes(),
@@ -22,7 +23,7 @@ pub(super) fn everything_gateway() -> Gateway {
 pub(super) fn everything_log() -> Log {
     let access = AccessLog {
         to: Destination::File("conf/log/access.log".into()),
-        line: 22,
+        line: 23,
         facility: Facility::named("local3").expect("one of the words"),
         name: "gate-1".to_owned(),
         sample: 10,
@@ -61,18 +62,18 @@ pub(super) fn everything_tls() -> DownstreamTls {
     };
     DownstreamTls {
         certificates: vec![
-            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 42),
-            certificate("conf/rsa.pem", "conf/../rsa.key", 43),
+            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 43),
+            certificate("conf/rsa.pem", "conf/../rsa.key", 44),
         ],
         key_group: Some("tls-keys".to_owned()),
-        key_group_line: 45,
+        key_group_line: 46,
         strict_sni: true,
         alpn: vec!["sip/2".to_owned(), "h2".to_owned()],
         min_version: TlsVersion::V1_3,
         max_version: TlsVersion::V1_3,
         ciphers: Vec::new(),
         client_cert: ClientCert::Required,
-        trusted_ca: vec![TrustFile { path: "conf/ca.pem".into(), line: 51 }],
+        trusted_ca: vec![TrustFile { path: "conf/ca.pem".into(), line: 52 }],
         crls: CrlPolicy::default(),
         revalidate: Revalidate::Keep,
         resumption: ResumptionMode::Store,

@@ -107,7 +107,7 @@ impl UringEngine {
     /// What the kernel said to the ring or its buffers; `probe` turns it into a sentence.
     #[expect(clippy::disallowed_methods, reason = "an edge: the origin of the shard's clock")]
     pub fn new(limits: EngineLimits) -> io::Result<Self> {
-        let ring = Ring::new()?;
+        let mut ring = Ring::new()?;
         let retained = usize::from(BUFFERS[BufClass::Message.index()]);
         let pool = Pool::new(limits.buffer_memory, retained / 4);
         let share = limits.buffer_memory / BUFFERS_SHARE;
@@ -117,6 +117,7 @@ impl UringEngine {
             ring.register(buf_ring)?;
             buf_ring.refill(&pool);
         }
+        ring.enable()?;
         pool.stock();
         let mut engine = Self {
             ring,
@@ -135,6 +136,11 @@ impl UringEngine {
         };
         engine.arm_waker();
         Ok(engine)
+    }
+
+    /// Why the ring takes other operations than the engine's, too.
+    pub fn unrestricted(&self) -> Option<&io::Error> {
+        self.ring.unrestricted()
     }
 
     fn arm_waker(&mut self) {
