@@ -22,9 +22,8 @@ pub(super) struct Named {
 pub(super) fn named(file: &Path, config: &Config) -> Vec<Named> {
     let mut all = Vec::new();
     add(&mut all, (file, Access::Read), (0, String::new()));
-    let log = &config.log.access;
-    if let Destination::File(path) = &log.to {
-        add(&mut all, (path, Access::Log), (log.line, "log.access".to_owned()));
+    if let Destination::File(path) = &config.log.access.to {
+        add(&mut all, (path, Access::Log), (config.log.access.line, "log.access".to_owned()));
     }
     if let Some(path) = &config.resumption.ticket_secret {
         let line = config.resumption.ticket_secret_line;

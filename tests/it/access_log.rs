@@ -161,6 +161,7 @@ fn access_log_thinned_out() {
 /// systemd's journal in a /run of its own.
 struct Journal {
     process: Process,
+    run: TempDir,
 }
 
 impl Journal {
@@ -170,20 +171,22 @@ impl Journal {
             skip_impossible("there is no systemd-journald");
             return None;
         }
+        let run = TempDir::new().expect("a temporary directory");
         // It leaves the kernel's log and audit alone, and keeps whatever comes.
         let script = format!(
-            "mount -t tmpfs none /run && mkdir -p /run/log/journal /run/systemd/journald.conf.d && \
+            "mount --bind {} /run && mkdir -p /run/log/journal /run/systemd/journald.conf.d && \
              printf '[Journal]\\nReadKMsg=no\\nAudit=no\\nRateLimitBurst=0\\n' \
-             >/run/systemd/journald.conf.d/it.conf && exec {JOURNALD}"
+             >/run/systemd/journald.conf.d/it.conf && exec {JOURNALD}",
+            run.path().display()
         );
         let unshare = ["--mount", "--propagation", "private", "sh", "-c", &script];
         let mut process = Process::start(Command::new("unshare").args(unshare));
         let ended = wait_for("journald, or its end", SOON, || match process.poll() {
-            None => within(process.id(), SOCKET).exists().then_some(None),
+            None => run.path().join(SOCKET).exists().then_some(None),
             Some(status) => Some(Some(status)),
         });
         match ended {
-            None => Some(Self { process }),
+            None => Some(Self { process, run }),
             Some(status) => {
                 let why = process.stderr().join(" ");
                 skip_impossible(&format!("journald in a /run of its own: {status}, {why}"));
@@ -193,25 +196,20 @@ impl Journal {
     }
 
     fn socket(&self) -> PathBuf {
-        within(self.process.id(), SOCKET)
+        self.run.path().join(SOCKET)
     }
 
     /// As journalctl has it.
     fn entry_of(&self, peer: SocketAddr) -> Option<Value> {
         let mut journalctl = Command::new("journalctl");
-        journalctl.arg("--directory").arg(within(self.process.id(), "/run/log/journal"));
+        journalctl.arg("--directory").arg(self.run.path().join("log/journal"));
         journalctl.args(["--output", "json", "--identifier", "tlsgate"]);
         let found = run(journalctl.arg(format!("TLSGATE_PEER={peer}")), SOON);
         serde_json::from_str(found.stdout.lines().next()?).ok()
     }
 }
 
-/// Where that process sees a file.
-fn within(process: u32, path: &str) -> PathBuf {
-    PathBuf::from(format!("/proc/{process}/root{path}"))
-}
-
-const SOCKET: &str = "/run/systemd/journal/socket";
+const SOCKET: &str = "systemd/journal/socket";
 
 /// rsyslog, with a socket and a file of its own.
 struct Syslog {
