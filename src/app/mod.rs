@@ -14,6 +14,7 @@ mod legacy;
 mod limits;
 mod listening;
 pub mod orders;
+mod polling;
 mod reload;
 mod replacements;
 mod restart;

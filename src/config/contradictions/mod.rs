@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 mod lanes;
 mod modes;
+mod polling;
 mod proxy;
 mod rules;
 mod sources;
@@ -25,6 +26,7 @@ use super::value::Bytes;
 pub(super) fn check(root: &Section, reader: &mut Reader<'_>) {
     if let Some(gateway) = root.child("gateway") {
         hello_memory(gateway, reader);
+        polling::check(gateway, reader);
     }
     let listeners = root.children("listener");
     names(listeners, reader);

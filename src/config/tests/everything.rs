@@ -5,7 +5,12 @@ use super::*;
 pub(super) fn everything_gateway() -> Gateway {
     Gateway {
         workers: Some(4),
-        engine: EngineChoice::Epoll,
+        engine: EngineChoice::Uring,
+        polling: Polling {
+            sqpoll: Some(Duration::from_millis(20)),
+            sqpoll_cpus: vec![2, 3],
+            busy_poll: Some(Duration::from_micros(50)),
+        },
         max_connections: Some(50_000),
         drain_timeout: Duration::ZERO,
         certificate_watch: Some(Duration::from_secs(60)),
@@ -49,18 +54,18 @@ pub(super) fn everything_tls() -> DownstreamTls {
     };
     DownstreamTls {
         certificates: vec![
-            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 37),
-            certificate("conf/rsa.pem", "conf/../rsa.key", 38),
+            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 40),
+            certificate("conf/rsa.pem", "conf/../rsa.key", 41),
         ],
         key_group: Some("tls-keys".to_owned()),
-        key_group_line: 40,
+        key_group_line: 43,
         strict_sni: true,
         alpn: vec!["sip/2".to_owned(), "h2".to_owned()],
         min_version: TlsVersion::V1_3,
         max_version: TlsVersion::V1_3,
         ciphers: Vec::new(),
         client_cert: ClientCert::Required,
-        trusted_ca: vec![TrustFile { path: "conf/ca.pem".into(), line: 46 }],
+        trusted_ca: vec![TrustFile { path: "conf/ca.pem".into(), line: 49 }],
         crls: CrlPolicy::default(),
         revalidate: Revalidate::Keep,
         resumption: ResumptionMode::Store,
