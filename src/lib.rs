@@ -21,6 +21,7 @@ pub mod handover;
 pub mod lane;
 pub mod policy;
 pub mod proxy;
+pub mod sandbox;
 pub mod shard;
 pub mod sys;
 pub mod systemd;

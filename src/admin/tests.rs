@@ -285,6 +285,7 @@ fn facts() -> Facts {
         version: "1.2.3",
         engine: "epoll",
         engine_reason: Arc::from("io_uring is not permitted"),
+        sandbox: Arc::from("files: landlock"),
         listeners: vec![ListenerFacts { name: "sip".into(), address: "127.0.0.1:5061".into() }],
         certificates: vec![CertificateFacts {
             listener: "sip".into(),
@@ -331,6 +332,7 @@ fn status_and_metrics_show_what_shards_measured() {
     assert_eq!(status["version"], "1.2.3");
     assert_eq!(status["state"], "accepting");
     assert_eq!(status["engine_reason"], "io_uring is not permitted");
+    assert_eq!(status["sandbox"], "files: landlock");
     assert_eq!(status["workers"], 2);
     assert_eq!(status["connections"]["open_connections"], 2);
     assert_eq!(status["listeners"][0]["address"], "127.0.0.1:5061");

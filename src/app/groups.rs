@@ -107,7 +107,9 @@ impl Compiler<'_> {
                     message: "needs a capability that this process does not have",
                     found: &format!("IP_TRANSPARENT: {error}"),
                     hint: "Give it CAP_NET_RAW: in AmbientCapabilities= and CapabilityBoundingSet= \
-                           of its systemd unit, or by `setcap cap_net_raw+ep` on the program.",
+                           of its systemd unit, or by `setcap cap_net_raw+ep` on the program. A \
+                           process whose configuration did not need it when it started has given it \
+                           up (gateway.sandbox): USR2 starts one that begins anew.",
                 };
                 self.report((line, key), problem);
             }

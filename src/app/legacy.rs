@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use socket2::SockRef;
 
 use super::limits;
@@ -18,9 +19,9 @@ use crate::engine::uring::UringEngine;
 use crate::lane::channel::{receive, send};
 use crate::lane::child::Host;
 use crate::lane::wire::{Begin, Message};
-use crate::lane::{Door, child, sandbox, sessions};
+use crate::lane::{Door, child, sessions};
+use crate::sandbox::{Kind, Role, Sandbox, Started, Starter, Threads};
 use crate::sys::packets;
-use crate::sys::program::wait_within;
 use crate::telemetry::SharedCounters;
 
 /// What the child does: see [`child::serve`].
@@ -41,10 +42,19 @@ impl Host for Engines {
         };
         // Where this user may not have what the gateway's may.
         match begin.uring.then(|| UringEngine::new(limits)) {
-            Some(Ok(engine)) => child.run(engine),
-            _ => child.run(EpollEngine::new(limits)?),
+            Some(Ok(engine)) => close_sandbox().and_then(|()| child.run(engine)),
+            _ => {
+                let engine = EpollEngine::new(limits)?;
+                close_sandbox().and_then(|()| child.run(engine))
+            }
         }
     }
+}
+
+/// The child may have the gateway's user: without a filter, it could read the gateway's keys.
+fn close_sandbox() -> io::Result<()> {
+    let part = Sandbox::default().close(Role::Child, Threads::All);
+    part.holds.map(drop).map_err(io::Error::other)
 }
 
 /// Sees to it that there is a child while one is wanted. It ends with this.
@@ -54,6 +64,8 @@ pub(super) struct Supervisor {
 }
 
 struct Shared {
+    /// Without it, there is no child.
+    starter: Option<Starter>,
     door: Door,
     begin: Begin,
     counters: Arc<SharedCounters>,
@@ -78,11 +90,10 @@ impl Supervisor {
     /// When there are no threads left.
     pub(super) fn start(plan: &Plan, counters: Arc<SharedCounters>) -> io::Result<Self> {
         let begin = limits::of_lane(plan.engine, &plan.gateway, plan.max_connections);
-        let door = plan.door.clone();
+        let (starter, door) = (plan.starter.clone(), plan.door.clone());
         let (state, changed) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { door, begin, counters, state, changed });
+        let shared = Arc::new(Shared { starter, door, begin, counters, state, changed });
         let own = Arc::clone(&shared);
-        // The child ends with the thread that has started it (prctl(2), PR_SET_PDEATHSIG).
         let thread = Builder::new().name("lane".to_owned()).spawn(move || own.run())?;
         let supervisor = Self { shared, thread: Some(thread) };
         supervisor.follow();
@@ -170,13 +181,15 @@ impl Shared {
             }
             state.channel = Some(Arc::clone(&ours));
         }
-        let mut child = spawn(theirs).map_err(|error| format!("it cannot be started: {error}"))?;
+        let starter = self.starter.as_ref().ok_or("this command does not start one")?;
+        let child = starter.start(Kind::LegacyChild, theirs);
+        let child = child.map_err(|error| format!("it cannot be started: {error}"))?;
         let result = self.converse(&ours, child.id());
         self.door.close();
         self.counters.legacy_up.set(0);
         self.lock().channel = None;
         interrupt(&ours);
-        let status = end(&mut child);
+        let status = end(&child);
         result.map_err(|reason| format!("{reason} ({status})"))
     }
 
@@ -195,13 +208,6 @@ impl Shared {
         self.counters.legacy_up.set(1);
         self.counters.legacy_starts.increment();
         tracing::info!(pid, "the legacy lane's child is ready");
-        if !sandbox::changes_user().map_err(text)? {
-            sandbox::hide_from_own_user().map_err(text)?;
-            tracing::warn!(
-                "the legacy lane's child has the gateway's user, as only root can give it another: \
-                 files with keys that the gateway may read, it may read (SECURITY.md)"
-            );
-        }
         self.settle();
         limit(LOOK).map_err(text)?;
         loop {
@@ -253,9 +259,10 @@ impl Shared {
     }
 }
 
-/// The program that runs, also when its file was replaced meanwhile. It inherits nothing but the way
-/// to where panics are told.
-fn spawn(channel: OwnedFd) -> io::Result<Child> {
+/// For the starter. The program that runs, also when its file was replaced meanwhile. It inherits
+/// nothing but the way to where panics are told, and ends with the thread that has started it
+/// (prctl(2), PR_SET_PDEATHSIG).
+pub(super) fn spawn(channel: OwnedFd) -> io::Result<Child> {
     Command::new("/proc/self/exe")
         .arg(child::VERB)
         .env_clear()
@@ -265,13 +272,13 @@ fn spawn(channel: OwnedFd) -> io::Result<Child> {
 }
 
 /// Waits for the end of a child whose channel is closed, which may still have to flush what it owes.
-fn end(child: &mut Child) -> String {
-    if let Some(status) = wait_within(child, PARTING) {
-        return status.to_string();
-    }
-    // Fails only when it has ended.
-    let _ended = child.kill();
-    child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
+fn end(child: &Started) -> String {
+    let status = child.wait_within(PARTING).or_else(|| {
+        // Fails when it has ended.
+        let _ended = child.signal(Signal::KILL);
+        child.wait_within(PARTING)
+    });
+    status.map_or_else(|| "how it ended is not known".to_owned(), |status| status.to_string())
 }
 
 /// Makes both ends see the end of the channel.

@@ -14,6 +14,7 @@ mod legacy;
 mod limits;
 mod listening;
 pub mod orders;
+mod places;
 mod polling;
 mod reload;
 mod replacements;
@@ -28,7 +29,9 @@ mod upstreams;
 mod watch;
 mod workers;
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -40,7 +43,8 @@ use crate::config::{self, Config, Diagnostics};
 pub use crate::conn::Farewell;
 pub use crate::conn::outcome::Stage;
 use crate::engine::probe::Chosen;
-use crate::handover::HandOver;
+use crate::handover::{self, HandOver, Program};
+use crate::sandbox::{Kind, Sandbox, Starter};
 pub use crate::shard::filter::{Filter, Generations};
 use crate::shard::mailbox::{BoundId, Command};
 use crate::telemetry::access_log::AccessLog;
@@ -84,6 +88,9 @@ pub struct Gateway {
     file: PathBuf,
     /// What runs.
     config: Config,
+    /// Without it, there is no other process.
+    starter: Option<Starter>,
+    sandbox: Sandbox,
     texts: Texts,
     watched: Watched,
     crls: Crls,
@@ -143,6 +150,30 @@ pub enum StartError {
     Other(#[from] io::Error),
 }
 
+/// The word of the command line that has the program be the starter; nobody else is told of it.
+pub const STARTER: &str = "starter";
+
+/// Starts the process that will start `program`, and the legacy lane's child.
+///
+/// # Errors
+/// As [`Starter::launch`].
+pub fn launch_starter(program: &Program) -> io::Result<Starter> {
+    let verb = [OsStr::new(STARTER), OsStr::new("--"), program.path.as_os_str()];
+    let arguments = program.arguments.iter().map(|argument| argument.as_os_str());
+    Starter::launch(&program.path, verb.into_iter().chain(arguments))
+}
+
+/// What that process does: see [`starter::serve`](crate::sandbox::starter::serve).
+///
+/// # Errors
+/// As that.
+pub fn serve_starter(program: &Program) -> io::Result<()> {
+    crate::sandbox::starter::serve(|kind, socket: OwnedFd| match kind {
+        Kind::Successor => handover::spawn(program, socket),
+        Kind::LegacyChild => legacy::spawn(socket),
+    })
+}
+
 /// Reads and checks a configuration file and everything it names, for a process that has not
 /// started: with a session store and ticket keys of its own.
 ///
@@ -184,7 +215,7 @@ impl Gateway {
     /// # Errors
     /// Nothing keeps running.
     pub fn start(loaded: Loaded) -> Result<Self, StartError> {
-        Prepared::new(loaded, None)?.open()
+        Prepared::new(loaded, None, None)?.open()
     }
 
     /// Stops accepting; connections may end by themselves until the drain timeout.

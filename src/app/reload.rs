@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::crls::Crls;
 use super::listening::Assignment;
 use super::watch::Watched;
-use super::{Addresses, BindError, Gateway, StartError, Text, compile, read, unix_now};
+use super::{Addresses, BindError, Gateway, StartError, Text, compile, places, read, unix_now};
 use crate::config::{Config, Diagnostic, needs_restart};
 use crate::policy::Policy;
 use crate::shard::mailbox::{BoundId, Command, Reload};
@@ -85,6 +85,8 @@ impl Gateway {
             return Err(ReloadError::Unfollowed);
         }
         let name = text.name.as_str();
+        let places = places::check(&self.sandbox, (name, &self.file), &config);
+        places.map_err(StartError::Config)?;
         let watched = Watched::of(&config);
         let replaced = self.replacements.unchanged();
         let compiled = with_replaced(replaced.clone(), || {

@@ -35,7 +35,10 @@ impl Gateway {
             // Fails only when the program has ended meanwhile: not while a successor may serve.
             let _ended = orders.send(Order::HandedOver(result));
         };
-        self.hand_over = Some(HandOver::start(program.clone(), self.offer(), limit, tell)?);
+        let starter =
+            self.starter.clone().ok_or_else(|| io::Error::other("there is no starter"))?;
+        let what = (starter, program.clone());
+        self.hand_over = Some(HandOver::start(what, self.offer(), limit, tell)?);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -22,11 +23,12 @@ use super::standing::Standing;
 use super::status::{Status, StatusParts};
 use super::texts::Texts;
 use super::workers::{self, Plan};
-use super::{Gateway, Loaded, StartError, Threads, polling};
+use super::{Gateway, Loaded, StartError, places, polling};
 use crate::admin::{Admin, Lifecycle};
 use crate::config::Config;
 use crate::handover::{Inheritance, InheritedGroup, Purpose};
 use crate::policy::Policy;
+use crate::sandbox::{Role, Sandbox, Starter, Threads};
 use crate::systemd::Activation;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::aggregator::{Inbox, answer_channel};
@@ -48,15 +50,22 @@ pub struct Prepared {
 
 impl Prepared {
     /// Binds and starts the workers. With an inheritance, what the predecessor listens on is taken
-    /// from there.
+    /// from there. With a starter, this process starts nothing itself, and so may have the sandbox that
+    /// the configuration asks for; it must not have other threads yet.
     ///
     /// # Errors
     /// Nothing keeps running.
-    pub fn new(loaded: Loaded, inheritance: Option<Inheritance>) -> Result<Self, StartError> {
+    pub fn new(
+        loaded: Loaded,
+        inheritance: Option<Inheritance>,
+        starter: Option<Starter>,
+    ) -> Result<Self, StartError> {
         let Loaded { file, config, compiled, mut standing, text, watched } = loaded;
         let is_successor = inheritance.is_some();
         let (chosen, polling) = polling::choose(&config.gateway).map_err(StartError::Engine)?;
         let limits = limits::raise(&config, polling.len());
+        // Before there are other threads, which are to have the same.
+        let sandbox = enter_sandbox(&file, &config, starter.as_ref());
         standing.resumption.set(compiled.secrets.clone(), config.resumption.lifetime)?;
         let mut groups = take_keys(&standing.resumption.keys, inheritance.unwrap_or_default());
         let admin = bind_admin(config.admin.listen, &mut groups)?;
@@ -79,6 +88,7 @@ impl Prepared {
             answers,
             access: access.sender(),
             door: standing.door.clone(),
+            starter: starter.clone(),
             process: RandomState::new().build_hasher().finish(),
         };
         standing.follow(&compiled);
@@ -98,6 +108,8 @@ impl Prepared {
         let gateway = Gateway {
             file,
             config,
+            starter,
+            sandbox,
             texts: Texts::new(text, &policy),
             watched,
             crls,
@@ -146,6 +158,19 @@ impl Prepared {
     pub fn take_sessions(&self, chunk: &[u8]) {
         if let Err(error) = self.gateway.standing.resumption.store.import(chunk) {
             tracing::warn!(%error, "sessions of the old process are lost");
+        }
+    }
+
+    /// All is there that takes system calls which serving does not.
+    pub fn close_sandbox(&mut self) {
+        let gateway = &mut self.gateway;
+        if !gateway.config.gateway.sandbox {
+            return;
+        }
+        gateway.sandbox.close(Role::Gateway, Threads::All);
+        gateway.status.set_sandbox(&gateway.sandbox);
+        for part in gateway.sandbox.parts().iter().filter(|part| part.holds.is_err()) {
+            tracing::warn!("the sandbox lacks a part: {part}");
         }
     }
 
@@ -214,6 +239,7 @@ impl Gateway {
             workers = self.workers.len(),
             max_connections = limits.max_connections,
             descriptors = limits.descriptors,
+            sandbox = %self.status.sandbox(),
             "started"
         );
         if let Some(wanted) = limits.reduced_from {
@@ -240,6 +266,13 @@ fn start_access_log(
         .map_err(StartError::AccessLog)
 }
 
+fn enter_sandbox(file: &Path, config: &Config, starter: Option<&Starter>) -> Sandbox {
+    if starter.is_none() || !config.gateway.sandbox {
+        return Sandbox::default();
+    }
+    Sandbox::enter(&places::at_start(file, config), places::keeps_sources(config))
+}
+
 /// What systemd passed.
 fn passed(is_successor: bool) -> io::Result<Activation> {
     Activation::from_environment(is_successor).map_err(io::Error::other)
@@ -251,10 +284,10 @@ fn watch_upstreams(standing: &Standing, policy: &Policy) -> io::Result<Lookout> 
     Ok(lookout)
 }
 
-fn start_workers(plan: &Plan) -> io::Result<(Vec<workers::Address>, Threads)> {
+fn start_workers(plan: &Plan) -> io::Result<(Vec<workers::Address>, super::Threads)> {
     let workers = workers::start(plan)?.into_iter();
     let (addresses, threads) = workers.map(|worker| (worker.address, worker.thread)).unzip();
-    Ok((addresses, Threads(threads)))
+    Ok((addresses, super::Threads(threads)))
 }
 
 /// Starts to gather what the workers measure, for the readers of `status`.

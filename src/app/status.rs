@@ -13,6 +13,7 @@ use crate::audit::report::Traffic;
 use crate::audit::{Inventory, Part};
 use crate::config::date::Date;
 use crate::engine::probe::Chosen;
+use crate::sandbox::{self, Sandbox};
 use crate::sys::heap;
 use crate::telemetry::{
     AggregatorHandle, CertificateFacts, ConfigFacts, CrlSwaps, Facts, ListenerFacts,
@@ -38,6 +39,7 @@ pub(super) struct Status {
     started_unix_ms: u64,
     engine: Chosen,
     reason: Arc<str>,
+    sandbox: OnceLock<Arc<str>>,
     running: RwLock<Running>,
     resumption: Resumption,
     shared: Arc<SharedCounters>,
@@ -82,6 +84,7 @@ impl Status {
             started_unix_ms,
             reason: engine.reason.as_str().into(),
             engine,
+            sandbox: OnceLock::new(),
             running: RwLock::new(running),
             resumption,
             shared,
@@ -147,6 +150,19 @@ impl Status {
         debug_assert!(first, "set once, at start");
     }
 
+    /// What the process has given up, once that is all.
+    pub(super) fn set_sandbox(&self, held: &Sandbox) {
+        let rings = sandbox::Part::rings(self.engine.restricted.as_ref());
+        let parts: Vec<_> = held.parts().iter().chain(&rings).map(ToString::to_string).collect();
+        let first = self.sandbox.set(parts.join("; ").into()).is_ok();
+        debug_assert!(first, "set once, at start");
+    }
+
+    /// A sentence about that.
+    pub(super) fn sandbox(&self) -> Arc<str> {
+        self.sandbox.get().cloned().unwrap_or_else(|| "off".into())
+    }
+
     /// The workers are started after what they are told by.
     pub(super) fn set_auditor(&self, auditor: Auditor) {
         let first = self.auditor.set(auditor).is_ok();
@@ -191,6 +207,7 @@ impl Status {
             version: env!("CARGO_PKG_VERSION"),
             engine: self.engine.engine.as_str(),
             engine_reason: Arc::clone(&self.reason),
+            sandbox: self.sandbox(),
             started_unix_ms: self.started_unix_ms,
             config: running.config.clone(),
             listeners: running.listeners.clone(),

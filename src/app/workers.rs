@@ -18,6 +18,7 @@ use crate::engine::uring::{Polling, UringEngine};
 use crate::engine::{Engine, EngineLimits, Wake};
 use crate::lane::Door;
 use crate::policy::Policy;
+use crate::sandbox::Starter;
 use crate::shard::mailbox::{self, Command, Mailbox};
 use crate::shard::{Finished, Parts, Shard};
 use crate::telemetry::access_log::{AccessRecord, AccessSender};
@@ -37,6 +38,7 @@ pub(super) struct Plan {
     pub answers: AnswerSender,
     pub access: AccessSender,
     pub door: Door,
+    pub starter: Option<Starter>,
     /// Drawn: tells this process's connections from those of others.
     pub process: u64,
 }

@@ -26,6 +26,7 @@ mod uccx;
 mod version;
 mod whom;
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::{self, StartError};
+use crate::handover::Program;
 use crate::lane;
 
 /// A TLS gateway for machines that talk to machines.
@@ -100,6 +102,13 @@ enum Command {
     /// The process of the legacy lane: the gateway starts it
     #[command(name = lane::child::VERB, hide = true)]
     LegacyChild,
+    /// The process that starts others: the gateway starts it
+    #[command(name = app::STARTER, hide = true)]
+    Starter {
+        /// What a restart starts
+        #[arg(last = true, required = true, value_name = "PROGRAM")]
+        program: Vec<OsString>,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -151,6 +160,7 @@ pub fn main() -> ExitCode {
         (Some(Command::New(options)), ..) => catalogue::new(&options),
         (Some(Command::Demo(options)), ..) => demo::demo(&options),
         (Some(Command::LegacyChild), ..) => legacy_child(),
+        (Some(Command::Starter { program }), ..) => starter(program),
         (None, true, Some(config)) => check::check(&check::Options { config, json: false }),
         (None, false, Some(config)) => run::run(&config),
         (None, ..) => Exit::Failure,
@@ -161,6 +171,14 @@ pub fn main() -> ExitCode {
 /// Who starts it hears over the channel why it could not go on.
 fn legacy_child() -> Exit {
     app::serve_lane().map_or(Exit::Failure, |()| Exit::Success)
+}
+
+/// What it cannot do, it tells those who ask for it.
+fn starter(mut program: Vec<OsString>) -> Exit {
+    let arguments = program.split_off(1);
+    let path = PathBuf::from(program.remove(0));
+    let served = app::serve_starter(&Program { path, arguments });
+    served.map_or(Exit::Failure, |()| Exit::Success)
 }
 
 /// Prints a whole file. A reader that has seen enough (`| head`) is no failure.

@@ -47,7 +47,9 @@ pub(super) fn start(file: &Path) -> Result<Gateway, StartError> {
 /// Serves until a signal ends it.
 pub(super) fn serve(gateway: Gateway) -> Exit {
     let (orders, inbox) = orders::queue();
-    if let Err(error) = listen_to_signals(orders.clone()) {
+    let followed =
+        Signals::new(SIGNALS).and_then(|signals| follow_signals(signals, orders.clone()));
+    if let Err(error) = followed {
         tracing::error!(%error, "cannot handle signals");
         return Exit::Failure;
     }
@@ -58,11 +60,14 @@ pub(super) fn serve(gateway: Gateway) -> Exit {
 fn begin(file: &Path, mut predecessor: Option<&mut Predecessor>) -> Result<Service, StartError> {
     let program = Program::of_this_process();
     // First, because without that a signal would end the process.
-    let (orders, inbox) = orders::queue();
-    listen_to_signals(orders.clone())?;
+    let signals = Signals::new(SIGNALS)?;
+    let starter = app::launch_starter(&program)?;
     let inheritance = predecessor.as_deref_mut().map(Predecessor::receive).transpose()?;
-    let mut prepared = Prepared::new(load(file)?, inheritance)?;
+    let mut prepared = Prepared::new(load(file)?, inheritance, Some(starter))?;
+    let (orders, inbox) = orders::queue();
+    follow_signals(signals, orders.clone())?;
     prepared.start_control(orders.clone())?;
+    prepared.close_sandbox();
     if let Some(predecessor) = predecessor {
         predecessor.sessions(|chunk| prepared.take_sessions(chunk))?;
         predecessor.ready(prepared.taken())?;
@@ -79,8 +84,7 @@ fn load(file: &Path) -> Result<Loaded, StartError> {
     Ok(loaded)
 }
 
-fn listen_to_signals(orders: SyncSender<Order>) -> std::io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
+fn follow_signals(mut signals: Signals, orders: SyncSender<Order>) -> std::io::Result<()> {
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in &mut signals {
             let order = match signal {
@@ -98,3 +102,5 @@ fn listen_to_signals(orders: SyncSender<Order>) -> std::io::Result<()> {
     })?;
     Ok(())
 }
+
+const SIGNALS: [i32; 5] = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2];

@@ -60,6 +60,7 @@ fn gateway(section: &Section, limits: &Section) -> Option<Gateway> {
         restart_timeout: section.get("restart_timeout")?,
         buffer_memory: section.get("buffer_memory")?,
         record_layer: section.get("record_layer")?,
+        sandbox: section.get::<&str>("sandbox")? == "on",
         hello_memory,
         // Bites where the default meets a small hello_memory: the file cannot ask for more.
         hello_memory_per_source: per_source.min(hello_memory),

@@ -57,6 +57,8 @@ pub struct Gateway {
     /// Bytes of receive and send buffers in use per worker; receiving pauses above it.
     pub buffer_memory: usize,
     pub record_layer: RecordLayer,
+    /// Whether the process gives up what it does not need.
+    pub sandbox: bool,
     /// Bytes of unfinished ClientHellos per worker.
     pub hello_memory: usize,
     /// Bytes of unfinished ClientHellos per source address and worker.

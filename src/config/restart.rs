@@ -14,6 +14,7 @@ const FIXED: &[(&str, Differs)] = &[
     ("gateway.busy_poll", |a, b| a.gateway.polling.busy_poll != b.gateway.polling.busy_poll),
     ("gateway.max_connections", |a, b| a.gateway.max_connections != b.gateway.max_connections),
     ("gateway.buffer_memory", |a, b| a.gateway.buffer_memory != b.gateway.buffer_memory),
+    ("gateway.sandbox", |a, b| a.gateway.sandbox != b.gateway.sandbox),
     ("gateway.hello_memory", |a, b| a.gateway.hello_memory != b.gateway.hello_memory),
     ("gateway.hello_memory_per_source", |a, b| {
         a.gateway.hello_memory_per_source != b.gateway.hello_memory_per_source

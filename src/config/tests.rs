@@ -40,6 +40,7 @@ crl_watch = "off"
 restart_timeout = "10s"
 buffer_memory = 0x1000_0000
 record_layer = "rustls"
+sandbox = "off"
 hello_memory = "128KiB"
 hello_memory_per_source = "64KiB"
 [admin]
@@ -141,25 +142,25 @@ fn every_option_reaches_the_model() {
     let access = AccessLog::File("conf/log/access.log".into());
     assert_eq!(
         config.log,
-        Log { level: LogLevel::Debug, format: LogFormat::Json, access, access_line: 25 }
+        Log { level: LogLevel::Debug, format: LogFormat::Json, access, access_line: 26 }
     );
     let resumption = Resumption {
         max_entries: 10,
         max_bytes: 1 << 20,
         lifetime: Duration::from_secs(604_800),
         ticket_secret: Some("conf/ticket.secret".into()),
-        ticket_secret_line: 30,
+        ticket_secret_line: 31,
     };
     assert_eq!(config.resumption, resumption);
     let listener = Listener {
         name: "sip".to_owned(),
         mode: Mode::Terminate,
         listen: ListenAddress::Tcp("[::]:5061".parse().expect("an address")),
-        listen_line: 33,
+        listen_line: 34,
         proxy_in: None,
         backlog: 1,
         upstreams: everything_upstream(),
-        upstream_line: 35,
+        upstream_line: 36,
         backups: Vec::new(),
         source: SourceSettings::Any,
         source_line: 0,
@@ -219,6 +220,7 @@ fn absent_options_have_their_defaults() {
         restart_timeout: Duration::from_secs(60),
         buffer_memory: 256 << 20,
         record_layer: RecordLayer::Own,
+        sandbox: true,
         hello_memory: 16 << 20,
         hello_memory_per_source: 1 << 20,
         handshakes,

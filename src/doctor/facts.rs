@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::sandbox::Part;
+
 /// Files below a root: the machine's own, or recorded ones.
 pub trait Tree {
     /// The text of a file; `None` when it is not there or cannot be read.
@@ -31,6 +33,8 @@ pub struct Facts<'a> {
 pub struct Live {
     /// Whether a ring with provided buffers can be had; if not, why.
     pub ring: Result<(), String>,
+    /// What can be limited, and how far.
+    pub sandbox: Vec<Part>,
     /// `None` where the kernel does not say.
     pub clock: Option<Clock>,
 }

@@ -17,6 +17,7 @@ mod processor;
 mod profile;
 mod read;
 mod ring;
+mod sandbox;
 mod sysctl;
 mod system;
 #[cfg(test)]
@@ -61,6 +62,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("low_ports", limits::low_ports),
     ("client_sources", limits::client_sources),
     ("io_uring", ring::availability),
+    ("sandbox", sandbox::parts),
     ("kernel", system::kernel),
     ("kernel_tls", system::kernel_tls),
     ("clock", system::clock),

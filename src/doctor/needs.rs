@@ -33,6 +33,8 @@ pub struct Needs {
     pub towards_one: Option<u32>,
     /// Where connections come from as their client's (IP_TRANSPARENT needs a capability).
     pub spoofs: bool,
+    /// Whether the process is to give up what it does not need.
+    pub sandbox: bool,
 }
 
 impl Needs {
@@ -69,6 +71,7 @@ impl Needs {
             listened: listeners.iter().filter_map(port).collect(),
             towards_one: towards_one(listeners, connections),
             spoofs: listeners.iter().any(spoofs),
+            sandbox: config.is_none_or(|config| config.gateway.sandbox),
         }
     }
 

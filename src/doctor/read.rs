@@ -18,6 +18,7 @@ use crate::config::model::{
     CertificateFiles, Config, CrlExpired, CrlPolicy, Endpoint, EngineChoice, TrustFile,
 };
 use crate::engine::probe;
+use crate::sandbox::{self, Part};
 use crate::sys;
 use crate::upstream::resolver::{Name, Resolver};
 
@@ -76,12 +77,15 @@ impl Tree for Root {
 
 /// Asks the kernel.
 pub fn live() -> Live {
-    let ring = probe::choose(EngineChoice::Uring).map(drop);
+    let chosen = probe::choose(EngineChoice::Uring);
+    let rings = chosen.as_ref().ok().and_then(|chosen| Part::rings(chosen.restricted.as_ref()));
+    let sandbox = sandbox::probe().into_iter().chain(rings).collect();
+    let ring = chosen.map(drop);
     // The words are about a configuration that demands it, which this may not be.
     let ring = ring.map_err(|why| why.split_once(": ").map_or(why.clone(), |it| it.1.to_owned()));
     let clock =
         sys::clock::state().map(|(is_synchronised, error_us)| Clock { is_synchronised, error_us });
-    Live { ring, clock }
+    Live { ring, sandbox, clock }
 }
 
 /// Looks the names of upstreams up, for five seconds at most.

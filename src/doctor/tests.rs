@@ -7,6 +7,7 @@ use super::facts::{Access, Clock, Ends, FileFacts, FileKind, cpu_list, cpu_mask,
 use super::*;
 use crate::config;
 use crate::config::model::EngineChoice;
+use crate::sandbox::Part;
 
 /// The machine of tests/doctor, with files changed or, with an empty text, removed.
 struct Machine {
@@ -44,6 +45,7 @@ impl Machine {
             process: "self".to_owned(),
             live: Some(Live {
                 ring: Ok(()),
+                sandbox: vec![part(Ok("landlock, version 5"))],
                 clock: Some(Clock { is_synchronised: true, error_us: 4_000 }),
             }),
             files: Vec::new(),
@@ -329,7 +331,8 @@ fn what_blocks_io_uring_is_named() {
         (filtered(near()), "a seccomp filter is on this process"),
     ] {
         let mut facts = machine.facts();
-        facts.live = Some(Live { ring: Err("forbidden".to_owned()), clock: None });
+        facts.live =
+            Some(Live { ring: Err("forbidden".to_owned()), sandbox: Vec::new(), clock: None });
         let report = machine.report(&facts, MODEST);
         let found = report.findings.iter().find(|finding| finding.check == "io_uring");
         let found = found.expect("looked at");
@@ -352,6 +355,30 @@ fn what_blocks_io_uring_is_named() {
     let mut facts = group.facts();
     facts.live = None;
     assert_eq!(group.report(&facts, MODEST).worst(), Level::Ok);
+}
+
+fn part(holds: Result<&str, &str>) -> Part {
+    Part { what: "files", holds: holds.map(str::to_owned).map_err(str::to_owned) }
+}
+
+#[test]
+fn what_the_sandbox_lacks_is_named() {
+    let machine = near();
+    let off = format!("{MODEST}\nsandbox = \"off\"");
+    assert_eq!(machine.found(&off), [("sandbox", Level::Advice)]);
+    let mut facts = machine.facts();
+    facts.live.as_mut().expect("this machine").sandbox.push(part(Err("no landlock")));
+    let report = machine.report(&facts, MODEST);
+    assert_eq!(wrong(&report), [("sandbox", Level::Advice)]);
+    let found = report.findings.iter().find(|finding| finding.check == "sandbox");
+    assert_eq!(found.expect("found").found, "files: not limited (no landlock)");
+    // A gateway has a filter of its own, which keeps it from no ring that it has.
+    let status = machine.text("/proc/self/status").expect("recorded");
+    let filtered = status.replace("Seccomp:\t0", "Seccomp:\t2");
+    let running = machine.with("/proc/7/status", &filtered);
+    let mut facts = running.facts();
+    (facts.live, facts.process) = (None, "7".to_owned());
+    assert!(!wrong(&running.report(&facts, MODEST)).iter().any(|(check, _)| *check == "io_uring"));
 }
 
 #[test]

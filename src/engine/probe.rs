@@ -11,6 +11,8 @@ pub struct Chosen {
     pub engine: EngineKind,
     /// A sentence for the log, the metrics and `tlsgate version -v`.
     pub reason: String,
+    /// Whether rings take the engine's operations alone, or why not; `None` without rings.
+    pub restricted: Option<Result<(), String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,27 +36,31 @@ impl EngineKind {
 /// # Errors
 /// When `io_uring` is demanded and does not work here; the text says why and what to do.
 pub fn choose(choice: EngineChoice) -> Result<Chosen, String> {
+    let epoll = |reason: String| Chosen { engine: EngineKind::Epoll, reason, restricted: None };
     if choice == EngineChoice::Epoll {
-        return Ok(Chosen { engine: EngineKind::Epoll, reason: "configured".to_owned() });
+        return Ok(epoll("configured".to_owned()));
     }
     match (try_uring(), choice) {
-        (Ok(()), EngineChoice::Uring) => {
-            Ok(Chosen { engine: EngineKind::Uring, reason: "configured".to_owned() })
-        }
-        (Ok(()), _) => {
-            let reason = "io_uring works on this kernel".to_owned();
-            Ok(Chosen { engine: EngineKind::Uring, reason })
+        (Ok(restricted), choice) => {
+            let reason = match choice {
+                EngineChoice::Uring => "configured",
+                _ => "io_uring works on this kernel",
+            };
+            let (engine, restricted) = (EngineKind::Uring, Some(restricted));
+            Ok(Chosen { engine, reason: reason.to_owned(), restricted })
         }
         (Err(error), EngineChoice::Uring) => {
             Err(format!("engine = \"io_uring\" cannot be used here: {}", explain(&error)))
         }
-        (Err(error), _) => Ok(Chosen { engine: EngineKind::Epoll, reason: explain(&error) }),
+        (Err(error), _) => Ok(epoll(explain(&error))),
     }
 }
 
-fn try_uring() -> io::Result<()> {
+/// Whether its operations can be restricted, where there is a ring.
+fn try_uring() -> io::Result<Result<(), String>> {
     let limits = EngineLimits { connections: 1, buffer_memory: 16 << 20 };
-    UringEngine::new(limits).map(drop)
+    let engine = UringEngine::new(limits)?;
+    Ok(engine.unrestricted().map_or(Ok(()), |why| Err(why.to_string())))
 }
 
 fn explain(error: &io::Error) -> String {

@@ -29,7 +29,7 @@ pub mod program;
 pub mod successor;
 pub mod wire;
 
-pub use predecessor::{Group, HandOver, Offer, Successor};
+pub use predecessor::{Group, HandOver, Offer, Successor, spawn};
 pub use program::Program;
 pub use successor::{Inheritance, InheritedGroup, Predecessor};
 pub use wire::{Opaque, Purpose};

@@ -3,19 +3,19 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::Signal;
 
 use super::CHANNEL_VARIABLE;
 use super::channel::{Channel, interrupt};
 use super::program::Program;
 use super::wire::{MAX_DESCRIPTORS, Message, Opaque, PROTOCOL, Purpose};
-use crate::sys::program::wait_within;
+use crate::sandbox::{Kind, Started, Starter};
 
 /// What a successor gets.
 pub struct Offer {
@@ -41,7 +41,7 @@ pub struct Successor {
     pub pid: u32,
     /// Which groups of the offer it has taken.
     pub taken: Vec<u32>,
-    child: Child,
+    process: Started,
     channel: Channel,
 }
 
@@ -49,8 +49,8 @@ impl Successor {
     /// Tells it that it is the main process now, and passes a signal on that was for the service.
     pub fn release(mut self, signal: Option<Signal>) {
         let told = self.channel.send(&Message::Released, &[]);
-        let passed = signal.map(|signal| kill_process(Pid::from_child(&self.child), signal));
-        if let Err(error) = told.and(passed.transpose().map_err(io::Error::from)) {
+        let passed = signal.map(|signal| self.process.signal(signal));
+        if let Err(error) = told.and(passed.transpose().map(drop)) {
             tracing::warn!(%error, pid = self.pid, "the new process has gone");
         }
     }
@@ -72,13 +72,13 @@ enum Decision {
 }
 
 impl HandOver {
-    /// Starts `program` as the successor. It has `limit` to be ready; `done` is told when it
+    /// Has `program` started as the successor. It has `limit` to be ready; `done` is told when it
     /// serves, or told why it does not, in which case it has been killed.
     ///
     /// # Errors
     /// When there are no descriptors or threads left; `done` is not called.
     pub fn start(
-        program: Program,
+        (starter, program): (Starter, Program),
         offer: Offer,
         limit: Duration,
         done: impl FnOnce(Result<Successor, String>) + Send + 'static,
@@ -88,7 +88,7 @@ impl HandOver {
         let decision = Arc::new(OnceLock::new());
         let decided = Arc::clone(&decision);
         let thread = Builder::new().name("handover".to_owned()).spawn(move || {
-            done(hand_over(&program, offer, channel, theirs, (limit, &decided)));
+            done(hand_over((&starter, &program), offer, channel, theirs, (limit, &decided)));
         })?;
         Ok(Self { channel: handle, decision, thread: Some(thread) })
     }
@@ -127,7 +127,7 @@ impl Drop for HandOver {
 }
 
 fn hand_over(
-    program: &Program,
+    (starter, program): (&Starter, &Program),
     offer: Offer,
     mut channel: Channel,
     theirs: OwnedFd,
@@ -135,24 +135,24 @@ fn hand_over(
 ) -> Result<Successor, String> {
     channel.set_limit(Some(limit));
     let path = program.path.display();
-    let mut child =
-        spawn(program, theirs).map_err(|error| format!("cannot start {path}: {error}"))?;
-    let pid = child.id();
+    let process = starter.start(Kind::Successor, theirs);
+    let process = process.map_err(|error| format!("cannot start {path}: {error}"))?;
+    let pid = process.id();
     tracing::info!(pid, program = %path, "restarting: started the new process");
     let taken = match converse(&mut channel, offer) {
         Ok(taken) => taken,
-        Err(ended) => return Err(explain(ended, &mut child, "ready", limit)),
+        Err(ended) => return Err(explain(ended, &process, "ready", limit)),
     };
     if *decision.get_or_init(|| Decision::Serve) == Decision::GiveUp {
         let ended = io::Error::from(io::ErrorKind::UnexpectedEof).into();
-        return Err(explain(ended, &mut child, "ready", limit));
+        return Err(explain(ended, &process, "ready", limit));
     }
     channel.set_limit(Some(SERVE));
     if let Err(ended) = let_serve(&mut channel) {
-        return Err(explain(ended, &mut child, "serving", SERVE));
+        return Err(explain(ended, &process, "serving", SERVE));
     }
     channel.set_limit(Some(FAREWELL));
-    Ok(Successor { pid, taken, child, channel })
+    Ok(Successor { pid, taken, process, channel })
 }
 
 /// How a conversation ended that came to nothing.
@@ -242,13 +242,15 @@ fn unexpected(message: &Message) -> Ended {
 }
 
 /// Starts the successor in a process group of its own, so that all that it starts can be ended
-/// with it.
-fn spawn(program: &Program, theirs: OwnedFd) -> io::Result<Child> {
-    // It is inherited by what is started from here until it is dropped: the successor, and maybe a
-    // child of the legacy lane, which closes all that it inherits.
+/// with it. For the starter.
+///
+/// # Errors
+/// When there is no such program, or it may not be started.
+pub fn spawn(program: &Program, theirs: OwnedFd) -> io::Result<Child> {
+    // It is inherited by what is started from here until it is dropped: the successor alone.
     fcntl_setfd(&theirs, FdFlags::empty())?;
     let mut command = Command::new(&program.path);
-    command.args(&program.arguments).process_group(0);
+    command.args(&program.arguments).process_group(0).stdin(Stdio::null());
     command.env(CHANNEL_VARIABLE, theirs.as_raw_fd().to_string());
     // Both are the number of the process that systemd started. Without it, what systemd says holds
     // for whoever reads it (sd_watchdog_enabled(3)), and the sockets that systemd passed are
@@ -258,13 +260,15 @@ fn spawn(program: &Program, theirs: OwnedFd) -> io::Result<Child> {
 }
 
 /// Ends the successor and says what became of it.
-fn explain(ended: Ended, child: &mut Child, goal: &str, limit: Duration) -> String {
+fn explain(ended: Ended, process: &Started, goal: &str, limit: Duration) -> String {
     let status = match ended {
         // It is about to end by itself: its exit status may say more than the broken channel.
         Ended::Said(_) => None,
-        Ended::Broken(_) => wait_within(child, BRIEFLY),
+        Ended::Broken(_) => process.wait_within(BRIEFLY),
     };
-    end(child);
+    if status.is_none() {
+        end(process);
+    }
     match (ended, status) {
         (Ended::Said(text), _) => text,
         (Ended::Broken(_), Some(status)) => format!("it ended ({status}) before it was {goal}"),
@@ -276,11 +280,11 @@ fn explain(ended: Ended, child: &mut Child, goal: &str, limit: Duration) -> Stri
     }
 }
 
-fn end(child: &mut Child) {
-    // Fails when all of it has ended.
-    let _ended = kill_process_group(Pid::from_child(child), Signal::KILL);
-    if let Err(error) = child.wait() {
-        tracing::warn!(%error, pid = child.id(), "cannot wait for the new process");
+fn end(process: &Started) {
+    // Fails when it has ended.
+    let _ended = process.signal(Signal::KILL);
+    if process.wait_within(SERVE).is_none() {
+        tracing::warn!(pid = process.id(), "the new process does not end");
     }
 }
 

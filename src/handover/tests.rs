@@ -14,6 +14,7 @@ use super::channel::Channel;
 use super::predecessor::{self, Ended};
 use super::wire::{Message, PROTOCOL};
 use super::*;
+use crate::sandbox::Starter;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -194,7 +195,9 @@ fn start(
         arguments: arguments.iter().map(OsString::from).collect(),
     };
     let tell = move |result| done.send(result).expect("the test waits");
-    HandOver::start(program, offer, limit, tell).expect("a thread and a descriptor")
+    let own = program.clone();
+    let starter = Starter::on_a_thread(move |_kind, socket| spawn(&own, socket));
+    HandOver::start((starter, program), offer, limit, tell).expect("a thread and a descriptor")
 }
 
 #[test]

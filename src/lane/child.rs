@@ -24,6 +24,7 @@ use crate::shard::slots::{SlotId, Slots};
 use crate::shard::wheel::{self, Wheel};
 use crate::sys::inherited;
 use crate::sys::packets::invalid_data;
+use crate::sys::program::leave_signals;
 use crate::time::Time;
 use crate::tls::alert;
 
@@ -76,7 +77,7 @@ struct Reader {
 /// When it cannot work, which the gateway is told, too.
 pub fn serve(host: &dyn Host, read: Read) -> io::Result<()> {
     inherited::close_all()?;
-    ignore_signals()?;
+    leave_signals()?;
     std::env::set_current_dir("/")?;
     let channel = io::stdin().as_fd().try_clone_to_owned()?;
     let result = sandbox::enter().and_then(|()| {
@@ -92,16 +93,6 @@ pub fn serve(host: &dyn Host, read: Read) -> io::Result<()> {
         let _untold = send(&channel, &Message::Failed(error.to_string()));
     }
     result
-}
-
-/// What the terminal or the service manager tells all processes of the gateway is for the one that
-/// this one ends with.
-fn ignore_signals() -> io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
-    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2] {
-        signal_hook::flag::register(signal, Arc::default())?;
-    }
-    Ok(())
 }
 
 impl Child {

@@ -21,7 +21,7 @@ pub mod child;
 mod end;
 pub mod frame;
 pub mod link;
-pub mod sandbox;
+mod sandbox;
 pub mod sessions;
 #[cfg(test)]
 pub(crate) mod toy;

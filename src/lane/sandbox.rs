@@ -12,26 +12,9 @@ use rustix::thread::{
     set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
-/// Whether a child of this process becomes another user: only who may choose users can give it one.
-///
-/// # Errors
-/// When the kernel does not say.
-pub fn changes_user() -> io::Result<bool> {
-    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID;
-    Ok(capabilities(None)?.effective.contains(needed))
-}
-
-/// For the gateway, where the child has the same user: keeps it from looking into our memory
-/// (ptrace(2), the check of a process that is not dumpable). There is no core dump either, then.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn hide_from_own_user() -> io::Result<()> {
-    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
-}
-
 /// Gives up root, every capability, and what could win them back. To be called while the process has
-/// one thread: the calls are for the one that makes them, and those that it starts.
+/// one thread: the calls are for the one that makes them, and those that it starts. System calls, which
+/// engines take some more of, follow when there is one (`app/legacy`).
 ///
 /// # Errors
 /// Something is still there; the process must not go on.

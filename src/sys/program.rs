@@ -1,18 +1,18 @@
-//! Programs that this process has started.
+//! Programs that are a part of this one.
 
-use std::process::{Child, ExitStatus};
-use std::time::Duration;
+use std::io;
+use std::sync::Arc;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
-/// The exit status of one that ends within `limit`.
-pub fn wait_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
-    let pid = Pid::from_child(child);
-    let ended = pidfd_open(pid, PidfdFlags::empty()).and_then(|process| {
-        let limit = Timespec::try_from(limit).map_err(|_| rustix::io::Errno::INVAL)?;
-        poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit))
-    });
-    // Without an answer, killing it is what is left.
-    ended.is_ok_and(|ended| ended > 0).then(|| child.wait().ok()).flatten()
+/// What the terminal or the service manager tells all processes of the gateway is for the one that
+/// this one ends with. Programs that are started are told as ever.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn leave_signals() -> io::Result<()> {
+    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2] {
+        signal_hook::flag::register(signal, Arc::default())?;
+    }
+    Ok(())
 }

@@ -146,6 +146,7 @@ fn example() -> Snapshot {
         version: "0.1.0",
         engine: "epoll",
         engine_reason: Arc::from(UGLY),
+        sandbox: Arc::from("off"),
         started_unix_ms: 1_700_000_000_123,
         config: ConfigFacts { generation: 3, reloads: 2, ..ConfigFacts::default() },
         listeners: Vec::new(),

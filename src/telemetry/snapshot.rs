@@ -61,6 +61,8 @@ pub struct Facts {
     pub engine: &'static str,
     /// Why it was chosen.
     pub engine_reason: Arc<str>,
+    /// What keeps the process where it is, and what does not: a sentence.
+    pub sandbox: Arc<str>,
     /// Start of the process, in milliseconds since 1970.
     pub started_unix_ms: u64,
     pub config: ConfigFacts,

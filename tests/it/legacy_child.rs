@@ -43,8 +43,14 @@ pub(crate) fn legacy_for(
     (setup, files)
 }
 
-/// The child of a process, by the command line that it has.
-fn child_of(parent: u32) -> Option<u32> {
+/// The child of a gateway: the starter's, by the command line that it has.
+fn child_of(gateway: u32) -> Option<u32> {
+    let starter = started_by(gateway, b"starter")?;
+    started_by(starter, b"legacy-child")
+}
+
+/// A process that this one has started, with that word in its command line.
+pub(crate) fn started_by(parent: u32, word: &[u8]) -> Option<u32> {
     let field = |pid: u32| {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // proc_pid_stat(5): state and parent follow the name in parentheses.
@@ -59,7 +65,7 @@ fn child_of(parent: u32) -> Option<u32> {
     all.filter(|pid| field(*pid).is_some_and(|(state, of)| of == parent && state != "Z")).find(
         |pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0).any(|word| word == b"legacy-child")
+            line.split(|byte| *byte == 0).any(|one| one == word)
         },
     )
 }

@@ -67,11 +67,17 @@ const BELOW: &[Below] = &[
             "audit::expiry::SOON_DAYS",
             "config",
             "engine::probe",
+            "sandbox",
             "sys",
             "tls::identity::account_number",
             "upstream::resolver",
         ],
         why: "a doctor judges what it is shown; it runs nothing and starts no gateway",
+    },
+    Below {
+        folder: "src/sandbox",
+        names: &["sys"],
+        why: "what a process gives up is said in the kernel's words; what it needs is for app to know",
     },
     Below {
         folder: "src/buf",
@@ -198,6 +204,19 @@ const RESERVED: &[Reserved] = &[
         to: &["src/cli", "src/main.rs"],
         why: "the command line is the outermost part",
         instead: "move what is wanted of it inwards",
+    },
+    Reserved {
+        names: &["landlock", "seccompiler"],
+        to: &["src/sandbox"],
+        why: "what a process may do is read in one place",
+        instead: "use sandbox::Sandbox",
+    },
+    Reserved {
+        names: &["std::process::Command"],
+        // The last two are what the starter calls.
+        to: &["src/sandbox/starter.rs", "src/handover/predecessor.rs", "src/app/legacy.rs"],
+        why: "inside its sandbox, a gateway starts no process",
+        instead: "use sandbox::Starter",
     },
     Reserved {
         names: &["tokio", "axum", "hyper", "hyper_util"],

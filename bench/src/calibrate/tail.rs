@@ -1,5 +1,6 @@
 //! What long waits are beside those of the queue: a mix at a few loads, against what the model says.
 
+use std::f64::consts::FRAC_PI_2;
 use std::time::Duration;
 
 use tlsgate_bench::capacity::mix::{Kind, Mix};
@@ -13,6 +14,8 @@ const PARTS: [f64; 3] = [0.5, 0.7, 0.8];
 pub(crate) const UNLOADED: f64 = 0.1;
 /// A few trials cannot show that the next one will be nearer than this.
 const LEAST_ERROR: f64 = 0.1;
+/// Runs whose median a prediction is for, as `capacity verify` makes them.
+const RUNS: f64 = 5.0;
 /// A wait that is measured to be less than this part of the predicted one was not measured.
 const LEAST: f64 = 0.05;
 
@@ -57,7 +60,7 @@ pub(crate) fn waited(calm: &Trial, trial: &Trial) -> [f64; 2] {
     })
 }
 
-/// Geometric mean, and how far single ones are from it.
+/// Geometric mean, and how far the median of [`RUNS`] more is from it.
 fn figure(ratios: &[f64]) -> Result<Figure, String> {
     #[expect(clippy::cast_precision_loss, reason = "a handful")]
     let count = ratios.len() as f64;
@@ -67,9 +70,11 @@ fn figure(ratios: &[f64]) -> Result<Figure, String> {
     let logs: Vec<f64> = ratios.iter().map(|ratio| ratio.max(LEAST).ln()).collect();
     let mean = logs.iter().sum::<f64>() / count;
     let squares = logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>();
-    let scatter = (squares / (count - 1.0)).sqrt().max(LEAST_ERROR);
+    let scatter = (squares / (count - 1.0)).sqrt();
+    // The variance of a median is pi / 2 times that of a mean.
+    let share = (1.0 / count + FRAC_PI_2 / RUNS).sqrt();
     let value = mean.exp();
-    Ok(Figure { value, error: value * scatter, assumed: false })
+    Ok(Figure { value, error: value * (scatter * share).max(LEAST_ERROR), assumed: false })
 }
 
 #[cfg(test)]
@@ -80,7 +85,9 @@ mod tests {
     fn a_figure_is_the_middle_of_factors_and_no_surer_than_it_can_be() {
         let found = figure(&[0.5, 2.0]).expect("two");
         assert!((found.value - 1.0).abs() < 1e-9, "{found:?}");
-        assert!((found.error - 2.0 * 2f64.ln() / 2f64.sqrt()).abs() < 1e-9, "{found:?}");
+        let scatter = 2.0 * 2f64.ln() / 2f64.sqrt();
+        let share = (0.5 + FRAC_PI_2 / 5.0).sqrt();
+        assert!((found.error - scatter * share).abs() < 1e-9, "{found:?}");
         let same = figure(&[3.0; 5]).expect("five");
         assert!((same.value - 3.0).abs() < 1e-9 && (same.error - 0.3).abs() < 1e-9, "{same:?}");
         assert!(figure(&[-1.0, -1.0]).is_ok_and(|none| none.value > 0.0), "not measured");

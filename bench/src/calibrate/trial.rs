@@ -1,13 +1,13 @@
 //! A mix, carried out against one server for a while.
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use serde::Serialize;
 use tlsgate_bench::capacity::demand::{Group, Key, Tls, Version};
 use tlsgate_bench::capacity::mix::{Kind, Mix, Part};
 use tlsgate_bench::client::{
-    Arrivals, Latency, Pace, Plan, Report, Shape, Spacing, Stage, Stop, Workload, run,
+    Arrivals, Flow, Latency, Pace, Plan, Report, Shape, Spacing, Stage, Stop, Workload, run_mix,
 };
 
 use crate::measure::load::plan;
@@ -40,8 +40,12 @@ pub(crate) struct Trial {
     pub(crate) headroom: Option<f64>,
 }
 
-/// Of each part, in order.
-type Reports = Vec<(Kind, Report)>;
+/// A part of a mix that was carried out.
+struct Done<'run> {
+    kind: Kind,
+    plan: &'run Plan,
+    report: &'run Report,
+}
 
 /// Where trials are held.
 pub(crate) struct Ring<'run> {
@@ -62,29 +66,30 @@ impl Ring<'_> {
     pub(crate) fn hold(&self, mix: &Mix, scale: f64, length: Duration) -> Result<Trial, String> {
         let before = self.probe.speed()? / self.speed;
         let parts = mix.parts(scale * before);
-        let plans = parts.iter().enumerate().map(|(at, part)| {
+        let flows = parts.iter().enumerate().map(|(at, part)| {
             let seed = mix.seed().wrapping_mul(1_000).wrapping_add(at as u64);
-            Ok((part.kind, self.plan(part, seed, length)?))
+            self.flow(part, seed, length)
         });
-        let mut plans: Vec<(Kind, Plan)> = plans.collect::<Result<_, String>>()?;
-        // Messages first.
-        plans.sort_by_key(|(kind, _)| *kind);
-        let (reports, headroom) = self.carry_out(&plans, length)?;
+        let flows: Vec<Flow> = flows.collect::<Result<_, String>>()?;
+        let (reports, headroom) = self.carry_out(&flows, length)?;
+        let kinds = parts.iter().map(|part| part.kind);
+        let all: Vec<Done<'_>> = kinds
+            .zip(&flows)
+            .zip(&reports)
+            .map(|((kind, flow), report)| Done { kind, plan: &flow.plan, report })
+            .collect();
         let speed = f64::midpoint(before, self.probe.speed()? / self.speed);
         let of_kind = |kind: Kind| {
             let mut sum = Latency::default();
-            let own = reports.iter().filter(|(own, _)| *own == kind);
-            own.for_each(|(_, report)| sum.merge(&report.total));
+            let own = all.iter().filter(|done| done.kind == kind);
+            own.for_each(|done| sum.merge(&done.report.total));
             sum
         };
         let quantile = |of| Kind::ALL.map(|kind| of_kind(kind).quantile(of).as_secs_f64());
-        let completed = plans
-            .iter()
-            .zip(&reports)
-            .map(|((_, plan), (_, report))| done_in_time(report, plan.stop.after));
-        let efforts = reports.iter().filter_map(|(_, report)| report.effort);
+        let completed = all.iter().map(|done| done_in_time(done.report, done.plan.stop.after));
+        let efforts = reports.iter().filter_map(|report| report.effort);
         Ok(Trial {
-            scale: scale * before / speed * offered(&plans, &reports),
+            scale: scale * before / speed * offered(&all),
             speed,
             completed: completed.fold(1.0, f64::min),
             p50: quantile(0.5),
@@ -95,52 +100,39 @@ impl Ring<'_> {
         })
     }
 
-    /// Messages first; when they flow, new connections.
-    fn carry_out<'a>(
+    /// Reports are in the order of `flows`.
+    fn carry_out(
         &self,
-        plans: &'a [(Kind, Plan)],
+        flows: &[Flow],
         length: Duration,
-    ) -> Result<(Reports, Option<f64>), String> {
+    ) -> Result<(Vec<Report>, Option<f64>), String> {
         std::thread::scope(|scope| {
-            let (flowing, flow) = channel();
-            let (first, then) =
-                plans.split_at(plans.partition_point(|(kind, _)| *kind == Kind::Messages));
-            let begin = |(kind, plan): &'a (Kind, Plan), flowing: Option<Sender<()>>| {
-                let mut flowing = flowing;
-                let work = move || {
-                    run(plan, |progress| {
-                        if progress.stage >= Stage::Measure {
-                            // Once; who waited may have given up.
-                            flowing.take().into_iter().for_each(|news| news.send(()).unwrap_or(()));
-                        }
-                    })
-                };
-                (*kind, scope.spawn(work))
-            };
-            let mut running: Vec<_> =
-                first.iter().map(|part| begin(part, Some(flowing.clone()))).collect();
-            drop(flowing);
-            // Fails when one has ended before it flowed: its report will say why.
-            first.iter().for_each(|_| flow.recv().unwrap_or(()));
-            std::thread::sleep(LEAD);
-            running.extend(then.iter().map(|part| begin(part, None)));
-            // The gauge is about the last second or two.
-            std::thread::sleep(length.mul_f64(0.9));
-            let headroom = self.target.headroom();
-            let ended = running.into_iter().map(|(kind, thread)| {
-                let report = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                Ok((kind, report.map_err(|error| error.to_string())?))
+            let (began, begin) = channel();
+            let work = scope.spawn(move || {
+                let mut began = Some(began);
+                run_mix(flows, |progress| {
+                    if progress.stage >= Stage::Measure {
+                        // Once; who waited may have given up.
+                        began.take().into_iter().for_each(|news| news.send(()).unwrap_or(()));
+                    }
+                })
             });
-            let reports: Reports = ended.collect::<Result<_, String>>()?;
-            Ok((reports, headroom?))
+            // Fails when it has ended before it began: its result will say why.
+            begin.recv().unwrap_or(());
+            // The gauge is about the last second or two.
+            std::thread::sleep(LEAD + length.mul_f64(0.9));
+            let headroom = self.target.headroom();
+            let reports = work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok((reports.map_err(|error| error.to_string())?, headroom?))
         })
     }
 
-    fn plan(&self, part: &Part, seed: u64, length: Duration) -> Result<Plan, String> {
+    /// Messages flow before the first new connection comes, and behind the last one.
+    fn flow(&self, part: &Part, seed: u64, length: Duration) -> Result<Flow, String> {
         let test = like(part.tls)?;
         let address = self.target.ports.of(test.role());
         let tls = test.tls(self.identities);
-        let (workload, concurrency, after) = match part.kind {
+        let (workload, concurrency, start, after) = match part.kind {
             Kind::Messages => {
                 #[expect(
                     clippy::cast_possible_truncation,
@@ -149,10 +141,10 @@ impl Ring<'_> {
                 )]
                 let size = part.size.round().max(1.0) as u64;
                 let workload = Workload::Messages { size, per_connection_rate: None };
-                (workload, part.connections, length + 2 * LEAD)
+                (workload, part.connections, Duration::ZERO, length + 2 * LEAD)
             }
             Kind::Handshakes => {
-                (Workload::Handshakes { resumed: part.tls.resumed }, UNDER_WAY, length)
+                (Workload::Handshakes { resumed: part.tls.resumed }, UNDER_WAY, LEAD, length)
             }
         };
         let stop = Stop { after, count: None };
@@ -160,17 +152,16 @@ impl Ring<'_> {
         let arrivals = Arrivals { rate: part.rate, shape: Shape::Constant, spacing };
         let pace = Pace::Open { arrivals, concurrency };
         let plan = plan(address, tls, (workload, concurrency), stop, &[self.load_cpu]);
-        Ok(Plan { pace, timeout: TIMEOUT, ..plan })
+        Ok(Flow { start, ..Flow::alone(Plan { pace, timeout: TIMEOUT, ..plan }) })
     }
 }
 
 /// What came by chance over what was to come: of new connections, if there are any, as they cost the most.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-fn offered(plans: &[(Kind, Plan)], reports: &[(Kind, Report)]) -> f64 {
-    let Some((most, _)) = plans.last() else { return 1.0 };
-    let own = plans.iter().zip(reports).filter(|((kind, _), _)| kind == most);
+fn offered(all: &[Done<'_>]) -> f64 {
+    let most = all.iter().map(|done| done.kind).max();
     let (mut came, mut wanted) = (0.0, 0.0);
-    for ((_, plan), (_, report)) in own {
+    for Done { plan, report, .. } in all.iter().filter(|done| Some(done.kind) == most) {
         if let Pace::Open { arrivals, .. } = plan.pace {
             came += report.due as f64;
             wanted += arrivals.rate * plan.stop.after.as_secs_f64();

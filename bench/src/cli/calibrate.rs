@@ -69,8 +69,8 @@ pub(super) fn calibrated(arguments: &Arguments) -> Result<(String, bool), String
     let settings = Settings {
         gateway: place.found_gateway()?,
         kind: target.found()?,
-        rounds: if quick { 1 } else { 8 },
-        budget: Duration::from_secs(120),
+        rounds: if quick { 1 } else { 16 },
+        budget: Duration::from_secs(200),
         patient: !quick,
         sample: millis(if quick { 250 } else { 500 }),
         idle: if quick { [20, 60, 120] } else { [100, 1_500, 3_000] },

@@ -3,7 +3,7 @@
 //! handshakes; two workers against one; and the floors of it all, measured in the same run.
 
 mod floors;
-mod gateway;
+pub(crate) mod gateway;
 mod goals;
 pub(crate) mod ground;
 mod instructions;
@@ -13,7 +13,7 @@ mod output;
 mod plots;
 pub(crate) mod relay;
 mod report;
-mod servers;
+pub(crate) mod servers;
 mod storm;
 mod summary;
 mod syscalls;
@@ -48,6 +48,7 @@ use workers::Workers;
 pub(crate) use memory::Scale;
 pub(crate) use output::render;
 pub(crate) use report::write as write_record;
+pub(crate) use storm::Tail;
 
 /// A kind of figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]

@@ -221,11 +221,12 @@ fn names(groups: &[std::sync::Arc<Group>]) -> String {
     format!("there are {}", names.join(", "))
 }
 
-const INFO: [&str; 10] = [
+const INFO: [&str; 11] = [
     "version",
     "state",
     "engine",
     "engine_reason",
+    "sandbox",
     "started_unix_ms",
     "uptime_seconds",
     "workers",

@@ -146,6 +146,17 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
     },
     OptionDoc {
         table: "gateway",
+        key: "sandbox",
+        kind: Kind::Word(&["on", "off"]),
+        presence: Presence::Default("\"on\""),
+        reload: false,
+        doc: "What the process gives up once it has started: every system call that it does not \
+              need (seccomp), every file outside of the folders that the configuration names \
+              (landlock), capabilities. A configuration that is loaded later and names files in \
+              other folders is refused: USR2 starts a process that begins anew.",
+    },
+    OptionDoc {
+        table: "gateway",
         key: "hello_memory",
         kind: Kind::Size { min: 128 * KIB, max: 64 * GIB },
         presence: Presence::Default("\"16MiB\""),

@@ -121,7 +121,7 @@ impl UringEngine {
     /// Besides, EINVAL where the submitting thread may not run on its CPU.
     #[expect(clippy::disallowed_methods, reason = "an edge: the origin of the shard's clock")]
     pub fn polling(limits: EngineLimits, polling: Polling) -> io::Result<Self> {
-        let ring = Ring::new(polling)?;
+        let mut ring = Ring::new(polling)?;
         let retained = usize::from(BUFFERS[BufClass::Message.index()]);
         let pool = Pool::new(limits.buffer_memory, retained / 4);
         let share = limits.buffer_memory / BUFFERS_SHARE;
@@ -131,6 +131,7 @@ impl UringEngine {
             ring.register(buf_ring)?;
             buf_ring.refill(&pool);
         }
+        ring.enable()?;
         pool.stock();
         let mut engine = Self {
             ring,
@@ -151,6 +152,11 @@ impl UringEngine {
         };
         engine.arm_waker();
         Ok(engine)
+    }
+
+    /// Why the ring takes other operations than the engine's, too.
+    pub fn unrestricted(&self) -> Option<&io::Error> {
+        self.ring.unrestricted()
     }
 
     fn arm_waker(&mut self) {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
+use io_uring::register::Restriction;
 use io_uring::{Builder, IoUring, opcode, squeue, types};
 
 use super::bufring::BufRing;
@@ -18,6 +19,8 @@ pub(super) struct Ring {
     outstanding: u64,
     enters: u64,
     overflows: u64,
+    /// Why it takes other operations than ours, too.
+    unrestricted: Option<io::Error>,
 }
 
 /// What a submission was for, and for whom, in its user data.
@@ -69,18 +72,35 @@ impl Token {
 }
 
 impl Ring {
+    /// One that takes nothing yet: see [`enable`](Self::enable).
     pub(super) fn new(polling: Polling) -> io::Result<Self> {
-        let ring = match polling.submitter {
-            None => build(),
-            Some(submitter) => build_with(submitter),
-        }?;
+        let (ring, unrestricted) = build(polling.submitter)?;
         if let Ok(micros @ 1..) = u32::try_from(polling.busy.as_micros()) {
             let mut napi = types::Napi::new().set_busy_poll_timeout(micros);
             // Before 6.9 the kernel cannot; then cards have their interrupts as ever.
             let _waits = ring.submitter().register_napi(&mut napi);
         }
         let has_submitter = polling.submitter.is_some();
-        Ok(Self { ring, has_submitter, outstanding: 0, enters: 0, overflows: 0 })
+        Ok(Self { ring, has_submitter, outstanding: 0, enters: 0, overflows: 0, unrestricted })
+    }
+
+    /// Restricts it to our operations, and takes them from now on. Nothing can be registered any more.
+    pub(super) fn enable(&mut self) -> io::Result<()> {
+        if self.unrestricted.is_some() {
+            return Ok(());
+        }
+        let mut allowed: Vec<_> = OPERATIONS.into_iter().map(Restriction::sqe_op).collect();
+        allowed.push(Restriction::sqe_flags_allowed(squeue::Flags::BUFFER_SELECT.bits()));
+        // For kernels to which restrictions apply before the ring is enabled.
+        allowed.push(Restriction::register_op(ENABLE_RINGS));
+        let submitter = self.ring.submitter();
+        self.unrestricted = submitter.register_restrictions(&mut allowed).err();
+        submitter.register_enable_rings()
+    }
+
+    /// Why it is not restricted.
+    pub(super) fn unrestricted(&self) -> Option<&io::Error> {
+        self.unrestricted.as_ref()
     }
 
     pub(super) fn register(&self, buffers: &BufRing) -> io::Result<()> {
@@ -247,8 +267,43 @@ fn passing(submitted: io::Result<usize>) -> io::Result<()> {
     }
 }
 
-/// The best ring this kernel offers. Every set of flags but the last needs a newer kernel.
-fn build() -> io::Result<IoUring> {
+/// What the engine does by submissions: with what is open already, and nothing that has a name but
+/// sockets' addresses.
+const OPERATIONS: [u8; 9] = [
+    opcode::Accept::CODE,
+    opcode::AsyncCancel2::CODE,
+    opcode::Close::CODE,
+    opcode::Connect::CODE,
+    opcode::Read::CODE,
+    opcode::Recv::CODE,
+    opcode::RecvMsg::CODE,
+    opcode::Send::CODE,
+    opcode::SendMsg::CODE,
+];
+
+/// IORING_REGISTER_ENABLE_RINGS (linux/io_uring.h), which does nothing to a ring that is enabled.
+const ENABLE_RINGS: u8 = 12;
+
+/// The best ring this kernel offers, and why it cannot be restricted. One that can is disabled at
+/// first (Linux 5.10), which only something that imitates a kernel does not know.
+fn build(submitter: Option<Submitter>) -> io::Result<(IoUring, Option<io::Error>)> {
+    match build_with(submitter, true) {
+        Ok(ring) => Ok((ring, None)),
+        Err(why) => Ok((build_with(submitter, false)?, Some(why))),
+    }
+}
+
+/// Every set of flags but the last needs a newer kernel.
+fn build_with(submitter: Option<Submitter>, disabled: bool) -> io::Result<IoUring> {
+    let common = |builder: &mut Builder| {
+        builder.setup_cqsize(COMPLETIONS).setup_clamp().setup_submit_all();
+        if disabled {
+            builder.setup_r_disabled();
+        }
+    };
+    if let Some(submitter) = submitter {
+        return build_submitted(submitter, common);
+    }
     let mut newest = IoUring::builder();
     common(&mut newest);
     newest.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_no_sqarray();
@@ -267,7 +322,10 @@ fn build() -> io::Result<IoUring> {
 
 /// The same with a thread that submits. It does all task work, so the kernel takes no flag that says
 /// when the shard's thread does (DEFER_TASKRUN and the like).
-fn build_with(submitter: Submitter) -> io::Result<IoUring> {
+fn build_submitted(
+    submitter: Submitter,
+    common: impl Fn(&mut Builder),
+) -> io::Result<IoUring> {
     let common = |builder: &mut Builder| {
         common(builder);
         builder.setup_sqpoll(u32::try_from(submitter.idle.as_millis()).unwrap_or(u32::MAX));
@@ -286,11 +344,50 @@ fn build_with(submitter: Submitter) -> io::Result<IoUring> {
     })
 }
 
-fn common(builder: &mut Builder) {
-    builder.setup_cqsize(COMPLETIONS).setup_clamp().setup_submit_all();
-}
-
 const SUBMISSIONS: u32 = 1024;
 /// Room for a burst of accepts on top of every submission, so that nothing overflows: before
 /// 6.8 an overflowing multishot accept returned wrong descriptors (axboe/liburing#1062).
 const COMPLETIONS: u32 = 16 * SUBMISSIONS;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_takes_our_operations_and_no_other() {
+        // Where there are no rings at all, there is nothing to be restricted.
+        let Ok(mut ring) = Ring::new(Polling::default()) else { return };
+        ring.enable().expect("it was made so");
+        assert!(ring.unrestricted().is_none(), "{:?}", ring.unrestricted());
+        let path = c"/etc/passwd".as_ptr();
+        let file = types::Fd(libc::AT_FDCWD);
+        let socket = opcode::Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).build();
+        let receive = opcode::Recv::new(types::Fd(-1), std::ptr::null_mut(), 0).build();
+        let refused = [
+            opcode::OpenAt::new(file, path).build(),
+            opcode::UnlinkAt::new(file, path).build(),
+            opcode::Nop::new().build(),
+            socket,
+            receive.clone().flags(squeue::Flags::ASYNC),
+        ];
+        let count = refused.len();
+        for entry in refused {
+            ring.push(entry, Token::new(Work::Send, 0));
+        }
+        ring.push(receive, Token::new(Work::Receive, 0));
+        let mut completions = VecDeque::with_capacity(count + 1);
+        while ring.outstanding > 0 {
+            ring.submit_and_wait(true, None).expect("a ring that works");
+            ring.reap(&mut completions);
+        }
+        for Completion { token, result, .. } in completions {
+            let expected = match token.work() {
+                Work::Receive => libc::EBADF,
+                _ => libc::EACCES,
+            };
+            assert_eq!(-result, expected, "{:?}", token.work());
+        }
+        let again = ring.ring.submitter().register_restrictions(&mut []);
+        assert!(again.is_err(), "what is registered stays");
+    }
+}
