@@ -322,10 +322,7 @@ fn build_with(submitter: Option<Submitter>, disabled: bool) -> io::Result<IoUrin
 
 /// The same with a thread that submits. It does all task work, so the kernel takes no flag that says
 /// when the shard's thread does (DEFER_TASKRUN and the like).
-fn build_submitted(
-    submitter: Submitter,
-    common: impl Fn(&mut Builder),
-) -> io::Result<IoUring> {
+fn build_submitted(submitter: Submitter, common: impl Fn(&mut Builder)) -> io::Result<IoUring> {
     let common = |builder: &mut Builder| {
         common(builder);
         builder.setup_sqpoll(u32::try_from(submitter.idle.as_millis()).unwrap_or(u32::MAX));
