@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::model::Gateway;
+use crate::config::model::{Config, Gateway};
 use crate::engine::probe::EngineKind;
 use crate::lane;
 use crate::lane::wire::Begin;
@@ -19,8 +19,8 @@ pub(super) struct Limits {
 }
 
 /// Raises the soft descriptor limit to the hard one and derives the connection limit: two
-/// descriptors each, after what `workers` and `listeners` need themselves.
-pub(super) fn raise(configured: Option<u32>, workers: usize, listeners: usize) -> Limits {
+/// descriptors each, after what workers and listeners need themselves.
+pub(super) fn raise(config: &Config, workers: usize) -> Limits {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         // Refused only by a sandbox; then the soft limit is what there is.
@@ -28,7 +28,7 @@ pub(super) fn raise(configured: Option<u32>, workers: usize, listeners: usize) -
         let _kept = setrlimit(Resource::Nofile, raised);
     }
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    derive(descriptors, configured, workers, listeners)
+    derive(descriptors, config.gateway.max_connections, workers, config.listeners.len())
 }
 
 /// What the legacy lane's child works with, where there are so many connections at most.

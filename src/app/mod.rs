@@ -15,6 +15,7 @@ mod limits;
 mod listening;
 pub mod orders;
 mod places;
+mod polling;
 mod reload;
 mod replacements;
 mod restart;

@@ -23,10 +23,9 @@ use super::standing::Standing;
 use super::status::{Status, StatusParts};
 use super::texts::Texts;
 use super::workers::{self, Plan};
-use super::{Gateway, Loaded, StartError, default_count, places};
+use super::{Gateway, Loaded, StartError, places, polling};
 use crate::admin::{Admin, Lifecycle};
 use crate::config::Config;
-use crate::engine::probe;
 use crate::handover::{Inheritance, InheritedGroup, Purpose};
 use crate::policy::Policy;
 use crate::sandbox::{Role, Sandbox, Starter, Threads};
@@ -63,9 +62,8 @@ impl Prepared {
     ) -> Result<Self, StartError> {
         let Loaded { file, config, compiled, mut standing, text, watched } = loaded;
         let is_successor = inheritance.is_some();
-        let chosen = probe::choose(config.gateway.engine).map_err(StartError::Engine)?;
-        let count = config.gateway.workers.map_or_else(default_count, usize::from);
-        let limits = limits::raise(config.gateway.max_connections, count, config.listeners.len());
+        let (chosen, polling) = polling::choose(&config.gateway).map_err(StartError::Engine)?;
+        let limits = limits::raise(&config, polling.len());
         // Before there are other threads, which are to have the same.
         let sandbox = enter_sandbox(&file, &config, starter.as_ref());
         standing.resumption.set(compiled.secrets.clone(), config.resumption.lifetime)?;
@@ -73,16 +71,17 @@ impl Prepared {
         let admin = bind_admin(config.admin.listen, &mut groups)?;
         let mut listening = Listening::new(passed(is_successor)?);
         groups.retain(|group| group.purpose == Purpose::Listener);
-        let change = listening.prepare(&config.listeners, count, groups)?;
+        let change = listening.prepare(&config.listeners, polling.len(), groups)?;
         let taken = change.taken.clone();
         let assignment = listening.commit(change, &config.listeners);
         let shared = Arc::new(SharedCounters::default());
         let access = start_access_log(&config, &shared)?;
-        let (answers, inbox) = answer_channel(count);
+        let (answers, inbox) = answer_channel(polling.len());
         let (policy, names) = (Arc::clone(&compiled.policy), Arc::clone(&compiled.names));
         let plan = Plan {
             engine: chosen.engine,
             gateway: config.gateway.clone(),
+            polling,
             policy: Arc::clone(&policy),
             max_connections: limits.max_connections,
             names: Arc::clone(&names),
@@ -103,7 +102,7 @@ impl Prepared {
         }));
         let supervisor = Supervisor::start(&plan, shared.clone())?;
         let lookout = watch_upstreams(&standing, &policy)?;
-        let (workers, threads) = start_workers(&plan, count)?;
+        let (workers, threads) = start_workers(&plan)?;
         let aggregator = aggregate(&status, &workers, inbox, shared)?;
         let admin = admin.map(|listener| start_admin(listener, &status)).transpose()?;
         let gateway = Gateway {
@@ -285,8 +284,8 @@ fn watch_upstreams(standing: &Standing, policy: &Policy) -> io::Result<Lookout> 
     Ok(lookout)
 }
 
-fn start_workers(plan: &Plan, count: usize) -> io::Result<(Vec<workers::Address>, super::Threads)> {
-    let workers = workers::start(plan, count)?.into_iter();
+fn start_workers(plan: &Plan) -> io::Result<(Vec<workers::Address>, super::Threads)> {
+    let workers = workers::start(plan)?.into_iter();
     let (addresses, threads) = workers.map(|worker| (worker.address, worker.thread)).unzip();
     Ok((addresses, super::Threads(threads)))
 }

@@ -13,7 +13,7 @@ use crate::config::model::Gateway;
 use crate::engine::epoll::EpollEngine;
 use crate::engine::probe::EngineKind;
 use crate::engine::socket::{Listener, Stream};
-use crate::engine::uring::UringEngine;
+use crate::engine::uring::{Polling, UringEngine};
 use crate::engine::{Engine, EngineLimits, Wake};
 use crate::lane::Door;
 use crate::policy::Policy;
@@ -29,6 +29,8 @@ use crate::tls::provider;
 pub(super) struct Plan {
     pub engine: EngineKind,
     pub gateway: Gateway,
+    /// Of each worker.
+    pub polling: Vec<Polling>,
     pub policy: Arc<Policy>,
     pub max_connections: u32,
     pub names: ListenerNames,
@@ -58,19 +60,20 @@ pub fn default_count() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Starts `count` workers. They listen nowhere yet.
+/// Starts the workers. They listen nowhere yet.
 ///
 /// # Errors
 /// When a thread or its engine cannot be made; those already started are stopped.
-pub(super) fn start(plan: &Plan, count: usize) -> io::Result<Vec<Worker>> {
+pub(super) fn start(plan: &Plan) -> io::Result<Vec<Worker>> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let admitted = Arc::new(AtomicU32::new(0));
     let mut starting = Vec::new();
-    for id in 0..count {
+    for (id, polling) in plan.polling.iter().copied().enumerate() {
         let (mailbox, commands) = mailbox::mailbox();
         let (ready, waker) = channel();
         let task = Task {
             id,
+            polling,
             core: cores.get(id % cores.len().max(1)).copied(),
             plan: plan.clone(),
             admitted: Arc::clone(&admitted),
@@ -106,6 +109,7 @@ fn failure(thread: Thread) -> io::Error {
 
 struct Task {
     id: usize,
+    polling: Polling,
     core: Option<CoreId>,
     plan: Plan,
     admitted: Arc<AtomicU32>,
@@ -126,7 +130,10 @@ impl Task {
         };
         provider::warm_up();
         match self.plan.engine {
-            EngineKind::Uring => self.serve(UringEngine::new(limits)?),
+            EngineKind::Uring => {
+                let engine = UringEngine::polling(limits, self.polling)?;
+                self.serve(engine)
+            }
             EngineKind::Epoll => self.serve(EpollEngine::new(limits)?),
         }
     }

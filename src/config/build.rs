@@ -11,7 +11,7 @@ use super::model::{
     AccessLog, Admin, Balance, BalanceSettings, CertificateFiles, ClientCert, Config, ConnectWhen,
     CrlDepth, CrlExpired, CrlPolicy, CrlRules, CrlUnknown, DownstreamTls, EngineChoice, Exception,
     Facility, Gateway, HandshakeLimits, HealthSettings, Keepalive, LineLimit, Listener, Log,
-    LogFormat, LogLevel, Mode, NameMatch, ProxyIn, ProxyOut, ProxyVersions, RecordLayer,
+    LogFormat, LogLevel, Mode, NameMatch, Polling, ProxyIn, ProxyOut, ProxyVersions, RecordLayer,
     Resumption, ResumptionMode, Revalidate, Rule, Sni, SourceSettings, Timeouts, TlsVersion,
     TrustFile, UpstreamTls, Verify,
 };
@@ -53,6 +53,7 @@ fn gateway(section: &Section, limits: &Section) -> Option<Gateway> {
     Some(Gateway {
         workers: section.get("workers")?,
         engine: section.get("engine")?,
+        polling: polling(section)?,
         max_connections: section.get("max_connections")?,
         drain_timeout: section.get("drain_timeout")?,
         certificate_watch: section.get("certificate_watch")?,
@@ -65,6 +66,15 @@ fn gateway(section: &Section, limits: &Section) -> Option<Gateway> {
         // Bites where the default meets a small hello_memory: the file cannot ask for more.
         hello_memory_per_source: per_source.min(hello_memory),
         handshakes: handshakes(limits)?,
+    })
+}
+
+fn polling(section: &Section) -> Option<Polling> {
+    let busy_poll: Option<u32> = section.get("busy_poll")?;
+    Some(Polling {
+        sqpoll: section.get("sqpoll")?,
+        sqpoll_cpus: section.get("sqpoll_cpus").unwrap_or_default(),
+        busy_poll: busy_poll.map(|micros| Duration::from_micros(micros.into())),
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod lanes;
 mod log;
+mod polling;
 mod proxy;
 mod timing;
 mod trust;
@@ -15,6 +16,7 @@ pub use super::date::Date;
 use crate::policy::rules::RuleSpec;
 pub use lanes::{Compat12, KeyExchange, Legacy, WEAK_SUITES, WeakSuite};
 pub use log::{AccessLog, Destination, Facility, LineLimit, Log, LogFormat, LogLevel};
+pub use polling::Polling;
 pub use proxy::{ProxyIn, ProxyOut, ProxyVersions};
 pub use timing::{Keepalive, Timeouts};
 pub use trust::{CrlDepth, CrlExpired, CrlPolicy, CrlRules, CrlUnknown, Revalidate};
@@ -41,6 +43,7 @@ pub struct Gateway {
     /// Pinned worker threads; `None` is one per CPU that affinity mask and cgroup quota allow.
     pub workers: Option<u16>,
     pub engine: EngineChoice,
+    pub polling: Polling,
     /// Connections over all workers; `None` is derived from the descriptor limit.
     pub max_connections: Option<u32>,
     /// How long TERM waits for connections to end by themselves.

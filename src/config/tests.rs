@@ -31,7 +31,10 @@ certificate_key = \"sip.key\"
 /// Every option set, none to its default.
 const EVERYTHING: &str = r#"[gateway]
 workers = 4
-engine = "epoll"
+engine = "io_uring"
+sqpoll = "20ms"
+sqpoll_cpus = [2, 3]
+busy_poll = 50
 max_connections = 50_000
 drain_timeout = "0s"
 certificate_watch = "1m"
@@ -149,18 +152,18 @@ fn every_option_reaches_the_model() {
         max_bytes: 1 << 20,
         lifetime: Duration::from_secs(604_800),
         ticket_secret: Some("conf/ticket.secret".into()),
-        ticket_secret_line: 33,
+        ticket_secret_line: 36,
     };
     assert_eq!(config.resumption, resumption);
     let listener = Listener {
         name: "sip".to_owned(),
         mode: Mode::Terminate,
         listen: ListenAddress::Tcp("[::]:5061".parse().expect("an address")),
-        listen_line: 36,
+        listen_line: 39,
         proxy_in: None,
         backlog: 1,
         upstreams: everything_upstream(),
-        upstream_line: 38,
+        upstream_line: 41,
         backups: Vec::new(),
         source: SourceSettings::Any,
         source_line: 0,
@@ -212,6 +215,7 @@ fn absent_options_have_their_defaults() {
     let gateway = Gateway {
         workers: None,
         engine: EngineChoice::Auto,
+        polling: Polling::default(),
         max_connections: None,
         drain_timeout: Duration::from_secs(30),
         certificate_watch: None,

@@ -12,6 +12,7 @@ mod limits;
 mod needs;
 mod network;
 mod placement;
+mod polling;
 mod processor;
 mod profile;
 mod read;
@@ -75,6 +76,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("cpu_wide_aes", processor::wide_aes),
     ("cpu_multiplication", processor::multiplication),
     ("cpu_sha", processor::sha),
+    ("polling", polling::cpus),
     ("frequency", processor::frequency),
     ("siblings", processor::siblings),
     ("numa_nodes", placement::nodes),

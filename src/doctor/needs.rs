@@ -6,7 +6,7 @@ use super::facts::Facts;
 use super::profile::Profile;
 use crate::config;
 use crate::config::model::{
-    Config, Endpoint, EngineChoice, ListenAddress, Listener, SourceSettings, Upstream,
+    Config, Endpoint, EngineChoice, ListenAddress, Listener, Polling, SourceSettings, Upstream,
 };
 
 /// See the module. Without a configuration, what the defaults ask for.
@@ -14,6 +14,7 @@ use crate::config::model::{
 pub struct Needs {
     pub profile: Option<&'static Profile>,
     pub engine: EngineChoice,
+    pub polling: Polling,
     pub workers: usize,
     /// Whether the configuration says so, and not the machine.
     pub says_workers: bool,
@@ -48,7 +49,8 @@ impl Needs {
             profile.and_then(|profile| config::parse(profile.name, profile.settings).ok());
         let gateway = config.or(example.as_ref()).map(|config| &config.gateway);
         let says = gateway.and_then(|gateway| gateway.workers).map(usize::from);
-        let workers = says.unwrap_or_else(|| facts.default_workers());
+        let polling = gateway.map_or_else(Polling::default, |gateway| gateway.polling.clone());
+        let workers = says.unwrap_or_else(|| polling.workers_on(facts.default_workers()));
         let listeners = config.map_or(&[][..], |config| &config.listeners);
         let of_example = example.iter().flat_map(|config| &config.listeners);
         let backlogs = listeners.iter().chain(of_example).map(|listener| listener.backlog);
@@ -59,6 +61,7 @@ impl Needs {
         Self {
             profile,
             engine: config.map_or(EngineChoice::Auto, |config| config.gateway.engine),
+            polling,
             workers,
             says_workers: says.is_some(),
             connections,

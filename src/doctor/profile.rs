@@ -21,7 +21,7 @@ macro_rules! profiles {
     };
 }
 
-profiles!("many-idle", "handshake-heavy", "bulk");
+profiles!("many-idle", "handshake-heavy", "bulk", "low-latency");
 
 /// A line of a profile's sysctl file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -280,6 +280,30 @@ fn each_fault_of_cpus_and_clocks_is_named() {
 }
 
 #[test]
+fn threads_that_poll_need_cpus_of_their_own() {
+    let polling =
+        |rest: &str| format!("[gateway]\nmax_connections = 20000\nsqpoll = \"20ms\"\n{rest}");
+    let level = |machine: Machine, rest: &str| {
+        let report = machine.report(&machine.facts(), &polling(rest));
+        let found: Vec<_> = report.findings.iter().filter(|it| it.check == "polling").collect();
+        found.iter().map(|finding| (finding.level, finding.found.clone())).collect::<Vec<_>>()
+    };
+    // Half of the eight that there are.
+    let halves = "workers on CPU 8-11, sqpoll on CPU 12-15".to_owned();
+    assert_eq!(level(near(), ""), [(Level::Ok, halves)]);
+    let short = level(near(), "workers = 5");
+    assert!(
+        short[0].0 == Level::Failure && short[0].1.contains("8 CPU(s), 5 worker(s)"),
+        "{short:?}"
+    );
+    let shared = level(near(), "workers = 2\nsqpoll_cpus = [9, 20]");
+    let levels: Vec<Level> = shared.iter().map(|(level, _)| *level).collect();
+    assert_eq!(levels, [Level::Failure, Level::Warning], "{shared:?}");
+    let old = near().sysctl("kernel.osrelease", "6.1.0-18-amd64");
+    assert_eq!(level(old, "busy_poll = 50")[0].0, Level::Advice);
+}
+
+#[test]
 fn ports_are_compared_with_connections() {
     let narrow = near().sysctl("net.ipv4.ip_local_port_range", "40000 40100");
     let both = [("local_ports", Level::Warning), ("net.ipv4.ip_local_port_range", Level::Warning)];

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tlsgate::engine::epoll::EpollEngine;
 use tlsgate::engine::socket::Listener;
 use tlsgate::engine::uring::UringEngine;
-use tlsgate::engine::{Event, ListenerId};
+use tlsgate::engine::{Engine, Event, ListenerId};
 
 use crate::rig::{Kernel, Rig, down, uring_works};
 

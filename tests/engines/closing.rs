@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use tlsgate::buf::{BufClass, Layout};
-use tlsgate::engine::{Address, CloseMode, Event, Source};
+use tlsgate::engine::{Address, CloseMode, Engine, Event, Source};
 
 use crate::rig::{Kernel, LIMITS, Rig, down, pattern, up};
 

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use tlsgate::buf::{BufClass, Layout};
-use tlsgate::engine::CloseMode;
+use tlsgate::engine::{CloseMode, Engine};
 
 use crate::rig::{Kernel, Rig, down, pattern};
 

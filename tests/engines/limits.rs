@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tlsgate::buf::{Buf, BufClass, Layout};
-use tlsgate::engine::{CloseMode, EngineLimits, Event};
+use tlsgate::engine::{CloseMode, Engine, EngineLimits, Event};
 
 use crate::rig::{Kernel, Rig, down};
 

@@ -10,11 +10,12 @@ mod limits;
 mod moving;
 #[path = "../it/support/own_network.rs"]
 mod own_network;
+mod polling;
 mod rig;
 mod settled;
 mod source;
 
-/// Makes a test per engine of every case.
+/// Makes a test per engine of every case; io_uring twice, the second time with polling.
 macro_rules! contract {
     ($($module:ident: $($case:ident)*;)*) => {
         mod epoll {
@@ -28,6 +29,14 @@ macro_rules! contract {
                 let _guard = crate::rig::guard(stringify!($case));
                 if crate::rig::uring_works() {
                     crate::$module::$case::<tlsgate::engine::uring::UringEngine>();
+                }
+            })*)*
+        }
+        mod polled {
+            $($(#[test] fn $case() {
+                let _guard = crate::rig::guard(stringify!($case));
+                if crate::rig::uring_works() {
+                    crate::$module::$case::<crate::rig::Polled>();
                 }
             })*)*
         }

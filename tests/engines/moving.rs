@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tlsgate::buf::{BufClass, HEADROOM, Layout, MAX_RANGES, RECORD_PLAINTEXT, TAILROOM};
 use tlsgate::config::model::Keepalive;
-use tlsgate::engine::{Address, Event, Operation, Source};
+use tlsgate::engine::{Address, Engine, Event, Operation, Source};
 
 use crate::rig::{Kernel, Peer, Rig, down, pattern, reset, up};
 

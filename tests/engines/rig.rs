@@ -11,23 +11,42 @@ use std::time::{Duration, Instant};
 use tlsgate::buf::{Buf, BufClass, Layout};
 use tlsgate::engine::epoll::EpollEngine;
 use tlsgate::engine::socket::{Listener, Stream};
-use tlsgate::engine::uring::UringEngine;
+use tlsgate::engine::uring::{Polling, Submitter, UringEngine};
 use tlsgate::engine::{Engine, EngineLimits, Event, ListenerId, Side, SocketId};
 
-/// An engine that takes real sockets.
-pub(crate) trait Kernel: Engine<Listener = Listener, Stream = Stream> + Sized {
-    fn make(limits: EngineLimits) -> io::Result<Self>;
+/// Makes an engine that takes real sockets.
+pub(crate) trait Kernel {
+    type Engine: Engine<Listener = Listener, Stream = Stream>;
+
+    fn make(limits: EngineLimits) -> io::Result<Self::Engine>;
 }
 
 impl Kernel for EpollEngine {
+    type Engine = Self;
+
     fn make(limits: EngineLimits) -> io::Result<Self> {
         Self::new(limits)
     }
 }
 
 impl Kernel for UringEngine {
+    type Engine = Self;
+
     fn make(limits: EngineLimits) -> io::Result<Self> {
         Self::new(limits)
+    }
+}
+
+/// io_uring with a submitting thread, which sleeps now and then, and busy polling.
+pub(crate) enum Polled {}
+
+impl Kernel for Polled {
+    type Engine = UringEngine;
+
+    fn make(limits: EngineLimits) -> io::Result<UringEngine> {
+        let submitter = Submitter { cpu: None, idle: Duration::from_millis(1) };
+        let busy = Duration::from_micros(50);
+        UringEngine::polling(limits, Polling { submitter: Some(submitter), busy })
     }
 }
 
@@ -61,7 +80,7 @@ pub(crate) fn guard(
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Rig<E: Kernel> {
-    pub(crate) engine: E,
+    pub(crate) engine: E::Engine,
 }
 
 impl<E: Kernel> Rig<E> {

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use tlsgate::buf::{BufClass, Layout};
-use tlsgate::engine::{CloseMode, Event, Operation};
+use tlsgate::engine::{CloseMode, Engine, Event, Operation};
 
 use crate::rig::{Kernel, Peer, Rig, down, pattern, reset, up};
 

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use tlsgate::buf::{BufClass, Layout};
-use tlsgate::engine::{Address, CloseMode, Event, Operation, Source};
+use tlsgate::engine::{Address, CloseMode, Engine, Event, Operation, Source};
 
 use crate::own_network::{in_a_network_of_its_own, ip};
 use crate::rig::{Kernel, Rig, up};

@@ -17,7 +17,7 @@ mod script;
 mod stream;
 mod wrapping;
 
-use crate::support::{engines, skip_impossible};
+use crate::support::{Engine, engines, skip_impossible};
 
 /// Every row's traffic through one gateway, and what the log and `explain` say about it.
 #[test]
@@ -53,6 +53,16 @@ fn battery_common_traffic() {
         common::traffic::down(engine, &mut report);
     }
     report.write();
+}
+
+/// The same bytes and ends where a thread of the kernel submits, and workers poll: C1.
+#[test]
+#[ignore = "run by tests/run"]
+fn battery_polling() {
+    if engines().contains(&Engine::Uring) {
+        // The table has it of the other engines.
+        common::traffic::bytes(Engine::Polled, &mut report::Part::new("polling"));
+    }
 }
 
 /// What is offered, and who decides: C6, C7, C11.

@@ -6,7 +6,8 @@
 //!
 //! Environment: `TLSGATE_BIN` is the program (default: the one cargo built), `TLSGATE_BENCH_BIN`
 //! the measuring tool (default: beside the program), `TLSGATE_FULL=1` asks for the full sizes,
-//! `TLSGATE_ENGINE` for one engine (default: both).
+//! `TLSGATE_ENGINE` for one engine (default: both), or for `polled`, io_uring with sqpoll and busy
+//! polling.
 //! A check that cannot run prints a line that starts with `SKIPPED` and says why.
 
 #![allow(clippy::disallowed_methods, reason = "tests watch real processes on the real clock")]
@@ -44,6 +45,7 @@ mod modes;
 mod package;
 mod page;
 mod policy;
+mod polling;
 mod prometheus;
 mod proxy_in;
 mod proxy_out;

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 mod lanes;
 mod log;
 mod modes;
+mod polling;
 mod proxy;
 mod rules;
 mod sources;
@@ -26,6 +27,7 @@ use super::value::Bytes;
 pub(super) fn check(root: &Section, reader: &mut Reader<'_>) {
     if let Some(gateway) = root.child("gateway") {
         hello_memory(gateway, reader);
+        polling::check(gateway, reader);
     }
     if let Some(log) = root.child("log") {
         log::check(log, reader);

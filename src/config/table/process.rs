@@ -6,6 +6,7 @@ use super::super::options::{Kind, OptionDoc, Presence};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
+const TEN_SECONDS: Duration = Duration::from_secs(10);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 const KIB: u64 = 1 << 10;
@@ -32,6 +33,48 @@ pub(super) static OPTIONS: &[OptionDoc] = &[
         reload: false,
         doc: "How bytes are moved. \"auto\" takes io_uring where the kernel and the container \
               allow it, else epoll, and logs the reason.",
+    },
+    OptionDoc {
+        table: "gateway",
+        key: "sqpoll",
+        kind: Kind::Or(
+            "off",
+            &Kind::Duration { min: MILLISECOND, max: TEN_SECONDS, step: MILLISECOND },
+        ),
+        presence: Presence::Default("\"off\""),
+        reload: false,
+        doc: "Gives each worker a thread of the kernel that submits what the worker starts \
+              (io_uring, SQPOLL), so that the worker makes no system calls for it. The thread \
+              takes a CPU of its own, wholly, until it has had nothing to do for this time. For \
+              machines with cores to spare: workers = \"auto\" is half of the CPUs then, and the \
+              gateway does not start without a CPU for each thread besides the workers', unless \
+              sqpoll_cpus names some.",
+    },
+    OptionDoc {
+        table: "gateway",
+        key: "sqpoll_cpus",
+        kind: Kind::List {
+            item: &Kind::Integer { min: 0, max: 8191, unit: "" },
+            min: 1,
+            max: 1024,
+            single: false,
+        },
+        presence: Presence::Optional { example: "[2, 3]" },
+        reload: false,
+        doc: "CPUs of the threads of sqpoll, in turn. They may be the workers' own, which costs more \
+              than sqpoll gains. Without it, they are those behind the workers'.",
+    },
+    OptionDoc {
+        table: "gateway",
+        key: "busy_poll",
+        kind: Kind::Or("off", &Kind::Integer { min: 1, max: 100_000, unit: "microseconds" }),
+        presence: Presence::Default("\"off\""),
+        reload: false,
+        doc: "How long a worker with nothing to do looks for news before it sleeps (io_uring), and, \
+              from Linux 6.9 on, the kernel looks into the network cards' queues for it instead of \
+              waiting for their interrupts. It saves the waking, some 5 to 50 µs of a message, and \
+              takes as much CPU time at each wait: all of a CPU where messages come more often than \
+              that.",
     },
     OptionDoc {
         table: "gateway",

@@ -5,7 +5,12 @@ use super::*;
 pub(super) fn everything_gateway() -> Gateway {
     Gateway {
         workers: Some(4),
-        engine: EngineChoice::Epoll,
+        engine: EngineChoice::Uring,
+        polling: Polling {
+            sqpoll: Some(Duration::from_millis(20)),
+            sqpoll_cpus: vec![2, 3],
+            busy_poll: Some(Duration::from_micros(50)),
+        },
         max_connections: Some(50_000),
         drain_timeout: Duration::ZERO,
         certificate_watch: Some(Duration::from_secs(60)),
@@ -23,7 +28,7 @@ pub(super) fn everything_gateway() -> Gateway {
 pub(super) fn everything_log() -> Log {
     let access = AccessLog {
         to: Destination::File("conf/log/access.log".into()),
-        line: 23,
+        line: 26,
         facility: Facility::named("local3").expect("one of the words"),
         name: "gate-1".to_owned(),
         sample: 10,
@@ -62,18 +67,18 @@ pub(super) fn everything_tls() -> DownstreamTls {
     };
     DownstreamTls {
         certificates: vec![
-            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 43),
-            certificate("conf/rsa.pem", "conf/../rsa.key", 44),
+            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 46),
+            certificate("conf/rsa.pem", "conf/../rsa.key", 47),
         ],
         key_group: Some("tls-keys".to_owned()),
-        key_group_line: 46,
+        key_group_line: 49,
         strict_sni: true,
         alpn: vec!["sip/2".to_owned(), "h2".to_owned()],
         min_version: TlsVersion::V1_3,
         max_version: TlsVersion::V1_3,
         ciphers: Vec::new(),
         client_cert: ClientCert::Required,
-        trusted_ca: vec![TrustFile { path: "conf/ca.pem".into(), line: 52 }],
+        trusted_ca: vec![TrustFile { path: "conf/ca.pem".into(), line: 55 }],
         crls: CrlPolicy::default(),
         revalidate: Revalidate::Keep,
         resumption: ResumptionMode::Store,

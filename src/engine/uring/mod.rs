@@ -3,19 +3,21 @@
 //! One receive is armed per socket, picks its buffer from a ring of provided buffers only when
 //! bytes are there, and so an idle connection owns no memory. While messages follow each other, it
 //! stays armed (see `transfer`). Everything a turn starts is submitted by the one system call that
-//! waits for the next completions.
+//! waits for the next completions; with [`Polling`], by a thread of the kernel, and there may be none.
 //!
 //! Why the unsafe code in this directory is sound:
 //! - memory that a submission names (buffers that are sent or filled, socket address, wake-up
 //!   counter, provided buffers) is owned by this engine's tables until that submission's last
 //!   completion; headers of vectored operations are, until the submission is with the kernel: a
-//!   vectored receive does not wait, so it has ended by then (see `vectors`);
+//!   vectored receive does not wait, so it has ended by then (see `vectors`). A submitting thread
+//!   moves the queue's head when it has started all that it took, so this holds for it, too;
 //! - a socket is closed only when nothing is in flight on it, and its table entry is reused only
 //!   after [`Event::Closed`], so a completion always finds the socket it belongs to;
 //! - dropping the engine cancels everything and waits for the completions before memory is freed.
 
 mod accept;
 mod bufring;
+mod polling;
 mod ring;
 mod transfer;
 mod vectors;
@@ -26,7 +28,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use io_uring::{cqueue, opcode, squeue, types};
 use socket2::SockAddr;
@@ -40,6 +42,7 @@ use crate::config::model::Keepalive;
 use crate::time::Time;
 use accept::{ListenerEntry, close_accepted};
 use bufring::BufRing;
+pub use polling::{Polling, Submitter};
 use ring::{Completion, Ring, Token, Work};
 use transfer::{Armed, Early, Receiving};
 use vectors::Vectors;
@@ -63,6 +66,9 @@ pub struct UringEngine {
     has_multishot: bool,
     waker: Arc<Waker>,
     origin: Instant,
+    /// How long to look for completions before sleeping, and the sum of what that has taken.
+    busy: Duration,
+    looked: Duration,
     stats: EngineStats,
 }
 
@@ -105,9 +111,17 @@ impl UringEngine {
     ///
     /// # Errors
     /// What the kernel said to the ring or its buffers; `probe` turns it into a sentence.
-    #[expect(clippy::disallowed_methods, reason = "an edge: the origin of the shard's clock")]
     pub fn new(limits: EngineLimits) -> io::Result<Self> {
-        let mut ring = Ring::new()?;
+        Self::polling(limits, Polling::default())
+    }
+
+    /// The same, with CPU time to spend.
+    ///
+    /// # Errors
+    /// Besides, EINVAL where the submitting thread may not run on its CPU.
+    #[expect(clippy::disallowed_methods, reason = "an edge: the origin of the shard's clock")]
+    pub fn polling(limits: EngineLimits, polling: Polling) -> io::Result<Self> {
+        let mut ring = Ring::new(polling)?;
         let retained = usize::from(BUFFERS[BufClass::Message.index()]);
         let pool = Pool::new(limits.buffer_memory, retained / 4);
         let share = limits.buffer_memory / BUFFERS_SHARE;
@@ -132,6 +146,8 @@ impl UringEngine {
             has_multishot: true,
             waker: Arc::new(Waker::new()?),
             origin: Instant::now(),
+            busy: polling.busy,
+            looked: Duration::ZERO,
             stats: EngineStats::default(),
         };
         engine.arm_waker();
@@ -167,6 +183,17 @@ impl UringEngine {
         self.sockets[socket.index()].in_flight += 1;
         let index = socket.index();
         self.ring.cancel(Token::new(work, index), Token::new(Work::Cancel, index));
+    }
+
+    /// Looks for completions instead of sleeping, for a while and up to `deadline`.
+    fn look(&mut self, deadline: Option<Time>) -> io::Result<()> {
+        self.ring.hand_over()?;
+        let (origin, began) = (self.origin, self.now());
+        let longest = began + self.busy;
+        let until = deadline.map_or(longest, |deadline| deadline.min(longest));
+        self.ring.look(|| Time::ZERO + origin.elapsed() < until);
+        self.looked += self.now() - began;
+        Ok(())
     }
 
     fn translate(&mut self, completion: Completion) -> Option<Event<socket::Stream>> {
@@ -397,8 +424,14 @@ impl Engine for UringEngine {
         self.feed_starved();
         self.rearm_accepts();
         let idle = self.events.is_empty() && self.completions.is_empty();
+        if idle && !self.busy.is_zero() {
+            self.look(deadline)?;
+        }
         let timeout = deadline.map(|deadline| deadline.since(self.now()));
         self.ring.submit_and_wait(idle, timeout)?;
+        if self.vectors.are_many() {
+            self.ring.let_catch_up()?;
+        }
         if self.ring.has_submitted_all() {
             self.vectors.submitted();
         }
@@ -434,7 +467,9 @@ impl Engine for UringEngine {
     }
 
     fn effort(&self) -> Option<Effort> {
-        effort::of_this_thread()
+        let effort = effort::of_this_thread()?;
+        // Looking for something to do is no work: it ends when there is some.
+        Some(Effort { ran: effort.ran.saturating_sub(self.looked), ..effort })
     }
 }
 

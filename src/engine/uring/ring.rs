@@ -8,10 +8,13 @@ use io_uring::register::Restriction;
 use io_uring::{Builder, IoUring, opcode, squeue, types};
 
 use super::bufring::BufRing;
+use super::polling::{Polling, Submitter};
 
 /// An io_uring and how many submissions it has not yet completed.
 pub(super) struct Ring {
     ring: IoUring,
+    /// A thread of the kernel submits.
+    has_submitter: bool,
     /// Submissions whose last completion is still to come.
     outstanding: u64,
     enters: u64,
@@ -70,9 +73,15 @@ impl Token {
 
 impl Ring {
     /// One that takes nothing yet: see [`enable`](Self::enable).
-    pub(super) fn new() -> io::Result<Self> {
-        let (ring, unrestricted) = build()?;
-        Ok(Self { ring, outstanding: 0, enters: 0, overflows: 0, unrestricted })
+    pub(super) fn new(polling: Polling) -> io::Result<Self> {
+        let (ring, unrestricted) = build(polling.submitter)?;
+        if let Ok(micros @ 1..) = u32::try_from(polling.busy.as_micros()) {
+            let mut napi = types::Napi::new().set_busy_poll_timeout(micros);
+            // Before 6.9 the kernel cannot; then cards have their interrupts as ever.
+            let _waits = ring.submitter().register_napi(&mut napi);
+        }
+        let has_submitter = polling.submitter.is_some();
+        Ok(Self { ring, has_submitter, outstanding: 0, enters: 0, overflows: 0, unrestricted })
     }
 
     /// Restricts it to our operations, and takes them from now on. Nothing can be registered any more.
@@ -118,8 +127,7 @@ impl Ring {
             // Full: hand the queue to the kernel without waiting. EBUSY (completion queue under
             // pressure) passes once completions are reaped, which the kernel does by itself here
             // because overflowing completions are kept (IORING_FEAT_NODROP, 5.5).
-            self.enters += 1;
-            if self.ring.submit().is_err() {
+            if self.submit().is_err() || self.has_submitter {
                 std::thread::yield_now();
             }
         }
@@ -138,31 +146,67 @@ impl Ring {
         wait: bool,
         timeout: Option<Duration>,
     ) -> io::Result<()> {
-        self.enters += 1;
         // A wait for no time at all would still give the CPU away.
         let wait = wait && timeout.is_none_or(|timeout| !timeout.is_zero());
-        let want = usize::from(wait && self.ring.completion().is_empty());
-        let submitted = match timeout {
-            Some(timeout) if want > 0 => {
+        if !wait || !self.ring.completion().is_empty() {
+            return self.hand_over();
+        }
+        self.enters += 1;
+        passing(match timeout {
+            Some(timeout) => {
                 let timespec = types::Timespec::from(timeout);
                 let args = types::SubmitArgs::new().timespec(&timespec);
-                self.ring.submitter().submit_with_args(want, &args)
+                self.ring.submitter().submit_with_args(1, &args)
             }
-            _ => self.ring.submitter().submit_and_wait(want),
-        };
-        match submitted {
-            Ok(_) => Ok(()),
-            // The deadline, a signal, or pressure that reaping relieves.
-            Err(error)
-                if matches!(
-                    error.raw_os_error(),
-                    Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(error),
+            None => self.ring.submitter().submit_and_wait(1),
+        })
+    }
+
+    /// Submits everything, and does not wait.
+    pub(super) fn hand_over(&mut self) -> io::Result<()> {
+        passing(self.submit())
+    }
+
+    /// Makes no system call where there is nothing to submit, or where the kernel's thread is awake and
+    /// looks.
+    fn submit(&mut self) -> io::Result<usize> {
+        let submissions = self.ring.submission();
+        let has_more = submissions.taskrun() || submissions.cq_overflow();
+        // The tail was written when the last submission was pushed. `need_wakeup` has the barrier between
+        // that and its look at the flag; the thread has another one between setting the flag and its last
+        // look at the tail. So one of the two sees what the other has written.
+        let must_enter = has_more
+            || !submissions.is_empty() && (!self.has_submitter || submissions.need_wakeup());
+        drop(submissions);
+        if !must_enter {
+            return Ok(0);
         }
+        self.enters += 1;
+        self.ring.submit()
+    }
+
+    /// Looks for completions, or work that brings some, as long as `goes_on`. Makes no system call, and
+    /// writes nothing that the kernel's thread reads.
+    pub(super) fn look(&mut self, mut goes_on: impl FnMut() -> bool) {
+        // SAFETY: it is used up before the ring is gone.
+        let completions = unsafe { self.ring.completion().status() };
+        while completions.is_empty() && !self.has_task_work() && goes_on() {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Work that the shard's thread has to do in the kernel. A submitting thread does it by itself.
+    fn has_task_work(&mut self) -> bool {
+        !self.has_submitter && self.ring.submission().taskrun()
+    }
+
+    /// Waits until a submitting thread has taken all that was pushed.
+    pub(super) fn let_catch_up(&mut self) -> io::Result<()> {
+        while self.has_submitter && !self.has_submitted_all() {
+            self.hand_over()?;
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 
     /// True when the kernel has been given all that was pushed.
@@ -212,6 +256,17 @@ impl Ring {
     }
 }
 
+/// Without errors that are none: the deadline, a signal, pressure that reaping relieves.
+fn passing(submitted: io::Result<usize>) -> io::Result<()> {
+    const PASSING: [i32; 4] = [libc::ETIME, libc::EINTR, libc::EBUSY, libc::EAGAIN];
+    match submitted {
+        Err(error) if !error.raw_os_error().is_some_and(|errno| PASSING.contains(&errno)) => {
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What the engine does by submissions: with what is open already, and nothing that has a name but
 /// sockets' addresses.
 const OPERATIONS: [u8; 9] = [
@@ -231,21 +286,24 @@ const ENABLE_RINGS: u8 = 12;
 
 /// The best ring this kernel offers, and why it cannot be restricted. One that can is disabled at
 /// first (Linux 5.10), which only something that imitates a kernel does not know.
-fn build() -> io::Result<(IoUring, Option<io::Error>)> {
-    match build_with(true) {
+fn build(submitter: Option<Submitter>) -> io::Result<(IoUring, Option<io::Error>)> {
+    match build_with(submitter, true) {
         Ok(ring) => Ok((ring, None)),
-        Err(why) => Ok((build_with(false)?, Some(why))),
+        Err(why) => Ok((build_with(submitter, false)?, Some(why))),
     }
 }
 
 /// Every set of flags but the last needs a newer kernel.
-fn build_with(disabled: bool) -> io::Result<IoUring> {
+fn build_with(submitter: Option<Submitter>, disabled: bool) -> io::Result<IoUring> {
     let common = |builder: &mut Builder| {
         builder.setup_cqsize(COMPLETIONS).setup_clamp().setup_submit_all();
         if disabled {
             builder.setup_r_disabled();
         }
     };
+    if let Some(submitter) = submitter {
+        return build_submitted(submitter, common);
+    }
     let mut newest = IoUring::builder();
     common(&mut newest);
     newest.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_no_sqarray();
@@ -262,6 +320,27 @@ fn build_with(disabled: bool) -> io::Result<IoUring> {
         .or_else(|_| plain.build(SUBMISSIONS))
 }
 
+/// The same with a thread that submits. It does all task work, so the kernel takes no flag that says
+/// when the shard's thread does (DEFER_TASKRUN and the like).
+fn build_submitted(submitter: Submitter, common: impl Fn(&mut Builder)) -> io::Result<IoUring> {
+    let common = |builder: &mut Builder| {
+        common(builder);
+        builder.setup_sqpoll(u32::try_from(submitter.idle.as_millis()).unwrap_or(u32::MAX));
+        submitter.cpu.map(|cpu| builder.setup_sqpoll_cpu(cpu));
+    };
+    let mut newest = IoUring::builder(); // 6.6
+    common(&mut newest);
+    newest.setup_single_issuer().setup_no_sqarray();
+    let mut plain = IoUring::builder();
+    common(&mut plain);
+
+    let built = newest.build(SUBMISSIONS).or_else(|_| plain.build(SUBMISSIONS));
+    built.map_err(|error| match submitter.cpu {
+        Some(cpu) => io::Error::new(error.kind(), format!("sqpoll on CPU {cpu}: {error}")),
+        None => error,
+    })
+}
+
 const SUBMISSIONS: u32 = 1024;
 /// Room for a burst of accepts on top of every submission, so that nothing overflows: before
 /// 6.8 an overflowing multishot accept returned wrong descriptors (axboe/liburing#1062).
@@ -274,7 +353,7 @@ mod tests {
     #[test]
     fn a_ring_takes_our_operations_and_no_other() {
         // Where there are no rings at all, there is nothing to be restricted.
-        let Ok(mut ring) = Ring::new() else { return };
+        let Ok(mut ring) = Ring::new(Polling::default()) else { return };
         ring.enable().expect("it was made so");
         assert!(ring.unrestricted().is_none(), "{:?}", ring.unrestricted());
         let path = c"/etc/passwd".as_ptr();

@@ -39,6 +39,11 @@ impl Vectors {
         &raw mut vector.header
     }
 
+    /// So many that they should go before there are more.
+    pub(super) fn are_many(&self) -> bool {
+        self.used >= MANY
+    }
+
     /// All that was listed has been given to the kernel.
     pub(super) fn submitted(&mut self) {
         self.used = 0;
@@ -56,5 +61,7 @@ impl Vector {
     }
 }
 
+/// A megabyte. In a turn there may be more.
+const MANY: usize = 1024;
 /// Headers kept from turn to turn: of 1 KiB each.
 const KEPT: usize = 64;

@@ -71,7 +71,7 @@ impl Setup {
             workers: 1,
             upstream: format!("{:?}", upstream.to_string()),
             listen_ip: "127.0.0.1".to_owned(),
-            gateway: String::new(),
+            gateway: engine.settings(),
             admin: String::new(),
             resumption: String::new(),
             listener: String::new(),

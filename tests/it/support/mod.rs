@@ -36,21 +36,41 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 pub(crate) enum Engine {
     Uring,
     Epoll,
+    /// io_uring with a thread of the kernel that submits, and busy polling.
+    Polled,
 }
 
 impl Engine {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Uring => "io_uring",
+            Self::Uring | Self::Polled => "io_uring",
             Self::Epoll => "epoll",
+        }
+    }
+
+    /// What the table `gateway` says besides.
+    pub(crate) fn settings(self) -> String {
+        match self {
+            Self::Uring | Self::Epoll => String::new(),
+            Self::Polled => polling("20ms", Duration::from_micros(100)),
         }
     }
 }
 
+/// Settings for polling, with the submitting threads on the CPU that workers are on last.
+pub(crate) fn polling(sqpoll: &str, busy: Duration) -> String {
+    let cores = core_affinity::get_core_ids().expect("Linux tells");
+    let last = cores.last().expect("this runs on one").id;
+    format!("sqpoll = {sqpoll:?}\nsqpoll_cpus = [{last}]\nbusy_poll = {}\n", busy.as_micros())
+}
+
 /// The engines that this machine allows. Asks the kernel, not the gateway, so that a gateway that
-/// cannot use io_uring is not excused. `TLSGATE_ENGINE` asks for one of them.
+/// cannot use io_uring is not excused. `TLSGATE_ENGINE` asks for one of them, or for "polled".
 pub(crate) fn engines() -> Vec<Engine> {
     let wanted = std::env::var("TLSGATE_ENGINE").ok();
+    if wanted.as_deref() == Some("polled") {
+        return vec![Engine::Polled];
+    }
     let mut engines = possible_engines();
     engines.retain(|engine| wanted.as_deref().is_none_or(|wanted| wanted == engine.name()));
     assert!(!engines.is_empty(), "TLSGATE_ENGINE is none of the engines of this machine");
