@@ -143,6 +143,23 @@ pub fn tree(pid: u32) -> Result<Usage> {
     Ok(sum)
 }
 
+/// Time that the hypervisor has given to others while these CPUs had something to do, since they were
+/// started: a pause of theirs that no scheduler can help. Resolution one clock tick.
+///
+/// # Errors
+/// When `/proc/stat` cannot be read, or does not look as documented in proc(5).
+pub fn stolen(cpus: &[usize]) -> Result<Duration> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let of = |cpu: &usize| {
+        let name = format!("cpu{cpu} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(name.as_str()))?;
+        // user, nice, system, idle, iowait, irq, softirq, steal.
+        line.split_ascii_whitespace().nth(7)?.parse().ok().map(ticks)
+    };
+    let times: Option<Vec<Duration>> = cpus.iter().map(of).collect();
+    times.map(|times| times.iter().sum()).ok_or_else(|| malformed("stat of a CPU"))
+}
+
 /// The process ids of all descendants of `pid`, parents before their children.
 fn descendants(pid: u32) -> Result<Vec<u32>> {
     let mut parents = Vec::new();
@@ -282,6 +299,13 @@ mod tests {
         assert!(used.user + used.system > Duration::ZERO, "{used:?}");
         assert!(used.rss >= used.pss && used.pss > 0, "{used:?}");
         assert!(used.threads == 1 && used.descriptors >= 3, "{used:?}");
+    }
+
+    #[test]
+    fn what_is_stolen_of_a_cpu_is_told() {
+        let before = stolen(&[0]).expect("there is one");
+        assert!(stolen(&[0]).expect("there is one") >= before);
+        assert!(stolen(&[usize::MAX]).is_err());
     }
 
     #[test]

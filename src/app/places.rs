@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::sides::Owner;
 use crate::config::model::{
-    AccessLog, CertificateFiles, Config, CrlPolicy, ListenAddress, SourceSettings, TrustFile,
+    CertificateFiles, Config, CrlPolicy, Destination, ListenAddress, SourceSettings, TrustFile,
 };
 use crate::config::{Diagnostic, Diagnostics};
 use crate::sandbox::{Access, Place, Sandbox};
@@ -22,8 +22,8 @@ pub(super) struct Named {
 pub(super) fn named(file: &Path, config: &Config) -> Vec<Named> {
     let mut all = Vec::new();
     add(&mut all, (file, Access::Read), (0, String::new()));
-    if let AccessLog::File(path) = &config.log.access {
-        add(&mut all, (path, Access::Log), (config.log.access_line, "log.access".to_owned()));
+    if let Destination::File(path) = &config.log.access.to {
+        add(&mut all, (path, Access::Log), (config.log.access.line, "log.access".to_owned()));
     }
     if let Some(path) = &config.resumption.ticket_secret {
         let line = config.resumption.ticket_secret_line;
@@ -92,8 +92,11 @@ pub(super) fn check(
             key,
             message: "is outside of the folders that this process has kept".to_owned(),
             found: place.path.display().to_string(),
-            allowed: sandbox.folders(place.access).join(", "),
-            hint: "It gave up all others when it started (gateway.sandbox). Put the file there, or \
+            allowed: match sandbox.folders(place.access).as_slice() {
+                [] => "none, as none was named for that".to_owned(),
+                folders => folders.join(", "),
+            },
+            hint: "It gave up all others when it started (gateway.sandbox). Use one of these, or \
                    restart: after USR2, the new process has the folders that its configuration names."
                 .to_owned(),
         });

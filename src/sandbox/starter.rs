@@ -240,6 +240,10 @@ impl Process {
 
     /// Tells its end to who still listens. False if it has not ended.
     fn report(&mut self) -> bool {
+        if self.line.is_none() {
+            // A successor that was let go: who adopts it when this process ends is told.
+            return true;
+        }
         let Ok(Some(status)) = self.child.try_wait() else { return false };
         self.line.iter().for_each(|line| say(line, Word::Ended(status.into_raw())));
         true

@@ -81,7 +81,7 @@ pub(crate) struct PlanArguments {
 #[command(next_help_heading = "TLS")]
 struct TlsArguments {
     /// No TLS.
-    #[arg(long, conflicts_with_all = ["tls", "server_name", "ca", "insecure", "certificate", "alpn", "suites", "groups"])]
+    #[arg(long, conflicts_with_all = ["tls", "server_name", "ca", "insecure", "careless", "certificate", "alpn", "suites", "groups"])]
     plain: bool,
     /// The only version to offer.
     #[arg(long, value_enum, default_value_t = Version::V13)]
@@ -90,11 +90,14 @@ struct TlsArguments {
     #[arg(long, default_value = "localhost")]
     server_name: String,
     /// PEM file with the certificates to trust.
-    #[arg(long, required_unless_present_any = ["insecure", "plain", "scenario", "list"])]
+    #[arg(long, required_unless_present_any = ["insecure", "careless", "plain", "scenario", "list"])]
     ca: Option<PathBuf>,
     /// Accept any certificate.
     #[arg(long, conflicts_with = "ca")]
     insecure: bool,
+    /// Check nothing, and have one key share for all connections: clients that cost little.
+    #[arg(long, conflicts_with_all = ["ca", "insecure"])]
+    careless: bool,
     /// PEM file with a certificate to show to a server that asks for one.
     #[arg(long, requires = "key")]
     certificate: Option<PathBuf>,
@@ -235,6 +238,7 @@ impl TlsArguments {
         let trust = match &self.ca {
             Some(path) => Trust::CaFile(path.clone()),
             None if self.insecure => Trust::Insecure,
+            None if self.careless => Trust::Careless,
             None => return Err("TLS needs --ca FILE or --insecure".to_owned()),
         };
         Ok(Some(TlsPlan {
@@ -346,6 +350,8 @@ mod tests {
         assert!(plan("127.0.0.1:1 --plain --insecure").is_err());
         assert!(plan("127.0.0.1:1 --plain").expect("plaintext").tls.is_none());
         assert!(plan("127.0.0.1:1 --insecure").expect("TLS").tls.is_some());
+        assert!(plan("127.0.0.1:1 --careless").expect("TLS").tls.is_some());
+        assert!(plan("127.0.0.1:1 --careless --ca x").is_err());
         assert!(plan("127.0.0.1:1 --insecure --certificate a.pem").is_err());
         assert!(plan("127.0.0.1:1 --plain --connection-rate 5").is_err());
     }

@@ -21,6 +21,7 @@
 //! ```
 
 mod alarm;
+mod careless;
 mod connection;
 mod effort;
 mod exchange;
