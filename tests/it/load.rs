@@ -2,7 +2,7 @@
 //! shows as what it was to those who had to wait, and logs that other tools read as we do.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::support::ca::{KeyKind, NAME};
 use crate::support::component::Component;
 use crate::support::gateway::Setup;
 use crate::support::process::{Ended, Process, bench_program};
-use crate::support::{SOON, engines, has_tool, sized, wait_for};
+use crate::support::{SOON, engines, has_tool, sized, wait_until};
 
 /// Where the package libhdrhistogram-java has HdrHistogram's own library.
 const JAR: &str = "/usr/share/java/hdrhistogram.jar";
@@ -115,31 +115,34 @@ fn load_in_a_terminal() {
     if !has_tool("script") {
         return;
     }
+    let directory = TempDir::new().expect("a temporary directory");
     let component = Component::start();
-    let start = |target: &str, no_color: &str| {
+    let start = |name: &str, target: &str, no_color: &str| {
         let words = format!("load {target} --plain -w messages -c 4 --rate 100 -d 5m");
         let program = bench_program().display().to_string();
         let line = format!("stty rows 20 cols 70; exec {program} {words}");
+        let seen = directory.path().join(name);
         let mut command = Command::new("script");
-        command.args(["-qec", &line, "/dev/null"]);
-        Process::start(command.env("TERM", "xterm").env("NO_COLOR", no_color))
+        command.args(["-qefc", &line]).arg(&seen).env("TERM", "xterm");
+        (Process::start(command.env("NO_COLOR", no_color)), seen)
     };
-    let served = start(&component.name(), "1");
+    let served = start("served", &component.name(), "1");
     let dead = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = dead.local_addr().expect("an address").to_string();
     drop(dead);
-    let refused = start(&address, "");
-    let seen = |process: &Process, what: &dyn Fn(&str) -> bool| {
-        wait_for("a frame", SOON, || process.stdout().iter().any(|line| what(line)).then_some(()));
+    let refused = start("refused", &address, "");
+    let text = |seen: &Path| {
+        String::from_utf8_lossy(&std::fs::read(seen).unwrap_or_default()).into_owned()
     };
-    let has = |text: &'static str| move |line: &str| line.contains(text);
-    seen(&served, &|line| line.contains("measuring ") && line.contains(" min left"));
-    seen(&served, &|line| line.contains("/s  p50 ") && !line.contains("p50 –"));
+    let wait = |(_, seen): &(Process, PathBuf), what: &dyn Fn(&str) -> bool| {
+        wait_until("such a frame", SOON, || text(seen).split("measuring ").any(what));
+    };
+    wait(&served, &|frame| frame.contains(" min left") && frame.contains("4 open"));
+    wait(&served, &|frame| frame.contains("/s  p50 ") && !frame.contains("p50 –"));
     // Above the lines that were drawn before.
-    seen(&served, &has("\u{1b}[1A"));
-    seen(&refused, &has("\u{1b}[31merrors: refused "));
-    let colours = |line: &String| line.contains("\u{1b}[31m");
-    assert!(!served.stdout().iter().any(colours));
+    wait(&served, &|frame| frame.contains("\u{1b}[1A"));
+    wait(&refused, &|frame| frame.contains("\u{1b}[31merrors: refused "));
+    assert!(!text(&served.1).contains("\u{1b}[31m"));
 }
 
 #[test]

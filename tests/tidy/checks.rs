@@ -20,6 +20,7 @@ pub(crate) const ONE_ENGINE: &[(&str, &str)] = &[
     ("doctor_", "they run no gateway"),
     ("io_uring_forbidden_", "they are about where io_uring cannot be had"),
     ("load_histogram_log", "it runs no gateway"),
+    ("load_in_a_terminal", "it runs no gateway"),
     ("load_paused_target", "it runs no gateway"),
     ("load_payloads", "it runs no gateway: servers are asked directly"),
     ("prometheus_", "it is about what reads the metrics; telemetry_metrics has those of both"),

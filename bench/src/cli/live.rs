@@ -53,7 +53,6 @@ pub(super) fn watched<T>(
         if has_terminal {
             next = now + FRAME;
             bar.set_message(look.frame(columns(), has_colours));
-            bar.tick();
         } else {
             next += LINE;
             eprintln!("{}", look.line());
