@@ -95,24 +95,13 @@ const B3: Script = Script {
             nginx). The old one has 2 s to end; then all who are connected to it come back, half of \
             them with sessions. All servers have keys of tickets in a file.",
     settings: &["scale=0.1", "duration=8s"],
-    quick: &[
-        "scale=0.002",
-        "duration=2s",
-        "timeout=4s",
-        "flow.full.spread=100ms",
-        "flow.resumed.spread=100ms",
-    ],
+    quick: &["scale=0.002", "duration=2s", "flow.full.spread=100ms", "flow.resumed.spread=100ms"],
     needs: Needs { ticket_keys: true, ends_soon: true, ..NOTHING },
     event: Some(Event::HandOver),
 };
 
-const B3_CRASH_QUICK: &[&str] = &[
-    "scale=0.002",
-    "duration=700ms",
-    "timeout=4s",
-    "flow.full.spread=100ms",
-    "flow.resumed.spread=100ms",
-];
+const B3_CRASH_QUICK: &[&str] =
+    &["scale=0.002", "duration=700ms", "flow.full.spread=100ms", "flow.resumed.spread=100ms"];
 
 const B4: Script = Script {
     file: "B4",
@@ -134,7 +123,6 @@ const B4: Script = Script {
     quick: &[
         "scale=0.02",
         "duration=700ms",
-        "timeout=4s",
         "target.gateway.certificates.count=50",
         "target.switched.certificates.count=50",
         "flow.servers.connections=1000",
@@ -238,7 +226,6 @@ fn b2() -> Script {
         quick: &[
             "scale=0.003",
             "duration=700ms",
-            "timeout=4s",
             "flow.configuration.connection_rate=3",
             "flow.agents.connection_rate=3",
             "flow.statistics.connection_rate=3",
