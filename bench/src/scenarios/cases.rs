@@ -100,8 +100,14 @@ const B3: Script = Script {
     event: Some(Event::HandOver),
 };
 
-const B3_CRASH_QUICK: &[&str] =
-    &["scale=0.002", "duration=700ms", "flow.full.spread=100ms", "flow.resumed.spread=100ms"];
+const B3_CRASH_QUICK: &[&str] = &[
+    "scale=0.002",
+    "duration=700ms",
+    "flow.full.spread=100ms",
+    "flow.resumed.spread=100ms",
+    "flow.full.retry={after=\"100ms\",attempts=80}",
+    "flow.resumed.retry={after=\"100ms\",attempts=80}",
+];
 
 const B4: Script = Script {
     file: "B4",
@@ -269,7 +275,8 @@ fn b10() -> Script {
         file: "B10",
         about: "While the mix of B1 runs, with certificates of clients, the server's certificate and the \
                 list of 1 MB of revoked ones are others every 5 s, and the server is told in its own way \
-                (HUP for tlsgate and nginx, USR2 for HAProxy). All servers have keys of tickets in a file.",
+                (HUP for tlsgate and nginx, USR2 for HAProxy). All servers have keys of tickets in a file; \
+                what is new costs each client a full handshake, which counts as not resumed.",
         settings: &[
             "scale=0.05",
             "duration=17s",
