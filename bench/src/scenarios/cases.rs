@@ -95,13 +95,7 @@ const B3: Script = Script {
             nginx). The old one has 2 s to end; then all who are connected to it come back, half of \
             them with sessions. All servers have keys of tickets in a file.",
     settings: &["scale=0.1", "duration=8s"],
-    quick: &[
-        "scale=0.002",
-        "duration=2s",
-        "timeout=4s",
-        "flow.full.spread=100ms",
-        "flow.resumed.spread=100ms",
-    ],
+    quick: &["scale=0.002", "duration=2s", "flow.full.spread=100ms", "flow.resumed.spread=100ms"],
     needs: Needs { ticket_keys: true, ends_soon: true, ..NOTHING },
     event: Some(Event::HandOver),
 };
@@ -109,9 +103,10 @@ const B3: Script = Script {
 const B3_CRASH_QUICK: &[&str] = &[
     "scale=0.002",
     "duration=700ms",
-    "timeout=4s",
     "flow.full.spread=100ms",
     "flow.resumed.spread=100ms",
+    "flow.full.retry={after=\"100ms\",attempts=80}",
+    "flow.resumed.retry={after=\"100ms\",attempts=80}",
 ];
 
 const B4: Script = Script {
@@ -134,7 +129,6 @@ const B4: Script = Script {
     quick: &[
         "scale=0.02",
         "duration=700ms",
-        "timeout=4s",
         "target.gateway.certificates.count=50",
         "target.switched.certificates.count=50",
         "flow.servers.connections=1000",
@@ -238,7 +232,6 @@ fn b2() -> Script {
         quick: &[
             "scale=0.003",
             "duration=700ms",
-            "timeout=4s",
             "flow.configuration.connection_rate=3",
             "flow.agents.connection_rate=3",
             "flow.statistics.connection_rate=3",
@@ -282,7 +275,8 @@ fn b10() -> Script {
         file: "B10",
         about: "While the mix of B1 runs, with certificates of clients, the server's certificate and the \
                 list of 1 MB of revoked ones are others every 5 s, and the server is told in its own way \
-                (HUP for tlsgate and nginx, USR2 for HAProxy). All servers have keys of tickets in a file.",
+                (HUP for tlsgate and nginx, USR2 for HAProxy). All servers have keys of tickets in a file; \
+                what is new costs each client a full handshake, which counts as not resumed.",
         settings: &[
             "scale=0.05",
             "duration=17s",

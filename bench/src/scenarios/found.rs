@@ -36,6 +36,8 @@ pub(crate) struct Found {
     pub(crate) done: u64,
     /// Operations that failed.
     pub(crate) errors: BTreeMap<ErrorKind, Errors>,
+    /// Of them, those while connections were opened, before anything was measured.
+    pub(crate) failed_before: u64,
     /// Attempts that failed, behind which there was another one.
     pub(crate) retried: BTreeMap<ErrorKind, Errors>,
     /// Connections that were lost, where that was to be expected.
@@ -73,6 +75,8 @@ impl Found {
             let p99 = total.map(|total| total.quantile(0.99));
             Second { second: second - origin, done: interval.done, errors: interval.errors, p99 }
         };
+        let seconds: Vec<Second> = report.timeline.range(origin..).map(second).collect();
+        let since: u64 = seconds.iter().map(|second| second.errors).sum();
         Self {
             name: flow.name.clone(),
             connections: flow.plan.pace.concurrency(),
@@ -84,7 +88,8 @@ impl Found {
             took: Tail::from(&report.total),
             objectives: wanted.iter().map(|wanted| wanted.judge(&report)).collect(),
             warnings: report.warnings(None),
-            seconds: report.timeline.range(origin..).map(second).collect(),
+            failed_before: report.error_count().saturating_sub(since),
+            seconds,
             origin,
             report,
         }

@@ -182,8 +182,14 @@ fn examples(results: &Results) -> String {
             for number in 0..rounds.flows() {
                 let flows = rounds.flow(number);
                 let name = flows.0.first().map_or("", |found| &found.name);
+                let (case, target) = (case.name(), target.name());
+                let before = flows.sum(|found| found.failed_before);
+                if before > 0 {
+                    lines += &format!(
+                        "{case} over {target}, {name}: {before} failed while connections were opened.\n"
+                    );
+                }
                 for (kind, Errors { count, example }) in flows.kinds(|found| &found.errors) {
-                    let (case, target) = (case.name(), target.name());
                     lines += &format!(
                         "{case} over {target}, {name}: {count} {kind}, such as: {example}\n"
                     );

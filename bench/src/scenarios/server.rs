@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
+use tlsgate_bench::procstat;
 
 use super::setups::Setup;
 use crate::measure::process::{Process, await_end, pid_of};
@@ -19,18 +20,20 @@ pub(super) struct Server<'run> {
     setup: &'run Setup<'run>,
     /// None while it is started again.
     process: Option<Process>,
+    /// Processes that there were before it.
+    others: Vec<u32>,
     /// Every process that it has had.
     pub(super) pids: Vec<u32>,
-    /// Processes that others have handed over to.
-    successors: Vec<u32>,
+    /// From which of them on they are those that it has handed over to.
+    successors: Option<usize>,
 }
 
 impl<'run> Server<'run> {
     /// # Errors
     /// Why it does not serve, for the user to read.
     pub(super) fn start(kind: Kind, setup: &'run Setup<'run>) -> Result<Self, String> {
-        let (pids, successors) = (Vec::new(), Vec::new());
-        let mut server = Self { kind, setup, process: None, pids, successors };
+        let (others, pids) = (family()?, Vec::new());
+        let mut server = Self { kind, setup, process: None, others, pids, successors: None };
         server.begin()?;
         Ok(server)
     }
@@ -47,16 +50,14 @@ impl<'run> Server<'run> {
         self.look_around()
     }
 
-    /// Takes note of processes that are new.
+    /// Takes note of processes that are new. Whoever has lost its parent is a child of this process.
     ///
     /// # Errors
     /// When they cannot be found.
     pub(super) fn look_around(&mut self) -> Result<(), String> {
-        for pid in self.process()?.family(1)? {
-            if !self.pids.contains(&pid) {
-                self.pids.push(pid);
-            }
-        }
+        let mut new = family()?;
+        new.retain(|pid| !self.others.contains(pid) && !self.pids.contains(pid));
+        self.pids.extend(new);
         Ok(())
     }
 
@@ -97,7 +98,7 @@ impl<'run> Server<'run> {
         }
         if self.kind.is_gateway() {
             // The others' masters stay.
-            self.successors.extend(&self.pids[before..]);
+            self.successors = Some(before);
         }
         Ok(())
     }
@@ -109,12 +110,17 @@ impl<'run> Server<'run> {
 
 impl Drop for Server<'_> {
     fn drop(&mut self) {
-        for pid in self.successors.iter().filter_map(|pid| pid_of(*pid)) {
+        let successors = self.successors.map_or(&[][..], |first| &self.pids[first..]);
+        for pid in successors.iter().filter_map(|pid| pid_of(*pid)) {
             // Fails when it has ended by itself.
             kill_process(pid, Signal::TERM).ok();
         }
-        // One that has handed over stays until its successors are no children of its own.
         self.process = None;
-        self.successors.iter().for_each(|pid| await_end(*pid));
+        successors.iter().for_each(|pid| await_end(*pid));
     }
+}
+
+/// This process and all that came of it.
+fn family() -> Result<Vec<u32>, String> {
+    procstat::family(std::process::id()).map_err(|error| error.to_string())
 }
