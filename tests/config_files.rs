@@ -68,7 +68,7 @@ fn the_reference_means_the_same_with_its_defaults_uncommented() {
     assert_eq!(changed, defaults.count(), "every default is uncommented, and nothing else");
     let mut explicit = parsed(&explicit);
     // Where something stands is not what it means.
-    explicit.log.access_line = 0;
+    explicit.log.access.line = 0;
     assert_eq!(parsed(&text), explicit);
 }
 

@@ -2,9 +2,11 @@
 
 mod calibrate;
 mod cli;
+mod generator;
 mod lanes;
 mod measure;
 mod peers;
+mod scenarios;
 mod verify;
 
 use std::process::ExitCode;
@@ -29,8 +31,16 @@ enum Command {
     Backend(cli::backend::Arguments),
     /// Measure the gateway beside haproxy, nginx, hitch, stunnel and envoy, in processes of its own.
     Peers(cli::peers::Arguments),
+    /// Run scenarios (restarts, switchovers, storms, hostile clients, rotations) over the gateway, haproxy and
+    /// nginx, in processes of its own.
+    Scenarios(cli::scenarios::Arguments),
     /// Measure the gateway's lanes for old TLS beside stunnel and haproxy, in processes of its own.
     Lanes(cli::lanes::Arguments),
+    /// Measure this load generator beside wrk and openssl s_time, against an nginx of its own.
+    ///
+    /// Status 0 when all is well; 1 when a measurement failed, or a generator and the server counted
+    /// differently; 3 when rates differ by more than 10 %, or this generator takes more CPU time.
+    Generator(cli::generator::Arguments),
     /// Plan how many nodes a demand needs.
     #[command(subcommand)]
     Capacity(cli::capacity::Command),
@@ -52,7 +62,9 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => cli::compare::execute(&arguments),
         Command::Backend(arguments) => cli::backend::execute(arguments),
         Command::Peers(arguments) => cli::peers::execute(arguments),
+        Command::Scenarios(arguments) => cli::scenarios::execute(arguments),
         Command::Lanes(arguments) => cli::lanes::execute(arguments),
+        Command::Generator(arguments) => cli::generator::execute(arguments),
         Command::Capacity(command) => cli::capacity::execute(&command),
         Command::Relay(arguments) => cli::relay::execute(&arguments),
         Command::Spin => {

@@ -103,6 +103,18 @@ pub fn cpu_time(pid: u32) -> Result<Usage> {
     Ok(Usage { processes: 1, threads, user, system, on_cpu, ..Usage::default() })
 }
 
+/// Bytes of memory that process `pid` has resident. The kernel's count of them is a little behind, and
+/// reading it disturbs nobody.
+///
+/// # Errors
+/// As [`process`].
+pub fn resident(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm"))?;
+    let pages: Option<u64> =
+        text.split_ascii_whitespace().nth(1).and_then(|word| word.parse().ok());
+    Ok(pages.ok_or_else(|| malformed("statm"))? * rustix::param::page_size() as u64)
+}
+
 /// The ids of process `pid` and of all its descendants, parents before their children.
 ///
 /// # Errors
@@ -129,6 +141,23 @@ pub fn tree(pid: u32) -> Result<Usage> {
         }
     }
     Ok(sum)
+}
+
+/// Time that the hypervisor has given to others while these CPUs had something to do, since they were
+/// started: a pause of theirs that no scheduler can help. Resolution one clock tick.
+///
+/// # Errors
+/// When `/proc/stat` cannot be read, or does not look as documented in proc(5).
+pub fn stolen(cpus: &[usize]) -> Result<Duration> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let of = |cpu: &usize| {
+        let name = format!("cpu{cpu} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(name.as_str()))?;
+        // user, nice, system, idle, iowait, irq, softirq, steal.
+        line.split_ascii_whitespace().nth(7)?.parse().ok().map(ticks)
+    };
+    let times: Option<Vec<Duration>> = cpus.iter().map(of).collect();
+    times.map(|times| times.iter().sum()).ok_or_else(|| malformed("stat of a CPU"))
 }
 
 /// The process ids of all descendants of `pid`, parents before their children.
@@ -273,6 +302,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_stolen_of_a_cpu_is_told() {
+        let before = stolen(&[0]).expect("there is one");
+        assert!(stolen(&[0]).expect("there is one") >= before);
+        assert!(stolen(&[usize::MAX]).is_err());
+    }
+
+    #[test]
     fn a_child_is_part_of_the_tree() {
         let mut child = Command::new("sleep").arg("60").spawn().expect("start sleep");
         let own = std::process::id();
@@ -280,6 +316,7 @@ mod tests {
         child.kill().expect("stop sleep");
         child.wait().expect("reap sleep");
         assert!(sum.expect("tree").processes >= 2);
+        assert!(resident(own).expect("memory") > 1 << 20);
         let family = family.expect("family");
         assert!(family.first() == Some(&own) && family.contains(&child.id()), "{family:?}");
         let time = time.expect("time");

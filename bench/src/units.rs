@@ -116,6 +116,7 @@ mod tests {
     #[test]
     fn sizes_and_durations() {
         assert_eq!(parse_size("16k"), Ok(16384));
+        assert_eq!(parse_size("300M"), Ok(300 << 20), "not 300,000,000");
         assert!(parse_size("99999999999G").is_err() && parse_size("").is_err());
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse_duration("2"), Ok(Duration::from_secs(2)));

@@ -176,7 +176,8 @@ fn scenarios_are_listed_run_and_merged() {
     };
     let start = |file: &str, json: &str| {
         let mut command = Command::new(PROGRAM);
-        command.arg("load").args(scenario(file)).args(["--json", json]).stdout(Stdio::piped());
+        command.arg("load").args(scenario(file)).args(["--floor=50ms", "--json", json]);
+        command.stdout(Stdio::piped());
         command.spawn().expect("run it")
     };
     // The file that was printed, and the same by its name.
@@ -185,15 +186,25 @@ fn scenarios_are_listed_run_and_merged() {
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && text.contains("│ trunk "), "{text}");
         assert!(text.contains("trunk: objective errors == 0: met (0)"), "{text}");
+        assert!(text.contains("trunk: floor, against a server in this process: "), "{text}");
     }
     let merged = Command::new(PROGRAM).args(["merge", &one, &two, "--json", &all]).output();
     let merged = merged.expect("run it");
     assert!(merged.status.success(), "{merged:?}");
+    let text = String::from_utf8_lossy(&merged.stdout);
+    assert_eq!(text.matches("trunk: objective errors == 0: met (0)").count(), 1, "{text}");
     let read = |path: &str| -> serde_json::Value {
         serde_json::from_str(&std::fs::read_to_string(path).expect("the file")).expect("JSON")
     };
     let done = |path: &str| read(path)["flows"][0]["report"]["done"].as_u64().expect("a number");
     assert!(done(&one) > 0 && done(&all) == done(&one) + done(&two), "{}", done(&all));
+    // What is no scenario beside one.
+    let (plain, mut json) = (path("plain.json"), read(&two));
+    json.as_object_mut().expect("an object").remove("flows");
+    std::fs::write(&plain, json.to_string()).expect("a writable directory");
+    let merged = Command::new(PROGRAM).args(["merge", &one, &plain]).output().expect("run it");
+    let text = String::from_utf8_lossy(&merged.stdout);
+    assert!(text.contains("│ load ") && text.contains("│ trunk "), "{text}");
     for (words, said) in [
         (vec!["--scenario", "P9", "--set", "scale=0"], "--set: scale = 0; allowed"),
         (vec!["--scenario", "P9", "--set", "flow.trunks.rate=1"], "there is no such table"),

@@ -152,6 +152,19 @@ fn an_unknown_ca_and_a_wrong_name_are_tls_errors() {
 }
 
 #[test]
+fn careless_clients_shake_hands_as_others_do() {
+    for version in BOTH {
+        let server = TlsEcho::start(Sessions::Stateful, &[]);
+        let workload = Workload::Handshakes { resumed: 0.0 };
+        let server_name = "elsewhere".to_owned();
+        let tls = TlsPlan { trust: Trust::Careless, server_name, ..server.plan(version) };
+        let report = measure(&plan(&server, tls, workload, 20));
+        assert_eq!((report.done, report.error_count()), (20, 0), "{:?}", report.errors);
+        assert_eq!(server.seen.full.load(Ordering::SeqCst), 20);
+    }
+}
+
+#[test]
 fn alpn_is_offered_and_required() {
     let server = TlsEcho::start(Sessions::Stateful, &["wanted"]);
     let workload = Workload::Handshakes { resumed: 0.0 };

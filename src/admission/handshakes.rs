@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::pace::Pace;
+use super::estimates::Estimates;
 use super::queue::{self, Queue};
 use super::rate::Rate;
 use super::sources::Sources;
@@ -38,7 +38,7 @@ pub enum Next<T> {
 pub struct Handshakes<T> {
     limits: HandshakeLimits,
     queue: Queue<T>,
-    pace: Pace,
+    estimates: Estimates,
     sources: Sources,
     legacy_rate: Option<Rate>,
     storm: Storm,
@@ -52,7 +52,7 @@ impl<T: Copy> Handshakes<T> {
         Self {
             // Twice: tickets of those who have left wait, too.
             queue: Queue::new(2 * limits.in_progress as usize),
-            pace: Pace::new(),
+            estimates: Estimates::new(),
             sources: Sources::new(limits.source_failures),
             legacy_rate: limits.legacy_rate.map(Rate::new),
             storm: Storm::default(),
@@ -167,7 +167,7 @@ impl<T: Copy> Handshakes<T> {
 
     /// A step has taken so long, until now.
     pub fn took(&mut self, class: Class, time: Duration, now: Time) {
-        self.pace.step(class, time);
+        self.estimates.step(class, time);
         let rate = self.legacy_rate.as_mut().filter(|_| class == Class::Legacy);
         rate.into_iter().for_each(|rate| rate.take(now));
     }
@@ -175,7 +175,7 @@ impl<T: Copy> Handshakes<T> {
     /// A turn has taken `whole`, until now, and its steps had `stepped` of that.
     pub fn turned(&mut self, whole: Duration, stepped: Duration, now: Time) {
         if !self.is_idle(now) {
-            self.pace.turn(whole, stepped);
+            self.estimates.turn(whole, stepped);
         }
     }
 
@@ -211,7 +211,7 @@ impl<T: Copy> Handshakes<T> {
 
     /// The longest that a step has taken.
     pub fn longest_step(&self) -> Duration {
-        self.pace.longest()
+        self.estimates.longest()
     }
 
     /// When the legacy lane may begin one more.
@@ -240,7 +240,7 @@ impl<T: Copy> Handshakes<T> {
     /// Whether one more of this class would have its turn in half of the time: estimates are what
     /// they are, and who is let in should be served.
     fn is_in_time(&self, class: Class) -> Result<(), Shed> {
-        let estimate = |class| self.pace.estimate(class, self.queue.waiting(class));
+        let estimate = |class| self.estimates.of(class, self.queue.waiting(class));
         let before = Class::ALL.into_iter().filter(|before| *before <= class);
         let ahead = before.map(estimate).fold(Duration::ZERO, Duration::saturating_add);
         // However much better classes wait, it has the share that goes by age.

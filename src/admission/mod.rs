@@ -5,9 +5,9 @@
 //! the events of the turn are done, so that connections that are up go first, and then has a part of
 //! the turn. What cannot be done in time is refused before it costs anything.
 
-pub mod handshakes;
+pub mod estimates;
+mod handshakes;
 pub mod hello_budget;
-mod pace;
 mod queue;
 mod rate;
 mod sources;

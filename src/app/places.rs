@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::sides::Owner;
 use crate::config::model::{
-    AccessLog, CertificateFiles, Config, CrlPolicy, ListenAddress, SourceSettings, TrustFile,
+    CertificateFiles, Config, CrlPolicy, Destination, ListenAddress, SourceSettings, TrustFile,
 };
 use crate::config::{Diagnostic, Diagnostics};
 use crate::sandbox::{Access, Place, Sandbox};
@@ -22,8 +22,8 @@ pub(super) struct Named {
 pub(super) fn named(file: &Path, config: &Config) -> Vec<Named> {
     let mut all = Vec::new();
     add(&mut all, (file, Access::Read), (0, String::new()));
-    if let AccessLog::File(path) = &config.log.access {
-        add(&mut all, (path, Access::Log), (config.log.access_line, "log.access".to_owned()));
+    if let Destination::File(path) = &config.log.access.to {
+        add(&mut all, (path, Access::Log), (config.log.access.line, "log.access".to_owned()));
     }
     if let Some(path) = &config.resumption.ticket_secret {
         let line = config.resumption.ticket_secret_line;

@@ -10,10 +10,11 @@ use super::crls::Crls;
 use super::listening::Assignment;
 use super::watch::Watched;
 use super::{Addresses, BindError, Gateway, StartError, Text, compile, places, read, unix_now};
-use crate::config::{Config, Diagnostic, needs_restart};
+use crate::config::{Config, Diagnostic, model, needs_restart};
 use crate::policy::Policy;
 use crate::shard::mailbox::{BoundId, Command, Reload};
-use crate::telemetry::{AccessLog, ListenerNames};
+use crate::telemetry::ListenerNames;
+use crate::telemetry::access_log::Target;
 use crate::tls::file::with_replaced;
 
 /// What a new configuration changed.
@@ -96,9 +97,8 @@ impl Gateway {
         let listeners = &config.listeners;
         let change = self.listening.prepare(listeners, self.workers.len(), Vec::new());
         let change = change.map_err(|error| cannot_listen(name, &error))?;
-        let access = &config.log.access;
-        let target = (*access != self.config.log.access).then(|| AccessLog::open(access));
-        let target = target.transpose().map_err(|error| cannot_write(name, &config, &error))?;
+        let target = self.new_target(&config.log.access);
+        let target = target.map_err(|error| cannot_write(name, &config, &error))?;
         let (secrets, lifetime) = (compiled.secrets.take(), config.resumption.lifetime);
         self.standing.resumption.set(secrets, lifetime).map_err(StartError::TicketKeys)?;
         // Nothing can fail from here on.
@@ -107,6 +107,7 @@ impl Gateway {
         if let Some(target) = target {
             self.access.retarget(target);
         }
+        self.access.thin_out(&config.log.access);
         let mut assignment = self.listening.commit(change, listeners);
         let mut warnings = std::mem::take(&mut compiled.warnings);
         warnings.extend(self.replacements.warning());
@@ -121,6 +122,14 @@ impl Gateway {
         self.config = self.config.with_reloadable(config);
         self.watched = watched;
         Ok(Reloaded { generation: self.standing.generation(), warnings })
+    }
+
+    /// Where the access log goes from now on, if that is another place, or under another name.
+    fn new_target(&self, wanted: &model::AccessLog) -> io::Result<Option<Target>> {
+        let log = &self.config.log;
+        let is_same = (&wanted.to, wanted.facility, &wanted.name)
+            == (&log.access.to, log.access.facility, &log.access.name);
+        (!is_same).then(|| Target::open(wanted, log.format)).transpose()
     }
 
     /// Gives every worker the new policy and waits until all follow it.
@@ -210,7 +219,7 @@ fn cannot_listen(file: &str, error: &BindError) -> StartError {
 
 fn cannot_write(file: &str, config: &Config, error: &io::Error) -> StartError {
     let hint = "Check the path, and that the user that tlsgate runs as may write there.";
-    let line = config.log.access_line;
+    let line = config.log.access.line;
     refused(file, line, "log.access".to_owned(), "cannot be written", error, hint)
 }
 

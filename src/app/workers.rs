@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{Builder, JoinHandle};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use core_affinity::CoreId;
 
@@ -21,7 +20,7 @@ use crate::policy::Policy;
 use crate::sandbox::Starter;
 use crate::shard::mailbox::{self, Command, Mailbox};
 use crate::shard::{Finished, Parts, Shard};
-use crate::telemetry::access_log::{AccessRecord, AccessSender};
+use crate::telemetry::access_log::{AccessRecord, AccessSender, Sample, since_1970};
 use crate::telemetry::{AnswerSender, ListenerNames, ShardTelemetry};
 use crate::tls::provider;
 
@@ -166,14 +165,15 @@ impl Task {
 }
 
 /// Writes the access log.
-#[expect(clippy::disallowed_methods, reason = "an edge: the time of a log line")]
 fn on_finish(access: AccessSender) -> Box<dyn FnMut(Finished)> {
+    let mut sample = Sample::default();
     Box::new(move |finished| {
         if !access.is_on() {
             return;
         }
         let Finished { connection, shard, policy, route, outcome } = finished;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = since_1970();
+        let Some(weight) = access.choose(&mut sample, &outcome, now) else { return };
         access.send(AccessRecord {
             unix_time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             listener: Arc::clone(&policy.name),
@@ -185,6 +185,7 @@ fn on_finish(access: AccessSender) -> Box<dyn FnMut(Finished)> {
             outcome: *outcome,
             connection,
             shard,
+            weight,
         });
     })
 }

@@ -53,9 +53,11 @@ pub struct Speech {
     pub version: Option<&'static str>,
     /// See [`Spoken::is_unauthenticated`].
     pub is_unauthenticated: bool,
+    /// Plaintext that does not leave this machine.
+    pub is_local: bool,
 }
 
-/// What should not be about a link, or one of its sides; the worst is last.
+/// What is to be told about a link, or one of its sides; the worst is last.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -63,6 +65,8 @@ pub struct Speech {
 pub enum Concern {
     #[default]
     None,
+    /// Plaintext on this machine, which is as it should be.
+    Local,
     /// Somebody who was to prove who it is has not.
     Unauthenticated,
     /// TLS before 1.2.
@@ -93,16 +97,20 @@ impl Inventory {
 }
 
 impl Speech {
-    fn of(spoken: &Spoken) -> Self {
+    /// `other` is the address of who speaks there; `None` for unix sockets.
+    fn of(spoken: &Spoken, other: Option<IpAddr>) -> Self {
+        let stays = other.is_none_or(|address| address.to_canonical().is_loopback());
         Self {
             security: spoken.security,
             version: spoken.version(),
             is_unauthenticated: spoken.is_unauthenticated(),
+            is_local: stays && spoken.security == Security::Plaintext,
         }
     }
 
     pub fn concern(self) -> Concern {
         match self.security {
+            Security::Plaintext if self.is_local => Concern::Local,
             Security::Plaintext => Concern::Plaintext,
             // TLSv1 and TLSv1.1 come before TLSv1.2.
             _ if self.version.is_some_and(|version| version < "TLSv1.2") => Concern::Legacy,
@@ -132,16 +140,17 @@ struct Gathered {
 fn links(merged: &Pairs) -> Vec<Link> {
     let mut gathered: HashMap<Key<'_>, Gathered> = HashMap::new();
     for (pair, merged) in merged {
-        let Pair { listener, route, endpoint, downstream, upstream, .. } = &**pair;
+        let Pair { listener, route, source, endpoint, address, downstream, upstream } = &**pair;
+        let address = address.map(|address| address.ip());
         let key = Key {
             listener,
             route,
             endpoint: endpoint.as_ref(),
-            downstream: Speech::of(downstream),
-            upstream: upstream.as_ref().map(Speech::of),
+            downstream: Speech::of(downstream, *source),
+            upstream: upstream.as_ref().map(|spoken| Speech::of(spoken, address)),
         };
         let of_link = gathered.entry(key).or_default();
-        of_link.sources.insert(pair.source);
+        of_link.sources.insert(*source);
         of_link.seen.add(&merged.seen);
     }
     let mut links: Vec<Link> = gathered.iter().map(|(key, found)| Link::of(key, found)).collect();

@@ -219,6 +219,24 @@ fn a_report_goes_over_the_control_socket_unchanged() {
 }
 
 #[test]
+fn plaintext_that_stays_on_this_machine_is_no_concern() {
+    let concerns = |source: Option<IpAddr>, component: Option<&str>| {
+        let address = component.map(|address| address.parse().expect("an address"));
+        let pair = Pair { source, address, ..pair(1, plaintext(), plaintext()) };
+        let mut census = Census::default();
+        census.enter(pair, [false; 2], at(5));
+        let inventory = Inventory::of(&[census.report(Part::All, at(50))], &around(1));
+        inventory.links[0].concerns().collect::<Vec<_>>()
+    };
+    let local = Some(IpAddr::from([127, 0, 0, 9]));
+    assert_eq!(concerns(local, Some("[::1]:80")), [Concern::Local; 2]);
+    assert_eq!(concerns(None, None), [Concern::Local; 2], "unix sockets");
+    let mapped = Some("::ffff:127.0.0.1".parse().expect("an address"));
+    assert_eq!(concerns(mapped, Some("10.0.0.1:80")), [Concern::Local, Concern::Plaintext]);
+    assert_eq!(concerns(Some(source(1)), None), [Concern::Plaintext, Concern::Local]);
+}
+
+#[test]
 fn links_stand_for_all_sources_that_are_alike() {
     let mut shards = shards();
     let modern = || tls("TLSv1.3", Security::ServerAuthenticated);

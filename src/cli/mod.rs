@@ -194,11 +194,16 @@ fn print(text: &str) -> Exit {
 
 /// Without what a terminal would obey, or order by: names come from peers' certificates, too.
 fn disarmed(text: &str) -> String {
-    let is_order = |c: char| {
-        let is_bidi = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        is_bidi || c.is_control() && !matches!(c, '\n' | '\t')
-    };
+    text.replace(|c| is_order(c) && !matches!(c, '\n' | '\t'), "\u{fffd}")
+}
+
+/// The same of what is to stay one line.
+fn disarmed_line(text: &str) -> String {
     text.replace(is_order, "\u{fffd}")
+}
+
+fn is_order(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl From<&StartError> for Exit {

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::model::{AccessLog, Endpoint, ListenAddress, MAX_WEIGHT, SourceWord, Upstream};
+use super::model::{Destination, Endpoint, ListenAddress, MAX_WEIGHT, SourceWord, Upstream};
 
 /// Bytes of a socket path: `sun_path` less the closing NUL (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
@@ -99,19 +99,43 @@ fn endpoint(text: &str, base: &Path) -> Result<Endpoint, String> {
 const PORT_ZERO: &str =
     "Nothing can be reached at port 0: write the port the component listens on.";
 
-/// `"off"`, `"stdout"`, `"stderr"` or `"file:/path"`.
-pub(super) fn access_log(text: &str, base: &Path) -> Result<AccessLog, String> {
-    match text {
-        "off" => Ok(AccessLog::Off),
-        "stdout" => Ok(AccessLog::Stdout),
-        "stderr" => Ok(AccessLog::Stderr),
-        _ => match text.strip_prefix("file:") {
-            Some(name) => path(name, base).map(AccessLog::File),
-            None if text.contains('/') => Err(format!("To write to a file: \"file:{text}\".")),
-            None => Err("Write one of the words, or \"file:\" and a path.".to_owned()),
-        },
+/// `"off"`, `"stdout"`, `"stderr"`, `"file:/path"`; `"journald"` or `"syslog"`, with the path of
+/// another socket or without.
+pub(super) fn access_log(text: &str, base: &Path) -> Result<Destination, String> {
+    let (word, name) = match text.split_once(':') {
+        Some((word, name)) => (word, Some(name)),
+        None => (text, None),
+    };
+    let socket = |usual: &str| match name {
+        None => Ok(PathBuf::from(usual)),
+        Some(name) if is_remote(name) => Err(LEAVES.to_owned()),
+        Some(name) => socket_path(name, base),
+    };
+    match (word, name) {
+        ("off", None) => Ok(Destination::Off),
+        ("stdout", None) => Ok(Destination::Stdout),
+        ("stderr", None) => Ok(Destination::Stderr),
+        ("file", Some(name)) => path(name, base).map(Destination::File),
+        ("journald", _) => socket(JOURNALD).map(Destination::Journald),
+        ("syslog", _) => socket(SYSLOG).map(Destination::Syslog),
+        _ if is_remote(text) => Err(LEAVES.to_owned()),
+        _ if text.contains('/') => Err(format!("To write to a file: \"file:{text}\".")),
+        _ => Err("Write one of the words, or \"file:\" and a path.".to_owned()),
     }
 }
+
+/// Of journald's own protocol (systemd's JOURNAL_NATIVE_PROTOCOL).
+const JOURNALD: &str = "/run/systemd/journal/socket";
+const SYSLOG: &str = "/dev/log";
+
+/// Whether somebody means a receiver on another machine.
+fn is_remote(text: &str) -> bool {
+    let is_host = host_and_port(text).is_some() || text.parse::<SocketAddr>().is_ok();
+    text.contains("://") || text.starts_with("//") || is_host || text.parse::<IpAddr>().is_ok()
+}
+
+const LEAVES: &str = "Lines would leave this machine as plaintext. Let its own syslog have them, and pass \
+                      them on with TLS (RFC 5425).";
 
 /// A path; a relative one starts at `base`.
 pub(super) fn path(text: &str, base: &Path) -> Result<PathBuf, String> {
@@ -291,11 +315,30 @@ mod tests {
 
     #[test]
     fn logs() {
-        assert_eq!(access_log("off", base()), Ok(AccessLog::Off));
-        let file = AccessLog::File("/etc/tlsgate/access.log".into());
+        assert_eq!(access_log("off", base()), Ok(Destination::Off));
+        let file = Destination::File("/etc/tlsgate/access.log".into());
         assert_eq!(access_log("file:access.log", base()), Ok(file));
         let hint = access_log("/var/log/access", base()).expect_err("no such word");
         assert!(hint.contains("\"file:/var/log/access\""), "{hint}");
+        let journald = |path: &str| Ok(Destination::Journald(path.into()));
+        let syslog = |path: &str| Ok(Destination::Syslog(path.into()));
+        assert_eq!(access_log("journald", base()), journald("/run/systemd/journal/socket"));
+        assert_eq!(access_log("journald:/j", base()), journald("/j"));
+        assert_eq!(access_log("syslog", base()), syslog("/dev/log"));
+        assert_eq!(access_log("syslog:log.sock", base()), syslog("/etc/tlsgate/log.sock"));
+        for remote in [
+            "syslog:10.0.0.1:514",
+            "syslog:[fd00::1]:514",
+            "syslog:10.0.0.1",
+            "syslog:log.example:514",
+            "syslog://log.example",
+            "udp://10.0.0.1:514",
+        ] {
+            assert_eq!(access_log(remote, base()), Err(LEAVES.to_owned()), "{remote}");
+        }
+        for wrong in ["journal", "syslog:", "stdout:x", "file:"] {
+            assert!(access_log(wrong, base()).is_err(), "{wrong}");
+        }
     }
 
     proptest! {

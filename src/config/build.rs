@@ -8,11 +8,12 @@ use super::date::Date;
 use super::lanes;
 use super::levels;
 use super::model::{
-    Admin, Balance, BalanceSettings, CertificateFiles, ClientCert, Config, ConnectWhen, CrlDepth,
-    CrlExpired, CrlPolicy, CrlRules, CrlUnknown, DownstreamTls, EngineChoice, Exception, Gateway,
-    HandshakeLimits, HealthSettings, Keepalive, Listener, Log, LogFormat, LogLevel, Mode,
-    NameMatch, ProxyIn, ProxyOut, ProxyVersions, RecordLayer, Resumption, ResumptionMode,
-    Revalidate, Rule, Sni, SourceSettings, Timeouts, TlsVersion, TrustFile, UpstreamTls, Verify,
+    AccessLog, Admin, Balance, BalanceSettings, CertificateFiles, ClientCert, Config, ConnectWhen,
+    CrlDepth, CrlExpired, CrlPolicy, CrlRules, CrlUnknown, DownstreamTls, EngineChoice, Exception,
+    Facility, Gateway, HandshakeLimits, HealthSettings, Keepalive, LineLimit, Listener, Log,
+    LogFormat, LogLevel, Mode, NameMatch, ProxyIn, ProxyOut, ProxyVersions, RecordLayer,
+    Resumption, ResumptionMode, Revalidate, Rule, Sni, SourceSettings, Timeouts, TlsVersion,
+    TrustFile, UpstreamTls, Verify,
 };
 use super::read::Section;
 use super::value::{FromValue, Value};
@@ -91,8 +92,21 @@ fn log(section: &Section) -> Option<Log> {
     Some(Log {
         level: section.get("level")?,
         format: section.get("format")?,
-        access: section.get("access")?,
-        access_line: line_of(section, "access"),
+        access: access_log(section)?,
+    })
+}
+
+fn access_log(section: &Section) -> Option<AccessLog> {
+    let rate: Option<u32> = section.get("access_rate")?;
+    let burst: Option<u32> = section.get("access_burst");
+    let limit = |per_second| LineLimit { per_second, burst: burst.unwrap_or(per_second) };
+    Some(AccessLog {
+        to: section.get("access")?,
+        line: line_of(section, "access"),
+        facility: Facility::named(section.get("access_facility")?)?,
+        name: section.get("access_name")?,
+        sample: section.get("access_sample")?,
+        limit: rate.map(limit),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The configuration as the gateway uses it: every value present, valid by type.
 
 mod lanes;
+mod log;
 mod proxy;
 mod timing;
 mod trust;
@@ -10,11 +11,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 pub use super::date::Date;
 use crate::policy::rules::RuleSpec;
 pub use lanes::{Compat12, KeyExchange, Legacy, WEAK_SUITES, WeakSuite};
+pub use log::{AccessLog, Destination, Facility, LineLimit, Log, LogFormat, LogLevel};
 pub use proxy::{ProxyIn, ProxyOut, ProxyVersions};
 pub use timing::{Keepalive, Timeouts};
 pub use trust::{CrlDepth, CrlExpired, CrlPolicy, CrlRules, CrlUnknown, Revalidate};
@@ -108,52 +108,6 @@ pub struct Admin {
     /// Who may do more: users by name or number, and groups as `group:NAME`.
     pub control_operators: Vec<String>,
     pub control_admins: Vec<String>,
-}
-
-/// `[log]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    pub level: LogLevel,
-    pub format: LogFormat,
-    pub access: AccessLog,
-    /// 1-based line that says so; 0 for the default.
-    pub access_line: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogLevel {
-    Error,
-    Warn,
-    Info,
-    Debug,
-}
-
-impl LogLevel {
-    /// As the configuration has it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    Text,
-    Json,
-}
-
-/// Where the line per connection goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    Off,
-    Stdout,
-    Stderr,
-    File(PathBuf),
 }
 
 /// `[resumption]`: the session store and the ticket keys, shared by all workers.

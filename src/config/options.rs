@@ -236,7 +236,10 @@ impl Kind {
             Self::UpstreamSource => {
                 "\"any\", \"client\", \"client_port\" or an IP address".to_owned()
             }
-            Self::AccessLog => "\"off\", \"stdout\", \"stderr\" or \"file:/path\"".to_owned(),
+            Self::AccessLog => {
+                "\"off\", \"stdout\", \"stderr\", \"file:/path\", \"journald\" or \"syslog\""
+                    .to_owned()
+            }
             Self::Or(word, kind) => format!("\"{word}\" or {}", kind.allowed()),
             Self::List { item, min, max, single } => {
                 let item = item.allowed();

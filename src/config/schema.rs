@@ -197,8 +197,8 @@ fn kind(kind: &Kind) -> Value {
             pattern("any|client|client_port|[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
         }
         Kind::AccessLog => json!({ "anyOf": [
-            { "enum": ["off", "stdout", "stderr"] },
-            pattern(&format!("file:{PATH}")),
+            { "enum": ["off", "stdout", "stderr", "journald", "syslog"] },
+            pattern(&format!("(file|journald|syslog):{PATH}")),
         ] }),
         Kind::Or(word, other) => or(word, other),
         Kind::List { item, min, max, single } => list(item, *min, *max, *single),

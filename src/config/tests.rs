@@ -10,7 +10,9 @@ use toml::de::DeValue;
 use super::model::*;
 use super::options::{Kind, TABLES, options};
 use super::*;
-use everything::{everything_admin, everything_gateway, everything_tls, everything_upstream};
+use everything::{
+    everything_admin, everything_gateway, everything_log, everything_tls, everything_upstream,
+};
 
 mod hostile;
 mod lanes;
@@ -50,6 +52,11 @@ control_admins = ["alice", "1000"]
 level = "debug"
 format = "json"
 access = "file:log/access.log"
+access_facility = "local3"
+access_name = "gate-1"
+access_sample = 10
+access_rate = 500
+access_burst = 2000
 [resumption]
 max_entries = 10
 max_bytes = "1MiB"
@@ -136,28 +143,24 @@ fn every_option_reaches_the_model() {
     let config = valid(EVERYTHING);
     assert_eq!(config.gateway, everything_gateway());
     assert_eq!(config.admin, everything_admin());
-    let access = AccessLog::File("conf/log/access.log".into());
-    assert_eq!(
-        config.log,
-        Log { level: LogLevel::Debug, format: LogFormat::Json, access, access_line: 23 }
-    );
+    assert_eq!(config.log, everything_log());
     let resumption = Resumption {
         max_entries: 10,
         max_bytes: 1 << 20,
         lifetime: Duration::from_secs(604_800),
         ticket_secret: Some("conf/ticket.secret".into()),
-        ticket_secret_line: 28,
+        ticket_secret_line: 33,
     };
     assert_eq!(config.resumption, resumption);
     let listener = Listener {
         name: "sip".to_owned(),
         mode: Mode::Terminate,
         listen: ListenAddress::Tcp("[::]:5061".parse().expect("an address")),
-        listen_line: 31,
+        listen_line: 36,
         proxy_in: None,
         backlog: 1,
         upstreams: everything_upstream(),
-        upstream_line: 33,
+        upstream_line: 38,
         backups: Vec::new(),
         source: SourceSettings::Any,
         source_line: 0,
@@ -223,9 +226,15 @@ fn absent_options_have_their_defaults() {
     };
     assert_eq!(config.gateway, gateway);
     assert_eq!(config.admin.listen, Some("127.0.0.1:9440".parse().expect("an address")));
-    let (level, format, access) = (LogLevel::Info, LogFormat::Text, AccessLog::Stdout);
-    let log = Log { level, format, access, access_line: 0 };
-    assert_eq!(config.log, log);
+    let access = AccessLog {
+        to: Destination::Stdout,
+        line: 0,
+        facility: Facility::named("daemon").expect("one of the words"),
+        name: "tlsgate".to_owned(),
+        sample: 1,
+        limit: None,
+    };
+    assert_eq!(config.log, Log { level: LogLevel::Info, format: LogFormat::Text, access });
     let lifetime = Duration::from_secs(6 * 3600);
     let resumption = Resumption {
         max_entries: 100_000,
@@ -351,7 +360,13 @@ fn every_extreme_of_every_option_is_understood() {
             match parse("tlsgate.toml", &text) {
                 Ok(_) => drop(valid(&text)),
                 Err(found) => {
-                    let may = ["hello_memory_per_source", "eject_max", "probe", "upstream_source"];
+                    let may = [
+                        "access_burst",
+                        "hello_memory_per_source",
+                        "eject_max",
+                        "probe",
+                        "upstream_source",
+                    ];
                     assert!(may.contains(&option.key), "{line}{found}");
                 }
             }

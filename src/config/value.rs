@@ -10,7 +10,7 @@ use toml::de::{DeArray, DeInteger, DeValue};
 use super::address;
 use super::date::Date;
 use super::model::{
-    AccessLog, Endpoint, ListenAddress, SourceWord, TlsVersion, Upstream, WeakSuite,
+    Destination, Endpoint, ListenAddress, SourceWord, TlsVersion, Upstream, WeakSuite,
 };
 use super::options::{Condition, Kind};
 use super::suggest;
@@ -42,7 +42,7 @@ pub(super) enum Value {
     Listen(ListenAddress),
     Upstream(Upstream),
     UpstreamSource(SourceWord),
-    Access(AccessLog),
+    Access(Destination),
     Source(Cidr),
     Sni(SniPattern),
     Offer(Version),
@@ -434,7 +434,7 @@ held! {
     ListenAddress => Listen,
     Upstream => Upstream,
     SourceWord => UpstreamSource,
-    AccessLog => Access,
+    Destination => Access,
     Cidr => Source,
     SniPattern => Sni,
     Version => Offer,

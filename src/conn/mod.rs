@@ -317,10 +317,9 @@ impl Connection {
         if let Some(ending) = &self.ending {
             return ending.deadline();
         }
-        let timeouts = &self.policy.timeouts;
         let phase = match self.phase {
             Phase::Relay => self.relay_deadline(),
-            _ => Some(self.accepted_at + timeouts.handshake),
+            _ => Some(self.handshake_ends()),
         };
         [phase, self.dial.deadline()].into_iter().flatten().min()
     }
@@ -376,9 +375,14 @@ impl Connection {
         if matches!(self.phase, Phase::Relay) {
             return self.relay_timeout(cx);
         }
-        if self.accepted_at + self.policy.timeouts.handshake <= cx.now {
+        if self.handshake_ends() <= cx.now {
             self.handshake_timeout(cx);
         }
+    }
+
+    /// When everything before the relay must be over.
+    fn handshake_ends(&self) -> Time {
+        self.accepted_at + self.policy.timeouts.handshake
     }
 
     fn poll_side(&mut self, side: Side, cx: &mut Context<'_>) -> Option<Action> {

@@ -306,8 +306,11 @@ impl Connection {
         // The alert takes the session along, without which a side is not ready.
         let (stage, agreed) = (self.stage(), self.agreed());
         let description = stale.cause.alert();
+        // Tickets that wait for company have not been sent because of us, not of the peer.
+        let is_ours = stale.side == Side::Downstream && self.tickets_wait;
         let state = self.side_mut(stale.side);
-        let told = state.is_ready() && state.backlog() == 0 && state.tell(description, cx.pool);
+        let waits = state.sending > 0 || state.queued() > 0 && !is_ours;
+        let told = state.is_ready() && !waits && state.tell(description, cx.pool);
         let ending = self.end(reason, Cause::Policy, cx);
         ending.at(stage).agreed(agreed).reset_upstream().close_downstream(CloseMode::Reset);
         match stale.side {

@@ -110,7 +110,6 @@ impl SideState {
     /// Takes the next buffer to send and marks it as being sent.
     pub(super) fn next_to_send(&mut self) -> Option<Buf> {
         let buf = self.queue.pop_front()?;
-        shrink(&mut self.queue);
         self.sending = buf.len();
         Some(buf)
     }
@@ -145,7 +144,6 @@ impl SideState {
         while let Some(buf) = self.plain.pop_front() {
             tls.seal(buf, pool, &mut self.queue)?;
         }
-        shrink(&mut self.plain);
         if ends && !tls.has_closed() {
             tls.close_notify(pool, &mut self.queue)?;
         }
@@ -299,13 +297,3 @@ impl Output {
 
 /// So bulk ends with three small receives in a row.
 const MOST_COUNTED: u8 = 4;
-
-/// A burst must not leave its memory with an idle connection.
-fn shrink(queue: &mut VecDeque<Buf>) {
-    if queue.is_empty() && queue.capacity() > QUEUE_KEPT {
-        *queue = VecDeque::new();
-    }
-}
-
-/// Queue slots an idle connection may keep.
-const QUEUE_KEPT: usize = 4;

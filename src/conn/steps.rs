@@ -9,6 +9,7 @@ use super::{Connection, Context, Phase};
 use crate::admission::{Class, Shaking, Shed};
 use crate::buf::{Buf, enqueue};
 use crate::engine::{CloseMode, Side};
+use crate::time::Time;
 use crate::tls::hello::HelloReader;
 use crate::tls::lane::Lane;
 
@@ -133,8 +134,14 @@ impl Connection {
         }
     }
 
+    /// True when the time for handshakes has passed and its turn has not come.
+    pub fn is_late(&self, now: Time) -> bool {
+        self.ending.is_none() && self.hello_waits() && self.handshake_ends() <= now
+    }
+
     /// It is not done: as if nobody had been there.
     pub(super) fn shed(&mut self, why: Shed, cx: &mut Context<'_>) {
+        cx.telemetry.on_shed(why);
         self.end_now(Reason::Overloaded, Cause::Local, CloseMode::Reset, cx);
         if let Some(ending) = &mut self.ending {
             ending.detail(&why);

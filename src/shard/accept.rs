@@ -218,8 +218,7 @@ impl<E: Engine> Shard<E> {
         };
         if self.newcomers.len() >= MAX_NEWCOMERS {
             // Dropping the stream resets it.
-            self.note_shed(Shed::Queue);
-            return self.telemetry.on_refused(Refusal::Overload);
+            return self.turn_away(Shed::Queue);
         }
         self.newcomers.push_back(Newcomer { generation, position, stream, peer });
         // Who cannot be served soon waits in the accept queue.
@@ -267,6 +266,13 @@ impl<E: Engine> Shard<E> {
         }
     }
 
+    /// Counts one that has not become a connection.
+    fn turn_away(&mut self, why: Shed) {
+        self.telemetry.on_shed(why);
+        self.note_shed(why);
+        self.telemetry.on_refused(Refusal::Overload);
+    }
+
     fn let_in(&mut self, newcomer: Newcomer<E::Stream>) {
         let Newcomer { generation, position, stream, peer } = newcomer;
         let policy = Arc::clone(&generation.policy.listeners[position]);
@@ -275,8 +281,7 @@ impl<E: Engine> Shard<E> {
             && let Err(why) = self.handshakes.may_come(peer.map(|peer| peer.ip()), self.now)
         {
             // Dropping the stream resets it, before anything was spent on it.
-            self.note_shed(why);
-            return self.telemetry.on_refused(Refusal::Overload);
+            return self.turn_away(why);
         }
         if self.slots.is_full() || !self.accepting.enter() {
             // Dropping the stream resets it: it was already accepted when the limit was reached.

@@ -1,8 +1,8 @@
 //! Connections that an operator has end: those that a filter means, at a pace that all shards keep
 //! together.
 //!
-//! All slots are looked at, a few in each turn, twice: first for connections in which nothing moves,
-//! which end between two messages; then for the others. Who came after the order stays, or a farm
+//! All slots are looked at, a few in each turn, three times: to count who is meant; for connections in
+//! which nothing moves, which end between two messages; then for the others. Who came after the order stays, or a farm
 //! that connects again would be sent away again.
 
 use std::ops::Deref;
@@ -35,7 +35,7 @@ pub struct Dismissal {
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Connections that were open when it was ordered, as far as shards have begun.
+    /// Connections that were open when it was ordered, as far as shards have counted.
     pub meant: u64,
     /// Those of them that were ended; others may have ended by themselves.
     pub ended: u64,
@@ -112,6 +112,7 @@ pub(super) struct Leaving {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Round {
+    Counting,
     Quiet,
     Others,
 }
@@ -132,15 +133,12 @@ impl<E: Engine> Shard<E> {
     /// Begins with a dismissal.
     pub(super) fn dismiss(&mut self, dismissal: Part) {
         let current = self.generations.current().policy.generation;
-        let open = self.slots.iter().map(|(_, entry)| &entry.connection);
-        let meant = open.filter(|one| !one.is_ending() && dismissal.filter.takes(one, current));
-        dismissal.meant.fetch_add(meant.count() as u64, Relaxed);
         self.leaving.push(Leaving {
             dismissal,
             began: self.now,
             newest: self.connections_seen,
             current,
-            round: Round::Quiet,
+            round: Round::Counting,
             next: 0,
             candidate: None,
             turn: None,
@@ -190,23 +188,30 @@ impl<E: Engine> Shard<E> {
     /// Who is in the next slot, if that is somebody who goes in this round; `None` behind the last.
     fn look_at_next(&self, leaving: &mut Leaving) -> Option<Option<SlotId>> {
         if leaving.next >= self.slots.used() {
-            if leaving.round == Round::Others {
-                return None;
-            }
-            (leaving.round, leaving.next) = (Round::Others, 0);
+            leaving.round = match leaving.round {
+                Round::Counting => Round::Quiet,
+                Round::Quiet => Round::Others,
+                Round::Others => return None,
+            };
+            leaving.next = 0;
             return Some(None);
         }
         let slot = self.slots.id_at(leaving.next);
         leaving.next += 1;
-        let goes = |slot: &SlotId| {
-            let is_due = leaving.round == Round::Others
-                || self
-                    .slots
-                    .get(*slot)
-                    .is_some_and(|entry| entry.connection.is_quiet(QUIET, self.now));
-            is_due && self.is_meant(*slot, leaving)
+        let Some(slot) = slot.filter(|slot| self.is_meant(*slot, leaving)) else {
+            return Some(None);
         };
-        Some(slot.filter(goes))
+        let goes = match leaving.round {
+            Round::Counting => {
+                leaving.dismissal.meant.fetch_add(1, Relaxed);
+                false
+            }
+            Round::Quiet => {
+                self.slots.get(slot).is_some_and(|entry| entry.connection.is_quiet(QUIET, self.now))
+            }
+            Round::Others => true,
+        };
+        Some(goes.then_some(slot))
     }
 
     fn is_meant(&self, slot: SlotId, leaving: &Leaving) -> bool {

@@ -98,14 +98,13 @@ impl<E: Engine> Shard<E> {
         }
     }
 
-    fn shed(&mut self, slot: SlotId, why: Shed) {
+    pub(super) fn shed(&mut self, slot: SlotId, why: Shed) {
         self.note_shed(why);
         self.drive(slot, Input::Shed(why));
     }
 
-    /// Counts one that is refused or dropped, and says so in the log where that is news.
+    /// Says in the log where it is news that one is refused or dropped.
     pub(super) fn note_shed(&mut self, why: Shed) {
-        self.telemetry.on_shed(why);
         if self.handshakes.shed(self.now) {
             let (waiting, in_progress) = (self.handshakes.waiting(), self.handshakes.in_progress());
             let age_ms =

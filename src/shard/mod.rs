@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use crate::admission::hello_budget::HelloBudget;
-use crate::admission::{Class, Handshakes, Shaking};
+use crate::admission::{Class, Handshakes, Shaking, Shed};
 use crate::audit::{Census, Kept};
 use crate::config::model::HandshakeLimits;
 use crate::conn::outcome::{Outcome, Reason};
@@ -215,7 +215,11 @@ impl<E: Engine> Shard<E> {
                 && let Some(entry) = self.slots.get_mut(slot)
             {
                 entry.scheduled = None;
-                self.drive(slot, Input::Deadline);
+                if entry.connection.is_late(self.now) {
+                    self.shed(slot, Shed::Late);
+                } else {
+                    self.drive(slot, Input::Deadline);
+                }
             }
         }
         self.take_some_in();

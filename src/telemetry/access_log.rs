@@ -1,33 +1,37 @@
 //! The access log: one structured line per connection.
 //!
-//! Shards hand records to a bounded queue without waiting; a thread of its own turns them into
-//! lines and writes them, those of 2 ms together. A record that finds the queue full is dropped and
-//! counted, and so is a line that the target does not take: the log never slows a connection down.
+//! Shards choose which connections get a line, and hand records to a bounded queue without waiting; a
+//! thread of its own turns them into lines and writes them, those of 2 ms together. A record that
+//! finds the queue full is dropped and counted, and so is a line that the target does not take: the
+//! log never slows a connection down.
 
+mod choice;
 mod line;
+mod message;
 pub(crate) mod rfc3339;
+mod target;
 
-use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle, park_timeout};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::shared::SharedCounters;
 use crate::config::model::{self, LogFormat};
-use crate::conn::outcome::Outcome;
+use crate::conn::outcome::{Outcome, Reason};
+pub use choice::Sample;
+use choice::{Limit, News, Watch};
+use line::Fields;
+pub use target::Target;
+use target::{Open, Output};
 
 /// Records that may wait for the writer, over all shards. A record takes about 350 bytes, all of
 /// them allocated at start.
 const QUEUE: usize = 4_096;
-/// Bytes collected before they are written: more than the longest line, so that a line is either
-/// taken as a whole or not at all.
-const BUFFER: usize = 64 * 1_024;
 /// How long records gather before they are written: waking the writer for each would cost a shard
 /// more than all else that it does for the log. What comes meanwhile has to fit into the queue.
 const GATHERING: Duration = Duration::from_millis(2);
@@ -51,6 +55,8 @@ pub struct AccessRecord {
     /// Unique within the shard.
     pub connection: u64,
     pub shard: usize,
+    /// How many connections it stands for, itself included.
+    pub weight: u32,
 }
 
 /// The shards' way to the log. Clones share the queue.
@@ -81,7 +87,7 @@ enum Message {
     Wake,
 }
 
-/// Orders that must arrive even when the queue is full.
+/// Orders that must arrive even when the queue is full, and which lines are wanted.
 #[derive(Debug, Default)]
 struct Orders {
     reopen: AtomicBool,
@@ -90,20 +96,16 @@ struct Orders {
     off: AtomicBool,
     /// Where to write from now on.
     target: Mutex<Option<Target>>,
+    sample: AtomicU32,
+    limit: Limit,
 }
 
-/// An open target, and how to open it again.
-pub struct Target {
-    open: Open,
-    output: Output,
-    /// Nothing is written there.
-    is_off: bool,
+impl Orders {
+    fn thin_out(&self, log: &model::AccessLog) {
+        self.sample.store(log.sample, Ordering::Relaxed);
+        self.limit.set(log.limit);
+    }
 }
-
-type Output = Box<dyn Write + Send>;
-
-/// Opens the target; called again for each reopening.
-type Open = Box<dyn FnMut() -> io::Result<Output> + Send>;
 
 impl AccessSender {
     /// Whether there is a target.
@@ -111,10 +113,39 @@ impl AccessSender {
         !self.orders.off.load(Ordering::Relaxed)
     }
 
+    /// How many connections a line about this one would stand for; `None` where it gets none, which
+    /// is counted. `sample` is the shard's own, `now` the time since 1970.
+    pub fn choose(&self, sample: &mut Sample, outcome: &Outcome, now: Duration) -> Option<u32> {
+        let mut weight = 1;
+        if outcome.reason == Reason::Finished {
+            weight = self.orders.sample.load(Ordering::Relaxed);
+            if !sample.takes(weight) {
+                self.shared.access_log_suppressed_sample.increment();
+                return None;
+            }
+        }
+        if self.orders.limit.takes(now) {
+            return Some(weight);
+        }
+        self.shared.access_log_suppressed_rate.increment();
+        if self.orders.limit.suppress() {
+            self.wake();
+        }
+        None
+    }
+
     /// Queues a record, or drops and counts it when the queue is full or the writer is gone.
     pub fn send(&self, record: AccessRecord) {
         if self.queue.try_send(Message::Record(record)).is_err() {
-            self.shared.access_log_dropped.increment();
+            self.shared.access_log_dropped_queue.increment();
+        }
+    }
+
+    fn wake(&self) {
+        match self.queue.try_send(Message::Wake) {
+            // Full: the writer is busy and looks at its orders before the next record.
+            // Disconnected: it has ended.
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
     }
 }
@@ -125,16 +156,17 @@ impl AccessLog {
     /// # Errors
     /// When the file cannot be opened for appending, or the thread cannot be created.
     pub fn start(
-        target: &model::AccessLog,
+        log: &model::AccessLog,
         format: LogFormat,
         shared: Arc<SharedCounters>,
     ) -> io::Result<Self> {
-        Self::start_with(Self::open(target)?, format, shared, QUEUE)
+        let this = Self::start_with(Target::open(log, format)?, shared, QUEUE)?;
+        this.thin_out(log);
+        Ok(this)
     }
 
     fn start_with(
         target: Target,
-        format: LogFormat,
         shared: Arc<SharedCounters>,
         capacity: usize,
     ) -> io::Result<Self> {
@@ -144,11 +176,11 @@ impl AccessLog {
         orders.off.store(target.is_off, Ordering::Relaxed);
         let mut writer = Writer {
             open: target.open,
-            output: BufWriter::with_capacity(BUFFER, target.output),
-            format,
+            output: target.output,
             shared: Arc::clone(&shared),
             orders: Arc::clone(&orders),
-            line: Vec::with_capacity(1_024),
+            scratch: Vec::with_capacity(1_024),
+            watch: Watch::default(),
             is_failing: false,
         };
         let thread = Builder::new().name("access-log".to_owned()).spawn(move || {
@@ -159,13 +191,9 @@ impl AccessLog {
         Ok(Self { sender, ended, thread: Some(thread) })
     }
 
-    /// Opens a target.
-    ///
-    /// # Errors
-    /// When the file cannot be opened for appending.
-    pub fn open(target: &model::AccessLog) -> io::Result<Target> {
-        let is_off = *target == model::AccessLog::Off;
-        Ok(Target { is_off, ..Target::open(open(target))? })
+    /// Follows what is said about which connections get a line.
+    pub fn thin_out(&self, log: &model::AccessLog) {
+        self.sender.orders.thin_out(log);
     }
 
     /// Writes to another target from the next line on.
@@ -188,11 +216,7 @@ impl AccessLog {
     }
 
     fn wake(&self) {
-        match self.sender.queue.try_send(Message::Wake) {
-            // Full: the writer is busy and looks at its orders before the next record.
-            // Disconnected: it has ended.
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
-        }
+        self.sender.wake();
         if let Some(thread) = &self.thread {
             thread.thread().unpark();
         }
@@ -212,44 +236,13 @@ impl Drop for AccessLog {
     }
 }
 
-impl Target {
-    fn open(mut open: Open) -> io::Result<Self> {
-        let output = open()?;
-        Ok(Self { open, output, is_off: false })
-    }
-}
-
-impl std::fmt::Debug for Target {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Target")
-    }
-}
-
-/// How to open `target`.
-fn open(target: &model::AccessLog) -> Open {
-    match target {
-        model::AccessLog::Off => Box::new(|| Ok(Box::new(io::sink()))),
-        model::AccessLog::Stdout => Box::new(|| Ok(Box::new(io::stdout()))),
-        model::AccessLog::Stderr => Box::new(|| Ok(Box::new(io::stderr()))),
-        model::AccessLog::File(path) => {
-            let path = path.clone();
-            Box::new(move || {
-                // Peer addresses are personal data: not for everybody on the machine.
-                let mut options = OpenOptions::new();
-                options.append(true).create(true).mode(0o640);
-                Ok(Box::new(options.open(&path)?))
-            })
-        }
-    }
-}
-
 struct Writer {
     open: Open,
-    output: BufWriter<Output>,
-    format: LogFormat,
+    output: Output,
     shared: Arc<SharedCounters>,
     orders: Arc<Orders>,
-    line: Vec<u8>,
+    scratch: Vec<u8>,
+    watch: Watch,
     /// Whether the last write failed: only the first failure of a row is told.
     is_failing: bool,
 }
@@ -260,16 +253,26 @@ impl Writer {
             let message = match inbox.try_recv() {
                 Ok(message) => message,
                 Err(TryRecvError::Empty) => {
-                    self.flush();
-                    let Ok(first) = inbox.recv() else { break };
-                    // An order ends it early.
-                    park_timeout(GATHERING);
-                    first
+                    // Told by it, and tried again with the next lines.
+                    let _failed = self.flush();
+                    match self.wait(inbox) {
+                        Ok(first) => {
+                            // An order ends it early.
+                            park_timeout(GATHERING);
+                            first
+                        }
+                        Err(RecvTimeoutError::Timeout) => Message::Wake,
+                        Err(RecvTimeoutError::Disconnected) => break,
+                    }
                 }
                 Err(TryRecvError::Disconnected) => break,
             };
             self.follow_orders();
             self.write(message);
+            if self.orders.limit.is_missing_some() {
+                let news = self.watch.look(&self.orders.limit, since_1970());
+                self.tell(news);
+            }
             if self.orders.stop.load(Ordering::Acquire) {
                 // What is queued now is written; what still comes after that is not waited for.
                 for message in inbox.try_iter().take(capacity) {
@@ -278,7 +281,17 @@ impl Writer {
                 break;
             }
         }
+        let news = self.watch.close(&self.orders.limit);
+        self.tell(news);
         self.give_up_rest();
+    }
+
+    /// The next message; until a row of suppressed lines may be over, while there is one.
+    fn wait(&self, inbox: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
+        if self.watch.is_on() {
+            return inbox.recv_timeout(choice::CALM);
+        }
+        inbox.recv().map_err(|_ended| RecvTimeoutError::Disconnected)
     }
 
     fn follow_orders(&mut self) {
@@ -297,34 +310,61 @@ impl Writer {
 
     fn change_output(&mut self, output: Output) {
         self.give_up_rest();
-        self.output = BufWriter::with_capacity(BUFFER, output);
+        self.output = output;
     }
 
     /// Writes what is collected, and counts the lines that the target does not take even now.
     fn give_up_rest(&mut self) {
-        self.flush();
-        let lines = self.output.buffer().iter().filter(|byte| **byte == b'\n').count();
-        self.shared.access_log_dropped.add(u64::try_from(lines).unwrap_or(u64::MAX));
+        if let Err(error) = self.flush() {
+            self.lose(&error, self.output.held());
+        }
     }
 
     fn write(&mut self, message: Message) {
         let Message::Record(record) = message else { return };
-        self.line.clear();
-        line::write(&mut self.line, &record, self.format);
-        // A line that does not fit behind a buffer that cannot be written is lost as a whole.
-        let result = self.output.write_all(&self.line);
-        if result.is_err() {
-            self.shared.access_log_dropped.increment();
+        self.take(&Fields::of(&record));
+    }
+
+    fn take(&mut self, fields: &Fields<'_>) {
+        let result = self.output.take(fields, &mut self.scratch);
+        if let Err(error) = &result {
+            self.lose(error, 1);
         }
-        self.note(result);
+        self.note(&result);
     }
 
-    fn flush(&mut self) {
+    /// Says that lines are being left out, and how many were.
+    fn tell(&mut self, news: Option<News>) {
+        match news {
+            None => {}
+            Some(News::Began) => {
+                tracing::warn!("the access log is at its limit: lines are left out");
+            }
+            Some(News::Missing { lines, began }) => {
+                tracing::warn!(
+                    lines,
+                    "lines were left out of the access log, which was at its limit"
+                );
+                self.take(&Fields::suppressed(millis(since_1970()), lines, millis(began)));
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         let result = self.output.flush();
-        self.note(result);
+        self.note(&result);
+        result
     }
 
-    fn note(&mut self, result: io::Result<()>) {
+    fn lose(&self, error: &io::Error, lines: usize) {
+        let counter = match error.kind() {
+            io::ErrorKind::WouldBlock => &self.shared.access_log_dropped_blocked,
+            _ => &self.shared.access_log_dropped_failed,
+        };
+        counter.add(u64::try_from(lines).unwrap_or(u64::MAX));
+    }
+
+    fn note(&mut self, result: &io::Result<()>) {
         match result {
             Ok(()) => self.is_failing = false,
             Err(error) => {
@@ -335,6 +375,16 @@ impl Writer {
             }
         }
     }
+}
+
+/// Time since 1970.
+#[expect(clippy::disallowed_methods, reason = "an edge: the time of a log line")]
+pub(crate) fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -143,7 +143,8 @@ metrics! {
     AUTODETECT_PLAINTEXT_OPEN = Gauge, "tlsgate_autodetect_plaintext_connections_open", "Open connections of plaintext where TLS could have come.";
     AUDIT_EVICTED = Counter, "tlsgate_audit_rows_evicted_total", "Rows of the audit that made room for others.";
     AUDIT_LUMPED = Counter, "tlsgate_audit_connections_without_row_total", "Connections that found no row in the audit because all had open connections.";
-    ACCESS_LOG_DROPPED = Counter, "tlsgate_access_log_dropped_lines_total", "Access-log lines lost because the queue was full or the target failed.";
+    ACCESS_LOG_DROPPED = Counter, "tlsgate_access_log_dropped_lines_total", "Access-log lines lost, by cause: too many waited (queue), the target did not take them in time (blocked), or it failed.";
+    ACCESS_LOG_SUPPRESSED = Counter, "tlsgate_access_log_suppressed_lines_total", "Access-log lines that were not to be, by what the configuration has for it: another line stands for the connection (sample), or there were too many (rate).";
     LEGACY_UP = Gauge, "tlsgate_legacy_child_up", "1 while the process of the legacy lane takes connections, else 0.";
     LEGACY_STARTS = Counter, "tlsgate_legacy_child_starts_total", "Processes of the legacy lane that were started and ready.";
     LEGACY_DEATHS = Counter, "tlsgate_legacy_child_deaths_total", "Processes of the legacy lane that ended by themselves or could not be started; each is followed by another one, with back-off.";

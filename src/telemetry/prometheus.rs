@@ -6,6 +6,7 @@
 //! Ready-made percentiles are in the status.
 
 mod dates;
+mod shared;
 
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
@@ -40,7 +41,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     write_totals(&mut text, snapshot);
     write_shards(&mut text, snapshot);
     write_headroom(&mut text, snapshot);
-    write_shared(&mut text, snapshot);
+    shared::write(&mut text, &snapshot.shared);
     write_refusals(&mut text, &names::SESSIONS_REJECTED, &snapshot.facts.sessions_rejected);
     write_upstream_sessions(&mut text, &snapshot.facts.upstream_sessions);
     write_tickets(&mut text, &snapshot.facts.tickets);
@@ -390,24 +391,6 @@ fn write_per_shard(
         if let Some(value) = value(view) {
             write_sample(text, metric.name, &[("shard", &shard.to_string())], value);
         }
-    }
-}
-
-fn write_shared(text: &mut String, snapshot: &Snapshot) {
-    let shared = &snapshot.shared;
-    for (metric, value) in [
-        (names::SESSION_HITS, shared.session_hits),
-        (names::SESSION_MISSES, shared.session_misses),
-        (names::SESSION_EVICTIONS, shared.session_evictions),
-        (names::SESSION_ENTRIES, shared.session_entries),
-        (names::SESSION_BYTES, shared.session_bytes),
-        (names::ACCESS_LOG_DROPPED, shared.access_log_dropped),
-        (names::LEGACY_UP, shared.legacy_up),
-        (names::LEGACY_STARTS, shared.legacy_starts),
-        (names::LEGACY_DEATHS, shared.legacy_deaths),
-        (names::CONTROL_REFUSED, shared.control_refused),
-    ] {
-        write_single(text, &metric, value);
     }
 }
 

@@ -40,8 +40,14 @@ pub struct SharedCounters {
     pub session_entries: SharedCounter,
     /// Gauge, in bytes.
     pub session_bytes: SharedCounter,
-    /// Access-log lines lost because the queue was full or the target could not be written.
-    pub access_log_dropped: SharedCounter,
+    /// Lines of the access log that were lost: because the queue was full, because the target did
+    /// not take them in time, and because it failed.
+    pub access_log_dropped_queue: SharedCounter,
+    pub access_log_dropped_blocked: SharedCounter,
+    pub access_log_dropped_failed: SharedCounter,
+    /// Lines that were not to be: connections that others stand for, and those beyond the limit.
+    pub access_log_suppressed_sample: SharedCounter,
+    pub access_log_suppressed_rate: SharedCounter,
     /// Gauge: 1 while the legacy lane's child takes connections.
     pub legacy_up: SharedCounter,
     /// Children of the legacy lane that were ready, and that have ended without having been told.
@@ -59,7 +65,11 @@ pub struct SharedValues {
     pub session_evictions: u64,
     pub session_entries: u64,
     pub session_bytes: u64,
-    pub access_log_dropped: u64,
+    pub access_log_dropped_queue: u64,
+    pub access_log_dropped_blocked: u64,
+    pub access_log_dropped_failed: u64,
+    pub access_log_suppressed_sample: u64,
+    pub access_log_suppressed_rate: u64,
     pub legacy_up: u64,
     pub legacy_starts: u64,
     pub legacy_deaths: u64,
@@ -74,7 +84,11 @@ impl SharedCounters {
             session_evictions: self.session_evictions.get(),
             session_entries: self.session_entries.get(),
             session_bytes: self.session_bytes.get(),
-            access_log_dropped: self.access_log_dropped.get(),
+            access_log_dropped_queue: self.access_log_dropped_queue.get(),
+            access_log_dropped_blocked: self.access_log_dropped_blocked.get(),
+            access_log_dropped_failed: self.access_log_dropped_failed.get(),
+            access_log_suppressed_sample: self.access_log_suppressed_sample.get(),
+            access_log_suppressed_rate: self.access_log_suppressed_rate.get(),
             legacy_up: self.legacy_up.get(),
             legacy_starts: self.legacy_starts.get(),
             legacy_deaths: self.legacy_deaths.get(),

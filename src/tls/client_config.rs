@@ -56,7 +56,7 @@ pub fn client_config(
     config.alpn_protocols = settings.alpn.into_iter().map(String::into_bytes).collect();
     config.enable_sni = settings.send_sni;
     config.enable_early_data = false;
-    // The record layer is ours: see `modern`.
+    // The record layer is ours, and takes tickets without rustls' connection: see `modern`.
     config.enable_secret_extraction = true;
     config.key_log = key_log();
     config.resumption = settings.resumption;

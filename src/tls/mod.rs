@@ -10,6 +10,7 @@ pub mod identity;
 pub mod lane;
 pub mod modern;
 pub mod openssl;
+mod prf;
 pub mod profile;
 pub mod provider;
 pub mod record;

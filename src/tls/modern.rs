@@ -8,8 +8,9 @@
 //! an incomplete record waits in `carry`, memory that exists only while it is needed.
 
 mod carry;
-mod key_log;
+mod seen;
 mod session;
+mod suites;
 mod traffic;
 
 use std::collections::VecDeque;
@@ -26,8 +27,9 @@ use super::tls_conn::{Agreed, Output, TlsConn};
 use crate::buf::{Buf, BufClass, Pool};
 use crate::config::model::{RecordLayer, TlsVersion};
 use carry::{Carry, MAX_CARRY, whole_record};
-pub(super) use key_log::key_log;
+pub(super) use seen::key_log;
 use session::{Session, Write};
+pub(super) use suites::watched;
 use traffic::Traffic;
 
 /// A session of the modern lane.
@@ -70,8 +72,6 @@ impl ModernConn {
             let most = Some((most + HEADER).max(32));
             Arc::make_mut(&mut config).max_fragment_size = most;
         }
-        let gives_keys = config.enable_secret_extraction;
-        let records = if gives_keys { records } else { RecordLayer::Rustls };
         Ok(Self::of(Session::server(config)?, records, most))
     }
 

@@ -34,6 +34,7 @@ use rustls::sign::SigningKey;
 use rustls::{SignatureScheme, SupportedProtocolVersion};
 use zeroize::Zeroizing;
 
+use super::modern::watched;
 use super::tls_conn::suite_name;
 use crate::config::model::TlsVersion;
 
@@ -43,7 +44,9 @@ use crate::config::model::TlsVersion;
 /// server rustls follows the order of the client; ours counts where we are the client.
 pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+        let ring = ring::default_provider();
         Arc::new(CryptoProvider {
+            cipher_suites: watched(ring.cipher_suites),
             kx_groups: vec![
                 aws_lc_rs::kx_group::X25519MLKEM768,
                 aws_lc_rs::kx_group::X25519,
@@ -52,7 +55,7 @@ pub fn provider() -> Arc<CryptoProvider> {
             ],
             signature_verification_algorithms: verification(),
             key_provider: &Keys,
-            ..ring::default_provider()
+            secure_random: ring.secure_random,
         })
     });
     Arc::clone(&PROVIDER)

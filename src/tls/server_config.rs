@@ -36,7 +36,6 @@ pub fn server_config(
     config.alpn_protocols = tls.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     config.max_early_data_size = 0;
     // The record layer is ours: see `modern`.
-    config.enable_secret_extraction = true;
     config.key_log = key_log();
     // A list of suites is one of preferences.
     config.ignore_client_order = !tls.ciphers.is_empty();

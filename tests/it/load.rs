@@ -15,7 +15,7 @@ use crate::support::ca::{KeyKind, NAME};
 use crate::support::component::Component;
 use crate::support::gateway::Setup;
 use crate::support::process::{Ended, Process, bench_program};
-use crate::support::{SOON, engines, has_tool, sized};
+use crate::support::{SOON, engines, has_tool, sized, wait_for};
 
 /// Where the package libhdrhistogram-java has HdrHistogram's own library.
 const JAR: &str = "/usr/share/java/hdrhistogram.jar";
@@ -105,6 +105,41 @@ fn load_resumption_ratio() {
             assert_eq!(seen, [report.done - report.resumed, report.resumed]);
         }
     }
+}
+
+/// On a terminal of its own, which `script` makes: one that knows figures, and one that meets nobody and
+/// wants colours.
+#[test]
+#[ignore = "run by tests/run, beside others"]
+fn load_in_a_terminal() {
+    if !has_tool("script") {
+        return;
+    }
+    let component = Component::start();
+    let start = |target: &str, no_color: &str| {
+        let words = format!("load {target} --plain -w messages -c 4 --rate 100 -d 5m");
+        let program = bench_program().display().to_string();
+        let line = format!("stty rows 20 cols 70; exec {program} {words}");
+        let mut command = Command::new("script");
+        command.args(["-qec", &line, "/dev/null"]);
+        Process::start(command.env("TERM", "xterm").env("NO_COLOR", no_color))
+    };
+    let served = start(&component.name(), "1");
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = dead.local_addr().expect("an address").to_string();
+    drop(dead);
+    let refused = start(&address, "");
+    let seen = |process: &Process, what: &dyn Fn(&str) -> bool| {
+        wait_for("a frame", SOON, || process.stdout().iter().any(|line| what(line)).then_some(()));
+    };
+    let has = |text: &'static str| move |line: &str| line.contains(text);
+    seen(&served, &|line| line.contains("measuring ") && line.contains(" min left"));
+    seen(&served, &|line| line.contains("/s  p50 ") && !line.contains("p50 –"));
+    // Above the lines that were drawn before.
+    seen(&served, &has("\u{1b}[1A"));
+    seen(&refused, &has("\u{1b}[31merrors: refused "));
+    let colours = |line: &String| line.contains("\u{1b}[31m");
+    assert!(!served.stdout().iter().any(colours));
 }
 
 #[test]

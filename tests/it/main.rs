@@ -11,6 +11,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests watch real processes on the real clock")]
 
+mod access_log;
 mod audit;
 mod battery;
 mod bulk;

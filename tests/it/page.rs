@@ -44,7 +44,7 @@ fn estate() -> Estate {
     let down = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let tables = format!(
         "[[listener]]\nname = \"tds\"\nmode = \"originate\"\nlisten = \"{originate}\"\n\
-         upstream = \"{}\"\n[listener.upstream_tls]\nverify = \"none\"\n\
+         proxy_in = \"v1\"\nproxy_trusted = \"127.0.0.1\"\nupstream = \"{}\"\n[listener.upstream_tls]\nverify = \"none\"\n\
          verify_until = \"2099-12-31\"\n\
          [[listener]]\nname = \"reports\"\nlisten = \"127.0.0.1:{}\"\nupstream = \"{down}\"\n\
          [listener.tls]\ncertificate = \"server.pem\"\ncertificate_key = \"server.key\"\n",
@@ -63,7 +63,10 @@ fn estate() -> Estate {
     ];
     let mut old = OldClient::quiet(gateway.address());
     old.echo();
-    let plain = connect_plain(originate);
+    // From another machine, as a trusted peer says: plaintext on this one is no concern.
+    let mut plain = connect_plain(originate);
+    let header = format!("PROXY TCP4 192.0.2.7 192.0.2.1 5000 {}\r\n", originate.port());
+    std::io::Write::write_all(&mut plain, header.as_bytes()).expect("connected");
     Estate {
         gateway,
         _component: component,
@@ -99,6 +102,7 @@ fn page_in_a_browser() {
             && browser.value("document.querySelector('#state').textContent") == "accepting"
     });
     assert_lives(&mut browser);
+    assert_keeps_its_past(&mut browser);
     assert_shows_what_stands_out(&mut browser);
     assert_accessible(&mut browser);
     browser.value("document.activeElement.blur()");
@@ -149,6 +153,36 @@ fn assert_lives(browser: &mut Browser) {
     assert_eq!(browser.value(figures), held);
     browser.press(" ", 32, " ");
     assert_eq!(browser.value(pressed), "false");
+}
+
+/// Another listener, chosen while an answer is awaited: the next question is about all of the past.
+fn assert_keeps_its_past(browser: &mut Browser) {
+    browser.value(
+        "(() => {
+            const ask = window.fetch;
+            window.asked = [];
+            window.fetch = async (url, how) => {
+                window.asked.push(url);
+                if (window.asked.length === 1) window.choose('tds');
+                return ask(url, how);
+            };
+            window.choose = (listener) => {
+                const choice = document.querySelector('#listener');
+                choice.value = listener;
+                choice.dispatchEvent(new Event('change'));
+            };
+        })()",
+    );
+    let asked = wait_for("two questions", SOON, || {
+        let asked = browser.value("window.asked");
+        asked.as_array().filter(|all| all.len() >= 2).cloned()
+    });
+    let [first, second] = [&asked[0], &asked[1]].map(|url| url.as_str().unwrap_or_default());
+    assert!(first.contains("since=") && !first.contains("listener=tds"), "{first}");
+    assert!(!second.contains("since=") && second.contains("listener=tds"), "{second}");
+    browser.value("window.choose('main')");
+    let title = "document.querySelector('#percentiles-table caption').textContent";
+    wait_until("the first one again", SOON, || browser.value(title) == "All phases of main");
 }
 
 /// What should not be is marked, comes first, and can be searched for.

@@ -1,4 +1,5 @@
-//! Scenario files: what they make is what the gateway sees, and mistakes in them are all told.
+//! Scenario files: what they make is what the gateway sees, mistakes in them are all told, and all servers
+//! go through them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,8 +18,8 @@ use crate::support::ca::{KeyKind, NAME, ca};
 use crate::support::component::Component;
 use crate::support::gateway::Setup;
 use crate::support::log::Line;
-use crate::support::process::{Ended, bench_program, run};
-use crate::support::{SOON, engines, has_tool, skip_impossible};
+use crate::support::process::{Ended, bench_program, gateway_program, run};
+use crate::support::{SOON, engines, has_tool, sized, skip_impossible};
 
 /// Two phases of handshakes of which half resume, messages at the same time, and connections that are
 /// only held.
@@ -226,6 +227,15 @@ count = 40
 pipeline = 3
 
 [[flow]]
+name = "silent"
+kind = "handshakes"
+target = "http"
+payload = "none"
+resumed = 0.5
+connections = 4
+count = 20
+
+[[flow]]
 name = "missing"
 kind = "messages"
 target = "http"
@@ -318,6 +328,7 @@ fn load_payloads() {
     let json: Value = serde_json::from_str(&ended.stdout).expect("JSON");
     for (name, done) in [
         ("pages", 40),
+        ("silent", 20),
         ("bind", 20),
         ("search", 40),
         ("options", 40),
@@ -331,6 +342,49 @@ fn load_payloads() {
     // Three heads and bodies each time.
     let pages = flow(&json, "pages");
     assert!(pages.bytes_received > 40 * 3 * ANSWER.len() as u64, "{}", pages.bytes_received);
+}
+
+/// That all of it runs, and that nothing fails that should not: how fast is not the question.
+#[test]
+#[ignore = "run by tests/run"]
+fn scenarios_side_by_side() {
+    if !["haproxy", "nginx", "chrt"].iter().all(|tool| has_tool(tool)) {
+        return;
+    }
+    let directory = TempDir::new().expect("a temporary directory");
+    let file = directory.path().join("results.json");
+    let page = directory.path().join("page.html");
+    let mut command = Command::new(bench_program());
+    let size: &[&str] = sized(&["--rounds", "2"], &["--quick"]);
+    command.arg("scenarios").args(size);
+    let engine = engines().last().expect("one at least").name();
+    command.args(["--scenarios", "B3-crash,B4", "--targets", &format!("{engine},haproxy,nginx")]);
+    command.arg("--gateway").arg(gateway_program()).arg("--json").arg(&file);
+    let ended = run(command.arg("--html").arg(&page), 20 * SOON);
+    assert_eq!(ended.code(), 0, "{} {}", ended.stdout, ended.stderr);
+    let read = |path| fs::read_to_string(path).expect("written");
+    let json: Value = serde_json::from_str(&read(&file)).expect("JSON");
+    let runs = json["runs"].as_array().expect("runs");
+    assert_eq!(runs.len(), 6 * sized(2, 1), "{}", ended.stdout);
+    let mut everybody = 0;
+    for ran in runs {
+        for flow in ran["flows"].as_array().expect("flows") {
+            assert_eq!(flow["errors"], serde_json::json!({}), "{}: {flow}", ran["target"]);
+            let [done, lost, all] = ["done", "lost", "connections"].map(|key| flow[key].as_u64());
+            if flow["name"] == "servers" {
+                assert!(done > Some(0), "{flow}");
+            } else {
+                // On a busy machine it may have been over before it happened.
+                assert!(done == lost && (lost == all || lost == Some(0)), "{flow}");
+                everybody += lost.unwrap_or_default();
+            }
+        }
+        assert!(ran["used"]["resident"].as_u64() > Some(1 << 20), "{ran}");
+    }
+    println!("{}", ended.stdout);
+    assert!(everybody > 0, "nobody has lost a connection");
+    let page = read(&page);
+    assert!(page.matches("<figure>").count() >= 10 && page.contains("storm13, p99 by second"));
 }
 
 #[test]

@@ -4,13 +4,14 @@
 //! The full size wants a machine that has nothing else to do. The reduced one measures nothing: its
 //! queue is so short that a few peers at the same time are a storm, however slow the machine is.
 
+use std::fmt;
 use std::process::Command;
 use std::time::Duration;
 
 use core_affinity::CoreId;
 use serde_json::Value;
 use tlsgate_bench::client::{ErrorKind, Report};
-use tlsgate_bench::priority;
+use tlsgate_bench::{priority, procstat};
 
 use crate::support::ca::{KeyKind, NAME};
 use crate::support::component::Component;
@@ -25,6 +26,8 @@ const MESSAGES: u64 = 50;
 const CLIENT_DEADLINE: Duration = Duration::from_secs(4);
 /// Offered, of what can be done.
 const TIMES: f64 = 3.0;
+/// Storms in the full size.
+const STORMS: usize = 5;
 /// Offered in the reduced size, in a second.
 const BURST: f64 = 2_000.0;
 
@@ -62,44 +65,117 @@ fn storm(engine: Engine, apart: Option<CoreId>) {
         setup = setup.under(&["taskset".to_owned(), "--cpu-list".to_owned(), id.to_string()]);
     }
     let gateway = setup.start();
-    let calm = start_flows(&gateway).report();
+    let calm = Figures::of(&start_flows(&gateway).report());
     let best = phase(&gateway, &["--concurrency", "16"]);
     let peak = best.handshakes.rate();
-    let rate = format!("{:.0}", sized((peak * TIMES).max(1.0), BURST));
-    let storm = phase(&gateway, &["--concurrency", "4000", "--rate", &rate]);
-    let [calm, busy, stormy] = [&calm, &best.flows, &storm.flows].map(Figures::of);
+    let wanted = sized((peak * TIMES).max(1.0), BURST);
+    let busy = Figures::of(&best.flows);
+    println!(
+        "{engine:?}: {peak:.0} handshakes a second can be done, {wanted:.0} are wanted; messages when calm \
+         {calm:?}, with as many handshakes as can be done {busy:?}"
+    );
+    let storms: Vec<Storm> = (0..sized(STORMS, 1)).map(|_| Storm::over(&gateway, wanted)).collect();
     let metrics = gateway.metrics();
     let longest = metrics.sum("tlsgate_handshake_step_longest_seconds", &[]);
     let longest = Duration::from_secs_f64(longest.expect("of each worker"));
-    let offered = offered(&storm.handshakes);
-    let done = storm.handshakes.rate();
     let shed = metrics.count("tlsgate_handshakes_shed_total", &[]);
-    println!(
-        "{engine:?}: {peak:.0} handshakes a second can be done; {rate} wanted, {offered:.0} offered, \
-         {done:.0} done ({:.0} %), the slowest in {:.2?}; {shed} shed; longest step {longest:.2?}",
-        100.0 * done / peak,
-        storm.handshakes.total.max(),
-    );
-    println!(
-        "{engine:?}: messages when calm {calm:?}, with as many handshakes as can be done {busy:?}"
-    );
-    println!("{engine:?}: in the storm {stormy:?}; {:?}", storm.handshakes.errors);
+    println!("{engine:?}: {shed} shed, longest step {longest:.2?}");
+    for storm in &storms {
+        println!("{engine:?}: in the storm {storm:?}");
+        assert_refused_at_once(engine, &storm.handshakes);
+        assert!(storm.handshakes.done > 0 && storm.flows.done > 0, "{engine:?}: nothing was done");
+    }
     assert!(shed > 0, "{engine:?}: nothing was shed, so it was no storm");
-    assert_refused_at_once(engine, &storm.handshakes);
     assert_told(engine, &gateway);
-    assert!(storm.handshakes.done > 0 && storm.flows.done > 0, "{engine:?}: nothing was done");
     if is_full() {
-        let late = storm.flows.errors_of(ErrorKind::NotStarted);
-        assert_eq!(storm.flows.error_count(), late, "{engine:?}: {:?}", storm.flows.errors);
-        let slowest = storm.handshakes.total.max();
-        assert!(slowest < CLIENT_DEADLINE, "{engine:?}: done after {slowest:?}");
-        assert!(stormy.p99 <= calm.p99 + 2 * longest, "{engine:?}: messages wait for handshakes");
-        assert!(stormy.worst <= Duration::from_millis(250), "{engine:?}: a message waited");
-        assert!(done >= 0.9 * peak, "{engine:?}: what is refused costs what could be done");
+        let bounds = Bounds { p99: calm.p99 + 2 * longest, done: 0.9 * peak, begun: 0.95 * wanted };
+        bounds.assert_hold(engine, &storms);
     }
     wait_until("calm", SOON, || {
         gateway.metrics().count("tlsgate_handshake_steps_waiting", &[]) == 0
     });
+}
+
+/// A phase with more handshakes than can be done.
+struct Storm {
+    flows: Report,
+    handshakes: Report,
+    /// What the hypervisor has given to others meanwhile, of both CPUs.
+    stolen: Duration,
+}
+
+impl Storm {
+    fn over(gateway: &Gateway, wanted: f64) -> Self {
+        // A figure to be read: on a machine with one CPU, there is none.
+        let stolen = || procstat::stolen(&[0, 1]).unwrap_or_default();
+        let (before, rate) = (stolen(), format!("{wanted:.0}"));
+        let Phase { flows, handshakes } =
+            phase(gateway, &["--concurrency", "4000", "--rate", &rate]);
+        Self { flows, handshakes, stolen: stolen().saturating_sub(before) }
+    }
+
+    fn messages(&self) -> Figures {
+        Figures::of(&self.flows)
+    }
+
+    /// In a second.
+    fn begun(&self) -> f64 {
+        self.handshakes.begun_rate(length())
+    }
+
+    /// In a second.
+    fn done(&self) -> f64 {
+        self.handshakes.steady_rate(length())
+    }
+}
+
+impl fmt::Debug for Storm {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { handshakes, stolen, .. } = self;
+        let slowest = handshakes.total.max();
+        write!(
+            out,
+            "{:.0} handshakes a second were begun, {:.0} done, the slowest in {slowest:.2?}; {:?}; \
+             {stolen:?} stolen; {:?}",
+            self.begun(),
+            self.done(),
+            self.messages(),
+            handshakes.errors,
+        )
+    }
+}
+
+/// What the medians of several storms are held to: one pause of the hypervisor's does not decide.
+struct Bounds {
+    /// Of messages, at most.
+    p99: Duration,
+    /// Handshakes in a second, at least.
+    done: f64,
+    /// The same of those that clients have begun.
+    begun: f64,
+}
+
+impl Bounds {
+    fn assert_hold(&self, engine: Engine, storms: &[Storm]) {
+        for storm in storms {
+            let late = storm.flows.errors_of(ErrorKind::NotStarted);
+            assert_eq!(storm.flows.error_count(), late, "{engine:?}: {:?}", storm.flows.errors);
+            let slowest = storm.handshakes.total.max();
+            assert!(slowest < CLIENT_DEADLINE, "{engine:?}: done after {slowest:?}");
+        }
+        let median = |figure: &dyn Fn(&Storm) -> f64| {
+            let mut figures: Vec<f64> = storms.iter().map(figure).collect();
+            figures.sort_by(f64::total_cmp);
+            figures[figures.len() / 2]
+        };
+        let p99 = median(&|storm| storm.messages().p99.as_secs_f64());
+        let worst = median(&|storm| storm.messages().worst.as_secs_f64());
+        let (begun, done) = (median(&Storm::begun), median(&Storm::done));
+        assert!(begun >= self.begun, "{engine:?}: the clients are too slow for a storm");
+        assert!(p99 <= self.p99.as_secs_f64(), "{engine:?}: messages wait for handshakes");
+        assert!(worst <= 0.25, "{engine:?}: a message waited for {worst} s");
+        assert!(done >= self.done, "{engine:?}: what is refused costs what could be done");
+    }
 }
 
 /// Of messages.
@@ -143,22 +219,30 @@ fn phase(gateway: &Gateway, handshakes: &[&str]) -> Phase {
     wait_until("the flows are up", SOON, || gateway.open_connections() >= FLOWS);
     let mut words = words("handshakes");
     words.extend(handshakes.iter().map(|word| (*word).to_owned()));
+    // One CPU of clients is to outrun the gateway.
+    words.push("--careless".to_owned());
     let handshakes = Load::start(Command::new(bench_program()), gateway, &words).report();
     Phase { flows: flows.report(), handshakes }
 }
 
-fn flows() -> Vec<String> {
+fn flows(gateway: &Gateway) -> Vec<String> {
     let mut words = words("messages");
     let (flows, messages) = (FLOWS.to_string(), MESSAGES.to_string());
-    let own = ["--concurrency", &flows, "--connection-rate", &messages];
+    let ca = gateway.ca_file().display().to_string();
+    let own = ["--concurrency", &flows, "--connection-rate", &messages, "--ca", &ca];
     words.extend(own.map(str::to_owned));
     words
 }
 
+/// Of a phase.
+fn length() -> Duration {
+    Duration::from_secs(sized(5, 1))
+}
+
 fn words(workload: &str) -> Vec<String> {
-    let (duration, timeout) = (sized("5s", "1s"), sized(CLIENT_DEADLINE, SOON).as_secs());
-    let timeout = timeout.to_string();
-    ["--workload", workload, "--duration", duration, "--timeout", &timeout]
+    let [duration, timeout] = [length(), sized(CLIENT_DEADLINE, SOON)];
+    let [duration, timeout] = [duration, timeout].map(|time| format!("{}s", time.as_secs()));
+    ["--workload", workload, "--duration", &duration, "--timeout", &timeout]
         .map(str::to_owned)
         .into()
 }
@@ -169,7 +253,7 @@ struct Load(Process);
 impl Load {
     fn start(mut command: Command, gateway: &Gateway, words: &[String]) -> Self {
         command.arg("load").arg(gateway.address().to_string()).args(words);
-        command.args(["--server-name", NAME, "--json", "-", "--ca"]).arg(gateway.ca_file());
+        command.args(["--server-name", NAME, "--json", "-"]);
         Self(Process::start(&mut command))
     }
 
@@ -186,13 +270,5 @@ impl Load {
 fn start_flows(gateway: &Gateway) -> Load {
     let mut command = if is_full() { priority::first() } else { Command::new("env") };
     command.arg(bench_program());
-    Load::start(command, gateway, &flows())
-}
-
-/// Operations a second that were begun, however they ended.
-fn offered(report: &Report) -> f64 {
-    let begun = report.done + report.error_count() - report.errors_of(ErrorKind::NotStarted);
-    #[expect(clippy::cast_precision_loss, reason = "a rate to be read")]
-    let begun = begun as f64;
-    begun / report.elapsed.as_secs_f64().max(f64::EPSILON)
+    Load::start(command, gateway, &flows(gateway))
 }

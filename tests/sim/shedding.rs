@@ -78,13 +78,7 @@ pub(crate) fn check_books(books: &Books, run: &Run, findings: &mut Vec<String>) 
     let ended = run.finishes.iter().filter(|finish| finish.outcome.reason == Reason::Overloaded);
     let refused = books.counters.refused[Refusal::Overload as usize];
     let (shed, should) = (books.counters.shed.iter().sum::<u64>(), ended.count() as u64 + refused);
-    // One whose time for the whole handshake is over before its turn comes is not counted.
-    let late = run.finishes.iter().filter(|finish| {
-        finish.outcome.detail.as_deref() == Some(Shed::Late.as_str())
-            && finish.outcome.phases.lifetime >= finish.policy.timeouts.handshake
-    });
-    let uncounted = late.count() as u64;
-    if shed > should || shed + uncounted < should {
+    if shed != should {
         findings.push(format!("{shed} were shed, and {should} should be"));
     }
     if books.handshakes != (0, 0) {

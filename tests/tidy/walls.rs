@@ -175,8 +175,12 @@ const RESERVED: &[Reserved] = &[
         instead: "use tls::modern::ModernConn",
     },
     Reserved {
-        names: &["dangerous_into_kernel_connection", "dangerous_extract_secrets"],
-        to: &["src/tls/modern/session.rs"],
+        names: &[
+            "dangerous_into_kernel_connection",
+            "dangerous_extract_secrets",
+            "rustls::crypto::cipher",
+        ],
+        to: &["src/tls/modern/session.rs", "src/tls/modern/suites.rs"],
         why: "the keys of a session leave rustls for our record layer, and for nothing else",
         instead: "use tls::modern::ModernConn",
     },

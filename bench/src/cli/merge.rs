@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 use tlsgate_bench::client::Report;
+use tlsgate_bench::objective::{self, Objective};
 
 use super::outcome::{Found, OutcomeArguments, Part};
 
@@ -36,12 +37,29 @@ pub(super) struct Measured {
 struct Flow {
     name: String,
     report: Report,
+    #[serde(default)]
+    objectives: Vec<Judged>,
 }
+
+/// What was to be shown of one report.
+#[derive(Deserialize)]
+struct Judged {
+    objective: String,
+}
+
+/// Flows of the same name: what they are to show, and what they did.
+#[derive(Default)]
+struct Sum {
+    wanted: Vec<Objective>,
+    report: Report,
+}
+
+/// What a report that has no flows is called beside some.
+const PLAIN: &str = "load";
 
 /// Merges, and does with the whole what `load` does with one.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode, String> {
-    let (mut plans, mut whole) = (Vec::new(), Report::default());
-    let mut parts: BTreeMap<String, Report> = BTreeMap::new();
+    let (mut plans, mut whole, mut all) = (Vec::new(), Report::default(), Vec::new());
     let (mut seen, mut common) = (BTreeSet::new(), None);
     for path in &arguments.files {
         let Measured { plan, report, flows } = read(path)?;
@@ -54,13 +72,38 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode, String> {
         }
         common = shared(common, &report, path)?;
         whole.merge(&report);
-        for Flow { name, report } in flows {
-            parts.entry(name).or_default().merge(&report);
-        }
+        all.push((path, report, flows));
         plans.push(plan);
     }
-    let flows = parts.iter().map(|(name, report)| Part::judged(name, &[], report)).collect();
+    let has_flows = all.iter().any(|(_, _, flows)| !flows.is_empty());
+    let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
+    for (path, report, flows) in all.into_iter().filter(|_| has_flows) {
+        if flows.is_empty() {
+            sums.entry(PLAIN.to_owned()).or_default().report.merge(&report);
+        }
+        for flow in flows {
+            let sum = sums.entry(flow.name.clone()).or_default();
+            sum.add(flow).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+    }
+    let flows = sums.iter().map(|(name, sum)| Part::judged(name, &sum.wanted, &sum.report, None));
+    let flows = flows.collect();
     arguments.outcome.settle(&Found { plan: &plans, report: &whole, floor: None, flows })
+}
+
+impl Sum {
+    /// Each objective counts once, and for the sum.
+    fn add(&mut self, flow: Flow) -> Result<(), String> {
+        self.report.merge(&flow.report);
+        for Judged { objective } in &flow.objectives {
+            for wanted in objective::parse(objective)? {
+                if !self.wanted.contains(&wanted) {
+                    self.wanted.push(wanted);
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The seconds that those before (`common`) and `report` have in common. Counts add up to a rate only

@@ -15,7 +15,7 @@ use tlsgate_bench::page::{self, Run};
 use super::table;
 
 /// Status when an objective is not met.
-const OBJECTIVE_MISSED: u8 = 3;
+pub(super) const OBJECTIVE_MISSED: u8 = 3;
 
 #[derive(Debug, Args)]
 pub(super) struct OutcomeArguments {
@@ -58,6 +58,12 @@ pub(super) struct Found<'run, P> {
 pub(super) struct Part<'run> {
     pub(super) name: &'run str,
     pub(super) report: &'run Report,
+    /// The same against a server that does nothing else, if that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) floor: Option<&'run Report>,
+    /// Why it was not, though it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) no_floor: Option<&'run str>,
     pub(super) objectives: Vec<Verdict>,
     pub(super) warnings: Vec<String>,
 }
@@ -73,13 +79,25 @@ struct Measured<'run, P> {
 
 impl<'run> Part<'run> {
     /// Judged by its own objectives.
-    pub(super) fn judged(name: &'run str, wanted: &[Objective], report: &'run Report) -> Self {
+    pub(super) fn judged(
+        name: &'run str,
+        wanted: &[Objective],
+        report: &'run Report,
+        floor: Option<&'run Result<Report, String>>,
+    ) -> Self {
         let objectives = wanted.iter().map(|wanted| wanted.judge(report)).collect();
-        Self { name, report, objectives, warnings: report.warnings(None) }
+        let no_floor = floor.and_then(|floor| floor.as_ref().err()).map(String::as_str);
+        let floor = floor.and_then(|floor| floor.as_ref().ok());
+        Self { name, report, floor, no_floor, objectives, warnings: report.warnings(floor) }
     }
 }
 
 impl OutcomeArguments {
+    /// Whether the report is wanted as JSON.
+    pub(super) fn has_json(&self) -> bool {
+        self.json.is_some()
+    }
+
     /// Prints and writes what is wanted of it; the status says what it is worth.
     pub(super) fn settle<P: Serialize>(&self, found: &Found<'_, P>) -> Result<ExitCode, String> {
         let Found { report, floor, flows, .. } = found;

@@ -91,6 +91,7 @@ fn settings(arguments: &Arguments) -> Result<Settings, String> {
         },
         counted_round_trips: if quick { 3_000 } else { 21_000 },
         storm: Duration::from_millis(if quick { 300 } else { 5_000 }),
+        storms: if quick { 1 } else { 5 },
         server_cpu: run.place.server_cpu,
         load_cpu: run.place.load_cpu,
     })

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tlsgate_bench::client::{
-    Arrivals, Pace, Plan, Shown, Spacing, Stop, TlsPlan, TlsVersion, Trust, Workload,
+    Arrivals, Flow, Pace, Plan, Protocol, Shown, Spacing, Stop, Talk, TlsPlan, TlsVersion, Trust,
+    Workload,
 };
 use tlsgate_bench::units::{WantedShape, parse_duration, parse_shape, parse_size};
 
@@ -26,6 +27,9 @@ pub(crate) struct PlanArguments {
     /// Bytes of a message, or of a bulk body; K, M and G are powers of 1024.
     #[arg(long, value_parser = parse_size, default_value = "100")]
     size: u64,
+    /// What is said in handshakes and messages, and over idle connections.
+    #[arg(long, value_enum, default_value_t = Payload::Echo)]
+    payload: Payload,
     /// Messages per second of each connection (messages only).
     #[arg(long, conflicts_with = "rate")]
     connection_rate: Option<f64>,
@@ -77,7 +81,7 @@ pub(crate) struct PlanArguments {
 #[command(next_help_heading = "TLS")]
 struct TlsArguments {
     /// No TLS.
-    #[arg(long, conflicts_with_all = ["tls", "server_name", "ca", "insecure", "certificate", "alpn", "suites", "groups"])]
+    #[arg(long, conflicts_with_all = ["tls", "server_name", "ca", "insecure", "careless", "certificate", "alpn", "suites", "groups"])]
     plain: bool,
     /// The only version to offer.
     #[arg(long, value_enum, default_value_t = Version::V13)]
@@ -86,11 +90,14 @@ struct TlsArguments {
     #[arg(long, default_value = "localhost")]
     server_name: String,
     /// PEM file with the certificates to trust.
-    #[arg(long, required_unless_present_any = ["insecure", "plain", "scenario", "list"])]
+    #[arg(long, required_unless_present_any = ["insecure", "careless", "plain", "scenario", "list"])]
     ca: Option<PathBuf>,
     /// Accept any certificate.
     #[arg(long, conflicts_with = "ca")]
     insecure: bool,
+    /// Check nothing, and have one key share for all connections: clients that cost little.
+    #[arg(long, conflicts_with_all = ["ca", "insecure"])]
+    careless: bool,
     /// PEM file with a certificate to show to a server that asks for one.
     #[arg(long, requires = "key")]
     certificate: Option<PathBuf>,
@@ -125,6 +132,16 @@ enum Kind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Payload {
+    /// Bytes that an echo backend sends back.
+    Echo,
+    /// GET / in HTTP/1.1, which must be answered with a 200 and a Content-Length.
+    Http,
+    /// Nothing: a handshake is all there is. To resume sessions, only with --tls 1.2 or older.
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Arrive {
     /// At equal distances.
     Even,
@@ -145,9 +162,28 @@ enum Version {
 }
 
 impl PlanArguments {
+    /// The plan, with what is said.
+    ///
     /// # Errors
     /// What is missing, for the user to read.
-    pub(crate) fn plan(&self) -> Result<Plan, String> {
+    pub(crate) fn flow(&self) -> Result<Flow, String> {
+        let flow = Flow::alone(self.plan()?);
+        let protocol = match (self.payload, self.workload) {
+            (Payload::Echo, _) => return Ok(flow),
+            (_, Kind::Down | Kind::Up) => {
+                return Err("--payload is not for --workload down and up".to_owned());
+            }
+            (Payload::Http, _) => {
+                let tls = flow.plan.tls.as_ref();
+                let host = tls.map_or("localhost", |tls| &tls.server_name).to_owned();
+                Protocol::Http { path: "/".to_owned(), host }
+            }
+            (Payload::None, _) => Protocol::Nothing,
+        };
+        Ok(Flow { talk: Some(Talk { protocol, at_once: 1, seed: 1 }), ..flow })
+    }
+
+    fn plan(&self) -> Result<Plan, String> {
         let concurrency = self.concurrency;
         if self.connection_rate.is_some() && self.workload != Kind::Messages {
             return Err("--connection-rate is for --workload messages".to_owned());
@@ -202,6 +238,7 @@ impl TlsArguments {
         let trust = match &self.ca {
             Some(path) => Trust::CaFile(path.clone()),
             None if self.insecure => Trust::Insecure,
+            None if self.careless => Trust::Careless,
             None => return Err("TLS needs --ca FILE or --insecure".to_owned()),
         };
         Ok(Some(TlsPlan {
@@ -242,7 +279,27 @@ mod tests {
         let words = std::iter::once("test").chain(flags.split_whitespace());
         let matches =
             Line::command().try_get_matches_from(words).map_err(|error| error.to_string())?;
-        Line::from_arg_matches(&matches).map_err(|error| error.to_string())?.plan.plan()
+        let line = Line::from_arg_matches(&matches).map_err(|error| error.to_string())?;
+        Ok(line.plan.flow()?.plan)
+    }
+
+    fn talk(flags: &str) -> Result<Option<Talk>, String> {
+        let words = std::iter::once("test").chain(flags.split_whitespace());
+        let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        Ok(line.plan.flow()?.talk)
+    }
+
+    #[test]
+    fn a_payload_becomes_a_talk() {
+        let protocol = |flags: &str| {
+            let talk = talk(&format!("127.0.0.1:1 --insecure --server-name a {flags}"));
+            talk.expect("good flags").map(|talk| talk.protocol)
+        };
+        assert_eq!(protocol(""), None);
+        let http = Protocol::Http { path: "/".to_owned(), host: "a".to_owned() };
+        assert_eq!(protocol("--payload http"), Some(http));
+        assert_eq!(protocol("--payload none"), Some(Protocol::Nothing));
+        assert!(talk("127.0.0.1:1 --plain -w up --payload http").is_err());
     }
 
     #[test]
@@ -293,6 +350,8 @@ mod tests {
         assert!(plan("127.0.0.1:1 --plain --insecure").is_err());
         assert!(plan("127.0.0.1:1 --plain").expect("plaintext").tls.is_none());
         assert!(plan("127.0.0.1:1 --insecure").expect("TLS").tls.is_some());
+        assert!(plan("127.0.0.1:1 --careless").expect("TLS").tls.is_some());
+        assert!(plan("127.0.0.1:1 --careless --ca x").is_err());
         assert!(plan("127.0.0.1:1 --insecure --certificate a.pem").is_err());
         assert!(plan("127.0.0.1:1 --plain --connection-rate 5").is_err());
     }

@@ -26,6 +26,12 @@ pub(super) struct PlaceArguments {
 pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) place: PlaceArguments,
+    #[command(flatten)]
+    kept: KeepArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeepArguments {
     /// Write everything as JSON to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -37,9 +43,7 @@ pub(super) struct RunArguments {
 impl PlaceArguments {
     /// The gateway's program, when there is one and the two CPUs are two.
     pub(super) fn found_gateway(&self) -> Result<PathBuf, String> {
-        if self.server_cpu == self.load_cpu {
-            return Err("servers and load need a CPU each: --server-cpu, --load-cpu".to_owned());
-        }
+        check_apart(self.server_cpu, self.load_cpu)?;
         let gateway = match &self.gateway {
             Some(path) => path.clone(),
             None => peers::beside_this().map_err(|error| error.to_string())?,
@@ -51,7 +55,27 @@ impl PlaceArguments {
     }
 }
 
+/// # Errors
+/// When both are the same.
+pub(super) fn check_apart(server_cpu: usize, load_cpu: usize) -> Result<(), String> {
+    if server_cpu == load_cpu {
+        return Err("servers and load need a CPU each: --server-cpu, --load-cpu".to_owned());
+    }
+    Ok(())
+}
+
 impl RunArguments {
+    /// As [`KeepArguments::keep`].
+    pub(super) fn keep<R: Serialize>(
+        &self,
+        results: &R,
+        write_record: impl FnOnce(&R, &Path) -> Result<PathBuf, String>,
+    ) -> Result<(), String> {
+        self.kept.keep(results, write_record)
+    }
+}
+
+impl KeepArguments {
     /// Writes what was found as JSON and as a record, where that is wanted.
     pub(super) fn keep<R: Serialize>(
         &self,

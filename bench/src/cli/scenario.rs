@@ -13,7 +13,7 @@ pub(super) struct ScenarioArguments {
     /// Run the flows of this file at the same time, or of a scenario that comes with this program: see
     /// --list.
     #[arg(long, value_name = "FILE|NAME", conflicts_with_all = [
-        "target", "workload", "size", "connection_rate", "resumed", "hold", "concurrency", "rate", "shape",
+        "target", "workload", "size", "payload", "connection_rate", "resumed", "hold", "concurrency", "rate", "shape",
         "arrivals", "seed", "duration", "count", "timeout", "threads", "cpus", "plain", "tls", "server_name",
         "ca", "insecure", "certificate", "key", "alpn", "suites", "groups",
     ])]

@@ -90,8 +90,9 @@ pub(super) fn flows(flows: &[Part<'_>]) -> String {
     }
     align(&mut table);
     let mut text = format!("{table}\n");
-    for Part { name, report, objectives, warnings } in flows {
-        let lines = notes(report) + &remarks(None, objectives, warnings);
+    for Part { name, report, floor, no_floor, objectives, warnings } in flows {
+        let reason = no_floor.map(|reason| format!("no floor: {reason}\n")).unwrap_or_default();
+        let lines = notes(report) + &reason + &remarks(*floor, objectives, warnings);
         lines.lines().for_each(|line| text += &format!("{name}: {line}\n"));
     }
     text

@@ -20,7 +20,7 @@ pub(super) enum Outcome {
     /// It has just been established.
     Established(Established),
     /// The exchange is complete.
-    Done(Box<Done>),
+    Done(Done),
 }
 
 /// How establishing went.
@@ -35,7 +35,8 @@ pub(super) struct Established {
 /// How an exchange went.
 #[derive(Debug)]
 pub(super) struct Done {
-    pub(super) first_byte: Duration,
+    /// None when nothing was to come.
+    pub(super) first_byte: Option<Duration>,
     pub(super) sent: u64,
     pub(super) received: u64,
 }
@@ -79,9 +80,9 @@ impl Connection {
         self.transport.is_paced()
     }
 
-    /// The socket has news; `hung_up` when the peer sends no more.
-    pub(super) fn event(&mut self, hung_up: bool) {
-        self.transport.event(hung_up);
+    /// The socket has news: see [`Transport::event`].
+    pub(super) fn event(&mut self, readable: bool, hung_up: bool) {
+        self.transport.event(readable, hung_up);
     }
 
     /// The error of a step that is not over in time.
@@ -124,7 +125,7 @@ impl Connection {
         for _ in 0..STEPS_PER_TURN {
             let (sent, received) = (self.send()?, self.receive(scratch)?);
             if let Some(done) = self.take_done() {
-                return Ok(Outcome::Done(Box::new(done)));
+                return Ok(Outcome::Done(done));
             }
             if !sent && !received {
                 return Ok(Outcome::Waiting);
@@ -188,7 +189,7 @@ impl Connection {
             return None;
         }
         let (sent, received) = exchange.bytes();
-        let done = Done { first_byte: first_byte.unwrap_or_default(), sent, received };
+        let done = Done { first_byte: *first_byte, sent, received };
         self.step = Step::Idle;
         Some(done)
     }

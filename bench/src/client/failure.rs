@@ -86,17 +86,25 @@ impl fmt::Display for ErrorKind {
 pub(super) struct Failure {
     pub(super) kind: ErrorKind,
     pub(super) detail: String,
+    /// The peer said so by an alert of TLS.
+    is_alert: bool,
 }
 
 impl Failure {
-    /// Whether it is how a server refuses somebody.
+    /// Whether it is how a server refuses somebody: by an alert, or by ending the connection. An error
+    /// that our own TLS found is none.
     pub(super) fn is_refusal(&self) -> bool {
-        use ErrorKind::{Closed, Reset, Tls, Truncated};
-        matches!(self.kind, Closed | Reset | Tls | Truncated)
+        use ErrorKind::{Closed, Reset, Truncated};
+        self.is_alert || matches!(self.kind, Closed | Reset | Truncated)
     }
 
     pub(super) fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into() }
+        Self { kind, detail: detail.into(), is_alert: false }
+    }
+
+    /// The peer sent an alert of TLS.
+    pub(super) fn alert(detail: impl Into<String>) -> Self {
+        Self { is_alert: true, ..Self::new(ErrorKind::Tls, detail) }
     }
 }
 
@@ -123,6 +131,26 @@ impl From<io::Error> for Failure {
 
 impl From<rustls::Error> for Failure {
     fn from(error: rustls::Error) -> Self {
-        Self::new(ErrorKind::Tls, error.to_string())
+        match error {
+            rustls::Error::AlertReceived(_) => Self::alert(error.to_string()),
+            _ => Self::new(ErrorKind::Tls, error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{AlertDescription, CertificateError, Error};
+
+    use super::*;
+
+    #[test]
+    fn only_the_server_refuses() {
+        let is_refusal = |error: Error| Failure::from(error).is_refusal();
+        assert!(is_refusal(Error::AlertReceived(AlertDescription::CertificateExpired)));
+        assert!(!is_refusal(Error::InvalidCertificate(CertificateError::Expired)));
+        assert!(!is_refusal(Error::DecryptError));
+        assert!(Failure::from(io::Error::from(io::ErrorKind::ConnectionReset)).is_refusal());
+        assert!(!Failure::from(io::Error::from(io::ErrorKind::ConnectionRefused)).is_refusal());
     }
 }

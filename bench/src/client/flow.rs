@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::Error;
 use super::hello::Hello;
-use super::plan::{Pace, Plan, Workload};
+use super::plan::{Pace, Plan, TlsVersion, Workload};
 use super::retry::Retry;
 use super::slots::Task;
-use super::talk::Talk;
+use super::talk::{Protocol, Talk};
 
 /// One of the flows of a mix.
 #[derive(Clone, Debug, Serialize)]
@@ -95,6 +95,15 @@ impl Flow {
         }
     }
 
+    /// From when all flows are prepared until it starts no more.
+    pub fn length(&self) -> Duration {
+        let last = self.period(self.later.len()).expect("there is always a last period");
+        match self.plan.workload {
+            Workload::Idle { hold } => last.start + hold,
+            _ => last.start + last.length,
+        }
+    }
+
     /// Its periods, in order; never none.
     pub(super) fn period(&self, number: usize) -> Option<Period> {
         match number.checked_sub(1) {
@@ -138,6 +147,7 @@ impl Flow {
         if self.talk.as_ref().is_some_and(|talk| is_bulk || talk.at_once == 0) {
             return wrong("bulk has no talk, and a talk says at least one thing at once");
         }
+        self.check_silence()?;
         let is_odd = self.hello != Hello::Usual;
         if is_odd && (self.plan.tls.is_none() || self.plan.workload.keeps_connections()) {
             return wrong("only handshakes of TLS have a hello that may be unusual");
@@ -148,6 +158,27 @@ impl Flow {
         }
         if !self.later.is_empty() && matches!(self.plan.workload, Workload::Idle { .. }) {
             return wrong("connections are held once: no second period");
+        }
+        Ok(())
+    }
+
+    /// What holds where nothing is said.
+    fn check_silence(&self) -> Result<(), Error> {
+        if self.talk.as_ref().is_none_or(|talk| talk.protocol != Protocol::Nothing) {
+            return Ok(());
+        }
+        let wrong = |problem: &str| Err(Error::Plan(problem.to_owned()));
+        let workload = self.plan.workload;
+        if !matches!(workload, Workload::Handshakes { .. } | Workload::Reconnect { .. }) {
+            return wrong("only a handshake is an operation without something to say");
+        }
+        // Tickets and refusals of a client's certificate come behind it (RFC 8446 §4.6.1, §2).
+        let is_short = self.plan.tls.as_ref().is_some_and(|tls| tls.version == TlsVersion::V13);
+        if is_short && (workload.resumed() > 0.0 || self.wants == Wants::Refusal) {
+            return wrong(
+                "of TLS 1.3, who says nothing neither resumes nor learns of a refusal: say something, \
+                 or take TLS 1.2",
+            );
         }
         Ok(())
     }

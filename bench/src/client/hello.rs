@@ -176,7 +176,7 @@ impl Session for OddSession {
 
     fn open(&mut self, data: &[u8], _sink: Sink<'_>) -> Result<bool, Failure> {
         match data.first() {
-            Some(&ALERT) => Err(Failure::new(ErrorKind::Tls, "the server sent an alert")),
+            Some(&ALERT) => Err(Failure::alert("the server sent an alert")),
             Some(&HANDSHAKE) => {
                 Err(Failure::new(ErrorKind::Admitted, "the server began a handshake"))
             }

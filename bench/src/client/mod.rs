@@ -21,6 +21,7 @@
 //! ```
 
 mod alarm;
+mod careless;
 mod connection;
 mod effort;
 mod exchange;
@@ -59,6 +60,7 @@ pub use flow::{Flow, Identity, Period, Wants};
 pub use hello::{Hello, Odd};
 pub use latency::{Latency, Packed};
 pub use plan::{Pace, Plan, Shown, Stop, TlsPlan, TlsVersion, Trust, Workload};
+pub(crate) use rates::MAX_RATE;
 pub use rates::{Arrivals, Shape, Spacing};
 pub use report::{Effort, Errors, Phase, Report};
 pub use retry::Retry;
@@ -78,8 +80,8 @@ use worker::Worker;
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How far a run is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Progress {
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'run> {
     /// The stage that the slowest thread is in.
     pub stage: Stage,
     /// Operations done so far.
@@ -92,6 +94,8 @@ pub struct Progress {
     pub rate: f64,
     /// Time since the run began, preparations included.
     pub elapsed: Duration,
+    /// What each flow has found out, in their order, up to the end of the last second of the clock.
+    pub reports: &'run [Report],
 }
 
 /// A part of a run.
@@ -154,8 +158,9 @@ impl std::error::Error for Error {
 ///
 /// # Errors
 /// [`Error`]; what goes wrong with single connections is counted in the report.
-pub fn run(plan: &Plan, progress: impl FnMut(Progress)) -> Result<Report, Error> {
-    run_against(plan, &[], progress)
+pub fn run(plan: &Plan, progress: impl FnMut(Progress<'_>)) -> Result<Report, Error> {
+    let mut reports = run_mix(&[Flow::alone(plan.clone())], progress)?;
+    Ok(reports.pop().expect("one flow, one report"))
 }
 
 /// Carries out flows at the same time, which begin when all of them are prepared; the reports are in
@@ -163,24 +168,15 @@ pub fn run(plan: &Plan, progress: impl FnMut(Progress)) -> Result<Report, Error>
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_mix(flows: &[Flow], progress: impl FnMut(Progress)) -> Result<Vec<Report>, Error> {
-    run_all(flows, &[], progress)
+pub fn run_mix(flows: &[Flow], progress: impl FnMut(Progress<'_>)) -> Result<Vec<Report>, Error> {
+    run_against(flows, &[], progress)
 }
 
-/// As [`run`], with threads that take `targets` in turn, if there are any, instead of the plan's.
+/// As [`run_mix`], with threads that take `targets` in turn, if there are any, instead of their plans'.
 pub(crate) fn run_against(
-    plan: &Plan,
-    targets: &[SocketAddr],
-    progress: impl FnMut(Progress),
-) -> Result<Report, Error> {
-    let mut reports = run_all(&[Flow::alone(plan.clone())], targets, progress)?;
-    Ok(reports.pop().expect("one flow, one report"))
-}
-
-fn run_all(
     flows: &[Flow],
     targets: &[SocketAddr],
-    progress: impl FnMut(Progress),
+    progress: impl FnMut(Progress<'_>),
 ) -> Result<Vec<Report>, Error> {
     let mut made = Vec::new();
     for flow in flows {
@@ -225,7 +221,7 @@ fn gather(
     news: &Receiver<News>,
     gate: &Gate,
     flows: usize,
-    mut progress: impl FnMut(Progress),
+    mut progress: impl FnMut(Progress<'_>),
 ) -> Result<Vec<Report>, Error> {
     let mut reports = vec![Report::default(); flows];
     let started = Instant::now();
@@ -248,6 +244,7 @@ fn gather(
                     open: gate.open(),
                     rate: per_second(done - last_done, now - last),
                     elapsed: now - started,
+                    reports: &reports,
                 });
                 (last, last_done) = (now, done);
             }

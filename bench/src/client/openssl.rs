@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind as IoKind, Read, Write};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, fs};
 
@@ -24,6 +25,9 @@ use super::session::{Handshake, Session, Sink};
 const RECORD: usize = 16 * 1024;
 /// What [`cipher_name`] says of a name that it does not know.
 const NO_SUITE: &str = "(NONE)";
+
+/// Reasons of errors that say which alert came (SSL_AD_REASON_OFFSET of ssl.h, and its number).
+const ALERTS: RangeInclusive<i32> = 1_000..=1_255;
 
 /// Makes sessions.
 #[derive(Clone)]
@@ -143,7 +147,7 @@ fn context(plan: &TlsPlan, identity: Option<&Identity>) -> Result<SslContext, Er
 
 fn trust(builder: &mut SslContextBuilder, trust: &Trust) -> Result<(), Error> {
     let (name, pem) = match trust {
-        Trust::Insecure => {
+        Trust::Insecure | Trust::Careless => {
             builder.set_verify(SslVerifyMode::NONE);
             return Ok(());
         }
@@ -298,13 +302,20 @@ impl Write for Pipe {
 
 impl From<ErrorStack> for Failure {
     fn from(error: ErrorStack) -> Self {
-        Self::new(ErrorKind::Tls, error.to_string())
+        if error.errors().iter().any(|error| ALERTS.contains(&error.reason_code())) {
+            Self::alert(error.to_string())
+        } else {
+            Self::new(ErrorKind::Tls, error.to_string())
+        }
     }
 }
 
 impl From<openssl::ssl::Error> for Failure {
     fn from(error: openssl::ssl::Error) -> Self {
-        Self::new(ErrorKind::Tls, error.to_string())
+        match error.ssl_error() {
+            Some(stack) => stack.clone().into(),
+            None => Self::new(ErrorKind::Tls, error.to_string()),
+        }
     }
 }
 

@@ -60,7 +60,7 @@ pub enum Spacing {
 }
 
 /// Highest rate in operations per second that may be asked for.
-pub(super) const MAX_RATE: f64 = 1e7;
+pub(crate) const MAX_RATE: f64 = 1e7;
 /// Most steps of a rate.
 const MAX_STEPS: u32 = 10_000;
 

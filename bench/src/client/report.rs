@@ -123,6 +123,23 @@ impl Report {
         per_second(self.done, self.elapsed)
     }
 
+    /// Operations done per second while they started, which was for `length`: in the whole seconds of it,
+    /// behind the one that it began in. One straggler makes [`Self::rate`] wrong; where there is no such
+    /// second, it is all there is.
+    pub fn steady_rate(&self, length: Duration) -> f64 {
+        let whole = length.as_secs().saturating_sub(1);
+        let Some([first, _]) = self.span().filter(|_| whole > 0) else { return self.rate() };
+        let seconds = self.timeline.range(first + 1..=first + whole);
+        let done = seconds.map(|(_, interval)| interval.done).sum();
+        per_second(done, Duration::from_secs(whole))
+    }
+
+    /// Operations begun per second where they started for `length`, however they ended.
+    pub fn begun_rate(&self, length: Duration) -> f64 {
+        let ended = self.done + self.error_count();
+        per_second(ended.saturating_sub(self.errors_of(ErrorKind::NotStarted)), length)
+    }
+
     /// How long `phase` took.
     pub fn phase(&self, phase: Phase) -> &Latency {
         match phase {
@@ -251,6 +268,22 @@ mod tests {
         assert!((report.rate() - 3.0).abs() < 1e-9);
         let longest = report.total.max().as_secs_f64();
         assert!((99.9..100.1).contains(&longest), "{longest}");
+    }
+
+    #[test]
+    fn stragglers_are_not_part_of_a_steady_rate() {
+        let second = |done| Interval { done, ..Interval::default() };
+        let mut report = Report { done: 45, elapsed: Duration::from_secs(9), ..Report::default() };
+        report.timeline = [(7, 2), (8, 10), (9, 20), (10, 12), (11, 0), (16, 1)]
+            .into_iter()
+            .map(|(at, done)| (at, second(done)))
+            .collect();
+        let seconds = Duration::from_secs;
+        assert!((report.steady_rate(seconds(4)) - 14.0).abs() < 1e-9, "of three whole seconds");
+        assert!((report.steady_rate(seconds(1)) - 5.0).abs() < 1e-9, "there is none");
+        report.fail(&Failure::new(ErrorKind::Reset, "begun"));
+        report.fail(&Failure::new(ErrorKind::NotStarted, "not begun"));
+        assert!((report.begun_rate(seconds(4)) - 11.5).abs() < 1e-9);
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// The share of thread `number`, below `plan.threads`, with `desk`; threads take `targets` in turn,
-    /// and CPUs with those of other flows.
+    /// The share of thread `number`, below `plan.threads`, with `desk`; threads of all flows take `targets`
+    /// in turn, and CPUs.
     pub(super) fn of(plan: &Plan, targets: &[SocketAddr], number: usize, desk: usize) -> Self {
         let (threads, concurrency) = (plan.threads, plan.pace.concurrency());
         let split = |whole: u64| {
@@ -37,7 +37,7 @@ impl Share {
         let connections = concurrency / threads + usize::from(number < concurrency % threads);
         let first = concurrency / threads * number + number.min(concurrency % threads);
         let cpu = plan.cpus.get(desk % plan.cpus.len().max(1)).copied();
-        let target = targets.get(number % targets.len().max(1)).copied().unwrap_or(plan.target);
+        let target = targets.get(desk % targets.len().max(1)).copied().unwrap_or(plan.target);
         let count = plan.stop.count.map(split);
         Self { number, threads, desk, connections, first, count, cpu, target }
     }
@@ -76,7 +76,7 @@ mod tests {
             [Some(7), Some(8), Some(7), Some(8)]
         );
         let targets = ["127.0.0.1:2", "127.0.0.1:3"].map(|text| text.parse().expect("an address"));
-        let target = |number| Share::of(&plan, &targets, number, 0).target.port();
+        let target = |desk| Share::of(&plan, &targets, 0, desk).target.port();
         assert_eq!([0, 1, 2, 3].map(target), [2, 3, 2, 3]);
         assert_eq!(shares[3].target, plan.target);
         assert_eq!(Share::of(&Plan { cpus: Vec::new(), ..plan }, &[], 1, 1).cpu, None);

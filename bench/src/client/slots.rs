@@ -15,11 +15,11 @@ use super::flow::{Flow, Wants};
 use super::gate::Desk;
 use super::hello::{Hello, OddSession, Pacing};
 use super::plan::Workload;
-use super::session::{Handshake, Session};
+use super::session::Handshake;
 use super::share::Share;
 use super::timeline::Recorder;
 use super::tls::{Connector, TlsSetup};
-use super::transport::Transport;
+use super::transport::{Tls, Transport};
 
 /// Bytes read at once.
 const SCRATCH: usize = 256 * 1024;
@@ -165,10 +165,10 @@ impl<'run> Slots<'run> {
         }
     }
 
-    /// Goes on with a slot whose socket has news; `hung_up` when the peer sends no more.
-    pub(super) fn event(&mut self, slot: usize, hung_up: bool) {
+    /// Goes on with a slot whose socket has news: see [`Transport::event`].
+    pub(super) fn event(&mut self, slot: usize, readable: bool, hung_up: bool) {
         if let Some(Slot { connection: Some(connection), .. }) = self.slots.get_mut(slot) {
-            connection.event(hung_up);
+            connection.event(readable, hung_up);
             self.drive(slot);
         }
     }
@@ -226,13 +226,18 @@ impl<'run> Slots<'run> {
             None => None,
             Some(setup) if self.wants_session(slot) => {
                 let own = &mut self.slots[slot].connector;
-                Some(own.get_or_insert_with(|| setup.with_own_sessions(client)).session()?)
+                let own = own.get_or_insert_with(|| setup.with_own_sessions(client));
+                // Whoever comes back may find nobody, and try again.
+                Some(match self.flow.plan.workload {
+                    Workload::Reconnect { .. } => Tls::Later(own.clone()),
+                    _ => Tls::Made(own.session()?),
+                })
             }
-            Some(setup) => Some(setup.without_resumption(client).session()?),
+            Some(setup) => Some(Tls::Made(setup.without_resumption(client).session()?)),
         };
         let tls = match (tls, self.flow.hello) {
-            (Some(mut usual), Hello::Odd(odd)) => {
-                Some(Box::new(OddSession::new(odd, &mut *usual)?) as Box<dyn Session>)
+            (Some(Tls::Made(mut usual)), Hello::Odd(odd)) => {
+                Some(Tls::Made(Box::new(OddSession::new(odd, &mut *usual)?)))
             }
             (tls, _) => tls,
         };
@@ -326,7 +331,9 @@ impl<'run> Slots<'run> {
         report.resumed += u64::from(resumes && !not_resumed);
         report.bytes_sent += done.sent;
         report.bytes_received += done.received;
-        report.first_byte.record(done.first_byte);
+        if let Some(first_byte) = done.first_byte {
+            report.first_byte.record(first_byte);
+        }
         report.total.record(intended.elapsed());
         self.desk.done.fetch_add(1, Ordering::Relaxed);
         self.end(slot, false);

@@ -13,6 +13,7 @@ use rustls::{
 };
 
 use super::Error;
+use super::careless::{Believer, with_one_key};
 use super::failure::Failure;
 use super::flow::Identity;
 use super::openssl::Openssl;
@@ -125,6 +126,9 @@ fn config(
         .map_err(|error| Error::Tls(format!("these are none of {:?}: {error}", version.version)))?;
     let builder = match roots {
         Some(roots) => builder.with_root_certificates(Arc::clone(roots)),
+        None if matches!(plan.trust, Trust::Careless) => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Believer))
+        }
         None => {
             let anyone = Arc::new(Anyone(Arc::clone(provider)));
             builder.dangerous().with_custom_certificate_verifier(anyone)
@@ -171,7 +175,7 @@ fn shown(
 /// What is trusted; none when anything goes.
 fn roots(trust: &Trust) -> Result<Option<Arc<RootCertStore>>, Error> {
     let (name, certificates): (String, Pem<Vec<CertificateDer<'static>>>) = match trust {
-        Trust::Insecure => return Ok(None),
+        Trust::Insecure | Trust::Careless => return Ok(None),
         Trust::CaFile(path) => (
             path.display().to_string(),
             CertificateDer::pem_file_iter(path).and_then(Iterator::collect),
@@ -204,7 +208,10 @@ fn provider(plan: &TlsPlan) -> Result<CryptoProvider, Error> {
         let name = |group: &&'static dyn SupportedKxGroup| format!("{:?}", group.name());
         provider.kx_groups = pick("group", &names, aws_lc_rs::ALL_KX_GROUPS, name)?;
     }
-    Ok(provider)
+    Ok(match plan.trust {
+        Trust::Careless => with_one_key(provider),
+        _ => provider,
+    })
 }
 
 /// rustls marks the suites of TLS 1.3 in their names, IANA does not.

@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::failure::{ErrorKind, Failure};
 use super::hello::Pacing;
 use super::session::{Handshake, Session};
+use super::tls::Connector;
 
 /// What [`Transport::receive`] found.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,10 +24,20 @@ pub(super) enum Received {
     End,
 }
 
+/// The client's side of TLS.
+#[derive(Debug)]
+pub(super) enum Tls {
+    Made(Box<dyn Session>),
+    /// To be made when the connection is up: one that never is should not use up a session to resume.
+    Later(Connector),
+}
+
 #[derive(Debug)]
 pub(super) struct Transport {
     socket: TcpStream,
     tls: Option<Box<dyn Session>>,
+    /// What makes that, once the connection is up.
+    later: Option<Connector>,
     /// Of what is sent until the handshake is over.
     pacing: Option<Pacing>,
     /// The TLS peer sent close_notify.
@@ -44,7 +55,7 @@ impl Transport {
         source: Option<IpAddr>,
         registry: &Registry,
         token: Token,
-        tls: Option<Box<dyn Session>>,
+        tls: Option<Tls>,
         pacing: Option<Pacing>,
     ) -> Result<Self, Failure> {
         let mut socket = match source {
@@ -53,7 +64,13 @@ impl Transport {
         };
         socket.set_nodelay(true)?;
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { socket, tls, pacing, ended: false, readable: false, hung_up: false })
+        let (tls, later) = match tls {
+            None => (None, None),
+            Some(Tls::Made(session)) => (Some(session), None),
+            Some(Tls::Later(connector)) => (None, Some(connector)),
+        };
+        let (ended, readable, hung_up) = (false, false, false);
+        Ok(Self { socket, tls, later, pacing, ended, readable, hung_up })
     }
 
     /// Whether it goes on without news of its socket.
@@ -61,20 +78,24 @@ impl Transport {
         self.pacing.as_ref().is_some_and(Pacing::waits)
     }
 
-    /// The socket has news; `hung_up` when the peer sends no more.
-    pub(super) fn event(&mut self, hung_up: bool) {
-        self.readable = true;
+    /// The socket has news: something to read, an error included, or that the peer sends no more.
+    pub(super) fn event(&mut self, readable: bool, hung_up: bool) {
+        self.readable |= readable || hung_up;
         self.hung_up |= hung_up;
     }
 
     /// Whether the connection is up.
-    pub(super) fn is_connected(&self) -> Result<bool, Failure> {
-        if let Some(error) = self.socket.take_error()? {
-            return Err(error.into());
-        }
+    pub(super) fn is_connected(&mut self) -> Result<bool, Failure> {
         match self.socket.peer_addr() {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == IoKind::NotConnected => Ok(false),
+            Ok(_) => {
+                if let Some(connector) = self.later.take() {
+                    self.tls = Some(connector.session()?);
+                }
+                Ok(true)
+            }
+            Err(error) if error.kind() == IoKind::NotConnected => {
+                self.socket.take_error()?.map_or(Ok(false), |error| Err(error.into()))
+            }
             Err(error) => Err(error.into()),
         }
     }

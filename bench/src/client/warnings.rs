@@ -18,6 +18,7 @@ impl Report {
     pub fn warnings(&self, floor: Option<&Self>) -> Vec<String> {
         let mut warnings = self.limits();
         let is_closed = self.due == 0;
+        let floor = floor.filter(|floor| floor.done > 0 && self.done > 0);
         if let Some(floor) = floor.filter(|floor| is_closed && self.rate() >= floor.rate() * FLOOR)
         {
             warnings.push(format!(
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_client_that_was_the_limit_is_told_of() {
-        let mut good = Report { due: 1_000, ..Report::default() };
+        let mut good = Report { due: 1_000, done: 1_000, ..Report::default() };
         good.effort = Some(Effort { busy: 0.5, waiting: 0.1 });
         good.total.record(Duration::from_millis(10));
         good.late.record(Duration::from_millis(1));

@@ -156,7 +156,10 @@ impl<'run> Worker<'run> {
             for event in &events {
                 match event.token() {
                     ALARM => self.alarm.rang(),
-                    Token(slot) => self.slots.event(slot, event.is_read_closed()),
+                    Token(slot) => {
+                        let readable = event.is_readable() || event.is_error();
+                        self.slots.event(slot, readable, event.is_read_closed());
+                    }
                 }
             }
             self.slots.drive_ready();

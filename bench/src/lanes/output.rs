@@ -39,7 +39,8 @@ pub(crate) fn write_record(results: &Results, parent: &Path) -> Result<PathBuf, 
         raw: &samples(&results.samples),
         more: &[],
     };
-    record.write(&results.machine, &Conduct { rounds, sample, server_cpu, load_cpu }, parent)
+    let conduct = Conduct { rounds, sample: Some(sample), server_cpu, load_cpu };
+    record.write(&results.machine, &conduct, parent)
 }
 
 const HOW_TO_READ: &str = "## How to read it

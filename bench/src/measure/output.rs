@@ -106,6 +106,13 @@ pub(crate) fn quote(quartiles: Option<Quartiles>) -> String {
     format!("{median:.digits$} [{low:.digits$}–{high:.digits$}]")
 }
 
+/// The same of times, in seconds.
+pub(crate) fn quote_times(quartiles: Option<Quartiles>) -> String {
+    let Some(Quartiles { low, median, high }) = quartiles else { return dash() };
+    let [low, median, high] = [low, median, high].map(|time| short(Duration::from_secs_f64(time)));
+    format!("{median} [{low}–{high}]")
+}
+
 /// A number with about three digits.
 pub(crate) fn digits(number: f64) -> String {
     format!("{number:.*}", decimals(number))

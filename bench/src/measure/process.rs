@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, test_kill_process, waitpid};
 use tlsgate_bench::{priority, procstat};
 
 use super::affinity;
@@ -62,6 +62,31 @@ impl Process {
         Ok(process)
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// Those of kill(2).
+    pub(crate) fn signal(&self, which: Signal) -> Result<(), String> {
+        signal(&self.child, which)
+            .map_err(|error| format!("signal to process {}: {error}", self.child.id()))
+    }
+
+    /// It and its descendants end at once, as in a crash; they are gone when this returns.
+    ///
+    /// # Errors
+    /// When they cannot be found.
+    pub(crate) fn crash(mut self) -> Result<(), String> {
+        let family = self.family(1)?;
+        for pid in family.iter().filter_map(|pid| pid_of(*pid)) {
+            // Fails when it has ended by itself.
+            kill_process(pid, Signal::KILL).ok();
+        }
+        // A parent first: what is left of its children comes to this process or to init.
+        self.child.wait().map_err(|error| error.to_string())?;
+        family[1..].iter().for_each(|pid| await_end(*pid));
+        Ok(())
+    }
+
     /// It comes first on its CPU from now on, or is like others again.
     ///
     /// # Errors
@@ -109,6 +134,9 @@ fn bound_to_this(command: &Command) -> Command {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         // By TERM first: a master that is killed leaves its workers behind.
         signal(&self.child, Signal::TERM).ok();
         let deadline = Instant::now() + PATIENCE;
@@ -119,6 +147,23 @@ impl Drop for Process {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// Waits until a process that is to end has done so; one that has become this process's child is reaped.
+pub(crate) fn await_end(pid: u32) {
+    let Some(pid) = pid_of(pid) else { return };
+    let deadline = Instant::now() + PATIENCE;
+    // It cannot be waited for while it is another's child.
+    while !matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(Some(_)))
+        && test_kill_process(pid).is_ok()
+        && Instant::now() < deadline
+    {
+        std::thread::sleep(TICK);
+    }
+}
+
+pub(crate) fn pid_of(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
 /// Sends a signal to a child that has not been waited for.

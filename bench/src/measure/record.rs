@@ -24,7 +24,8 @@ pub(crate) struct Record<'a> {
 /// How samples were taken.
 pub(crate) struct Conduct {
     pub(crate) rounds: u32,
-    pub(crate) sample: Duration,
+    /// Length of each sample's load, where all are as long.
+    pub(crate) sample: Option<Duration>,
     pub(crate) server_cpu: usize,
     pub(crate) load_cpu: usize,
 }
@@ -60,6 +61,8 @@ impl Record<'_> {
     fn conditions(&self, machine: &Machine, conduct: &Conduct) -> String {
         let Machine { date, cpu, cpus, memory_gib, kernel, distribution, .. } = machine;
         let Conduct { rounds, sample, server_cpu, load_cpu } = conduct;
+        let sample = sample
+            .map_or_else(String::new, |length| format!(" of samples of {} ms", length.as_millis()));
         let dirty = if machine.dirty { ", with changes" } else { "" };
         let governor = machine.governor.as_deref().unwrap_or("not visible");
         let virtualised = if machine.virtualised { "yes" } else { "no" };
@@ -84,14 +87,13 @@ impl Record<'_> {
 {versions}
 Command: `{}`
 
-{rounds} rounds of samples of {} ms; servers on CPU {server_cpu}, client and backend on CPU {load_cpu}.
+{rounds} rounds{sample}; servers on CPU {server_cpu}, client and backend on CPU {load_cpu}.
 
 {}",
             self.title,
             machine.congestion_control,
             machine.commit,
             machine.command_line,
-            sample.as_millis(),
             self.how_to_read,
         )
     }

@@ -164,15 +164,18 @@ impl Reading {
             usage += time.map_err(|error| format!("process {pid} has gone: {error}"))?;
         }
         let at = Instant::now();
-        let busy = match subject.cpu {
-            None => Duration::ZERO,
-            Some(cpu) => {
-                let text = fs::read_to_string("/proc/stat").map_err(|error| error.to_string())?;
-                busy(&text, cpu).ok_or("cannot understand /proc/stat")?
-            }
-        };
+        let busy = subject.cpu.map_or(Ok(Duration::ZERO), busy_time)?;
         Ok(Self { at, done, usage, busy, clock: subject.clock })
     }
+}
+
+/// How long a CPU has been busy up to now, whoever used it.
+///
+/// # Errors
+/// When the kernel does not say so.
+pub(crate) fn busy_time(cpu: usize) -> Result<Duration, String> {
+    let text = fs::read_to_string("/proc/stat").map_err(|error| error.to_string())?;
+    busy(&text, cpu).ok_or_else(|| "cannot understand /proc/stat".to_owned())
 }
 
 /// Busy time of one CPU: all fields but idle and iowait, steal included (proc(5)).

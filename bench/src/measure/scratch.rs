@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Readable by its owner only, because private keys are in it.
 #[derive(Debug)]
@@ -13,7 +14,11 @@ impl Scratch {
     /// # Errors
     /// Those of mkdir(2); a directory that is there already is one.
     pub(crate) fn new() -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("tlsgate-bench-{}", std::process::id()));
+        // Tests have several in a process.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tlsgate-bench-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
     }

@@ -4,6 +4,7 @@
 mod axis;
 mod chart;
 pub mod plan;
+pub mod servers;
 
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ pub fn render(runs: &[Run<'_>]) -> Result<String, String> {
     page += &remarks(runs);
     page += "<h2>How long it took, by percentile</h2>\n<div class=\"charts\">\n";
     for phase in Phase::ALL {
-        page += &percentiles(runs, phase);
+        page += &percentiles(runs, phase, phase.name());
     }
     page += "</div>\n<h2>Over time</h2>\n<p>By seconds of the clock: the first and the last are not \
              whole.</p>\n<div class=\"charts\">\n";
@@ -168,7 +169,7 @@ fn remarks(runs: &[Run<'_>]) -> String {
 }
 
 /// The curves of a phase; nothing when no run had it.
-fn percentiles(runs: &[Run<'_>], phase: Phase) -> String {
+fn percentiles(runs: &[Run<'_>], phase: Phase, title: &str) -> String {
     let lines: Vec<Line> = runs
         .iter()
         .enumerate()
@@ -179,7 +180,7 @@ fn percentiles(runs: &[Run<'_>], phase: Phase) -> String {
         return String::new();
     }
     let chart = Chart {
-        title: phase.name(),
+        title,
         labels: ["percentile", "time"],
         scales: [Scale::Nines, Scale::Logarithmic],
         show: [percentile, seconds],

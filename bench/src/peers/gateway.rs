@@ -16,6 +16,40 @@ const SYSTEM_CALLS: &str = "tlsgate_engine_system_calls_total";
 /// What it says that it could still do.
 const HEADROOM: &str = "tlsgate_headroom_ratio";
 
+/// What a run sets of the gateway beside its listeners.
+pub(crate) struct Head<'a> {
+    pub(crate) engine: &'a str,
+    pub(crate) workers: usize,
+    pub(crate) admin: Option<SocketAddr>,
+    /// How long it waits for connections when it is told to end.
+    pub(crate) drain: Duration,
+}
+
+/// The gateway with these sections.
+///
+/// # Errors
+/// Which file could not be written.
+pub(crate) fn with_sections(
+    stage: &Stage<'_>,
+    head: &Head<'_>,
+    sections: &str,
+) -> Result<Command, String> {
+    let Head { engine, workers, admin, drain } = head;
+    let admin = admin.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    let name = format!("tlsgate-{engine}-{workers}");
+    let log = stage.scratch.path(&format!("{name}-access.log"));
+    let text = format!(
+        "[gateway]\nworkers = {workers}\nengine = \"{engine}\"\ndrain_timeout = \"{}ms\"\n\
+         [admin]\nlisten = \"{admin}\"\n[log]\naccess = \"file:{}\"\n{sections}",
+        drain.as_millis(),
+        log.display()
+    );
+    let file = stage.scratch.write(&format!("{name}.toml"), &text)?;
+    let mut command = Command::new(stage.gateway);
+    command.arg("run").arg("-c").arg(file);
+    Ok(command)
+}
+
 /// # Errors
 /// Which file could not be written.
 pub(crate) fn command(
@@ -26,9 +60,6 @@ pub(crate) fn command(
     workers: usize,
 ) -> Result<Command, String> {
     let Identities { ecdsa, rsa, client } = stage.identities;
-    let admin = admin.map_or_else(|| "off".to_owned(), |address| address.to_string());
-    let name = format!("tlsgate-{engine}-{workers}");
-    let log = stage.scratch.path(&format!("{name}-access.log"));
     let listener = |name: &str, role: Role, upstream: SocketAddr| {
         let listen = ports.of(role);
         format!(
@@ -42,8 +73,6 @@ pub(crate) fn command(
         ecdsa.ca
     );
     let parts = [
-        format!("[gateway]\nworkers = {workers}\nengine = \"{engine}\"\ndrain_timeout = \"0s\"\n"),
-        format!("[admin]\nlisten = \"{admin}\"\n[log]\naccess = \"file:{}\"\n", log.display()),
         listener("server", Role::Server, stage.backend),
         format!("[listener.tls]\n{}", shown(ecdsa)),
         listener("rsa", Role::Rsa, stage.backend),
@@ -57,13 +86,12 @@ pub(crate) fn command(
         listener("pair-exit", Role::PairExit, stage.backend),
         format!("mode = \"pair_exit\"\n[listener.tls]\n{}{wants}", shown(ecdsa)),
     ];
-    let file = stage.scratch.write(&format!("{name}.toml"), &parts.concat())?;
-    let mut command = Command::new(stage.gateway);
-    command.arg("run").arg("-c").arg(file);
-    Ok(command)
+    let head = Head { engine, workers, admin, drain: Duration::ZERO };
+    with_sections(stage, &head, &parts.concat())
 }
 
-fn shown(identity: &Identity) -> String {
+/// The keys of a listener's certificate.
+pub(crate) fn shown(identity: &Identity) -> String {
     let Identity { certificate, key, .. } = identity;
     format!("certificate = {certificate:?}\ncertificate_key = {key:?}\n")
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::Results;
+use super::storm::OVERLOAD;
 use super::summary::REFERENCE;
 use super::target::Kind;
 use super::test::Test;
-use super::workers;
-use crate::measure::output::{digits, quote, short};
+use super::{Results, Storm, workers};
+use crate::measure::output::{digits, quote, quote_times, short};
 use crate::measure::rounds::{Measurement, Server};
+use crate::measure::statistics::Quartiles;
 
 /// Bytes per idle connection.
 const MEMORY: f64 = 2048.0;
@@ -16,6 +17,8 @@ const MEMORY: f64 = 2048.0;
 const WORST: Duration = Duration::from_millis(250);
 /// Handshakes in a storm, of the most that the gateway can do.
 const COMPLETED: f64 = 0.9;
+/// Handshakes that the clients of a storm have begun, of those that they should: else it was none.
+const BEGUN: f64 = 0.95;
 /// Two workers over one.
 const TWO_WORKERS: f64 = 1.15;
 /// The same of instructions.
@@ -152,38 +155,51 @@ fn memory(results: &Results) -> Option<Verdict> {
     })
 }
 
+/// Of several storms, the medians decide: one pause of the hypervisor's does not.
 fn storm(results: &Results) -> Vec<Verdict> {
-    let ours = results.storms.iter().find(|storm| storm.target == REFERENCE);
-    let Some((ours, step)) = ours.zip(results.longest_step) else { return Vec::new() };
-    let at_most = ours.calm.p99 + step * 2;
-    let share = ours.completed / ours.peak;
-    vec![
-        Verdict {
-            figure: "flows in a storm, p99".to_owned(),
-            found: short(ours.storm.p99),
-            against: "calm p99 + 2 handshake steps".to_owned(),
-            at_most: short(at_most),
-            holds: ours.storm.p99 <= at_most,
-        },
-        Verdict {
-            figure: "flows in a storm, longest".to_owned(),
-            found: short(ours.storm.longest),
-            against: String::new(),
-            at_most: short(WORST),
-            holds: ours.storm.longest <= WORST,
-        },
-        Verdict {
-            figure: "handshakes in a storm".to_owned(),
-            found: format!("{:.0} %", share * 100.0),
-            against: "the peak; at least".to_owned(),
-            at_most: format!("{:.0} %", COMPLETED * 100.0),
-            holds: share >= COMPLETED,
-        },
-    ]
+    let of = |figure: fn(&Storm) -> f64| results.storm(REFERENCE, figure);
+    let calm = of(|storm| storm.calm.p99.as_secs_f64());
+    let p99 = of(|storm| storm.storm.p99.as_secs_f64());
+    let longest = of(|storm| storm.storm.longest.as_secs_f64());
+    let begun = of(|storm| storm.begun / storm.peak);
+    let completed = of(|storm| storm.completed / storm.peak);
+    let at_most = calm.zip(results.longest_step);
+    let at_most = at_most.map_or(f64::NAN, |(calm, step)| calm.median + 2.0 * step.as_secs_f64());
+    let time = |figure: &str, against: &str, found: Option<Quartiles>, at_most: f64| {
+        let found = found.filter(|_| at_most.is_finite())?;
+        Some(Verdict {
+            figure: figure.to_owned(),
+            found: quote_times(Some(found)),
+            against: against.to_owned(),
+            at_most: short(Duration::from_secs_f64(at_most)),
+            holds: found.median <= at_most,
+        })
+    };
+    let share = |figure: &str, found: Option<Quartiles>, at_least: f64| {
+        let found = found?;
+        Some(Verdict {
+            figure: figure.to_owned(),
+            found: quote(Some(found)),
+            against: "the most that can be done; at least".to_owned(),
+            at_most: digits(at_least),
+            holds: found.median >= at_least,
+        })
+    };
+    let worst = WORST.as_secs_f64();
+    let verdicts = [
+        share("handshakes begun in a storm", begun, OVERLOAD * BEGUN),
+        time("flows in a storm, p99", "calm p99 + 2 handshake steps", p99, at_most),
+        time("flows in a storm, longest", "", longest, worst),
+        share("handshakes in a storm", completed, COMPLETED),
+    ];
+    verdicts.into_iter().flatten().collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::storm::Tail;
     use super::super::test_data::{results, row};
     use super::*;
 
@@ -200,6 +216,36 @@ mod tests {
         assert!(verdict.holds && verdict.found.starts_with("0.57 [0.54"), "{}", verdict.found);
         assert_eq!((&*verdict.at_most, &*verdict.against), ("0.58 (0.52)", "nginx"));
         assert!(!of(1.2)[0].holds);
+    }
+
+    #[test]
+    fn one_storm_of_several_does_not_decide() {
+        let tail = |millis| {
+            let at = Duration::from_millis(millis);
+            Tail { p50: at, p99: at, p999: at, longest: at }
+        };
+        let storm = |p99, completed| Storm {
+            target: REFERENCE,
+            peak: 1000.0,
+            offered: 3000.0,
+            begun: 2990.0,
+            completed,
+            failed: BTreeMap::new(),
+            calm: tail(1),
+            storm: tail(p99),
+            lost: BTreeMap::new(),
+            stolen: Duration::ZERO,
+        };
+        let of = |storms: Vec<Storm>| {
+            let longest_step = Some(Duration::from_millis(1));
+            verdicts(&Results { storms, longest_step, ..results(Vec::new()) })
+        };
+        let good = of(vec![storm(2, 950.0), storm(400, 100.0), storm(2, 990.0)]);
+        assert_eq!(good.len(), 4);
+        assert!(good.iter().all(|verdict| verdict.holds));
+        let bad = of(vec![storm(2, 950.0), storm(400, 100.0), storm(4, 890.0)]);
+        assert_eq!(bad.iter().filter(|verdict| !verdict.holds).count(), 2);
+        assert!(of(Vec::new()).is_empty());
     }
 
     #[test]

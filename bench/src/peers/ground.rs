@@ -33,10 +33,8 @@ impl Ground {
         let identities = Identities::new(&scratch)?;
         affinity::pin(load_cpu)
             .map_err(|error| format!("cannot run on CPU {load_cpu}: {error}"))?;
-        let (backend, front) = (free_address()?, free_address()?);
-        let mut command = Command::new(std::env::current_exe().map_err(io)?);
-        command.args(["backend", "--listen", &backend.to_string(), "--mode", "sniff"]);
-        let behind = Process::serve("backend", command, &[load_cpu], &[backend], &scratch)?;
+        let (behind, backend) = component("backend", load_cpu, &scratch)?;
+        let front = free_address()?;
         Ok(Self { behind, identities, backend, front, scratch })
     }
 
@@ -45,4 +43,19 @@ impl Ground {
         let Self { identities, backend, front, scratch, .. } = self;
         Stage { gateway, cpu, backend: *backend, front: *front, identities, scratch }
     }
+}
+
+/// A component on `cpu`, and where it listens.
+///
+/// # Errors
+/// Why it does not, for the user to read.
+pub(crate) fn component(
+    name: &str,
+    cpu: usize,
+    scratch: &Scratch,
+) -> Result<(Process, SocketAddr), String> {
+    let address = free_address()?;
+    let mut command = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
+    command.args(["backend", "--listen", &address.to_string(), "--mode", "sniff"]);
+    Ok((Process::serve(name, command, &[cpu], &[address], scratch)?, address))
 }

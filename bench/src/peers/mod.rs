@@ -3,7 +3,7 @@
 //! handshakes; two workers against one; and the floors of it all, measured in the same run.
 
 mod floors;
-mod gateway;
+pub(crate) mod gateway;
 mod goals;
 pub(crate) mod ground;
 mod instructions;
@@ -13,7 +13,7 @@ mod output;
 mod plots;
 pub(crate) mod relay;
 mod report;
-mod servers;
+pub(crate) mod servers;
 mod storm;
 mod summary;
 mod syscalls;
@@ -48,6 +48,7 @@ use workers::Workers;
 pub(crate) use memory::Scale;
 pub(crate) use output::render;
 pub(crate) use report::write as write_record;
+pub(crate) use storm::Tail;
 
 /// A kind of figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -98,6 +99,8 @@ pub(crate) struct Settings {
     pub(crate) counted_round_trips: u64,
     /// Length of a storm, and of the calm before it.
     pub(crate) storm: Duration,
+    /// Storms over each server, which take turns.
+    pub(crate) storms: u32,
     pub(crate) server_cpu: usize,
     pub(crate) load_cpu: usize,
 }
@@ -241,28 +244,13 @@ impl Bench<'_> {
         results: &mut Results,
         note: &mut dyn FnMut(&str),
     ) -> Result<(), String> {
-        let (settings, failures) = (self.settings, &mut results.failures);
+        let settings = self.settings;
         let there = |kind: &Kind| !kind.is_floor() && !kind.is_missing();
         let kinds: Vec<Kind> = settings.targets.iter().copied().filter(there).collect();
         if self.wants(Part::Storm) {
-            let (cpu, identities) = (settings.server_cpu, self.stage.identities);
-            let longest = floors::longest_step(Test::Rsa13, identities, cpu, settings.sample)?;
-            results.longest_step = Some(longest);
-            if let Err(error) = behind.raise(true) {
-                failures.push(format!("storms: the backend waits for their clients: {error}"));
-            }
-            for kind in &kinds {
-                note(&format!("storm over {}", kind.name()));
-                let target = Target::start(*kind, &self.stage);
-                match target.and_then(|target| storm::measure(self, &target, settings.storm)) {
-                    Ok(storm) => results.storms.push(storm),
-                    Err(error) => failures.push(format!("storm over {}: {error}", kind.name())),
-                }
-            }
-            if let Err(error) = behind.raise(false) {
-                failures.push(format!("storms: the backend stays first on its CPU: {error}"));
-            }
+            self.storms(&kinds, behind, results, note)?;
         }
+        let failures = &mut results.failures;
         if self.wants(Part::Workers) {
             let Settings { rounds, sample, server_cpu, load_cpu, .. } = *settings;
             let conduct = workers::Conduct { rounds, sample, both: [server_cpu, load_cpu] };
@@ -273,6 +261,36 @@ impl Bench<'_> {
         }
         if self.wants(Part::Memory) {
             results.memory = self.memory(&kinds, failures, note);
+        }
+        Ok(())
+    }
+
+    fn storms(
+        &self,
+        kinds: &[Kind],
+        behind: &Process,
+        results: &mut Results,
+        note: &mut dyn FnMut(&str),
+    ) -> Result<(), String> {
+        let Settings { storm: length, storms, server_cpu: cpu, sample, .. } = *self.settings;
+        let failures = &mut results.failures;
+        let longest = floors::longest_step(Test::Rsa13, self.stage.identities, cpu, sample)?;
+        results.longest_step = Some(longest);
+        if let Err(error) = behind.raise(true) {
+            failures.push(format!("storms: the backend waits for their clients: {error}"));
+        }
+        for round in 1..=storms {
+            for kind in kinds {
+                note(&format!("storm {round} of {storms} over {}", kind.name()));
+                let target = Target::start(*kind, &self.stage);
+                match target.and_then(|target| storm::measure(self, &target, length)) {
+                    Ok(storm) => results.storms.push(storm),
+                    Err(error) => failures.push(format!("storm over {}: {error}", kind.name())),
+                }
+            }
+        }
+        if let Err(error) = behind.raise(false) {
+            failures.push(format!("storms: the backend stays first on its CPU: {error}"));
         }
         Ok(())
     }

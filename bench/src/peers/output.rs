@@ -1,5 +1,10 @@
 //! Results as tables.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tlsgate_bench::client::ErrorKind;
+
 use super::goals::verdicts;
 use super::summary::REFERENCE;
 use super::target::Kind;
@@ -7,7 +12,7 @@ use super::test::Test;
 use super::workers::{self, Workers};
 use super::{Instructions, Latencies, Memory, Results, Row, Storm, SystemCalls};
 use crate::measure::output::{
-    Parts, Style, by_server, dash, headed, per_second, quote, remarks, short,
+    Parts, Style, by_server, dash, headed, per_second, quote, quote_times, remarks, short,
 };
 use crate::measure::rounds::{Measurement, Server};
 use crate::measure::summary::figure;
@@ -166,35 +171,54 @@ fn storms(results: &Results) -> Parts {
         "server",
         "handshakes at most",
         "offered",
+        "begun",
         "completed",
-        "others",
+        "of the most, %",
         "flows, calm p99",
         "storm p50",
         "p99",
         "p99.9",
         "longest",
-        "flows' errors",
+        "stolen of both CPUs",
+        "others, all storms",
+        "flows' errors, all storms",
     ]);
-    let row = |storm: &Storm| {
-        let errors = |errors: &std::collections::BTreeMap<_, u64>| {
-            let each = errors.iter().map(|(kind, count)| format!("{count} {kind}"));
-            Some(each.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
+    let row = |kind: Kind| {
+        let rate = |figure: fn(&Storm) -> f64| {
+            let found = results.storm(kind, figure);
+            found.map_or_else(dash, |found| format!("{:.0}/s", found.median))
+        };
+        let time = |figure: fn(&Storm) -> Duration| {
+            quote_times(results.storm(kind, |storm| figure(storm).as_secs_f64()))
+        };
+        let of_all = |figure: fn(&Storm) -> &BTreeMap<ErrorKind, u64>| {
+            let mut sums: BTreeMap<ErrorKind, u64> = BTreeMap::new();
+            let storms = results.storms.iter().filter(|storm| storm.target == kind);
+            for (error, count) in storms.flat_map(figure) {
+                *sums.entry(*error).or_default() += count;
+            }
+            let each = sums.iter().map(|(error, count)| format!("{count} {error}"));
+            let text = each.collect::<Vec<_>>().join(", ");
+            if text.is_empty() { dash() } else { text }
         };
         vec![
-            storm.target.name().to_owned(),
-            format!("{:.0}/s", storm.peak),
-            format!("{:.0}/s", storm.offered),
-            format!("{:.0}/s ({:.0} %)", storm.completed, storm.completed * 100.0 / storm.peak),
-            errors(&storm.failed).unwrap_or_else(dash),
-            short(storm.calm.p99),
-            short(storm.storm.p50),
-            short(storm.storm.p99),
-            short(storm.storm.p999),
-            short(storm.storm.longest),
-            errors(&storm.lost).unwrap_or_else(dash),
+            kind.name().to_owned(),
+            rate(|storm| storm.peak),
+            rate(|storm| storm.offered),
+            rate(|storm| storm.begun),
+            rate(|storm| storm.completed),
+            quote(results.storm(kind, |storm| storm.completed * 100.0 / storm.peak)),
+            time(|storm| storm.calm.p99),
+            time(|storm| storm.storm.p50),
+            time(|storm| storm.storm.p99),
+            time(|storm| storm.storm.p999),
+            time(|storm| storm.storm.longest),
+            time(|storm| storm.stolen),
+            of_all(|storm| &storm.failed),
+            of_all(|storm| &storm.lost),
         ]
     };
-    (head, results.storms.iter().map(row).collect())
+    (head, results.stormed().into_iter().map(row).collect())
 }
 
 fn of_workers(results: &Results) -> Parts {

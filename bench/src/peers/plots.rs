@@ -1,7 +1,5 @@
 //! Results as SVG.
 
-use std::time::Duration;
-
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -129,16 +127,15 @@ fn memory(results: &Results) -> Vec<Panel> {
 }
 
 fn storm(results: &Results) -> Vec<Panel> {
-    let millis = |of: fn(&Storm) -> Duration| -> Vec<(Kind, Quartiles)> {
-        let bar = |storm: &Storm| (storm.target, exactly(of(storm).as_secs_f64() * 1e3));
-        results.storms.iter().map(bar).collect()
+    let bars = |figure: fn(&Storm) -> f64| -> Vec<(Kind, Quartiles)> {
+        let bar = |kind| Some((kind, results.storm(kind, figure)?));
+        results.stormed().into_iter().filter_map(bar).collect()
     };
-    let share = |storm: &Storm| (storm.target, exactly(storm.completed * 100.0 / storm.peak));
     let panels = [
-        ("flows, calm: p99, ms", millis(|storm| storm.calm.p99)),
-        ("flows in the storm: p99, ms", millis(|storm| storm.storm.p99)),
-        ("flows in the storm: longest, ms", millis(|storm| storm.storm.longest)),
-        ("handshakes completed, % of the peak", results.storms.iter().map(share).collect()),
+        ("flows, calm: p99, ms", bars(|storm| storm.calm.p99.as_secs_f64() * 1e3)),
+        ("flows in the storm: p99, ms", bars(|storm| storm.storm.p99.as_secs_f64() * 1e3)),
+        ("flows in the storm: longest, ms", bars(|storm| storm.storm.longest.as_secs_f64() * 1e3)),
+        ("handshakes completed, % of the peak", bars(|storm| storm.completed * 100.0 / storm.peak)),
     ];
     let panels = panels.into_iter().filter(|(_, bars)| !bars.is_empty());
     panels.map(|(title, bars)| Panel { title: title.to_owned(), bars }).collect()

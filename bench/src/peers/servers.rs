@@ -74,7 +74,15 @@ pub(crate) fn front(stage: &Stage<'_>) -> Result<Command, String> {
     start_haproxy(stage, "front", &listener)
 }
 
-fn start_haproxy(stage: &Stage<'_>, name: &str, listeners: &str) -> Result<Command, String> {
+/// HAProxy in the foreground with these sections behind the settings that all of them have.
+///
+/// # Errors
+/// When it is not installed, or its file could not be written.
+pub(crate) fn start_haproxy(
+    stage: &Stage<'_>,
+    name: &str,
+    listeners: &str,
+) -> Result<Command, String> {
     let text = format!(
         "global
     nbthread 1
@@ -99,14 +107,6 @@ defaults
 
 pub(crate) fn nginx(stage: &Stage<'_>, ports: Ports) -> Result<Command, String> {
     let Identities { ecdsa, rsa, client } = stage.identities;
-    let root = stage.scratch.root().display();
-    // The worker must be able to read the run's directory; for others than root it is their own.
-    let user = if rustix::process::geteuid().is_root() { "user root;\n" } else { "" };
-    let module = if Path::new(NGINX_STREAM).exists() {
-        format!("load_module {NGINX_STREAM};\n")
-    } else {
-        String::new()
-    };
     let server = |role: Role, identity: &Identity, more: &str| {
         format!(
             "    server {{ listen {} ssl backlog=4096; ssl_certificate {}; \
@@ -118,6 +118,28 @@ pub(crate) fn nginx(stage: &Stage<'_>, ports: Ports) -> Result<Command, String> 
         )
     };
     let wants = format!("ssl_verify_client on; ssl_client_certificate {}; ", client.ca.display());
+    let servers = [
+        server(Role::Server, ecdsa, ""),
+        server(Role::Rsa, rsa, ""),
+        server(Role::Mutual, ecdsa, &wants),
+    ];
+    start_nginx(stage, "", &servers.concat())
+}
+
+/// nginx in the foreground with `main` at its top and `streams` in its stream block, beside the settings
+/// that all of them have.
+///
+/// # Errors
+/// When it is not installed, or its file could not be written.
+pub(crate) fn start_nginx(stage: &Stage<'_>, main: &str, streams: &str) -> Result<Command, String> {
+    let root = stage.scratch.root().display();
+    // The worker must be able to read the run's directory; for others than root it is their own.
+    let user = if rustix::process::geteuid().is_root() { "user root;\n" } else { "" };
+    let module = if Path::new(NGINX_STREAM).exists() {
+        format!("load_module {NGINX_STREAM};\n")
+    } else {
+        String::new()
+    };
     let text = format!(
         "{module}daemon off;
 master_process on;
@@ -125,7 +147,7 @@ master_process on;
 worker_rlimit_nofile {};
 pid {root}/nginx.pid;
 error_log {root}/nginx.err error;
-events {{ worker_connections {}; }}
+{main}events {{ worker_connections {}; }}
 stream {{
     ssl_protocols TLSv1.2 TLSv1.3;
     ssl_ciphers {CIPHERS};
@@ -134,13 +156,10 @@ stream {{
     ssl_session_cache shared:S:10m;
     ssl_session_timeout {LIFETIME}s;
     ssl_session_tickets on;
-{}{}{}}}
+{streams}}}
 ",
         2 * CONNECTIONS,
         2 * CONNECTIONS,
-        server(Role::Server, ecdsa, ""),
-        server(Role::Rsa, rsa, ""),
-        server(Role::Mutual, ecdsa, &wants),
     );
     let file = stage.scratch.write("nginx.conf", &text)?;
     let mut command = openssl(stage, "nginx")?;

@@ -1,5 +1,6 @@
 //! What becomes of flows that are up when three times as many handshakes are offered as a server can
-//! do, with an RSA certificate: its signature costs a server so much that one client can do this.
+//! do, with an RSA certificate: its signature costs a server so much that one CPU of clients can do this,
+//! if they spend as little on their part as can be ([`Test::tls`]).
 
 use std::collections::BTreeMap;
 use std::thread::ScopedJoinHandle;
@@ -9,7 +10,7 @@ use serde::Serialize;
 use tlsgate_bench::client::{
     Arrivals, ErrorKind, Latency, Pace, Plan, Report, Stop, Workload, run,
 };
-use tlsgate_bench::priority;
+use tlsgate_bench::{priority, procstat};
 
 use super::Bench;
 use super::target::{Kind, Target};
@@ -21,7 +22,7 @@ const FLOWS: usize = 200;
 /// Messages per second of each flow.
 const FLOW_RATE: f64 = 50.0;
 /// Handshakes offered over what the server can do.
-const OVERLOAD: f64 = 3.0;
+pub(crate) const OVERLOAD: f64 = 3.0;
 /// When a client gives up.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// Handshakes that clients have under way at most.
@@ -33,10 +34,12 @@ const LEAD: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Storm {
     pub(crate) target: Kind,
-    /// Full handshakes per second that it can do.
+    /// Full handshakes per second that it can do beside the flows.
     pub(crate) peak: f64,
     /// Per second in the storm.
     pub(crate) offered: f64,
+    /// Of these, for which the clients were quick enough.
+    pub(crate) begun: f64,
     pub(crate) completed: f64,
     /// What became of the others.
     pub(crate) failed: BTreeMap<ErrorKind, u64>,
@@ -46,6 +49,8 @@ pub(crate) struct Storm {
     pub(crate) storm: Tail,
     /// What went wrong with the flows in the storm.
     pub(crate) lost: BTreeMap<ErrorKind, u64>,
+    /// Time in the storm that the hypervisor has given to others, of both CPUs.
+    pub(crate) stolen: Duration,
 }
 
 /// The end of a distribution.
@@ -64,7 +69,8 @@ impl From<&Latency> for Tail {
     }
 }
 
-/// Measures the peak, the calm and the storm, `length` each.
+/// Measures the calm, the peak and the storm, `length` each. The peak is what can be done beside the
+/// flows.
 ///
 /// # Errors
 /// When the peak or the calm has errors. In the storm they are what is measured.
@@ -79,9 +85,6 @@ pub(crate) fn measure(
         let tls = test.tls(bench.stage.identities);
         plan(target.ports.of(role), tls, load, stop, &[bench.settings.load_cpu])
     };
-    let peak = run(&plan_of(Role::Rsa, Test::Rsa13, handshakes(false), length), |_| {});
-    let peak = peak.map_err(text)?;
-    clean(&peak)?;
     let messages = Workload::Messages { size: MESSAGE, per_connection_rate: Some(FLOW_RATE) };
     let flows = |after| plan_of(Role::Server, Test::Full13, (messages, FLOWS), after);
     // What flows and backend wait for the storm's clients, on the CPU that they share, is not of the
@@ -94,26 +97,35 @@ pub(crate) fn measure(
     // On a busy machine the client itself may be late.
     calm.errors.remove(&ErrorKind::NotStarted);
     clean(&calm)?;
+    let beside_flows = |plan: &Plan| {
+        std::thread::scope(|scope| {
+            let up = scope.spawn(|| first(LEAD + length));
+            std::thread::sleep(LEAD);
+            let came = run(plan, |_| {}).map_err(text);
+            Ok::<_, String>((joined(up)?, came?))
+        })
+    };
+    let closed = plan_of(Role::Rsa, Test::Rsa13, handshakes(false), length);
+    let (_, peak) = beside_flows(&closed)?;
+    clean(&peak)?;
     let offered = peak.rate() * OVERLOAD;
-    let storm = plan_of(Role::Rsa, Test::Rsa13, handshakes(false), length);
     let pace = Pace::Open { arrivals: Arrivals::even(offered), concurrency: CLIENTS };
-    let storm = Plan { pace, timeout: DEADLINE, ..storm };
-    let (up, came) = std::thread::scope(|scope| {
-        let up = scope.spawn(|| first(LEAD + length));
-        std::thread::sleep(LEAD);
-        let came = run(&storm, |_| {});
-        (joined(up), came)
-    });
-    let (up, came) = (up?, came.map_err(text)?);
+    let storm = Plan { pace, timeout: DEADLINE, ..closed };
+    let cpus = [bench.settings.server_cpu, bench.settings.load_cpu];
+    let stolen = || procstat::stolen(&cpus).map_err(|error| error.to_string());
+    let before = stolen()?;
+    let (up, came) = beside_flows(&storm)?;
     Ok(Storm {
         target: target.kind,
         peak: peak.rate(),
         offered,
-        completed: came.rate(),
+        begun: came.begun_rate(length),
+        completed: came.steady_rate(length),
         failed: errors(&came),
         calm: Tail::from(&calm.total),
         storm: Tail::from(&up.total),
         lost: errors(&up),
+        stolen: stolen()?.saturating_sub(before),
     })
 }
 

@@ -3,7 +3,7 @@
 use super::target::Kind;
 use super::test::Test;
 use super::workers::Workers;
-use super::{Results, Row};
+use super::{Results, Row, Storm};
 use crate::measure::statistics::Quartiles;
 use crate::measure::summary::{self, paired, paired_by};
 
@@ -80,6 +80,18 @@ impl Results {
             Some(one.each)
         };
         Some(of(Workers::Two)? / of(Workers::One)?)
+    }
+
+    /// The servers that storms came over, in order.
+    pub(crate) fn stormed(&self) -> Vec<Kind> {
+        let was_stormed = |kind: &Kind| self.storms.iter().any(|storm| storm.target == *kind);
+        Kind::ALL.into_iter().filter(was_stormed).collect()
+    }
+
+    /// Any figure of the storms over one server.
+    pub(crate) fn storm(&self, target: Kind, figure: impl Fn(&Storm) -> f64) -> Option<Quartiles> {
+        let storms = self.storms.iter().filter(|storm| storm.target == target);
+        Quartiles::of(storms.map(figure))
     }
 
     /// Part of the time in which others used the servers' CPU.

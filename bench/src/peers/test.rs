@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use serde::Serialize;
-use tlsgate_bench::client::{Shown, TlsPlan, TlsVersion, Workload};
+use tlsgate_bench::client::{Shown, TlsPlan, TlsVersion, Trust, Workload};
 
 use super::target::Identities;
 use crate::measure::load::{Unit, download, handshakes, round_trips, tls, upload};
@@ -132,8 +132,17 @@ impl Test {
         }
     }
 
-    /// What the client offers; nothing where it speaks plaintext.
+    /// What the client offers; nothing where it speaks plaintext. Where handshakes are counted, the server
+    /// is to be their limit, and not the client that shares a CPU with the backend.
     pub(crate) fn tls(self, identities: &Identities) -> Option<TlsPlan> {
+        let plan = self.offer(identities)?;
+        Some(match self.unit() {
+            Unit::Handshake => TlsPlan { trust: Trust::Careless, ..plan },
+            Unit::Gigabyte | Unit::RoundTrip => plan,
+        })
+    }
+
+    fn offer(self, identities: &Identities) -> Option<TlsPlan> {
         let Identities { ecdsa, rsa, client } = identities;
         let plan = tls(self.version(), &ecdsa.ca_pem);
         match self.role() {

@@ -29,6 +29,7 @@ pub(crate) fn results(samples: Vec<Row>) -> Results {
         memory: Scale { connections: [1, 2], settle: second, one_each: second },
         counted_round_trips: 0,
         storm: second,
+        storms: 1,
         server_cpu: 0,
         load_cpu: 1,
     };

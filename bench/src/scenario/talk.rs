@@ -7,6 +7,8 @@ use crate::mix::pair;
 
 /// Largest message; it is made as a whole.
 const MAX_MESSAGE: u64 = 16 << 20;
+/// Most bytes of requests that are sent together; those are made as a whole, too, for each connection.
+const MAX_AT_ONCE: u64 = 64 << 20;
 /// Size of a message that does not say.
 const SIZE: Sizes = Sizes::Fixed(100);
 
@@ -16,6 +18,7 @@ pub(super) const KEYS: [&str; 8] =
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Payload {
+    None,
     Echo,
     Frames,
     Http,
@@ -25,7 +28,8 @@ enum Payload {
     LdapSearch,
 }
 
-const PAYLOADS: [(&str, Payload); 7] = [
+const PAYLOADS: [(&str, Payload); 8] = [
+    ("none", Payload::None),
     ("echo", Payload::Echo),
     ("frames", Payload::Frames),
     ("http", Payload::Http),
@@ -39,11 +43,11 @@ impl Payload {
     /// Keys of this payload among [`KEYS`], beside `payload` and `pipeline`.
     fn keys(self) -> &'static [&'static str] {
         match self {
+            Self::None | Self::LdapBind => &[],
             Self::Echo => &["size"],
             Self::Frames => &["size", "answer"],
             Self::Http => &["path", "host"],
             Self::SipOptions | Self::SipRegister => &["size", "domain"],
-            Self::LdapBind => &[],
             Self::LdapSearch => &["base"],
         }
     }
@@ -57,7 +61,9 @@ pub(super) fn read(section: &Section<'_>, seed: u64, name: &str, mistakes: &mut 
         section.has(key) && !["payload", "pipeline"].contains(key) && !payload.keys().contains(key)
     };
     for key in KEYS.iter().filter(|key| senseless(key)) {
-        let what = format!("no key of this payload; allowed: {}", payload.keys().join(", "));
+        let allowed = payload.keys().join(", ");
+        let allowed = if allowed.is_empty() { "none" } else { &allowed };
+        let what = format!("no key of this payload; allowed: {allowed}");
         section.refuse(key, &what, mistakes);
     }
     let mut word = |key: &str, or: &str, mistakes: &mut Mistakes| {
@@ -76,6 +82,7 @@ pub(super) fn read(section: &Section<'_>, seed: u64, name: &str, mistakes: &mut 
         }
     };
     let protocol = match payload {
+        Payload::None => Protocol::Nothing,
         Payload::Echo => Protocol::Echo { request: sizes("size", mistakes) },
         Payload::Frames => {
             Protocol::Frames { request: sizes("size", mistakes), answer: sizes("answer", mistakes) }
@@ -89,7 +96,24 @@ pub(super) fn read(section: &Section<'_>, seed: u64, name: &str, mistakes: &mut 
         Payload::LdapSearch => Protocol::Ldap(Ldap::Search(word("base", "", mistakes))),
     };
     let at_once = section.get("pipeline", &values::count(1, 1_000), mistakes).unwrap_or(1);
+    let all = largest(&protocol).saturating_mul(at_once.into());
+    if all > MAX_AT_ONCE {
+        let what = format!(
+            "{all} bytes would be sent together; allowed: {MAX_AT_ONCE}, by a smaller pipeline or size"
+        );
+        section.refuse("pipeline", &what, mistakes);
+    }
     Talk { protocol, at_once, seed: pair(seed, 0) }
+}
+
+/// The largest request, of those that have a size.
+fn largest(protocol: &Protocol) -> u64 {
+    match protocol {
+        Protocol::Echo { request }
+        | Protocol::Frames { request, .. }
+        | Protocol::Sip { request, .. } => request.most(),
+        Protocol::Nothing | Protocol::Http { .. } | Protocol::Ldap(_) => 0,
+    }
 }
 
 /// What can be part of a line.

@@ -101,7 +101,8 @@ pub(super) fn moment() -> Rule<'static, Duration> {
 
 /// A number of bytes.
 pub(super) fn bytes() -> Rule<'static, u64> {
-    let allowed = "bytes from 1 to 1G, such as 600, \"16K\" or \"64M\"";
+    let allowed =
+        "bytes from 1 to 1G, such as 600, \"16K\" or \"64M\"; K, M and G are powers of 1024";
     Rule::new(allowed, |item| {
         let bytes = match &item.value {
             Value::Number(number) if number.fract() == 0.0 && *number >= 0.0 => {

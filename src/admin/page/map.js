@@ -82,7 +82,7 @@ function draw(columns, edges) {
 }
 
 function box({ x, y, name, under, concern }) {
-  const sign = concern === "none" ? "" : `${CONCERNS[concern].sign} `;
+  const sign = concern === "none" || concern === "local" ? "" : `${CONCERNS[concern].sign} `;
   return shape("g", { class: "node", transform: `translate(${x} ${y.toFixed(1)})` },
     shape("rect", { width: NODE[0], height: NODE[1], rx: 6 }),
     shape("text", { x: 12, y: 18 }, short(name, 34)),

@@ -13,6 +13,8 @@ const by = (id) => document.getElementById(id);
 const known = {
   live: null, started: null, moments: [], columns: new Map(), bounds: new Map(), listener: "", detail: null,
   inventory: null, paused: false, failedSince: null,
+  // Counts how often it was forgotten.
+  past: 0,
 };
 
 // --- asking ---------------------------------------------------------------------------------------
@@ -23,13 +25,13 @@ async function ask() {
   if (known.listener) query.set("listener", known.listener);
   if (by("search").value) query.set("search", by("search").value);
   if (known.inventory) query.set("inventory", known.inventory.number);
-  const searched = by("search").value;
+  const asked = { searched: by("search").value, past: known.past };
   const answer = await fetch(`/page/data?${query}`, { cache: "no-store", signal: AbortSignal.timeout(5000) });
   if (!answer.ok) throw new Error(`${answer.status}: ${(await answer.text()).trim()}`);
-  take(await answer.json(), searched);
+  take(await answer.json(), asked);
 }
 
-function take(data, searched) {
+function take(data, asked) {
   if (known.started !== null && known.started !== data.live.started_unix_ms) {
     // Another process: its moments are numbered anew, and so is its inventory.
     forgetPast();
@@ -39,10 +41,13 @@ function take(data, searched) {
   }
   known.started = data.live.started_unix_ms;
   known.live = data.live;
-  known.moments = [...known.moments, ...data.moments].slice(-MOMENTS);
-  if (data.listener) takeDetail(data.listener);
-  // What was typed meanwhile is asked for next.
-  if (data.inventory && searched === by("search").value) known.inventory = data.inventory;
+  // What was chosen or typed meanwhile is asked for next; this is about what was before, and has the past
+  // from some moment on only.
+  if (asked.past === known.past) {
+    known.moments = [...known.moments, ...data.moments].slice(-MOMENTS);
+    if (data.listener) takeDetail(data.listener);
+  }
+  if (data.inventory && asked.searched === by("search").value) known.inventory = data.inventory;
 }
 
 function takeDetail(detail) {
@@ -59,6 +64,7 @@ function takeDetail(detail) {
 }
 
 function forgetPast() {
+  known.past += 1;
   known.moments = [];
   known.columns.clear();
 }

@@ -80,7 +80,7 @@ fn link(number: usize, concern: Concern) -> Link {
         Concern::Plaintext => (Security::Plaintext, None),
         _ => (Security::Mutual, Some("TLSv1.3")),
     };
-    let downstream = Speech { security, version, is_unauthenticated: false };
+    let downstream = Speech { security, version, is_unauthenticated: false, is_local: false };
     let open = 50_000 - number as u64;
     Link {
         listener: "sip".into(),

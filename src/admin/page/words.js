@@ -75,6 +75,7 @@ export function speech(side) {
   if (!side) return "not reached";
   const version = side.version ? VERSIONS[side.version] ?? side.version : null;
   const security = SECURITY[side.security] ?? side.security;
+  if (side.concern === "local") return "plaintext, this machine";
   if (side.concern === "unauthenticated" && side.security !== "unauthenticated") {
     return `${version ?? security}, peer not verified`;
   }
@@ -86,6 +87,7 @@ export const CONCERNS = {
   plaintext: { sign: "✕", word: "plaintext" },
   legacy: { sign: "▼", word: "legacy TLS" },
   unauthenticated: { sign: "!", word: "not authenticated" },
+  local: { sign: "·", word: "plaintext on this machine" },
   none: { sign: "✓", word: "authenticated" },
 };
 

@@ -28,6 +28,16 @@ pub enum Level {
 pub(super) struct Levels {
     operators: Accounts,
     admins: Accounts,
+    nobody: Nobody,
+}
+
+/// The numbers that the kernel shows in the place of accounts that have none in this user namespace
+/// (user_namespaces(7), "Unmapped user and group IDs"). Whoever has one may be anybody. `None` where
+/// each account has a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Nobody {
+    user: Option<u32>,
+    group: Option<u32>,
 }
 
 /// Users and groups, by number.
@@ -66,6 +76,7 @@ impl Levels {
         Ok(Self {
             operators: Accounts::of(&admin.control_operators)?,
             admins: Accounts::of(&admin.control_admins)?,
+            nobody: Nobody::here(),
         })
     }
 
@@ -82,9 +93,12 @@ impl Levels {
     }
 
     fn level(&self, user: u32, groups: &[u32], own: u32) -> Level {
-        if user == ROOT || user == own || self.admins.have(user, groups) {
+        let user = Some(user).filter(|user| Some(*user) != self.nobody.user);
+        let groups = groups.iter().filter(|group| Some(**group) != self.nobody.group);
+        let groups: Vec<u32> = groups.copied().collect();
+        if user == Some(ROOT) || user == Some(own) || self.admins.have(user, &groups) {
             Level::Admin
-        } else if self.operators.have(user, groups) {
+        } else if self.operators.have(user, &groups) {
             Level::Operator
         } else {
             Level::User
@@ -104,9 +118,29 @@ impl Accounts {
         Ok(all)
     }
 
-    fn have(&self, user: u32, groups: &[u32]) -> bool {
-        self.users.contains(&user) || groups.iter().any(|group| self.groups.contains(group))
+    fn have(&self, user: Option<u32>, groups: &[u32]) -> bool {
+        user.is_some_and(|user| self.users.contains(&user))
+            || groups.iter().any(|group| self.groups.contains(group))
     }
+}
+
+impl Nobody {
+    /// As the kernel says for this process. Where it does not, the usual numbers are nobody's.
+    fn here() -> Self {
+        let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+        Self {
+            user: stand_in(&read("/proc/self/uid_map"), &read("/proc/sys/kernel/overflowuid")),
+            group: stand_in(&read("/proc/self/gid_map"), &read("/proc/sys/kernel/overflowgid")),
+        }
+    }
+}
+
+/// The number in the place of those that the map leaves out; `None` where it leaves out nobody.
+fn stand_in(map: &str, overflow: &str) -> Option<u32> {
+    let lengths = map.lines().filter_map(|line| line.split_whitespace().nth(2));
+    let mapped: u64 = lengths.filter_map(|length| length.parse::<u64>().ok()).sum();
+    // The last number is nobody's: (uid_t) -1.
+    (mapped < u64::from(u32::MAX)).then(|| overflow.trim().parse().unwrap_or(OVERFLOW))
 }
 
 /// The number of a group.
@@ -135,6 +169,8 @@ impl fmt::Display for Caller {
 }
 
 const ROOT: u32 = 0;
+/// DEFAULT_OVERFLOWUID (linux/highuid.h).
+const OVERFLOW: u32 = 65_534;
 const USERS: &str = "/etc/passwd";
 const GROUPS: &str = "/etc/group";
 
@@ -165,6 +201,30 @@ mod tests {
         ] {
             assert_eq!(levels.level(user, groups, 99), level, "{user} {groups:?}");
         }
+    }
+
+    #[test]
+    fn who_has_no_number_here_is_nobody_of_ours() {
+        let accounts = || Accounts { users: vec![65_534], groups: vec![65_534] };
+        let nobody = Nobody { user: Some(65_534), group: Some(65_534) };
+        let levels = Levels { operators: Accounts::default(), admins: accounts(), nobody };
+        assert_eq!(levels.level(65_534, &[65_534], 65_534), Level::User);
+        assert_eq!(levels.level(0, &[65_534], 65_534), Level::Admin);
+        // Where everybody has a number, that one is an account like all others.
+        let levels = Levels { nobody: Nobody::default(), ..levels };
+        assert_eq!(levels.level(65_534, &[], 7), Level::Admin);
+        assert_eq!(levels.level(1, &[65_534], 7), Level::Admin);
+    }
+
+    #[test]
+    fn a_map_says_whether_somebody_is_left_out() {
+        let whole = "         0          0 4294967295\n";
+        assert_eq!(stand_in(whole, "65534\n"), None);
+        // In two pieces, as root of a namespace may write it.
+        assert_eq!(stand_in("0 0 1\n1 1 4294967294\n", "65534\n"), None);
+        assert_eq!(stand_in("0 100000 65536\n", "65534\n"), Some(65_534));
+        assert_eq!(stand_in("65534 1000 1\n", "4242\n"), Some(4_242));
+        assert_eq!(stand_in("", ""), Some(65_534));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::admin::page::view::{CountRow, Data, Detail, FailureRow, ListenerRow, 
 use crate::audit::autodetect::in_words;
 use crate::audit::report::List;
 use crate::cli::demo::figures;
+use crate::cli::disarmed_line;
 use crate::telemetry::past::Moment;
 use crate::telemetry::snapshot::Span;
 
@@ -65,9 +66,8 @@ struct Lines(Vec<Line>);
 type Row = (Vec<String>, Look);
 
 impl Lines {
-    /// Without what a terminal would obey: names come from elsewhere.
     fn add(&mut self, text: String, look: Look) {
-        self.0.push(Line { text: text.replace(char::is_control, "\u{fffd}"), look });
+        self.0.push(Line { text: disarmed_line(&text), look });
     }
 
     fn title(&mut self, text: &str) {
@@ -84,10 +84,8 @@ impl Lines {
         table.load_style(NOTHING);
         table.set_header(head);
         let (cells, looks): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-        let is_broken = |c: char| c.is_control();
-        let lines =
-            |cells: Vec<String>| cells.into_iter().map(move |cell| cell.replace(is_broken, " "));
-        table.add_rows(cells.into_iter().map(lines));
+        let disarmed = |cells: Vec<String>| cells.into_iter().map(|cell| disarmed_line(&cell));
+        table.add_rows(cells.into_iter().map(disarmed));
         for column in table.column_iter_mut().skip(left) {
             column.set_cell_alignment(CellAlignment::Right);
         }

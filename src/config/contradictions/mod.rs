@@ -7,6 +7,7 @@ use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 
 mod lanes;
+mod log;
 mod modes;
 mod proxy;
 mod rules;
@@ -25,6 +26,9 @@ use super::value::Bytes;
 pub(super) fn check(root: &Section, reader: &mut Reader<'_>) {
     if let Some(gateway) = root.child("gateway") {
         hello_memory(gateway, reader);
+    }
+    if let Some(log) = root.child("log") {
+        log::check(log, reader);
     }
     let listeners = root.children("listener");
     names(listeners, reader);

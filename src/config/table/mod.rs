@@ -7,6 +7,7 @@ mod crl;
 mod handshakes;
 mod lanes;
 mod listener;
+mod log;
 mod process;
 mod proxy;
 mod rule;
@@ -20,6 +21,7 @@ use super::options::{Kind, OptionDoc, Repeat, TableDoc};
 pub fn options() -> impl Iterator<Item = &'static OptionDoc> {
     let groups = [
         process::OPTIONS,
+        log::OPTIONS,
         handshakes::OPTIONS,
         listener::OPTIONS,
         proxy::OPTIONS,

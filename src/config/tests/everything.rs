@@ -20,6 +20,18 @@ pub(super) fn everything_gateway() -> Gateway {
     }
 }
 
+pub(super) fn everything_log() -> Log {
+    let access = AccessLog {
+        to: Destination::File("conf/log/access.log".into()),
+        line: 23,
+        facility: Facility::named("local3").expect("one of the words"),
+        name: "gate-1".to_owned(),
+        sample: 10,
+        limit: Some(LineLimit { per_second: 500, burst: 2000 }),
+    };
+    Log { level: LogLevel::Debug, format: LogFormat::Json, access }
+}
+
 fn everything_handshakes() -> HandshakeLimits {
     HandshakeLimits {
         in_progress: 10,
@@ -50,18 +62,18 @@ pub(super) fn everything_tls() -> DownstreamTls {
     };
     DownstreamTls {
         certificates: vec![
-            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 38),
-            certificate("conf/rsa.pem", "conf/../rsa.key", 39),
+            certificate("/etc/ecdsa.pem", "conf/ecdsa.key", 43),
+            certificate("conf/rsa.pem", "conf/../rsa.key", 44),
         ],
         key_group: Some("tls-keys".to_owned()),
-        key_group_line: 41,
+        key_group_line: 46,
         strict_sni: true,
         alpn: vec!["sip/2".to_owned(), "h2".to_owned()],
         min_version: TlsVersion::V1_3,
         max_version: TlsVersion::V1_3,
         ciphers: Vec::new(),
         client_cert: ClientCert::Required,
-        trusted_ca: vec![TrustFile { path: "conf/ca.pem".into(), line: 47 }],
+        trusted_ca: vec![TrustFile { path: "conf/ca.pem".into(), line: 52 }],
         crls: CrlPolicy::default(),
         revalidate: Revalidate::Keep,
         resumption: ResumptionMode::Store,

@@ -77,6 +77,8 @@ fn a_turn_that_does_not_come_ends_with_the_time_for_handshakes() {
     let (mut rig, _) = waiting(policy());
     rig.pass(HANDSHAKE);
     assert_eq!(rig.down.closed, Some(CloseMode::Reset));
+    let shed = &rig.telemetry.counters().shed;
+    assert_eq!((shed[Shed::Late as usize], shed.iter().sum::<u64>()), (1, 1), "counted once");
     let outcome = rig.outcome();
     assert_eq!((outcome.reason, outcome.detail.as_deref()), (Reason::Overloaded, Some("late")));
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use rcgen::PKCS_ECDSA_P256_SHA256;
+use rustls::{AlertDescription, Error};
 
 use super::rig::*;
-use crate::config::model::{self, DownstreamTls, ResumptionMode};
+use crate::config::model::{self, DownstreamTls, ResumptionMode, Revalidate};
+use crate::conn::Input;
 use crate::policy::{ListenerPolicy, Route};
 use crate::tls::ServerProfile;
 use crate::tls::identity::load;
@@ -100,4 +102,20 @@ fn they_go_before_the_end() {
     client.run(&mut rig);
     assert!(client.peer_closed);
     assert_eq!(client.tls.tls13_tickets_received(), 1);
+}
+
+#[test]
+fn they_go_before_the_alert_of_who_is_expelled() {
+    let (mut rig, mut client) = held();
+    let tls = mutual_profile(Revalidate::Close);
+    let demanding = with(Route { tls: Some(tls), ..route() });
+    let fate = rig.connection.revalidate(Some(&demanding), &mut rig.telemetry);
+    assert_eq!(fate, Revalidate::Close);
+    rig.input(Input::Expelled(fate));
+    client.run(&mut rig);
+    let required = AlertDescription::CertificateRequired;
+    assert_eq!(client.error, Some(Error::AlertReceived(required)));
+    assert_eq!(client.tls.tls13_tickets_received(), 1);
+    rig.down.inbound_fin = true;
+    assert_eq!(rig.outcome().alert_sent, Some(116));
 }

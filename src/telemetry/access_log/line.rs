@@ -1,4 +1,4 @@
-//! One access-log line: what is in it, and its two formats.
+//! One access-log line: what is in it, and its two formats as a line.
 //!
 //! Both formats are plain ASCII whatever a peer sent: everything else, and every control
 //! character, is written as a JSON escape. A text is cut after [`MAX_TEXT`] bytes and then ends in
@@ -14,7 +14,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::super::counters::is_handshake_stage;
 use super::{AccessRecord, rfc3339};
 use crate::config::model::LogFormat;
-use crate::conn::outcome::{Outcome, Security, UpstreamTls};
+use crate::conn::outcome::{Outcome, Reason, Security, UpstreamTls};
 use crate::conn::stale::StaleCause;
 use crate::tls::alert::alert_name;
 use crate::tls::lane::{Choice, Lane};
@@ -23,32 +23,64 @@ use crate::tls::lane::{Choice, Lane};
 pub(super) const MAX_TEXT: usize = 512;
 
 /// Appends the line, with its line feed.
-pub(super) fn write(line: &mut Vec<u8>, record: &AccessRecord, format: LogFormat) {
-    let fields = Fields::of(record);
-    match format {
-        LogFormat::Json => write_json(line, &fields),
-        LogFormat::Text => fields.write_text(line),
-    }
+pub(super) fn write(line: &mut Vec<u8>, fields: &Fields<'_>, format: LogFormat) {
+    write_bare(line, fields, format);
     line.push(b'\n');
 }
 
-enum Value<'a> {
+/// Appends the line without its line feed.
+pub(super) fn write_bare(line: &mut Vec<u8>, fields: &Fields<'_>, format: LogFormat) {
+    match format {
+        LogFormat::Json => write_json(line, fields),
+        LogFormat::Text => fields.write_text(line, |_| true),
+    }
+}
+
+/// Appends the value as it stands inside of a JSON string.
+pub(super) fn write_value(line: &mut Vec<u8>, value: &Value<'_>) {
+    let start = line.len();
+    write_json(line, value);
+    if matches!(value, Value::Text(_)) {
+        line.pop();
+        line.remove(start);
+    }
+}
+
+pub(super) enum Value<'a> {
     Text(Cow<'a, str>),
     Number(u64),
     Flag(bool),
 }
 
 /// Keys and values in the order of the line; what is not known is left out.
-struct Fields<'a>(Vec<(&'static str, Value<'a>)>);
+pub(super) struct Fields<'a> {
+    all: Vec<(&'static str, Value<'a>)>,
+    pub(super) unix_time_ms: u64,
+    pub(super) event: &'static str,
+    pub(super) severity: Severity,
+}
+
+/// How bad it is, in syslog's numbers (RFC 5424 §6.2.1).
+#[derive(Clone, Copy)]
+pub(super) enum Severity {
+    Error = 3,
+    Warning = 4,
+    Notice = 5,
+    Info = 6,
+}
 
 impl<'a> Fields<'a> {
-    fn of(record: &'a AccessRecord) -> Self {
+    /// What there is to say of a connection.
+    pub(super) fn of(record: &'a AccessRecord) -> Self {
         let outcome = &record.outcome;
         let is_failed = is_handshake_stage(outcome.stage);
         let event = if is_failed { "handshake_failed" } else { "connection" };
-        let mut fields = Self(Vec::with_capacity(40));
-        fields.owned("time", rfc3339::format(record.unix_time_ms));
-        fields.text("event", event);
+        let severity = match outcome.reason {
+            Reason::Finished => Severity::Info,
+            Reason::Internal => Severity::Error,
+            _ => Severity::Notice,
+        };
+        let mut fields = Self::new(record.unix_time_ms, event, severity);
         fields.text("listener", &record.listener);
         fields.text("route", &record.route);
         fields.number("shard", u64::try_from(record.shard).unwrap_or(u64::MAX));
@@ -79,7 +111,7 @@ impl<'a> Fields<'a> {
             fields.text("cipher_suite", tls.cipher_suite);
             fields.optional("group", tls.group);
             fields.optional("alpn", tls.alpn.as_deref());
-            fields.0.push(("resumed", Value::Flag(tls.resumed)));
+            fields.all.push(("resumed", Value::Flag(tls.resumed)));
         }
         if let Some(client) = &outcome.client {
             fields.text("client_certificate", client.shown.as_str());
@@ -99,7 +131,30 @@ impl<'a> Fields<'a> {
         fields.duration("upstream_handshake_us", phases.upstream_handshake);
         fields.duration("first_byte_us", phases.first_byte);
         fields.duration("lifetime_us", Some(phases.lifetime));
+        if record.weight > 1 {
+            fields.number("weight", u64::from(record.weight));
+        }
         fields
+    }
+
+    /// Lines were left out, since then, because there were too many.
+    pub(super) fn suppressed(unix_time_ms: u64, lines: u64, since_unix_ms: u64) -> Self {
+        let mut fields = Self::new(unix_time_ms, "lines_suppressed", Severity::Warning);
+        fields.number("lines", lines);
+        fields.owned("since", rfc3339::format(since_unix_ms));
+        fields
+    }
+
+    fn new(unix_time_ms: u64, event: &'static str, severity: Severity) -> Self {
+        let mut fields = Self { all: Vec::with_capacity(40), unix_time_ms, event, severity };
+        fields.owned("time", rfc3339::format(unix_time_ms));
+        fields.text("event", event);
+        fields
+    }
+
+    /// Keys and values, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &Value<'a>)> {
+        self.all.iter().map(|(key, value)| (*key, value))
     }
 
     /// What the upstream's side was like.
@@ -113,7 +168,7 @@ impl<'a> Fields<'a> {
             self.text("upstream_cipher_suite", facts.cipher_suite);
             self.optional("upstream_group", facts.group);
             self.optional("upstream_alpn", facts.alpn.as_deref());
-            self.0.push(("upstream_resumed", Value::Flag(facts.resumed)));
+            self.all.push(("upstream_resumed", Value::Flag(facts.resumed)));
             self.optional("upstream_subject", subject.as_deref());
             self.optional("upstream_serial", serial.as_deref());
         }
@@ -123,11 +178,11 @@ impl<'a> Fields<'a> {
     }
 
     fn text(&mut self, key: &'static str, text: &'a str) {
-        self.0.push((key, Value::Text(shortened(text))));
+        self.all.push((key, Value::Text(shortened(text))));
     }
 
     fn owned(&mut self, key: &'static str, text: String) {
-        self.0.push((key, Value::Text(Cow::Owned(text))));
+        self.all.push((key, Value::Text(Cow::Owned(text))));
     }
 
     fn optional(&mut self, key: &'static str, text: Option<&'a str>) {
@@ -137,7 +192,7 @@ impl<'a> Fields<'a> {
     }
 
     fn number(&mut self, key: &'static str, number: u64) {
-        self.0.push((key, Value::Number(number)));
+        self.all.push((key, Value::Number(number)));
     }
 
     fn alert(&mut self, key: &'static str, number_key: &'static str, alert: Option<u8>) {
@@ -153,10 +208,11 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// `key=value` pairs; a value is quoted, as a JSON string, unless it is made of few harmless
-    /// characters.
-    fn write_text(&self, line: &mut Vec<u8>) {
-        for (position, (key, value)) in self.0.iter().enumerate() {
+    /// `key=value` pairs of these keys; a value is quoted, as a JSON string, unless it is made of few
+    /// harmless characters.
+    pub(super) fn write_text(&self, line: &mut Vec<u8>, is_wanted: impl Fn(&str) -> bool) {
+        let wanted = self.iter().filter(|(key, _)| is_wanted(key));
+        for (position, (key, value)) in wanted.enumerate() {
             if position > 0 {
                 line.push(b' ');
             }
@@ -172,8 +228,8 @@ impl<'a> Fields<'a> {
 
 impl Serialize for Fields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (key, value) in &self.0 {
+        let mut map = serializer.serialize_map(Some(self.all.len()))?;
+        for (key, value) in self.iter() {
             map.serialize_entry(key, value)?;
         }
         map.end()

@@ -1,3 +1,4 @@
+use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Mutex;
 use std::sync::mpsc::Sender;
@@ -5,11 +6,12 @@ use std::sync::mpsc::Sender;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::model::{Destination, Facility};
 use crate::conn::outcome::{ByteCounts, Cause, Reason, Security, Stage, UpstreamTls};
 use crate::telemetry::shard::tests::outcome;
 use crate::tls::lane::Lane;
 
-fn record() -> AccessRecord {
+pub(super) fn record() -> AccessRecord {
     let mut outcome = outcome(0, Stage::Relay, Reason::Finished, Cause::Upstream);
     outcome.peer = Some((IpAddr::V6(Ipv6Addr::LOCALHOST), 50_123));
     outcome.sni = Some(Arc::from("sip.example.com"));
@@ -24,10 +26,11 @@ fn record() -> AccessRecord {
         outcome,
         connection: 7,
         shard: 1,
+        weight: 1,
     }
 }
 
-fn failed(sni: &str) -> AccessRecord {
+pub(super) fn failed(sni: &str) -> AccessRecord {
     let mut record = record();
     record.upstream = None;
     record.outcome.stage = Stage::Handshake;
@@ -40,13 +43,13 @@ fn failed(sni: &str) -> AccessRecord {
     record
 }
 
-fn text(record: &AccessRecord, format: LogFormat) -> String {
+pub(super) fn text(record: &AccessRecord, format: LogFormat) -> String {
     let mut line = Vec::new();
-    line::write(&mut line, record, format);
+    line::write(&mut line, &Fields::of(record), format);
     String::from_utf8(line).expect("lines are text")
 }
 
-fn parsed(record: &AccessRecord) -> Value {
+pub(super) fn parsed(record: &AccessRecord) -> Value {
     serde_json::from_str(&text(record, LogFormat::Json)).expect("lines are JSON")
 }
 
@@ -162,9 +165,23 @@ fn what_a_peer_sends_cannot_break_a_line() {
 }
 
 fn start_file(path: &std::path::Path) -> AccessLog {
-    let target = model::AccessLog::File(path.to_owned());
-    let log = AccessLog::start(&target, LogFormat::Json, Arc::default());
+    let log = AccessLog::start(&to_file(path), LogFormat::Json, Arc::default());
     log.expect("file opens")
+}
+
+pub(super) fn to(destination: Destination) -> model::AccessLog {
+    model::AccessLog {
+        to: destination,
+        line: 0,
+        facility: Facility::named("local2").expect("one of the words"),
+        name: "gate".to_owned(),
+        sample: 1,
+        limit: None,
+    }
+}
+
+fn to_file(path: &std::path::Path) -> model::AccessLog {
+    to(Destination::File(path.to_owned()))
 }
 
 fn connections(path: &std::path::Path) -> Vec<u64> {
@@ -187,7 +204,7 @@ fn wait_for(path: &std::path::Path, lines: usize) {
     panic!("{} has no {lines} lines after 5 s", path.display());
 }
 
-fn send(log: &AccessLog, connection: u64) {
+pub(super) fn send(log: &AccessLog, connection: u64) {
     log.sender().send(AccessRecord { connection, ..record() });
 }
 
@@ -214,10 +231,10 @@ fn file_is_appended_to_flushed_when_idle_and_reopened_for_rotation() {
 
 #[test]
 fn off_takes_no_records_and_an_impossible_file_is_an_error() {
-    let start = |target| AccessLog::start(&target, LogFormat::Text, Arc::default());
-    assert!(!start(model::AccessLog::Off).expect("nothing to fail").sender().is_on());
-    assert!(start(model::AccessLog::File("/nonexistent/access.log".into())).is_err());
-    assert!(start(model::AccessLog::Stdout).expect("always opens").sender().is_on());
+    let start = |target| AccessLog::start(&to(target), LogFormat::Text, Arc::default());
+    assert!(!start(Destination::Off).expect("nothing to fail").sender().is_on());
+    assert!(start(Destination::File("/nonexistent/access.log".into())).is_err());
+    assert!(start(Destination::Stdout).expect("always opens").sender().is_on());
 }
 
 #[test]
@@ -230,10 +247,10 @@ fn lines_go_to_another_target_from_then_on() {
     send(&log, 2);
     // What was sent before is written first: the writer takes one thing after the other.
     wait_for_lines(&first, 2);
-    log.retarget(AccessLog::open(&model::AccessLog::File(second.clone())).expect("file opens"));
+    log.retarget(Target::open(&to_file(&second), LogFormat::Json).expect("file opens"));
     send(&log, 3);
     wait_for_lines(&second, 1);
-    log.retarget(AccessLog::open(&model::AccessLog::Off).expect("nothing to fail"));
+    log.retarget(Target::open(&to(Destination::Off), LogFormat::Json).expect("nothing to fail"));
     assert!(!sender.is_on());
     drop(log);
     assert_eq!(connections(&first), [1, 2]);
@@ -248,6 +265,16 @@ fn wait_for_lines(path: &std::path::Path, lines: usize) {
         std::thread::yield_now();
     }
     panic!("no {lines} lines in {}", path.display());
+}
+
+fn start_on<W: Write + Send + 'static>(
+    open: impl Fn() -> Box<W> + Send + 'static,
+    shared: &Arc<SharedCounters>,
+    capacity: usize,
+) -> AccessLog {
+    let open: Open = Box::new(move || Ok(Output::lines(open(), LogFormat::Json)));
+    let target = Target::open_with(open).expect("opens");
+    AccessLog::start_with(target, Arc::clone(shared), capacity).expect("thread starts")
 }
 
 /// Waits for permission before each write.
@@ -279,27 +306,21 @@ fn full_queue_drops_and_counts() {
     let permits = Arc::new(Mutex::new(permits));
     let written = Arc::new(Mutex::new(Vec::new()));
     let result = Arc::clone(&written);
-    let open: Open = Box::new(move || {
-        Ok(Box::new(Gate {
+    let open = move || {
+        Box::new(Gate {
             entered: entered.clone(),
             permits: Arc::clone(&permits),
             written: Arc::clone(&result),
-        }))
-    });
+        })
+    };
     let shared = Arc::new(SharedCounters::default());
-    let log = AccessLog::start_with(
-        Target::open(open).expect("opens"),
-        LogFormat::Json,
-        Arc::clone(&shared),
-        4,
-    )
-    .expect("thread starts");
+    let log = start_on(open, &shared, 4);
     send(&log, 0);
     inside.recv().expect("writer flushes the first line and is held");
     for connection in 1..=10 {
         send(&log, connection);
     }
-    assert_eq!(shared.access_log_dropped.get(), 6);
+    assert_eq!(shared.access_log_dropped_queue.get(), 6);
     drop(permit);
     drop(log);
     let text = written.lock().expect("no user panics").clone();
@@ -321,20 +342,66 @@ impl Write for FullDisk {
 #[test]
 fn lines_that_the_target_does_not_take_are_counted() {
     let shared = Arc::new(SharedCounters::default());
-    let open: Open = Box::new(|| Ok(Box::new(FullDisk)));
-    let log = AccessLog::start_with(
-        Target::open(open).expect("opens"),
-        LogFormat::Json,
-        Arc::clone(&shared),
-        1_000,
-    )
-    .expect("thread starts");
+    let log = start_on(|| Box::new(FullDisk), &shared, 1_000);
     for connection in 0..500 {
         send(&log, connection);
     }
     drop(log);
-    let dropped = shared.access_log_dropped.get();
+    let dropped = shared.access_log_dropped_failed.get();
     assert_eq!(dropped, 500, "and none is written twice or forgotten");
+}
+
+#[test]
+fn a_sample_says_its_weight_and_failures_are_all_there() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("access.log");
+    let shared = Arc::new(SharedCounters::default());
+    let sampled = model::AccessLog { sample: 10, ..to_file(&path) };
+    let log = AccessLog::start(&sampled, LogFormat::Json, Arc::clone(&shared)).expect("opens");
+    let (sender, mut sample) = (log.sender(), Sample::default());
+    let mut ends = |record: AccessRecord| {
+        if let Some(weight) = sender.choose(&mut sample, &record.outcome, Duration::ZERO) {
+            sender.send(AccessRecord { weight, ..record });
+        }
+    };
+    (0..200).for_each(|_| ends(record()));
+    (0..30).for_each(|_| ends(failed("sip")));
+    log.thin_out(&to_file(&path));
+    (0..5).for_each(|_| ends(record()));
+    drop(log);
+    let text = std::fs::read_to_string(&path).expect("log is there");
+    let lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    let lines: Vec<Value> = lines.collect();
+    let of = |event: &str| {
+        let weights = lines.iter().filter(|line| line["event"] == event);
+        weights.map(|line| line["weight"].as_u64().unwrap_or(1)).collect::<Vec<_>>()
+    };
+    assert_eq!(of("connection"), [vec![10; 20], vec![1; 5]].concat());
+    assert_eq!(of("handshake_failed"), [1; 30]);
+    assert_eq!(shared.read().access_log_suppressed_sample, 180);
+}
+
+#[test]
+fn what_is_beyond_the_limit_is_counted_and_told() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("access.log");
+    let shared = Arc::new(SharedCounters::default());
+    let limit = Some(model::LineLimit { per_second: 1, burst: 3 });
+    let limited = model::AccessLog { limit, ..to_file(&path) };
+    let log = AccessLog::start(&limited, LogFormat::Json, Arc::clone(&shared)).expect("opens");
+    let (sender, mut sample) = (log.sender(), Sample::default());
+    let mut chosen =
+        |outcome: &Outcome| sender.choose(&mut sample, outcome, Duration::from_secs(5)).is_some();
+    let records = [record(), failed("sip")];
+    let taken = records.iter().cycle().take(10).filter(|record| chosen(&record.outcome));
+    assert_eq!(taken.count(), 3, "failures, too");
+    drop(log);
+    let line = std::fs::read_to_string(&path).expect("log is there");
+    let line: Value = serde_json::from_str(&line).expect("one line of JSON");
+    assert_eq!((&line["event"], &line["lines"]), (&json!("lines_suppressed"), &json!(7)));
+    let times = [&line["since"], &line["time"]].map(|time| time.as_str().expect("a time").len());
+    assert_eq!(times, ["1970-01-01T00:00:00.000Z".len(); 2]);
+    assert_eq!(shared.read().access_log_suppressed_rate, 7);
 }
 
 proptest::proptest! {

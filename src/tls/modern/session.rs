@@ -12,16 +12,16 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
 };
 use rustls::{
-    CipherSuite, ClientConfig, CommonState, ConnectionTrafficSecrets, ContentType,
-    ExtractedSecrets, HandshakeKind, ProtocolVersion, ServerConfig,
+    CipherSuite, ClientConfig, CommonState, ContentType, HandshakeKind, ProtocolVersion,
+    ServerConfig,
 };
 
-use super::key_log::{TrafficSecrets, watch};
+use super::seen::{Seen, watch};
 use super::traffic::{Tickets, append};
 use crate::buf::{Buf, BufClass, Pool};
 use crate::config::model::TlsVersion;
 use crate::tls::error::TlsError;
-use crate::tls::record::{Aead, Cipher, Keys, Records, Role, Version};
+use crate::tls::record::{Records, Role};
 use crate::tls::resumption::{Attempt, Refusal};
 use crate::tls::tls_conn::{Agreed, Output};
 
@@ -30,11 +30,12 @@ pub(super) enum Session {
     Client(Known<UnbufferedClientConnection>),
 }
 
-/// A connection of rustls', with what makes it known to resumption while rustls works for it.
+/// A connection of rustls', with what makes it known to resumption while rustls works for it, and what
+/// is seen of its keys meanwhile.
 pub(super) struct Known<C> {
     connection: C,
     attempt: Attempt,
-    secrets: TrafficSecrets,
+    seen: Seen,
 }
 
 /// What goes on after rustls: the records, and as the client what takes tickets.
@@ -60,7 +61,7 @@ impl Session {
         let mut attempt = Attempt::new();
         let connection = attempt.run(None, || UnbufferedServerConnection::new(config));
         let connection = connection.map_err(TlsError::local)?;
-        Ok(Self::Server(Known { connection, attempt, secrets: TrafficSecrets::default() }))
+        Ok(Self::Server(Known { connection, attempt, seen: Seen::default() }))
     }
 
     pub(super) fn client(
@@ -70,7 +71,7 @@ impl Session {
         let mut attempt = Attempt::new();
         let connection = attempt.run(None, || UnbufferedClientConnection::new(config, name));
         let connection = connection.map_err(TlsError::local)?;
-        Ok(Self::Client(Known { connection, attempt, secrets: TrafficSecrets::default() }))
+        Ok(Self::Client(Known { connection, attempt, seen: Seen::default() }))
     }
 
     fn state(&self) -> &CommonState {
@@ -112,46 +113,44 @@ impl Session {
         self.state().negotiated_cipher_suite().map(|suite| suite.suite())
     }
 
-    /// Whether [`Session::extract`] may be called: the handshake is done and all of it was written,
-    /// and the secrets were seen that key updates take.
+    /// Whether [`Session::extract`] may be called: the handshake is done and all of it was written, and
+    /// all keys were seen.
     pub(super) fn can_be_left(&self) -> bool {
         let state = self.state();
-        let seen = |secrets: &TrafficSecrets| {
-            !secrets.of_client.is_empty() && !secrets.of_server.is_empty()
-        };
-        let secrets = match self {
-            Self::Server(session) => &session.secrets,
-            Self::Client(session) => &session.secrets,
-        };
-        let is_tls12 = state.protocol_version() == Some(ProtocolVersion::TLSv1_2);
-        !state.is_handshaking() && !state.wants_write() && (is_tls12 || seen(secrets))
+        !state.is_handshaking() && !state.wants_write() && self.seen().is_complete()
+    }
+
+    fn seen(&self) -> &Seen {
+        match self {
+            Self::Server(session) => &session.seen,
+            Self::Client(session) => &session.seen,
+        }
     }
 
     /// The session without rustls.
     ///
     /// # Errors
-    /// Where rustls does not give the keys away: see [`Session::can_be_left`].
+    /// Where keys were not seen: see [`Session::can_be_left`].
     pub(super) fn extract(self) -> Result<Extracted, TlsError> {
-        match self {
-            Self::Server(Known { connection, secrets, .. }) => {
-                let version = connection.protocol_version();
-                let (extracted, _) =
-                    connection.dangerous_into_kernel_connection().map_err(TlsError::local)?;
-                let seen = (&secrets.of_client[..], &secrets.of_server[..]);
-                Ok((records(Role::Server, version, &extracted, seen)?, None))
-            }
-            Self::Client(Known { connection, attempt, secrets }) => {
-                let (version, kind) = (connection.protocol_version(), connection.handshake_kind());
-                let (extracted, kernel): (_, KernelConnection<ClientConnectionData>) =
-                    connection.dangerous_into_kernel_connection().map_err(TlsError::local)?;
-                let seen = (&secrets.of_server[..], &secrets.of_client[..]);
-                let records = records(Role::Client, version, &extracted, seen)?;
-                // In TLS 1.2, tickets come with the handshake.
-                let is_tls13 = version == Some(ProtocolVersion::TLSv1_3);
-                let tickets = is_tls13.then(|| Tickets::new(kernel, attempt, kind));
-                Ok((records, tickets))
-            }
+        let role = match self {
+            Self::Server(_) => Role::Server,
+            Self::Client(_) => Role::Client,
+        };
+        let records = self.seen().records(role);
+        let records = records.ok_or_else(|| TlsError::local("its keys were not seen"))?;
+        Ok((records, self.into_tickets()?))
+    }
+
+    /// What takes the tickets that come after the handshake: to a client of TLS 1.3.
+    fn into_tickets(self) -> Result<Option<Tickets>, TlsError> {
+        let Self::Client(Known { connection, attempt, .. }) = self else { return Ok(None) };
+        if connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+            return Ok(None);
         }
+        let kind = connection.handshake_kind();
+        let (_secrets, kernel): (_, KernelConnection<ClientConnectionData>) =
+            connection.dangerous_into_kernel_connection().map_err(TlsError::local)?;
+        Ok(Some(Tickets::new(kernel, attempt, kind)))
     }
 
     /// Why a session was not resumed, though there was one.
@@ -225,9 +224,9 @@ impl Works for Known<UnbufferedServerConnection> {
         &'c mut self,
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        let Self { connection, attempt, secrets } = self;
+        let Self { connection, attempt, seen } = self;
         let kind = connection.handshake_kind();
-        watch(secrets, || attempt.run(kind, || connection.process_tls_records(incoming)))
+        watch(seen, || attempt.run(kind, || connection.process_tls_records(incoming)))
     }
 
     fn has_output(&self) -> bool {
@@ -242,9 +241,9 @@ impl Works for Known<UnbufferedClientConnection> {
         &'c mut self,
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        let Self { connection, attempt, secrets } = self;
+        let Self { connection, attempt, seen } = self;
         let kind = connection.handshake_kind();
-        watch(secrets, || attempt.run(kind, || connection.process_tls_records(incoming)))
+        watch(seen, || attempt.run(kind, || connection.process_tls_records(incoming)))
     }
 
     fn has_output(&self) -> bool {
@@ -270,39 +269,6 @@ impl Write<'_> {
             Self::CloseNotify => traffic.queue_close_notify(out),
         }
     }
-}
-
-/// The keys that were agreed on. `seen` are the traffic secrets of what is read and written.
-fn records(
-    role: Role,
-    version: Option<ProtocolVersion>,
-    extracted: &ExtractedSecrets,
-    seen: (&[u8], &[u8]),
-) -> Result<Records, TlsError> {
-    let read = keys(version, &extracted.rx, seen.0);
-    let write = keys(version, &extracted.tx, seen.1);
-    let both = read.zip(write).map(|(read, write)| Records::new(role, read, write));
-    both.ok_or_else(|| TlsError::local("keys of another kind than were agreed on"))
-}
-
-fn keys(
-    version: Option<ProtocolVersion>,
-    (sequence, secrets): &(u64, ConnectionTrafficSecrets),
-    traffic: &[u8],
-) -> Option<Keys> {
-    use ConnectionTrafficSecrets::{Aes128Gcm, Aes256Gcm, Chacha20Poly1305};
-    let (aead, key, iv) = match secrets {
-        Aes128Gcm { key, iv } => (Aead::Aes128Gcm, key, iv),
-        Aes256Gcm { key, iv } => (Aead::Aes256Gcm, key, iv),
-        Chacha20Poly1305 { key, iv } => (Aead::ChaCha20Poly1305, key, iv),
-        _ => return None,
-    };
-    let version = match version? {
-        ProtocolVersion::TLSv1_2 => Version::Tls12,
-        ProtocolVersion::TLSv1_3 => Version::Tls13,
-        _ => return None,
-    };
-    Keys::new(Cipher { version, aead }, key.as_ref(), iv.as_ref(), traffic, *sequence)
 }
 
 fn process(

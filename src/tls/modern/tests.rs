@@ -209,7 +209,7 @@ impl Ours {
         client: &mut rustls::ClientConnection,
         course: &Course,
     ) -> Self {
-        (config.enable_secret_extraction, config.key_log) = (true, key_log());
+        config.key_log = key_log();
         let tls = ModernConn::new(Arc::new(config), course.layer, course.most);
         let mut ours = Self::of(tls.expect("a valid configuration"));
         let mut hello = Vec::new();

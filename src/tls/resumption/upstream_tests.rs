@@ -217,7 +217,7 @@ fn sessions_of_the_gateways_own_make_resume_no_longer() {
         let mut config = Arc::unwrap_or_clone(scene.client(1, &Arc::default()));
         let mut component = ServerConfig::clone(&scene.component);
         (config.enable_secret_extraction, config.key_log) = (true, key_log());
-        (component.enable_secret_extraction, component.key_log) = (true, key_log());
+        component.key_log = key_log();
         let (config, component) = (Arc::new(config), Arc::new(component));
         let meet = || {
             let name = testing::NAME.try_into().expect("a name");

@@ -6,6 +6,8 @@
 
 #![deny(unsafe_code)]
 
+#[cfg(test)]
+mod allocations;
 mod figures;
 mod operation;
 #[path = "../../policy/rules.rs"]

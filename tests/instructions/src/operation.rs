@@ -120,9 +120,10 @@ impl Pair {
         }
     }
 
-    fn client_reads(&mut self) {
+    /// What the client has heard.
+    fn client_reads(&mut self) -> Vec<u8> {
         let outbound = std::mem::take(&mut self.kernel.socket(Side::Downstream).outbound);
-        read(&mut self.client, &outbound);
+        read(&mut self.client, &outbound)
     }
 
     fn component_says(&mut self, bytes: &[u8]) {
@@ -158,10 +159,7 @@ fn to_peer(times: u32, length: usize) {
     for turn in 0..WARM + times {
         pair.component_says(&message);
         pair.relay(if turn < WARM { uncounted } else { counted });
-        pair.client_reads();
-        let mut heard = vec![0; length];
-        pair.client.reader().read_exact(&mut heard).expect("all of it was sent");
-        assert_eq!(heard, message);
+        assert_eq!(pair.client_reads(), message);
     }
 }
 
@@ -178,47 +176,79 @@ fn to_component(times: u32, length: usize) {
 }
 
 fn both_ways(times: u32) {
-    let world = World::new(&PKCS_ECDSA_P256_SHA256);
-    let mut client = world.client(false, false, true);
-    let mut shard = Loop::new(Arc::clone(world.policy()), MEMORY);
-    while client.is_handshaking() || client.wants_write() {
-        speak(&mut client, &mut shard);
-        shard.turn();
-        hear(&mut client, &mut shard);
-    }
-    let message = [0x5a; 100];
+    let mut talk = Talk::begin(false);
     for turn in 0..WARM + times {
         let watched = if turn < WARM { uncounted } else { counted };
-        client.writer().write_all(&message).expect("a buffer without a limit");
-        speak(&mut client, &mut shard);
-        watched(&mut || shard.turn());
-        assert_eq!(shard.hears(Side::Upstream), message);
-        shard.says(Side::Upstream, &message);
-        watched(&mut || shard.turn());
-        hear(&mut client, &mut shard);
-        let mut heard = [0; 100];
-        client.reader().read_exact(&mut heard).expect("all of it was sent");
+        talk.both_ways(&[0x5a; 100], watched);
+    }
+}
+
+/// A connection of a shard, and both ends of it.
+pub(crate) struct Talk {
+    client: ClientConnection,
+    shard: Loop,
+}
+
+impl Talk {
+    /// Shakes hands.
+    pub(crate) fn begin(tls12: bool) -> Self {
+        let world = World::new(&PKCS_ECDSA_P256_SHA256);
+        let client = world.client(tls12, false, true);
+        let shard = Loop::new(Arc::clone(world.policy()), MEMORY);
+        let mut talk = Self { client, shard };
+        talk.client.set_buffer_limit(None);
+        while talk.client.is_handshaking() || talk.client.wants_write() {
+            talk.speak();
+            talk.shard.turn();
+            talk.hear();
+        }
+        talk
+    }
+
+    /// From the peer to the component, and back: only the shard's turns are `watched`.
+    pub(crate) fn both_ways(&mut self, message: &[u8], mut watched: impl FnMut(&mut dyn FnMut())) {
+        self.client.writer().write_all(message).expect("a buffer without a limit");
+        self.speak();
+        let mut heard = Vec::new();
+        while heard.len() < message.len() {
+            watched(&mut || self.shard.turn());
+            heard.extend(self.shard.hears(Side::Upstream));
+        }
+        assert_eq!(heard, message);
+        self.shard.says(Side::Upstream, message);
+        heard.clear();
+        while heard.len() < message.len() {
+            watched(&mut || self.shard.turn());
+            heard.extend(self.hear());
+        }
         assert_eq!(heard, message);
     }
-}
 
-fn speak(client: &mut ClientConnection, shard: &mut Loop) {
-    let mut inbound = Vec::new();
-    while client.wants_write() {
-        client.write_tls(&mut inbound).expect("a Vec takes everything");
+    fn speak(&mut self) {
+        let mut inbound = Vec::new();
+        while self.client.wants_write() {
+            self.client.write_tls(&mut inbound).expect("a Vec takes everything");
+        }
+        self.shard.says(Side::Downstream, &inbound);
     }
-    shard.says(Side::Downstream, &inbound);
+
+    /// What the client has heard.
+    fn hear(&mut self) -> Vec<u8> {
+        read(&mut self.client, &self.shard.hears(Side::Downstream))
+    }
 }
 
-fn hear(client: &mut ClientConnection, shard: &mut Loop) {
-    read(client, &shard.hears(Side::Downstream));
-}
-
-fn read(client: &mut ClientConnection, mut unread: &[u8]) {
+/// Gives it records; returns what was in them.
+fn read(client: &mut ClientConnection, mut unread: &[u8]) -> Vec<u8> {
+    let mut heard = Vec::new();
     while !unread.is_empty() {
         client.read_tls(&mut unread).expect("a slice");
-        client.process_new_packets().expect("a server that speaks TLS");
+        let state = client.process_new_packets().expect("a server that speaks TLS");
+        let start = heard.len();
+        heard.resize(start + state.plaintext_bytes_to_read(), 0);
+        client.reader().read_exact(&mut heard[start..]).expect("as announced");
     }
+    heard
 }
 
 fn lookups(times: u32) {

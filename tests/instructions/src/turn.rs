@@ -59,7 +59,7 @@ impl Loop {
         let wires = Wires::default();
         let engine = Memory {
             wires: Rc::clone(&wires),
-            pool: Pool::new(memory, 4),
+            pool: Pool::new(memory, RETAINED),
             events: VecDeque::new(),
             now: Cell::new(0),
         };
@@ -101,7 +101,11 @@ impl Loop {
     }
 
     pub(crate) fn hears(&mut self, side: Side) -> Vec<u8> {
-        std::mem::take(&mut self.wires.borrow_mut()[side as usize].outbound)
+        let outbound = &mut self.wires.borrow_mut()[side as usize].outbound;
+        let heard = outbound.clone();
+        // Its memory stays: a kernel's does not grow with each message.
+        outbound.clear();
+        heard
     }
 }
 
@@ -195,6 +199,9 @@ impl Engine for Memory {
         EngineStats::default()
     }
 }
+
+/// Free buffers that are kept: more than are in use at once, as a shard's engine has them.
+const RETAINED: usize = 64;
 
 struct Nobody;
 

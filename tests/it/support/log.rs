@@ -64,6 +64,13 @@ impl Gateway {
         })
     }
 
+    /// Lines of the access log about something else than a connection.
+    pub(crate) fn events(&self, event: &str) -> Vec<Value> {
+        let lines = self.process().stdout();
+        let values = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        values.filter(|line| line["event"] == event).collect()
+    }
+
     /// What the access log has behind the first `known` lines of the gateway's output, and how many
     /// lines there are now.
     pub(crate) fn lines_behind(&self, known: usize) -> (Vec<Line>, usize) {

@@ -4,9 +4,10 @@ use super::{Head, Reader, header, wrong};
 use crate::client::failure::{ErrorKind, Failure};
 
 pub(super) fn begin(path: &str, host: &str, out: &mut Vec<u8>) -> Http {
-    let request =
-        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: tlsgate-bench\r\n\r\n");
-    out.extend_from_slice(request.as_bytes());
+    const AGENT: &str = "\r\nUser-Agent: tlsgate-bench\r\n\r\n";
+    let parts = ["GET ", path, " HTTP/1.1\r\nHost: ", host, AGENT];
+    out.reserve(parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
     Http { head: Some(Head::default()), left: 0 }
 }
 

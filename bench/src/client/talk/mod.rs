@@ -7,6 +7,7 @@ mod http;
 mod ldap;
 mod sip;
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use serde::Serialize;
@@ -32,6 +33,8 @@ pub struct Talk {
 /// A protocol, with what is asked in it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Protocol {
+    /// Nothing: the operation ends with the handshake.
+    Nothing,
     /// Opaque bytes; the answer is the same again.
     Echo {
         /// Bytes of a request.
@@ -89,15 +92,17 @@ impl Talk {
         let mut bytes = Vec::new();
         let each = u64::from(self.at_once);
         let readers = (0..each)
-            .map(|place| self.protocol.begin(self.seed, number * each + place, &mut bytes));
+            .filter_map(|place| self.protocol.begin(self.seed, number * each + place, &mut bytes));
         let readers = readers.collect();
         (bytes, readers)
     }
 }
 
 impl Protocol {
-    fn begin(&self, seed: u64, number: u64, out: &mut Vec<u8>) -> Box<dyn Reader> {
-        match self {
+    /// Adds a request; there is no reader where no answer comes.
+    fn begin(&self, seed: u64, number: u64, out: &mut Vec<u8>) -> Option<Box<dyn Reader>> {
+        Some(match self {
+            Self::Nothing => return None,
             Self::Echo { request } => {
                 Box::new(echo::begin(number, request.draw(seed, number), out))
             }
@@ -111,7 +116,7 @@ impl Protocol {
                 Box::new(sip::begin(*method, domain, pair(seed, number), size, out))
             }
             Self::Ldap(operation) => Box::new(ldap::begin(operation, number, out)),
-        }
+        })
     }
 }
 
@@ -138,18 +143,31 @@ struct Head {
 
 impl Head {
     /// Takes what came; returns the lines once they are there, and how much of `data` they are.
-    fn take(&mut self, data: &[u8]) -> Result<(usize, Option<String>), Failure> {
+    fn take<'data>(
+        &mut self,
+        data: &'data [u8],
+    ) -> Result<(usize, Option<Cow<'data, str>>), Failure> {
         const END: &[u8] = b"\r\n\r\n";
+        let end_in = |bytes: &[u8]| {
+            let place = bytes.windows(END.len()).position(|window| window == END);
+            place.map(|place| place + END.len())
+        };
+        let beginning = &data[..data.len().min(MAX_HEAD)];
+        if self.collected.is_empty()
+            && let Some(end) = end_in(beginning)
+        {
+            // In one piece, as it mostly comes.
+            return Ok((end, Some(String::from_utf8_lossy(&data[..end]))));
+        }
         let before = self.collected.len();
-        self.collected.extend_from_slice(&data[..data.len().min(MAX_HEAD)]);
+        self.collected.extend_from_slice(beginning);
         let searched = before.saturating_sub(END.len() - 1);
-        let end = self.collected[searched..].windows(END.len()).position(|window| window == END);
-        match end {
+        match end_in(&self.collected[searched..]) {
             Some(end) => {
-                let end = searched + end + END.len();
+                let end = searched + end;
                 let text = String::from_utf8_lossy(&self.collected[..end]).into_owned();
                 self.collected.clear();
-                Ok((end - before, Some(text)))
+                Ok((end - before, Some(Cow::Owned(text))))
             }
             None if self.collected.len() >= MAX_HEAD => {
                 Err(wrong("the head of the answer is too long"))

@@ -29,7 +29,7 @@ fn link(row: &LinkRow) -> Row {
     let look = match row.concern {
         Concern::Plaintext | Concern::Legacy => Look::Bad,
         Concern::Unauthenticated => Look::Warning,
-        Concern::None => Look::Plain,
+        Concern::Local | Concern::None => Look::Plain,
     };
     let peers = match (row.sources, row.source) {
         (1, Some(source)) => source.to_string(),
@@ -60,9 +60,10 @@ fn speech(side: Option<&SpeechRow>) -> String {
         Concern::Plaintext => "✕ ",
         Concern::Legacy => "▼ ",
         Concern::Unauthenticated => "! ",
-        Concern::None => "",
+        Concern::Local | Concern::None => "",
     };
     match version {
+        None if *concern == Concern::Local => format!("{security}, this machine"),
         Some(version) => format!("{sign}{version} {security}"),
         None => format!("{sign}{security}"),
     }

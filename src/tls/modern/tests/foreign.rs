@@ -27,7 +27,7 @@ fn meet((ca, issued): (&Ca, &Issued), suite: SupportedCipherSuite, role: Role) -
     match role {
         Role::Server => {
             let mut config = issued.server_of(provider, &[suite.version()]);
-            (config.enable_secret_extraction, config.key_log) = (true, key_log());
+            config.key_log = key_log();
             let tls = ModernConn::new(Arc::new(config), RecordLayer::Own, None);
             let mut spec = client_spec(Lane::Compat12);
             spec.parameters = alone(spec.parameters);

@@ -6,7 +6,7 @@ use super::Class;
 
 /// Moving means of what a step takes, and of how much of the time steps have.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct Estimates {
     /// By class.
     step: [Duration; Class::ALL.len()],
     /// Of the turns in which something was left waiting: what steps had, and all of it.
@@ -15,7 +15,7 @@ pub(super) struct Pace {
     longest: Duration,
 }
 
-impl Pace {
+impl Estimates {
     pub(super) fn new() -> Self {
         Self {
             step: [GUESS; Class::ALL.len()],
@@ -38,7 +38,7 @@ impl Pace {
     }
 
     /// How long so many steps of a class take, with what is done in between.
-    pub(super) fn estimate(&self, class: Class, steps: usize) -> Duration {
+    pub(super) fn of(&self, class: Class, steps: usize) -> Duration {
         let steps = u32::try_from(steps).unwrap_or(u32::MAX);
         let alone = self.step[class as usize].saturating_mul(steps);
         let share = self.whole.as_nanos().max(1) as f64 / self.stepped.as_nanos().max(1) as f64;
@@ -67,28 +67,28 @@ mod tests {
 
     #[test]
     fn it_follows_what_is_measured() {
-        let mut pace = Pace::new();
-        assert_eq!(pace.estimate(Class::Full, 10), 10 * GUESS);
+        let mut estimates = Estimates::new();
+        assert_eq!(estimates.of(Class::Full, 10), 10 * GUESS);
         for _ in 0..100 {
-            pace.step(Class::Full, Duration::from_millis(1));
+            estimates.step(Class::Full, Duration::from_millis(1));
         }
         let near = |is: Duration, should: f64| (is.as_secs_f64() / should - 1.0).abs() < 0.02;
-        assert!(near(pace.estimate(Class::Full, 100), 0.1));
-        assert!(near(pace.estimate(Class::Mutual, 100), 0.02), "another class was not measured");
+        assert!(near(estimates.of(Class::Full, 100), 0.1));
+        assert!(near(estimates.of(Class::Mutual, 100), 0.02), "another class was not measured");
         // Steps have a third of the time.
         for _ in 0..100 {
-            pace.turn(Duration::from_millis(3), Duration::from_millis(1));
+            estimates.turn(Duration::from_millis(3), Duration::from_millis(1));
         }
-        assert!(near(pace.estimate(Class::Full, 100), 0.3));
-        assert_eq!(pace.longest(), Duration::from_millis(1));
+        assert!(near(estimates.of(Class::Full, 100), 0.3));
+        assert_eq!(estimates.longest(), Duration::from_millis(1));
     }
 
     #[test]
     fn what_is_out_of_all_proportion_does_no_harm() {
-        let mut pace = Pace::new();
-        pace.step(Class::Full, Duration::from_secs(1 << 40));
-        pace.turn(Duration::MAX, Duration::ZERO);
-        assert!(pace.estimate(Class::Full, usize::MAX) > Duration::from_secs(3600));
-        assert!(pace.estimate(Class::Full, 1) < Duration::from_secs(10));
+        let mut estimates = Estimates::new();
+        estimates.step(Class::Full, Duration::from_secs(1 << 40));
+        estimates.turn(Duration::MAX, Duration::ZERO);
+        assert!(estimates.of(Class::Full, usize::MAX) > Duration::from_secs(3600));
+        assert!(estimates.of(Class::Full, 1) < Duration::from_secs(10));
     }
 }
