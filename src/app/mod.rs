@@ -79,6 +79,8 @@ pub struct Loaded {
     pub compiled: Compiled,
     pub standing: Standing,
     pub text: Text,
+    /// What starts other processes, which the gateway cannot without.
+    pub starter: Option<Starter>,
     /// The files that it names, as they were before they were read.
     watched: Watched,
 }
@@ -185,7 +187,8 @@ pub fn load(file: &Path) -> Result<Loaded, StartError> {
     let watched = Watched::of(&config);
     let compiled = compile(&text.name, &config, &standing, Addresses::Fresh, unix_now())
         .map_err(StartError::Config)?;
-    Ok(Loaded { file: file.to_owned(), config, compiled, standing, text, watched })
+    let (file, starter) = (file.to_owned(), None);
+    Ok(Loaded { file, config, compiled, standing, text, starter, watched })
 }
 
 /// Reads a configuration file, and gives its text besides.
@@ -215,7 +218,7 @@ impl Gateway {
     /// # Errors
     /// Nothing keeps running.
     pub fn start(loaded: Loaded) -> Result<Self, StartError> {
-        Prepared::new(loaded, None, None)?.open()
+        Prepared::new(loaded, None)?.open()
     }
 
     /// Stops accepting; connections may end by themselves until the drain timeout.

@@ -23,9 +23,10 @@ use super::standing::Standing;
 use super::status::{Status, StatusParts};
 use super::texts::Texts;
 use super::workers::{self, Plan};
-use super::{Gateway, Loaded, StartError, places, polling};
+use super::{Compiled, Gateway, Loaded, StartError, places, polling};
 use crate::admin::{Admin, Lifecycle};
 use crate::config::Config;
+use crate::engine::probe::Chosen;
 use crate::handover::{Inheritance, InheritedGroup, Purpose};
 use crate::policy::Policy;
 use crate::sandbox::{Role, Sandbox, Starter, Threads};
@@ -55,16 +56,11 @@ impl Prepared {
     ///
     /// # Errors
     /// Nothing keeps running.
-    pub fn new(
-        loaded: Loaded,
-        inheritance: Option<Inheritance>,
-        starter: Option<Starter>,
-    ) -> Result<Self, StartError> {
-        let Loaded { file, config, compiled, mut standing, text, watched } = loaded;
+    pub fn new(loaded: Loaded, inheritance: Option<Inheritance>) -> Result<Self, StartError> {
+        let Loaded { file, config, compiled, mut standing, text, watched, starter } = loaded;
         let is_successor = inheritance.is_some();
         let (chosen, polling) = polling::choose(&config.gateway).map_err(StartError::Engine)?;
         let limits = limits::raise(&config, polling.len());
-        // Before there are other threads, which are to have the same.
         let sandbox = enter_sandbox(&file, &config, starter.as_ref());
         standing.resumption.set(compiled.secrets.clone(), config.resumption.lifetime)?;
         let mut groups = take_keys(&standing.resumption.keys, inheritance.unwrap_or_default());
@@ -93,13 +89,7 @@ impl Prepared {
         };
         standing.follow(&compiled);
         let crls = Crls::new(compiled.crls.clone());
-        let status = Arc::new(Status::new(StatusParts {
-            engine: chosen.clone(),
-            listeners: assignment.facts.clone(),
-            compiled,
-            resumption: standing.resumption.clone(),
-            shared: Arc::clone(&shared),
-        }));
+        let status = status(&chosen, &assignment, compiled, (&standing, &shared));
         let supervisor = Supervisor::start(&plan, shared.clone())?;
         let lookout = watch_upstreams(&standing, &policy)?;
         let (workers, threads) = start_workers(&plan)?;
@@ -266,6 +256,7 @@ fn start_access_log(
         .map_err(StartError::AccessLog)
 }
 
+/// Before there are other threads, which are to have the same.
 fn enter_sandbox(file: &Path, config: &Config, starter: Option<&Starter>) -> Sandbox {
     if starter.is_none() || !config.gateway.sandbox {
         return Sandbox::default();
@@ -276,6 +267,21 @@ fn enter_sandbox(file: &Path, config: &Config, starter: Option<&Starter>) -> San
 /// What systemd passed.
 fn passed(is_successor: bool) -> io::Result<Activation> {
     Activation::from_environment(is_successor).map_err(io::Error::other)
+}
+
+fn status(
+    engine: &Chosen,
+    assignment: &Assignment,
+    compiled: Compiled,
+    (standing, shared): (&Standing, &Arc<SharedCounters>),
+) -> Arc<Status> {
+    Arc::new(Status::new(StatusParts {
+        engine: engine.clone(),
+        listeners: assignment.facts.clone(),
+        compiled,
+        resumption: standing.resumption.clone(),
+        shared: Arc::clone(shared),
+    }))
 }
 
 fn watch_upstreams(standing: &Standing, policy: &Policy) -> io::Result<Lookout> {

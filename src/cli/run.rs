@@ -63,7 +63,9 @@ fn begin(file: &Path, mut predecessor: Option<&mut Predecessor>) -> Result<Servi
     let signals = Signals::new(SIGNALS)?;
     let starter = app::launch_starter(&program)?;
     let inheritance = predecessor.as_deref_mut().map(Predecessor::receive).transpose()?;
-    let mut prepared = Prepared::new(load(file)?, inheritance, Some(starter))?;
+    let mut loaded = load(file)?;
+    loaded.starter = Some(starter);
+    let mut prepared = Prepared::new(loaded, inheritance)?;
     let (orders, inbox) = orders::queue();
     follow_signals(signals, orders.clone())?;
     prepared.start_control(orders.clone())?;

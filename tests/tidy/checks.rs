@@ -26,6 +26,8 @@ pub(crate) const ONE_ENGINE: &[(&str, &str)] = &[
     ("prometheus_", "it is about what reads the metrics; telemetry_metrics has those of both"),
     ("package_is_", "it is about what systemd and dpkg do; the default is what runs"),
     ("page_", "the admin port has a thread and sockets of its own"),
+    ("sandbox_lets_nobody_out", "it runs no gateway; rings are tried where they are made"),
+    ("sandbox_that_is_off_", "it is about the configuration; the other check has both"),
     ("scenario_mistakes", "it runs no gateway"),
     ("systemd_unit_files", "it runs no gateway"),
 ];
