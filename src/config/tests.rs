@@ -255,10 +255,8 @@ fn absent_options_have_their_defaults() {
     assert_eq!((tls.client_cert, tls.resumption), (ClientCert::None, ResumptionMode::Tickets));
     assert_eq!((tls.tls13_tickets, tls.strict_sni), (1, false));
     assert_eq!((&tls.key_group, tls.trusted_ca.len(), tls.alpn.len()), (&None, 0, 0));
-    assert_eq!(
-        (tls.certificates[0].certificate_line, tls.certificates[0].certificate_key_line),
-        (6, 7)
-    );
+    let certificate = &tls.certificates[0];
+    assert_eq!((certificate.certificate_line, certificate.certificate_key_line), (6, 7));
     let timeouts = Timeouts {
         handshake: Duration::from_secs(10),
         connect: Duration::from_secs(3),
