@@ -208,7 +208,8 @@ fn load(
 
 fn kill_child(gateway: &Gateway) {
     let family = procstat::family(gateway.id()).expect("it runs");
-    let &[_, child] = &family[..] else { panic!("no child, or more: {family:?}") };
+    // The gateway, its starter, and what that has started.
+    let &[_, _, child] = &family[..] else { panic!("no child, or more: {family:?}") };
     let child = i32::try_from(child).ok().and_then(Pid::from_raw).expect("a process id");
     kill_process(child, Signal::KILL).expect("a child of the gateway");
 }

@@ -41,7 +41,8 @@ impl Kind {
 
     /// Processes at work: the gateway has a child for the lane `legacy`.
     fn processes(self) -> usize {
-        if self.is_gateway() { 2 } else { 1 }
+        // The starter, and the child of the lane.
+        if self.is_gateway() { 3 } else { 1 }
     }
 
     pub(crate) fn clock(self) -> Clock {
