@@ -6,8 +6,8 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Shard;
 use super::slots::SlotId;
+use super::{Shard, census};
 use crate::config::model::Revalidate;
 use crate::conn::Input;
 use crate::engine::Engine;
@@ -119,7 +119,7 @@ impl<E: Engine> Shard<E> {
                 entry.leaving = true;
                 self.revalidation.leaving.push_back(slot);
             }
-            Revalidate::Close => self.drive(slot, Input::Expelled(Revalidate::Close)),
+            Revalidate::Close => self.expel(slot, Revalidate::Close),
         }
     }
 
@@ -129,8 +129,18 @@ impl<E: Engine> Shard<E> {
         entry.leaving = false;
         if entry.connection.stale().is_some_and(|stale| stale.fate == Revalidate::Drain) {
             self.revalidation.leave_at = self.now + PACE;
-            self.drive(slot, Input::Expelled(Revalidate::Drain));
+            self.expel(slot, Revalidate::Drain);
         }
+    }
+
+    fn expel(&mut self, slot: SlotId, how: Revalidate) {
+        // The alert takes the session along, of which the audit would know nothing then.
+        if let Some(entry) = self.slots.get_mut(slot)
+            && entry.audited.is_none()
+        {
+            entry.audited = census::enter(&entry.connection, &mut self.census, self.now);
+        }
+        self.drive(slot, Input::Expelled(how));
     }
 }
 
