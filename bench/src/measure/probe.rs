@@ -50,9 +50,9 @@ impl Probe {
 }
 
 /// CPU time of this thread.
-fn used() -> Duration {
+pub(crate) fn used() -> Duration {
     // Negative in no case: it counts from 0.
-    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or(Duration::ZERO)
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 #[cfg(test)]

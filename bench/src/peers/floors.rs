@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use rustix::time::{ClockId, clock_gettime};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, ring as ring_provider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -20,6 +19,7 @@ use super::test::{Role, Test};
 use crate::measure::affinity;
 use crate::measure::identity::{Identity, SERVER_NAME};
 use crate::measure::load::{MESSAGE, Unit};
+use crate::measure::probe::used;
 use crate::measure::rounds::Measurement;
 use crate::measure::sample::{Sample, float};
 
@@ -90,11 +90,6 @@ struct Found {
     cpu: Duration,
     wall: Duration,
     longest: Duration,
-}
-
-/// CPU time of this thread.
-fn used() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 /// Handshakes, of which the server's steps count.
