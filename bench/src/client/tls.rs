@@ -13,7 +13,7 @@ use rustls::{
 };
 
 use super::Error;
-use super::careless::{Believer, with_one_key};
+use super::careless::{self, with_one_key};
 use super::failure::Failure;
 use super::flow::Identity;
 use super::openssl::Openssl;
@@ -126,12 +126,12 @@ fn config(
         .map_err(|error| Error::Tls(format!("these are none of {:?}: {error}", version.version)))?;
     let builder = match roots {
         Some(roots) => builder.with_root_certificates(Arc::clone(roots)),
-        None if matches!(plan.trust, Trust::Careless) => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Believer))
-        }
         None => {
-            let anyone = Arc::new(Anyone(Arc::clone(provider)));
-            builder.dangerous().with_custom_certificate_verifier(anyone)
+            let anyone = match plan.trust {
+                Trust::Careless => Anyone::Whoever,
+                _ => Anyone::WithItsKey(Arc::clone(provider)),
+            };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(anyone))
         }
     };
     let mut config = match (identity, &plan.shown) {
@@ -246,9 +246,14 @@ fn pick<T: Copy>(
         .collect()
 }
 
-/// Accepts every certificate, but not a peer without its key.
+/// Accepts every certificate.
 #[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
+enum Anyone {
+    /// But not a peer without its key.
+    WithItsKey(Arc<CryptoProvider>),
+    /// No signature is verified.
+    Whoever,
+}
 
 impl ServerCertVerifier for Anyone {
     fn verify_server_cert(
@@ -268,7 +273,10 @@ impl ServerCertVerifier for Anyone {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let Self::WithItsKey(provider) = self else {
+            return Ok(HandshakeSignatureValid::assertion());
+        };
+        let algorithms = &provider.signature_verification_algorithms;
         rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
     }
 
@@ -278,12 +286,20 @@ impl ServerCertVerifier for Anyone {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let Self::WithItsKey(provider) = self else {
+            return Ok(HandshakeSignatureValid::assertion());
+        };
+        let algorithms = &provider.signature_verification_algorithms;
         rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        match self {
+            Self::WithItsKey(provider) => {
+                provider.signature_verification_algorithms.supported_schemes()
+            }
+            Self::Whoever => careless::SCHEMES.to_vec(),
+        }
     }
 }
 
