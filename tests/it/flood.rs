@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use tlsgate_bench::client::{
     ErrorKind, Pace, Plan, Report, Stage, Stop, TlsPlan, TlsVersion, Trust, Workload, run,
 };
 use tlsgate_bench::{priority, procstat};
 
+use crate::legacy_child::kill;
 use crate::support::ca::{NAME, ca};
 use crate::support::client::{TlsStream, Version, assert_echo, close, config, connect};
 use crate::support::component::Component;
@@ -210,6 +210,5 @@ fn kill_child(gateway: &Gateway) {
     let family = procstat::family(gateway.id()).expect("it runs");
     // The gateway, its starter, and what that has started.
     let &[_, _, child] = &family[..] else { panic!("no child, or more: {family:?}") };
-    let child = i32::try_from(child).ok().and_then(Pid::from_raw).expect("a process id");
-    kill_process(child, Signal::KILL).expect("a child of the gateway");
+    kill(child);
 }

@@ -74,7 +74,7 @@ fn child(gateway: &Gateway) -> u32 {
     wait_for("the child runs", SOON, || child_of(gateway.id()))
 }
 
-fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process");
     kill_process(pid, Signal::KILL).expect("it lives");
 }
