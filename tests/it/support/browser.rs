@@ -31,8 +31,19 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Starts one that knows nothing and asks nobody.
+    /// Starts one that knows nothing and asks nobody. Chromium now and then hangs while it starts, before
+    /// it has heard of any page: it is started anew then, once.
     pub(crate) fn start() -> Self {
+        let mut browser = Self::launch();
+        if let Err(problem) = browser.open_tab() {
+            println!("the browser did not start: {problem}");
+            browser = Self::launch();
+            browser.open_tab().unwrap_or_else(|problem| panic!("{problem}"));
+        }
+        browser
+    }
+
+    fn launch() -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let [to, from] = ["to", "from"].map(|name| {
             let path = directory.path().join(name);
@@ -73,21 +84,11 @@ impl Browser {
             }
         });
         let (session, last, events) = (None, 0, Vec::new());
-        let mut browser = Self {
-            commands,
-            messages,
-            session,
-            last,
-            events,
-            _process: process,
-            _directory: directory,
-        };
-        browser.open_tab();
-        browser
+        Self { commands, messages, session, last, events, _process: process, _directory: directory }
     }
 
-    fn open_tab(&mut self) {
-        let target = self.call("Target.createTarget", json!({ "url": "about:blank" }));
+    fn open_tab(&mut self) -> Result<(), String> {
+        let target = self.ask("Target.createTarget", json!({ "url": "about:blank" }))?;
         let attached = self.call(
             "Target.attachToTarget",
             json!({ "targetId": target["targetId"], "flatten": true }),
@@ -96,6 +97,7 @@ impl Browser {
         for domain in ["Page", "Runtime", "Log", "Network"] {
             self.call(&format!("{domain}.enable"), json!({}));
         }
+        Ok(())
     }
 
     /// Calls a method of the protocol.
@@ -103,6 +105,11 @@ impl Browser {
     /// # Panics
     /// When it fails, or does not answer.
     pub(crate) fn call(&mut self, method: &str, parameters: Value) -> Value {
+        self.ask(method, parameters).unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// As [`Self::call`], where no answer is an error.
+    fn ask(&mut self, method: &str, parameters: Value) -> Result<Value, String> {
         self.last += 1;
         let mut message = json!({ "id": self.last, "method": method, "params": parameters });
         if let Some(session) = &self.session {
@@ -113,10 +120,10 @@ impl Browser {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let answer = self.messages.recv_timeout(left);
-            let answer = answer.unwrap_or_else(|error| panic!("{method}: {error}"));
+            let answer = answer.map_err(|error| format!("{method}: {error}"))?;
             if answer["id"] == self.last {
                 assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-                return answer["result"].clone();
+                return Ok(answer["result"].clone());
             }
             self.events.push(answer);
         }
